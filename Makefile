@@ -1,0 +1,46 @@
+# `make` alone lists what there is. PYTHON=... chooses another interpreter, ARGS=... reaches pytest.
+PYTHON ?= $(shell command -v python3.11 || echo python3)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check hooks wheel clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/installed  ## install, train on built-in data, evaluate, write the report (a few minutes)
+	$(BIN)/cospace demo
+
+# One thread a process: with more, processes beside each other spin and wait.
+test: $(VENV)/develop  ## install with the development tools and run every test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
+
+check: $(VENV)/develop  ## lint, formatting and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+hooks: $(VENV)/develop  ## run the checks before every commit
+	$(BIN)/pre-commit install
+
+wheel: $(VENV)/develop  ## build the wheel into dist/
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+clean:  ## remove what the other targets made
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Both install the working tree itself (-e), so a changed source file needs no new installation; a changed
+# pyproject.toml or constraints.txt does, and the stamp files are older than it then.
+$(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e .
+	@touch $@
+
+$(VENV)/develop: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e '.[dev]'
+	@touch $(VENV)/installed $@
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)

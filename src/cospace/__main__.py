@@ -1,0 +1,5 @@
+"""``python -m cospace`` is the ``cospace`` command."""
+
+from .cli import main
+
+main()

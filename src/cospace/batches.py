@@ -1,0 +1,153 @@
+"""Which pairs a step sees, and how they reach the encoders.
+
+A step's rows are a function of (seed, step) alone: the shuffled epochs are one endless list and a step is a slice of
+it. So every pair is seen exactly once an epoch, a resumed run needs one number, and workers cannot change the order.
+Every item is encoded once per batch however many rows share it, and texts are sorted by length and cut into
+micro-batches so that they are padded to their neighbours, not to a context.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .augment import Augment, draws
+from .preprocess import ImagePreparer
+from .tokens import Tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class Chunks:
+    """One modality of a batch: encoder inputs in micro-batches, and where each row finds its item among them."""
+
+    inputs: list[Any]
+    item_B: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one step sees; ``groups_B`` tells which rows are true matches of each other."""
+
+    step: int
+    chunks: Mapping[str, Chunks]
+    groups_B: Tensor
+    row_B: np.ndarray
+
+
+class Feed(Protocol):
+    """The prepared items of one modality: which item each row of the data set holds, and how to batch items."""
+
+    item_of_row: np.ndarray
+
+    def chunks(self, items: np.ndarray, epochs: np.ndarray, size: int) -> tuple[list[Any], np.ndarray]:
+        """Encoder inputs of at most ``size`` items each, and the order in which ``items`` appear in them."""
+
+
+class ImageFeed:
+    """Pictures decoded once into ``images_N3SS`` (uint8), normalised and augmented when a step asks for them."""
+
+    def __init__(
+        self, images_N3SS: Tensor, item_of_row: np.ndarray, preparer: ImagePreparer, augment: Augment, seed: int
+    ) -> None:
+        self.images_N3SS, self.item_of_row = images_N3SS, item_of_row
+        self.preparer, self.augment, self.seed = preparer, augment, seed
+
+    def chunks(self, items: np.ndarray, epochs: np.ndarray, size: int) -> tuple[list[Any], np.ndarray]:
+        moved = self.augment.apply(self.images_N3SS[torch.from_numpy(items)], draws(self.seed, epochs, items, 4))
+        return list(self.preparer.normalise(moved).split(size)), np.arange(len(items))
+
+
+class TextFeed:
+    """Token ids of every text; ``drop`` is the share of words left out while training."""
+
+    def __init__(
+        self, tokens: list[Tensor], item_of_row: np.ndarray, tokenizer: Tokenizer, drop: float, seed: int
+    ) -> None:
+        self.tokens, self.item_of_row, self.tokenizer = tokens, item_of_row, tokenizer
+        self.drop, self.seed = drop, seed + 1
+
+    def chunks(self, items: np.ndarray, epochs: np.ndarray, size: int) -> tuple[list[Any], np.ndarray]:
+        texts = [self.tokens[item] for item in items]
+        if self.drop:
+            texts = [self._thin(text, epoch, item) for text, epoch, item in zip(texts, epochs, items, strict=True)]
+        order = np.argsort([len(text) for text in texts], kind="stable")
+        cuts = [order[i : i + size] for i in range(0, len(order), size)]
+        return [self.tokenizer.batch([texts[i] for i in cut]) for cut in cuts], order
+
+    def _thin(self, text: Tensor, epoch: int, item: int) -> Tensor:
+        keep = draws(self.seed, np.array([epoch]), np.array([item]), len(text))[0] >= self.drop
+        keep[[0, -1]] = True
+        return text[torch.from_numpy(keep)]
+
+
+class Plan:
+    """Rows of every step: an endless list of shuffled epochs, cut into batches."""
+
+    def __init__(self, rows: int, batch: int, seed: int) -> None:
+        self.rows, self.batch, self.seed = rows, min(batch, rows), seed
+        self._epoch = lru_cache(maxsize=2)(self._shuffle)
+
+    def _shuffle(self, epoch: int) -> np.ndarray:
+        key = np.array([self.seed, epoch], dtype=np.uint64)
+        return np.random.Generator(np.random.Philox(key=key)).permutation(self.rows)
+
+    def step(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of a step (from 0) and the epoch each of them belongs to."""
+        place = np.arange(step * self.batch, (step + 1) * self.batch)
+        epochs, offset = np.divmod(place, self.rows)
+        rows = np.concatenate([self._epoch(int(e))[offset[epochs == e]] for e in np.unique(epochs)])
+        return rows, epochs
+
+
+class Batches(torch.utils.data.Dataset[Batch]):
+    """Batches by step number: a map-style data set, so that worker processes and restarts need no state."""
+
+    def __init__(self, feeds: Mapping[str, Feed], groups: np.ndarray, plan: Plan, micro: int) -> None:
+        self.feeds, self.groups, self.plan, self.micro = dict(feeds), groups, plan, micro
+
+    def __getitem__(self, step: int) -> Batch:
+        rows, epochs = self.plan.step(step)
+        chunks = {name: self._chunks(feed, rows, epochs) for name, feed in self.feeds.items()}
+        return Batch(step, chunks, torch.from_numpy(self.groups[rows]), rows)
+
+    def _chunks(self, feed: Feed, rows: np.ndarray, epochs: np.ndarray) -> Chunks:
+        items, first, inverse = np.unique(feed.item_of_row[rows], return_index=True, return_inverse=True)
+        inputs, order = feed.chunks(items, epochs[first], self.micro)
+        place = np.empty(len(items), dtype=np.int64)
+        place[order] = np.arange(len(items))
+        return Chunks(inputs, torch.from_numpy(place[inverse]))
+
+    def stream(self, start: int, stop: int, workers: int) -> Iterator[Batch]:
+        """The batches of steps ``start`` to ``stop``, prepared ahead by ``workers`` processes."""
+        loader: Any = torch.utils.data.DataLoader(
+            self,
+            batch_size=None,
+            sampler=range(start, stop),  # type: ignore[arg-type]
+            num_workers=workers,
+            prefetch_factor=2 if workers else None,
+            worker_init_fn=_one_thread if workers else None,
+        )
+        yield from loader
+
+
+def _one_thread(worker: int) -> None:
+    torch.set_num_threads(1)
+
+
+def items_of(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """First row of every different item, in order of appearance, and the item of every row."""
+    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    order = np.argsort(first, kind="stable")
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = np.arange(len(order))
+    return first[order], rank[inverse]
+
+
+Progress = Callable[[int, int, str], None]
+"""Called as ``progress(done, total, what)`` by long work."""

@@ -1,0 +1,239 @@
+"""The command line: a thin layer that reads arguments, shows progress on stderr and prints results on stdout.
+
+Nothing heavy is imported until a command needs it, so that ``--help`` answers at once. Exit codes: 0 done, 2 the
+person can fix it (one sentence, no traceback), 1 our fault.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, CycloptsError, Parameter
+
+from . import __version__
+from .types import UserError
+
+app = App(
+    name="cospace",
+    help="Learn one embedding space for images and text from your own pairs, and put it to work.",
+    version=__version__,
+    help_format="plaintext",
+)
+
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON object on stdout.")]
+Columns = Annotated[
+    str | None, Parameter(help="Which columns of a table hold what, e.g. image=file,text=title; sniffed if left out.")
+]
+Separator = Annotated[str | None, Parameter(help="Separator of a text table; sniffed if left out.")]
+
+
+def main() -> None:
+    """Entry point of the ``cospace`` command."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code."""
+    try:
+        app(list(arguments), exit_on_error=False, print_error=False, result_action="return_value")
+    except (UserError, CycloptsError) as error:
+        print(f"cospace: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("cospace: stopped; the same command goes on where it was", file=sys.stderr)
+        return 130
+    return 0
+
+
+@app.command
+def check(
+    pairs: str, /, *, out: Path | None = None, columns: Columns = None, separator: Separator = None, json: Json = False
+) -> None:
+    """Look at pairs before anyone trains on them: missing and broken pictures, empty captions, duplicates.
+
+    Example: cospace check pairs.csv --out clean
+    """
+    from .check import check as look
+    from .pairs import open_pairs
+    from .terminal import Progress
+
+    with Progress() as progress:
+        checked = look(open_pairs(pairs, _columns(columns), separator), progress=progress.counter("checking"))
+    if out is not None:
+        checked.write(out)
+    _show(checked.to_json(), checked.to_text(), json)
+
+
+@app.command
+def train(
+    pairs: str,
+    /,
+    *overrides: str,
+    out: Path,
+    recipe: str = "small",
+    val: str | None = None,
+    columns: Columns = None,
+    separator: Separator = None,
+    report: Annotated[bool, Parameter(help="Write report.html into the run.")] = True,
+    json: Json = False,
+) -> None:
+    """Train a space on pairs. The same command again goes on where a killed one stopped.
+
+    Settings are given as path=value, e.g. objective=sigmoid encoders.image=vit training.steps=500.
+    Recipes: small (default), clip, siglip, joint-mse.
+
+    Example: cospace train pairs.csv --val val.csv --out run
+    """
+    from .experiment.train import Request
+    from .experiment.train import run as train_run
+    from .terminal import TrainingView
+
+    with TrainingView() as view:
+        model = train_run(
+            Request(
+                pairs, out, recipe, val, overrides, _columns(columns), separator, command=_command(), listener=view.listener
+            )
+        )
+    if report:
+        from .experiment.report import run_report
+
+        run_report(model)
+    metrics = model.metrics()
+    _show(metrics, view.summary(metrics, out), json)
+
+
+@app.command(name="eval")
+def evaluate(
+    run: Path,
+    pairs: str,
+    /,
+    *,
+    classes: Annotated[Path | None, Parameter(help="Class names, one a line: adds zero-shot accuracy.")] = None,
+    templates: Annotated[Path | None, Parameter(help="Prompt templates with {} for the name, one a line.")] = None,
+    report: Annotated[Path | None, Parameter(help="Write a self-contained HTML report.")] = None,
+    columns: Columns = None,
+    separator: Separator = None,
+    json: Json = False,
+) -> None:
+    """Measure a trained space on pairs: retrieval both ways, zero-shot classification, the space's health.
+
+    Example: cospace eval run val.csv --classes names.txt --report report.html
+    """
+    from .experiment.model import Model
+    from .experiment.report import evaluate_and_report
+    from .pairs import open_pairs
+    from .terminal import Progress, metrics_table
+
+    with Progress() as progress:
+        opened = open_pairs(pairs, _columns(columns), separator)
+        model = Model.load(run)
+        metrics = evaluate_and_report(model, opened, classes, templates, report, _command(), progress.long_work)
+    _show(metrics, metrics_table(metrics), json)
+
+
+@app.command
+def embed(run: Path, source: str, /, *, out: Path, json: Json = False) -> None:
+    """Embed pictures, texts (a .txt file, one a line) or pairs into a .parquet or .npz file with ids.
+
+    Example: cospace embed run photos/ --out vectors.parquet
+    """
+    from .experiment.model import Model
+    from .experiment.search import embed_to_file
+    from .terminal import Progress
+
+    with Progress() as progress:
+        count, problems = embed_to_file(Model.load(run), source, out, progress.long_work)
+    _show(
+        {"out": str(out), "items": count, "set_aside": len(problems)},
+        f"{count:,} items embedded into {out}" + _set_aside(problems),
+        json,
+    )
+
+
+@app.command
+def index(run: Path, source: str, /, *, out: Path, json: Json = False) -> None:
+    """Make a folder of pictures (or any pairs) searchable. The index holds its own copy of the model.
+
+    Example: cospace index run photos/ --out idx
+    """
+    from .experiment.model import Model
+    from .experiment.search import build_index
+    from .terminal import Progress
+
+    with Progress() as progress:
+        made, problems = build_index(Model.load(run), source, out, progress=progress.long_work)
+    _show(
+        {"out": str(out), "items": len(made.store), "set_aside": len(problems)},
+        f"{len(made.store):,} items in {out}{_set_aside(problems)}\nsearch them: cospace search {out} \"what you look for\"",
+        json,
+    )
+
+
+@app.command
+def search(
+    index: Path,
+    text: str | None = None,
+    /,
+    *,
+    image: Path | None = None,
+    k: Annotated[int, Parameter(name=["-k", "--k"])] = 10,
+    find: Annotated[str | None, Parameter(help="Modality of the results: image or text.")] = None,
+    json: Json = False,
+) -> None:
+    """Search an index by text or by picture.
+
+    Example: cospace search idx "a red bus" -k 5
+    """
+    from .experiment.search import SearchableIndex
+    from .terminal import hits_table
+
+    hits = SearchableIndex.open(index).search(text=text, image=image, k=k, find=find)
+    results = [{"id": h.id, "score": h.score, "path": h.path, "text": h.text} for h in hits]
+    _show({"results": results}, hits_table(hits), json)
+
+
+@app.command
+def demo(data: str = "scenes", /, *, out: Path | None = None, json: Json = False) -> None:
+    """Train on built-in data (scenes or glyphs), evaluate, write a report and an index. No download, no flags.
+
+    Example: cospace demo
+    """
+    from .experiment.demo import run_demo
+    from .terminal import TrainingView, demo_summary
+
+    with TrainingView() as view:
+        result = run_demo(data, out, _command(), view.listener)
+    _show(result.metrics, demo_summary(result), json)
+
+
+def _columns(given: str | None) -> dict[str, str] | None:
+    """``image=file,text=title`` as a mapping."""
+    if given is None:
+        return None
+    columns = {}
+    for assignment in given.split(","):
+        modality, found, column = assignment.partition("=")
+        if not found or not modality or not column:
+            raise UserError(f"cannot read --columns {given!r}; write it as image=COLUMN,text=COLUMN")
+        columns[modality.strip()] = column.strip()
+    return columns
+
+
+def _set_aside(problems: Sequence[Any]) -> str:
+    if not problems:
+        return ""
+    first = problems[0]
+    return f"; {len(problems)} set aside (first: {first.id}: {first.reason})"
+
+
+def _command() -> str:
+    return shlex.join(["cospace", *sys.argv[1:]])
+
+
+def _show(data: dict[str, Any], text: str, as_json: bool) -> None:
+    print(json.dumps(data, ensure_ascii=False) if as_json else text)

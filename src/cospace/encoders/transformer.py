@@ -1,0 +1,54 @@
+"""A small bidirectional text transformer (Vaswani et al. 2017), mean-pooled over real tokens only."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from ..config import PartConfig
+from ..layers import Block, Norm, masked_mean
+from ..tokens import TokenBatch
+from ..types import Features, TextSpec
+
+
+class Config(PartConfig):
+    """Width, depth and heads."""
+
+    modality: ClassVar[str] = "text"
+    width: int = Field(default=192, gt=0)
+    depth: int = Field(default=4, gt=0)
+    heads: int = Field(default=3, gt=0)
+
+    @classmethod
+    def tiny(cls) -> Config:
+        return cls(width=16, depth=2, heads=2)
+
+    def build(self, spec: TextSpec) -> Transformer:
+        return Transformer(self, spec)
+
+
+class Transformer(nn.Module):
+    """Token and position embeddings, transformer blocks, the mean of the real tokens."""
+
+    def __init__(self, config: Config, spec: TextSpec) -> None:
+        super().__init__()
+        self.width = config.width
+        self.embed = nn.Embedding(spec.vocabulary, config.width)
+        self.positions = nn.Embedding(spec.length, config.width)
+        nn.init.normal_(self.embed.weight, std=0.5)
+        nn.init.normal_(self.positions.weight, std=0.1)
+        self.blocks = nn.ModuleList(Block(config.width, config.heads) for _ in range(config.depth))
+        for block in self.blocks:
+            block.start_at_identity()
+        self.norm = Norm(config.width)
+
+    def forward(self, texts: TokenBatch) -> Features:
+        place_T = torch.arange(texts.ids_BT.shape[1], device=texts.ids_BT.device)
+        tokens_BTD = self.embed(texts.ids_BT) + self.positions(place_T)
+        for block in self.blocks:
+            tokens_BTD = block(tokens_BTD, texts.mask_BT)
+        tokens_BTD = self.norm(tokens_BTD)
+        return Features(masked_mean(tokens_BTD, texts.mask_BT), tokens_BTD, texts.mask_BT)

@@ -1,0 +1,73 @@
+"""The Vision Transformer (Dosovitskiy et al. 2021), small: patches, transformer blocks, attention pooling."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from ..config import PartConfig
+from ..layers import AttentionPool, Block, Norm, sincos_positions
+from ..types import Features, ImageSpec, UserError
+
+
+class Config(PartConfig):
+    """Patch side in pixels, width, depth and heads; ``keep`` is the share of patches seen while training.
+
+    Dropping half of the patches halves the cost of a step (Li et al. 2023, FLIP).
+    """
+
+    modality: ClassVar[str] = "image"
+    patch: int = Field(default=8, gt=0)
+    width: int = Field(default=192, gt=0)
+    depth: int = Field(default=6, gt=0)
+    heads: int = Field(default=3, gt=0)
+    keep: float = Field(default=1.0, gt=0, le=1)
+
+    @classmethod
+    def tiny(cls) -> Config:
+        return cls(patch=4, width=16, depth=2, heads=2)
+
+    def build(self, spec: ImageSpec) -> ViT:
+        return ViT(self, spec)
+
+
+class ViT(nn.Module):
+    """Patches as tokens; positions are fixed sine-cosine, so any square size divisible by the patch works."""
+
+    def __init__(self, config: Config, spec: ImageSpec) -> None:
+        super().__init__()
+        if spec.size % config.patch:
+            raise UserError(
+                f"pictures of {spec.size} px cannot be cut into patches of {config.patch} px; choose a patch that divides"
+            )
+        self.patch, self.width, self.keep = config.patch, config.width, config.keep
+        self.embed = nn.Linear(spec.channels * config.patch**2, config.width)
+        self.register_buffer(
+            "positions_TD", sincos_positions(spec.size // config.patch, config.width), persistent=False
+        )
+        self.blocks = nn.ModuleList(Block(config.width, config.heads) for _ in range(config.depth))
+        for block in self.blocks:
+            block.start_at_identity()
+        self.norm = Norm(config.width)
+        self.pool = AttentionPool(config.width, config.heads)
+
+    def forward(self, images_B3SS: Tensor) -> Features:
+        patches_BTP = nn.functional.pixel_unshuffle(images_B3SS, self.patch).flatten(2).transpose(1, 2)
+        tokens_BTD = self.embed(patches_BTP) + self.positions_TD.to(images_B3SS.dtype)
+        if self.training and self.keep < 1:
+            tokens_BTD = drop_tokens(tokens_BTD, self.keep)
+        for block in self.blocks:
+            tokens_BTD = block(tokens_BTD)
+        tokens_BTD = self.norm(tokens_BTD)
+        return Features(self.pool(tokens_BTD), tokens_BTD, tokens_BTD.new_ones(tokens_BTD.shape[:2], dtype=torch.bool))
+
+
+def drop_tokens(tokens_BTD: Tensor, keep: float) -> Tensor:
+    """A random subset of each row's tokens, the same number in every row."""
+    batch, length, width = tokens_BTD.shape
+    kept = max(1, round(length * keep))
+    chosen_BK = torch.rand(batch, length, device=tokens_BTD.device).argsort(1)[:, :kept]
+    return tokens_BTD.gather(1, chosen_BK[..., None].expand(-1, -1, width))

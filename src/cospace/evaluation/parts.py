@@ -1,0 +1,80 @@
+"""What a report is made of: plain data, so that anything that can measure can also report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..types import Metrics
+from .examples import Example, Item
+from .geometry import Verdict
+from .intervals import Interval
+from .maps import Map
+from .platt import Bin
+
+
+@dataclass(frozen=True, slots=True)
+class RecallCurve:
+    """R@k of one direction for k from 1 to 100, with 95 % bounds; arrays of equal length."""
+
+    direction: str
+    k: np.ndarray
+    recall: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Confusion:
+    """Counts of true class (row) by given class (column); ``samples`` holds picture keys by cell."""
+
+    matrix_CC: np.ndarray
+    names: Sequence[str]
+    samples: Mapping[tuple[int, int], Sequence[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class MapView:
+    """A map and the pictures to hang on it, each at its point."""
+
+    map: Map
+    hung: Sequence[tuple[float, float, Item]] = ()
+
+
+def _nothing() -> np.ndarray:
+    return np.zeros(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything on the page. ``metrics`` and ``intervals`` share their keys; pictures are encoded bytes by key.
+
+    ``curves`` are rows of ``metrics.jsonl``: ``step``, ``loss``, ``minutes``, and ``val/...`` where measured.
+    Parts left empty keep their section on the page, which then says what was not measured.
+    """
+
+    name: str
+    date: str
+    verdict: str
+    command: str
+    version: str
+    metrics: Metrics
+    data: Mapping[str, str | float] = field(default_factory=dict)
+    intervals: Mapping[str, Interval] = field(default_factory=dict)
+    curves: Sequence[Mapping[str, float]] = ()
+    recall: Sequence[RecallCurve] = ()
+    matched: np.ndarray = field(default_factory=_nothing)
+    unmatched: np.ndarray = field(default_factory=_nothing)
+    reliability: Sequence[Bin] = ()
+    examples: Sequence[Example] = ()
+    confusion: Confusion | None = None
+    map: MapView | None = None
+    health: Sequence[Verdict] = ()
+    pairs: Sequence[Item] = ()
+    pictures: Mapping[str, bytes] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+    machine: Mapping[str, str | float] = field(default_factory=dict)
+    warnings: Sequence[str] = ()

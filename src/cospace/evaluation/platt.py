@@ -1,0 +1,139 @@
+"""Fit and check a calibration on held-out scores (Platt 1999, with the targets and steps of Lin, Lin & Weng 2007).
+
+Matches and non-matches weigh the same in total, however many of each were drawn: the prior is even, so that the number
+of negatives that happened to be sampled does not leak into a percentage.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..types import UserError
+from ..calibration import Calibration
+from .vectors import Groups, group_ids, unit
+
+_STEPS = 100
+_HALVINGS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """Pairs of similar predicted probability: the mean prediction, the share that truly matched, how many pairs."""
+
+    predicted: float
+    observed: float
+    count: int
+
+
+def fit(scores: np.ndarray, is_match: np.ndarray) -> Calibration:
+    """The calibration of maximum likelihood, by Newton's method in float64.
+
+    Targets are pulled off 0 and 1 as if one more of each kind had been seen, so separable scores give a finite slope.
+    Scores that do not tell matches from non-matches give slope 0: an even chance for every score.
+    """
+    scores, is_match = np.asarray(scores, np.float64), np.asarray(is_match, bool)
+    weights = _balance(is_match)
+    centre, spread = scores.mean(), scores.std()
+    if spread < 1e-9:
+        return Calibration(0.0, 0.0)
+    design_N2 = np.stack([(scores - centre) / spread, np.ones_like(scores)], axis=1)
+    matches = int(is_match.sum())
+    targets = np.where(is_match, (matches + 1) / (matches + 2), 1 / (len(scores) - matches + 2))
+    slope, offset = _newton(design_N2, targets, weights)
+    if slope <= 0:
+        return Calibration(0.0, 0.0)
+    return Calibration(float(slope / spread), float(offset - slope * centre / spread))
+
+
+def reliability(probability: np.ndarray, is_match: np.ndarray, bins: int = 10) -> list[Bin]:
+    """Predicted against observed at the even prior, in bins of equal width; empty bins are left out."""
+    probability, is_match = np.asarray(probability, np.float64), np.asarray(is_match, bool)
+    weights = _balance(is_match)
+    place = np.minimum((probability * bins).astype(int), bins - 1)
+    result = []
+    for number in range(bins):
+        inside = place == number
+        if inside.any():
+            share = weights[inside] / weights[inside].sum()
+            result.append(Bin(float(share @ probability[inside]), float(share @ is_match[inside]), int(inside.sum())))
+    return result
+
+
+def expected_calibration_error(probability: np.ndarray, is_match: np.ndarray, bins: int = 10) -> float:
+    """Mean distance of predicted and observed over the bins of :func:`reliability`, at the even prior; 0 is perfect."""
+    probability, is_match = np.asarray(probability, np.float64), np.asarray(is_match, bool)
+    weights = _balance(is_match)
+    place = np.minimum((probability * bins).astype(int), bins - 1)
+    gap = np.bincount(place, weights * (probability - is_match), minlength=bins)
+    return float(np.abs(gap).sum())
+
+
+def sample_scores(
+    query_NE: Tensor, gallery_ME: Tensor, groups: tuple[Groups, Groups], seed: int = 0, most: int = 20_000
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cosines of true pairs and of strangers, at most ``most`` of each; ``groups`` are the queries' and the gallery's.
+
+    One match per query is drawn, so that a picture with many captions does not outvote the others.
+    """
+    query_NE, gallery_ME = unit(query_NE, "queries"), unit(gallery_ME, "gallery items")
+    query_N, gallery_M = (group_ids(g, v).cpu().numpy() for g, v in zip(groups, (query_NE, gallery_ME), strict=True))
+    generator = np.random.default_rng(seed)
+    order_M = generator.permutation(len(gallery_M))
+    order_M = order_M[np.argsort(gallery_M[order_M], kind="stable")]
+    sorted_M = gallery_M[order_M]
+    first_N, last_N = np.searchsorted(sorted_M, query_N, "left"), np.searchsorted(sorted_M, query_N, "right")
+    rows_N = generator.permutation(np.flatnonzero(last_N > first_N))[:most]
+    partner_N = order_M[generator.integers(first_N[rows_N], last_N[rows_N])] if len(rows_N) else rows_N
+    left, right = generator.integers(0, (len(query_N), len(gallery_M)), size=(most, 2)).T
+    strangers = query_N[left] != gallery_M[right]
+    return (
+        _cosines(query_NE, gallery_ME, rows_N, partner_N),
+        _cosines(query_NE, gallery_ME, left[strangers], right[strangers]),
+    )
+
+
+def _balance(is_match: np.ndarray) -> np.ndarray:
+    """Weights that sum to one, half of it on the matches."""
+    matches = int(is_match.sum())
+    if matches == 0 or matches == len(is_match):
+        raise UserError(
+            f"calibration needs scores of matches and of non-matches and was given {matches} matches "
+            f"among {len(is_match)}; hold out pairs of at least two groups"
+        )
+    return np.where(is_match, 0.5 / matches, 0.5 / (len(is_match) - matches))
+
+
+def _newton(design_N2: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Minimise the weighted cross entropy, a convex function; steps are halved until they go downhill."""
+    theta = np.zeros(2)
+    loss = _cross_entropy(design_N2 @ theta, targets, weights)
+    for _ in range(_STEPS):
+        share = 1 / (1 + np.exp(-design_N2 @ theta))
+        gradient = design_N2.T @ (weights * (share - targets))
+        curvature = design_N2.T @ (design_N2 * (weights * share * (1 - share))[:, None]) + 1e-12 * np.eye(2)
+        step = np.linalg.solve(curvature, gradient)
+        for halving in range(_HALVINGS):
+            trial = theta - step / 2**halving
+            trial_loss = _cross_entropy(design_N2 @ trial, targets, weights)
+            if trial_loss <= loss:
+                break
+        else:
+            return theta
+        converged = loss - trial_loss < 1e-14
+        theta, loss = trial, trial_loss
+        if converged:
+            break
+    return theta
+
+
+def _cross_entropy(logits: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> float:
+    return float(weights @ (np.logaddexp(0, logits) - targets * logits))
+
+
+def _cosines(query_NE: Tensor, gallery_ME: Tensor, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    left_P, right_P = torch.as_tensor(left, device=query_NE.device), torch.as_tensor(right, device=query_NE.device)
+    return np.asarray((query_NE[left_P] * gallery_ME[right_P]).sum(1).double().cpu())

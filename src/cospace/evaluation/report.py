@@ -1,0 +1,130 @@
+"""One self-contained HTML file about a run: no scripts, no requests, readable on a phone, in the dark and on paper.
+
+The page is written from :class:`Report`, plain data; the functions here make its parts from rankings and metrics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..files import atomic_write
+from ..types import Metrics, UserError
+from ._page import page
+from ._pictures import Sheet
+from .examples import Example, Item
+from .intervals import intervals
+from .maps import Map, spread_out
+from .parts import Confusion, MapView, RecallCurve, Report
+from .retrieval import Ranking
+from .vectors import Groups
+
+__all__ = [
+    "Confusion",
+    "MapView",
+    "RecallCurve",
+    "Report",
+    "cautions",
+    "map_view",
+    "recall_curve",
+    "verdict",
+    "write_report",
+]
+
+BUDGET = 2_000_000
+"""Bytes: what mail gateways pass and phones open at once."""
+
+_DEPTHS = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16, 20, 25, 32, 40, 50, 63, 79, 100)
+_SMALL = 200
+
+
+def write_report(path: Path, report: Report) -> int:
+    """Write the page atomically and return its size in bytes.
+
+    Where it would exceed the budget, pictures shrink and examples are thinned once, and the page says so; a page that
+    is still too large is a ``UserError``.
+    """
+    content = page(report, Sheet(report.pictures, size=112, quality=70)).encode("utf-8")
+    if len(content) > BUDGET:
+        note = "To stay below 2 MB this page shows smaller pictures and half of the examples."
+        content = page(_thinned(report), Sheet(report.pictures, size=96, quality=60), note).encode("utf-8")
+    if len(content) > BUDGET:
+        raise UserError(
+            f"the report would take {len(content):,} bytes and the limit is {BUDGET:,}; "
+            "give it fewer examples, pairs or curves"
+        )
+    atomic_write(path, content)
+    return len(content)
+
+
+def verdict(metrics: Metrics, names: tuple[str, str] = ("image", "text")) -> str:
+    """One sentence that a newcomer understands, with the number of queries and chance."""
+    first, second = names
+    sentences = []
+    for direction, query, found in (
+        (f"{first}_to_{second}", names[0], "caption" if second == "text" else second),
+        (f"{second}_to_{first}", names[1], "picture" if first == "image" else first),
+    ):
+        share, chance = metrics.get(f"{direction}/R@1"), metrics.get(f"chance/{direction}/R@1")
+        if share is None or chance is None:
+            continue
+        queries = {"image": "pictures", "text": "captions"}.get(query, f"{query} items")
+        sentences.append(
+            f"the right {found} first for {100 * share:.0f} % of {metrics[f'n_{query}s']:,.0f} {queries} "
+            f"(chance {100 * chance:.2g} %)"
+        )
+    if sentences:
+        return "Finds " + " and ".join(sentences) + "."
+    if "zero_shot/top1" in metrics:
+        return (
+            f"Names the right one of {metrics['n_classes']:,.0f} classes for {100 * metrics['zero_shot/top1']:.0f} % "
+            f"of {metrics['zero_shot/n']:,.0f} pictures (chance {100 * metrics['chance/zero_shot/top1']:.2g} %)."
+        )
+    return "Nothing was scored."
+
+
+def cautions(metrics: Metrics, diagnosis: str | None = None) -> list[str]:
+    """What a reader must know before the numbers: a sick space, too few items, rows left out."""
+    warnings = [] if diagnosis is None else [diagnosis[:1].upper() + diagnosis[1:]]
+    counts = {key: value for key, value in metrics.items() if key.startswith("n_") and key != "n_classes"}
+    if counts and min(counts.values()) < _SMALL:
+        key, count = min(counts.items(), key=lambda pair: pair[1])
+        warnings.append(f"Small set: {count:,.0f} {key[2:]}. Read the intervals, not the digits.")
+    left_out = metrics.get("zero_shot/n_without_class", 0)
+    if left_out:
+        warnings.append(f"{left_out:,.0f} rows have none of the named classes and were left out of classification.")
+    return warnings
+
+
+def recall_curve(direction: str, ranking: Ranking, query_groups: Groups, seed: int = 0) -> RecallCurve:
+    """R@k of a direction for k up to 100 or the gallery's size, with bounds over groups."""
+    ranks_N = ranking.rank_N.cpu().numpy()
+    depths_K = np.array([k for k in _DEPTHS if k <= ranking.gallery])
+    hits_NK = (ranks_N[:, None] <= depths_K).astype(np.float64)
+    bounds_K2 = intervals(hits_NK, torch.as_tensor(query_groups).cpu(), seed)
+    return RecallCurve(direction, depths_K.astype(np.float64), hits_NK.mean(0), bounds_K2[:, 0], bounds_K2[:, 1])
+
+
+def map_view(drawn: tuple[Map, Mapping[str, np.ndarray]], modality: str, items: Sequence[Item]) -> MapView:
+    """The result of ``pca_map`` with pictures hung on 24 points of ``modality`` that lie far from each other."""
+    flat, rows = drawn
+    points_N2 = flat.points[modality]
+    hung = [(*map(float, points_N2[at]), items[rows[modality][at]]) for at in spread_out(points_N2)]
+    return MapView(flat, [(x, y, item) for x, y, item in hung])
+
+
+def _thinned(report: Report) -> Report:
+    """Half of the examples of every stratum and half of the other pictures, in their order."""
+    kept: list[Example] = []
+    seen: dict[tuple[str, str], int] = {}
+    for example in report.examples:
+        key = (example.direction, example.stratum)
+        seen[key] = seen.get(key, 0) + 1
+        if seen[key] % 2:
+            kept.append(example)
+    view = None if report.map is None else replace(report.map, hung=report.map.hung[::2])
+    return replace(report, examples=kept, map=view, pairs=report.pairs[::2])

@@ -1,0 +1,156 @@
+"""Zero-shot classification: a picture's class is the class whose words lie closest to it.
+
+A class vector is the mean over several templates of the unit vectors of "a photo of a {class}." and the like, made
+unit again (CLIP, Radford et al. 2021, section 3.1.4).
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..types import Metrics, UserError
+from .intervals import Interval, wilson
+from .retrieval import TIE
+from .vectors import unit
+
+BARE = ("{}",)
+ENSEMBLE = ("{}", "a {}.", "a photo of a {}.", "a picture of a {}.", "an image of a {}.", "there is a {}.")
+NO_CLASS = -1
+
+_BARE_WORDS = 3
+
+
+def class_vectors(
+    embed_text: Callable[[list[str]], Tensor], names: Sequence[str], templates: Sequence[str] = ENSEMBLE
+) -> Tensor:
+    """One unit vector per class, ``(C, E)``: the renormalised mean over the templates, where ``{}`` is the name."""
+    for template in templates:
+        if "{}" not in template:
+            raise UserError(f"the template {template!r} has no place for the class name; write {{}} where it belongs")
+    texts = [template.replace("{}", _words(name)) for name in names for template in templates]
+    vectors_CTE = unit(embed_text(texts), "class texts").reshape(len(names), len(templates), -1)
+    return unit(vectors_CTE.mean(1), "class vectors")
+
+
+def templates_for(captions: Sequence[str]) -> tuple[str, ...]:
+    """The bare name where the captions seen in training were bare names (median of 3 words or fewer), else sentences.
+
+    A text encoder that never saw a sentence does worse on one.
+    """
+    lengths = [len(caption.split()) for caption in captions]
+    return BARE if lengths and statistics.median(lengths) <= _BARE_WORDS else ENSEMBLE
+
+
+def zero_shot(image_NE: Tensor, class_CE: Tensor, labels: np.ndarray | Tensor) -> Metrics:
+    """Accuracy against the true classes; rows labelled ``NO_CLASS`` are counted and left out.
+
+    A class that scores as high as the true one stands before it, so equal class vectors earn nothing.
+    """
+    known_N, labels_N, scores_NC = _labelled(image_NE, class_CE, labels)
+    true_N1 = scores_NC.gather(1, labels_N[:, None])
+    rank_N = (scores_NC >= true_N1 - TIE).sum(1)
+    hit_N = (rank_N == 1).double()
+    classes = scores_NC.shape[1]
+    seen_C = torch.bincount(labels_N, minlength=classes)
+    hits_C = torch.bincount(labels_N, weights=hit_N, minlength=classes)
+    metrics: Metrics = {
+        "zero_shot/top1": float(hit_N.mean()),
+        "zero_shot/mean_per_class": float((hits_C / seen_C)[seen_C > 0].mean()),
+        "zero_shot/n": len(labels_N),
+        "zero_shot/n_without_class": int((~known_N).sum()),
+        "n_classes": classes,
+        "chance/zero_shot/top1": 1 / classes,
+    }
+    return metrics | ({"zero_shot/top5": float((rank_N <= 5).double().mean())} if classes > 5 else {})
+
+
+def metric_intervals(metrics: Metrics) -> dict[str, Interval]:
+    """95 % intervals (Wilson) of the plain shares in :func:`zero_shot`, by the same keys."""
+    plain = [key for key in ("zero_shot/top1", "zero_shot/top5") if key in metrics]
+    return {key: wilson(metrics[key], int(metrics["zero_shot/n"])) for key in plain}
+
+
+def confusion(image_NE: Tensor, class_CE: Tensor, labels: np.ndarray | Tensor) -> np.ndarray:
+    """How many pictures of each class (rows) were given each class (columns), ``(C, C)``."""
+    _, labels_N, scores_NC = _labelled(image_NE, class_CE, labels)
+    classes = scores_NC.shape[1]
+    cells = torch.bincount(labels_N * classes + scores_NC.argmax(1), minlength=classes * classes)
+    return np.asarray(cells.reshape(classes, classes).cpu())
+
+
+def confused(
+    image_NE: Tensor, class_CE: Tensor, labels: np.ndarray | Tensor, each: int = 2
+) -> dict[tuple[int, int], list[int]]:
+    """The first ``each`` rows that were taken for another class, by (true class, given class)."""
+    known_N, labels_N, scores_NC = _labelled(image_NE, class_CE, labels)
+    found: dict[tuple[int, int], list[int]] = {}
+    cells = zip(known_N.nonzero()[:, 0].tolist(), labels_N.tolist(), scores_NC.argmax(1).tolist(), strict=True)
+    for row, true, given in cells:
+        members = found.setdefault((true, given), [])
+        if true != given and len(members) < each:
+            members.append(row)
+    return {cell: members for cell, members in found.items() if members}
+
+
+def true_classes(
+    names: Sequence[str],
+    labels: Sequence[str] | None = None,
+    paths: Sequence[str | Path] | None = None,
+    captions: Sequence[str] | None = None,
+) -> np.ndarray:
+    """Each row's class as a position in ``names``, or ``NO_CLASS``: rows without a class are counted, never guessed.
+
+    A row's class is its label, else the folder its picture is in, else its caption; the first that equals a class
+    name, where case and underscores do not matter.
+    """
+    position = {_key(name): place for place, name in enumerate(names)}
+    folders = None if paths is None else [Path(path).parent.name for path in paths]
+    columns = [column for column in (labels, folders, captions) if column is not None]
+    rows = zip(*columns, strict=True)
+    found = [next((position[key] for key in map(_key, row) if key in position), NO_CLASS) for row in rows]
+    return np.asarray(found, dtype=np.int64)
+
+
+def read_names(path: Path) -> list[str]:
+    """Class names from a text file, one to a line; blank lines do not count."""
+    try:
+        names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except FileNotFoundError as error:
+        raise UserError(f"there is no class file {path}; give a text file with one class name to a line") from error
+    except (IsADirectoryError, UnicodeDecodeError) as error:
+        raise UserError(f"the class file {path} is not UTF-8 text; give one class name to a line") from error
+    if len(names) < 2:
+        raise UserError(f"the class file {path} holds {len(names)} class names; write at least two, one to a line")
+    twice = [name for name, count in Counter(map(_key, names)).items() if count > 1]
+    if twice:
+        raise UserError(f"the class file {path} names {twice[0]!r} more than once (case and _ do not count); keep one")
+    return names
+
+
+def _labelled(image_NE: Tensor, class_CE: Tensor, labels: np.ndarray | Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Which rows have a class, those rows' classes, and their scores for every class."""
+    class_CE = unit(class_CE, "class vectors")
+    labels_N = torch.as_tensor(labels, device=image_NE.device).long()
+    known_N = labels_N != NO_CLASS
+    if not known_N.any():
+        raise UserError(
+            f"none of the {len(labels_N)} rows has one of the {len(class_CE)} classes; name a row's class in a label "
+            "column, by its folder or by its caption, spelled as in the class file"
+        )
+    return known_N, labels_N[known_N], unit(image_NE[known_N], "pictures") @ class_CE.T
+
+
+def _words(name: str) -> str:
+    """A class name as it reads in a sentence: folders write spaces as underscores."""
+    return " ".join(name.replace("_", " ").split())
+
+
+def _key(name: str) -> str:
+    return _words(name).casefold()

@@ -1,0 +1,143 @@
+"""Pairs into what a run trains on: decoded once, tokenised once, bad rows set aside, some held out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..augment import Augment
+from ..batches import Batches, Feed, ImageFeed, Plan, TextFeed
+from ..pairs import Pairs
+from ..preprocess import BadImage, ImagePreparer
+from ..runtime import cores
+from ..space import Space
+from ..tokens import Tokenizer
+from ..types import Problem, UserError
+from .settings import Experiment, unique_items
+
+Progress = Callable[[str, int, int], None]
+"""``progress(what, done, total)``, called by long work."""
+
+MEMORY = 4 << 30
+"""Bytes of prepared pictures that are kept in memory; more go to a file beside the run, mapped into memory."""
+
+HELD_OUT = 500
+"""Most pictures held out for validation when none are given; a twentieth of the data if that is less."""
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """A progress callback that shows nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Every different picture of some pairs, decoded once: ``images_N3SS`` (uint8) and the item of every row."""
+
+    images_N3SS: Tensor
+    item_of_row: np.ndarray
+
+
+def need(pairs: Pairs, *modalities: str) -> None:
+    """Refuse pairs that lack a modality, with a sentence."""
+    for modality in modalities:
+        if modality not in pairs.items:
+            what = "captions" if modality == "text" else f"a column of {modality}s"
+            raise UserError(f"{pairs.name} has no {modality}; training and evaluation need pairs, so give it {what}")
+
+
+def decode_all(
+    pairs: Pairs, preparer: ImagePreparer, progress: Progress = silent, spill: Path | None = None
+) -> tuple[Pairs, Store]:
+    """Decode and resize every different picture; rows whose picture cannot be read are set aside.
+
+    The pictures live in memory, or in the file ``spill`` where they would take more than :data:`MEMORY`.
+    """
+    raws, _, item_of_row = unique_items(pairs, "image")
+    images = _room(len(raws), preparer.size, spill)
+    bad: dict[int, BadImage] = {}
+    for item, result in _decoded(raws, preparer):
+        if isinstance(result, BadImage):
+            bad[item] = result
+        else:
+            images[item] = result
+        if item % 64 == 63 or item + 1 == len(raws):
+            progress("preparing pictures", item + 1, len(raws))
+    if not bad:
+        return pairs, Store(images, item_of_row)
+    good = np.array([int(item) not in bad for item in item_of_row])
+    problems = [
+        Problem(pairs.ids[row], bad[int(item_of_row[row])].kind, bad[int(item_of_row[row])].reason)
+        for row in np.flatnonzero(~good)
+    ]
+    return pairs.without(problems), Store(images, item_of_row[good])
+
+
+def _room(count: int, size: int, spill: Path | None) -> Tensor:
+    shape = (count, 3, size, size)
+    if spill is None or count * 3 * size * size <= MEMORY:
+        return torch.empty(shape, dtype=torch.uint8)
+    spill.parent.mkdir(parents=True, exist_ok=True)
+    return torch.from_numpy(np.lib.format.open_memmap(spill, mode="w+", dtype=np.uint8, shape=shape))
+
+
+def _decoded(raws: Any, preparer: ImagePreparer) -> Iterator[tuple[int, Tensor | BadImage]]:
+    """Pictures in order, a bounded number ahead, by a thread a core; a broken one arrives as its error."""
+
+    def prepare(raw: Any) -> Tensor | BadImage:
+        try:
+            return preparer.prepare(raw)
+        except BadImage as error:
+            return error
+
+    with ThreadPoolExecutor(cores()) as pool:
+        for start in range(0, len(raws), 512):
+            yield from enumerate(pool.map(prepare, raws[start : start + 512]), start)
+
+
+def hold_out(pairs: Pairs, seed: int) -> tuple[Pairs, Pairs]:
+    """Split off validation pairs: whole groups where there are many, single pictures where a group is a class."""
+    images = pairs.keys["image"]
+    many_groups = len(np.unique(pairs.groups)) >= 50
+    unit = pairs.groups if many_groups else images
+    values = np.unique(unit)
+    wanted = max(1, min(HELD_OUT, round(0.05 * len(values))))
+    chosen = np.random.Generator(np.random.Philox(key=seed)).permutation(values)[:wanted]
+    held = np.isin(unit, chosen)
+    if held.all() or not held.any():
+        raise UserError(f"{pairs.name} is too small to hold out validation pairs; give some with --val, or add pairs")
+    return pairs.select(np.flatnonzero(~held)), pairs.select(np.flatnonzero(held))
+
+
+def preparers(pairs: Pairs, experiment: Experiment) -> dict[str, Any]:
+    """The tokenizer learned from these captions, and the pictures' size and normalisation."""
+    captions, _, _ = unique_items(pairs, "text")
+    data = experiment.data
+    if data.size is None:
+        raise ValueError("the experiment must be fitted to the data first")
+    return {
+        "image": ImagePreparer(size=data.size),
+        "text": Tokenizer.train(captions, data.vocabulary, data.length),
+    }
+
+
+def training_batches(pairs: Pairs, store: Store, space: Space, experiment: Experiment) -> Batches:
+    """The stream of batches of a fitted experiment."""
+    training = experiment.training
+    captions, _, text_of_row = unique_items(pairs, "text")
+    tokenizer: Tokenizer = space.preparers["text"]  # type: ignore[assignment]
+    tokens = [torch.tensor(ids) for ids in tokenizer.encode(captions)]
+    image: ImagePreparer = space.preparers["image"]  # type: ignore[assignment]
+    augment: Augment = experiment.data.augment
+    feeds: dict[str, Feed] = {
+        "image": ImageFeed(store.images_N3SS, store.item_of_row, image, augment, training.seed),
+        "text": TextFeed(tokens, text_of_row, tokenizer, experiment.data.word_drop, training.seed),
+    }
+    plan = Plan(len(pairs), training.batch or len(pairs), training.seed)
+    return Batches(feeds, pairs.groups, plan, training.micro)

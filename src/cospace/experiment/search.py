@@ -1,0 +1,191 @@
+"""Put a space to work: embed into a file, index a collection, search it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import files
+from ..index import Hit, Item
+from ..index.local import LocalIndex
+from ..pairs import Pairs, open_pairs
+from ..preprocess import BadImage
+from ..space import Space
+from ..types import Lazy, Problem, UserError
+from .model import Model
+from .prepare import Progress, silent
+from .settings import unique_items
+
+PART = 1024
+"""Items that are embedded and stored at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """Some items of one modality and their unit vectors ``(n, E)``."""
+
+    items: list[Item]
+    vectors_NE: np.ndarray
+
+
+def read_input(spec: str | Path) -> Pairs | list[str]:
+    """What to embed: pairs or pictures from any source, or the lines of a ``.txt`` file as texts."""
+    path = Path(spec)
+    if path.suffix.lower() == ".txt" and path.is_file():
+        try:
+            texts = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path} is not UTF-8 text; save it as UTF-8 with one text to a line") from error
+        if not texts:
+            raise UserError(f"{path} holds no text; write one text to a line")
+        return texts
+    return open_pairs(spec)
+
+
+def embeddings(
+    space: Space, source: Pairs | list[str], progress: Progress = silent, problems: list[Problem] | None = None
+) -> Iterator[Embedding]:
+    """Every different item of ``source`` with its vector, part by part; unreadable pictures go to ``problems``."""
+    if isinstance(source, list):
+        items = [Item(f"text/{number}", "text", "", text) for number, text in enumerate(source, 1)]
+        yield from _parts(space, "text", items, source, progress, problems)
+        return
+    for modality in (m for m in space.modalities if m in source.items):
+        raws, _, item_of_row = unique_items(source, modality)
+        rows = np.unique(item_of_row, return_index=True)[1]
+        items = [_item(source, modality, int(row)) for row in rows]
+        yield from _parts(space, modality, items, raws, progress, problems)
+
+
+def _item(pairs: Pairs, modality: str, row: int) -> Item:
+    text = str(pairs.items["text"][row]) if "text" in pairs.items else ""
+    if modality == "text":
+        return Item(f"text/{pairs.ids[row]}", "text", "", text)
+    raw = pairs.items[modality][row]
+    path = str(raw.resolve()) if isinstance(raw, Path) else raw.key() if isinstance(raw, Lazy) else ""
+    return Item(pairs.ids[row], modality, path, text)
+
+
+def _parts(
+    space: Space, modality: str, items: list[Item], raws: Sequence[Any], progress: Progress, problems: list[Problem] | None
+) -> Iterator[Embedding]:
+    preparer = space.preparers[modality]
+    for start in range(0, len(items), PART):
+        kept, prepared = [], []
+        for item, raw in zip(items[start : start + PART], raws[start : start + PART], strict=True):
+            try:
+                prepared.append(preparer.prepare(raw))
+            except BadImage as error:
+                if problems is None:
+                    raise UserError(f"{item.id} cannot be read: {error}") from error
+                problems.append(Problem(item.id, error.kind, error.reason))
+                continue
+            kept.append(item)
+        if kept:
+            vectors = [chunk for chunk, _ in space.embed_prepared(modality, iter(prepared))]
+            yield Embedding(kept, np.concatenate(vectors))
+        progress(f"embedding {modality}s", min(start + PART, len(items)), len(items))
+
+
+class SearchableIndex:
+    """A folder with vectors, what they stand for, and the model that made them; it needs no run to be searched."""
+
+    def __init__(self, store: LocalIndex, space: Space) -> None:
+        self.store, self.space = store, space
+
+    @classmethod
+    def open(cls, folder: str | Path) -> SearchableIndex:
+        """Read an index; vectors that another model made are refused."""
+        folder = Path(folder)
+        if not (folder / "model").is_dir() or not (folder / "vectors").is_dir():
+            raise UserError(f"{folder} is no index; make one with: cospace index RUN PICTURES --out {folder}")
+        space = Space.load(folder / "model")
+        return cls(LocalIndex.open(folder / "vectors", fingerprint=space.fingerprint), space)
+
+    def search(
+        self, text: str | None = None, image: Any = None, k: int = 10, find: str | None = None
+    ) -> list[Hit]:
+        """The ``k`` items nearest to a text or a picture, best first.
+
+        ``find`` chooses the modality of the results: pictures where the index holds any, otherwise texts.
+        """
+        if (text is None) == (image is None):
+            raise UserError("search by a text or by an image: give exactly one of the two")
+        if k < 1:
+            raise UserError(f"k must be at least 1; {k} was given")
+        if text is not None and not text.strip():
+            raise UserError("the search text is empty; type what you are looking for")
+        query = self.space.embed(text=[text]) if text is not None else self.space.embed(image=[image])
+        if find is not None:
+            return self.store.search(query[0], k, {"modality": find})
+        return self.store.search(query[0], k, {"modality": "image"}) or self.store.search(query[0], k, {"modality": "text"})
+
+
+def build_index(
+    model: Model, source: str | Path | Pairs, out: str | Path, bad_share: float = 0.01, progress: Progress = silent
+) -> tuple[SearchableIndex, list[Problem]]:
+    """Embed a collection into the folder ``out``; items already there are replaced by id.
+
+    Returns the index and the items that were set aside; more than ``bad_share`` of them is a :class:`UserError`.
+    """
+    out = Path(out)
+    pairs = open_pairs(source).stop_above(bad_share)
+    store = _store(model, out)
+    problems: list[Problem] = []
+    done = 0
+    for part in embeddings(model.space, pairs, progress, problems):
+        store.add(part.items, part.vectors_NE)
+        done += len(part.items)
+        if len(problems) > max(1.0, bad_share * (done + len(problems))):
+            pairs.without(problems).stop_above(bad_share)
+    return SearchableIndex(store, model.space), [*pairs.problems, *problems]
+
+
+def _store(model: Model, out: Path) -> LocalIndex:
+    fingerprint = str(model.space.fingerprint)
+    if (out / "vectors").is_dir():
+        return LocalIndex.open(out / "vectors", fingerprint=fingerprint)
+    if out.exists() and any(out.iterdir()):
+        raise UserError(f"{out} is not empty and holds no index; choose another --out")
+    out.mkdir(parents=True, exist_ok=True)
+    names = [path for path in sorted(model.folder.iterdir()) if path.is_file() and path.name != "MANIFEST.json"]
+    files.write_folder(out / "model", {path.name: path.read_bytes() for path in names})
+    return LocalIndex.create(out / "vectors", fingerprint, model.space.width)
+
+
+def embed_to_file(model: Model, source: str | Path, out: str | Path, progress: Progress = silent) -> tuple[int, list[Problem]]:
+    """Write ids, modality, path, text and vectors of ``source`` to ``out``: ``.parquet`` or ``.npz``."""
+    out = Path(out)
+    if out.suffix not in (".parquet", ".npz"):
+        raise UserError(f"cannot write {out.name}; name a file that ends in .parquet or .npz")
+    problems: list[Problem] = []
+    parts = list(embeddings(model.space, read_input(source), progress, problems))
+    if not parts:
+        raise UserError(f"{source} holds nothing that this model can embed ({', '.join(model.space.modalities)})")
+    items = [item for part in parts for item in part.items]
+    vectors_NE = np.concatenate([part.vectors_NE for part in parts])
+    columns = {name: [getattr(item, name) for item in items] for name in ("id", "modality", "path", "text")}
+    write = _write_parquet if out.suffix == ".parquet" else _write_npz
+    files.atomic_write(out, lambda path: write(path, columns, vectors_NE, str(model.space.fingerprint)))
+    return len(items), problems
+
+
+def _write_parquet(path: Path, columns: dict[str, list[str]], vectors_NE: np.ndarray, fingerprint: str) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(vectors_NE.ravel()), vectors_NE.shape[1])
+    table = pa.table({**columns, "embedding": vectors}).replace_schema_metadata({"cospace.model": fingerprint})
+    pq.write_table(table, path)
+
+
+def _write_npz(path: Path, columns: dict[str, list[str]], vectors_NE: np.ndarray, fingerprint: str) -> None:
+    with path.open("wb") as file:
+        arrays = {name: np.array(values) for name, values in columns.items()}
+        np.savez(file, embedding=vectors_NE, model=np.array(fingerprint), **arrays)
+
+

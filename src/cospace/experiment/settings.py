@@ -1,0 +1,157 @@
+"""The root configuration, and how what a person left open is filled in from their data."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import Field, field_validator
+
+from ..augment import Augment
+from ..batches import items_of
+from ..config import Config, PartConfig, names, override, part, plain, read_json, unknown, validate
+from ..pairs import Pairs
+from ..preprocess import BadImage, decode
+from ..training.loop import TrainingConfig
+from ..types import UserError
+
+SIZES = (32, 64)
+"""Sides that pictures are brought to; the largest one that their own size fills is taken."""
+
+
+class DataConfig(Config):
+    """How pairs become inputs; ``None`` is filled in from the data."""
+
+    size: int | None = Field(default=None, ge=8)
+    augment: Augment = Augment()
+    word_drop: float = Field(default=0.0, ge=0, lt=1)
+    vocabulary: int | None = Field(default=None, ge=300)
+    length: int = Field(default=64, ge=4)
+    bad_share: float = Field(default=0.01, ge=0, le=1)
+    """Largest share of rows that may be set aside before the run stops."""
+
+
+class Experiment(Config):
+    """Everything that decides a run, complete once :meth:`fitted` has filled it in; saved beside the weights."""
+
+    recipe: str
+    encoders: dict[str, dict[str, Any]]
+    objective: dict[str, Any]
+    width: int = Field(default=256, gt=0)
+    data: DataConfig = DataConfig()
+    training: TrainingConfig = TrainingConfig()
+
+    @field_validator("encoders", mode="before")
+    @classmethod
+    def _complete_encoders(cls, given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        return {modality: plain(part("encoders", data)) for modality, data in given.items()}
+
+    @field_validator("objective", mode="before")
+    @classmethod
+    def _complete_objective(cls, given: Any) -> dict[str, Any]:
+        return plain(part("objectives", given))
+
+    def encoder_parts(self) -> dict[str, PartConfig]:
+        """Each modality's encoder configuration, ready to build."""
+        parts = {modality: part("encoders", data) for modality, data in self.encoders.items()}
+        for modality, config in parts.items():
+            made_for = getattr(config, "modality", modality)
+            if made_for != modality:
+                raise UserError(f"the encoder {self.encoders[modality]['name']!r} is for {made_for}, not for {modality}")
+        return parts
+
+    def fitted(self, facts: Facts) -> Experiment:
+        """The same experiment with every open setting filled in from the data.
+
+        How many pairs a run sees grows slower than the data: 20,000 for being there, and two and a half looks at each
+        picture. A batch is about a tenth of the data, between 64 and 256, so that an epoch has ten steps or more.
+        """
+        training, data = self.training, self.data
+        batch = training.batch or int(2 ** np.clip(round(math.log2(max(2, facts.rows / 10))), 6, 8))
+        batch = min(batch, facts.rows)
+        steps = training.steps or max(20, math.ceil((20_000 + 2.5 * facts.images) / batch))
+        warmup = training.optim.warmup
+        warmup = min(100, max(1, steps // 20)) if warmup is None else warmup
+        optim = training.optim.model_copy(update={"warmup": warmup})
+        fits = [size for size in SIZES if size <= facts.side * 1.05]
+        size = data.size or (fits[-1] if fits else SIZES[0])
+        return self.model_copy(
+            update={
+                "data": data.model_copy(update={"size": size}),
+                "training": training.model_copy(update={"batch": batch, "steps": steps, "optim": optim}),
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the data says about how to train on it; ``side`` is the median shorter side of the pictures in pixels."""
+
+    rows: int
+    images: int
+    texts: int
+    groups: int
+    side: int
+
+    def plain(self) -> dict[str, int]:
+        """As JSON data."""
+        return asdict(self)
+
+
+def facts_of(pairs: Pairs, sample: int = 64) -> Facts:
+    """Count, and look at the size of a few pictures spread over the data."""
+    counts = {modality: len(np.unique(keys)) for modality, keys in pairs.keys.items()}
+    rows = np.linspace(0, len(pairs) - 1, min(sample, len(pairs))).astype(int)
+    sides = [side for row in rows if (side := _side(pairs.items["image"][row]))]
+    return Facts(
+        rows=len(pairs),
+        images=counts["image"],
+        texts=counts["text"],
+        groups=len(np.unique(pairs.groups)),
+        side=int(np.median(sides)) if sides else SIZES[-1],
+    )
+
+
+def _side(raw: Any) -> int | None:
+    try:
+        return min(decode(raw).shape[:2])
+    except BadImage:
+        return None
+
+
+def experiment(recipe: str = "small", overrides: Iterable[str] = ()) -> Experiment:
+    """A recipe by name (or a run's ``config.json``), with ``dotted.path=value`` overrides applied."""
+    data = override({"recipe": recipe, **_skeleton(_recipe(recipe))}, overrides)
+    return validate(Experiment, data, where=recipe)
+
+
+def _recipe(recipe: str) -> dict[str, Any]:
+    if recipe.endswith(".json"):
+        return dict(read_json(Path(recipe)))
+    name = recipe.replace("-", "_")
+    if name not in names("recipes"):
+        raise UserError(unknown(recipe, [n.replace("_", "-") for n in names("recipes")], "there is no recipe"))
+    return dict(importlib.import_module(f"cospace.recipes.{name}").RECIPE)
+
+
+def _skeleton(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe with every branch present, so that an override can reach what the recipe does not mention."""
+    branches = {"data": {}, "training": {}}
+    data = json.loads(json.dumps({**branches, **recipe}))
+    data["data"].setdefault("augment", {})
+    data["training"].setdefault("optim", {})
+    data.pop("recipe", None)
+    return dict(data)
+
+
+def unique_items(pairs: Pairs, modality: str) -> tuple[Sequence[Any], np.ndarray, np.ndarray]:
+    """Different items of a modality in order of appearance, their groups, and the item of every row."""
+    first, item_of_row = items_of(pairs.keys[modality])
+    column = pairs.items[modality]
+    return [column[row] for row in first], pairs.groups[first], item_of_row

@@ -1,0 +1,194 @@
+"""From pairs to a trained, evaluated run that describes itself."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .. import files
+from ..config import part
+from ..evaluation.zero_shot import templates_for
+from ..pairs import Pairs, open_pairs
+from ..runtime import describe, device
+from ..space import Space
+from ..training.loop import Observers, Trainer
+from ..types import Metrics, UserError
+from .evaluate import calibrate, complaint, embed_store, measure, watch
+from .log import Log
+from .model import Model
+from .prepare import Progress, Store, decode_all, hold_out, need, preparers, silent, training_batches
+from .settings import Experiment, experiment, facts_of, unique_items
+
+VALIDATED = 1000
+"""Most pictures looked at by an evaluation on the way; the end looks at all of them."""
+
+
+@dataclass(slots=True)
+class Listener:
+    """Whom a run tells: long work, every logged row, plain sentences."""
+
+    progress: Progress = silent
+    row: Callable[[dict[str, Any], Experiment], None] = lambda row, settings: None
+    say: Callable[[str], None] = lambda sentence: None
+
+
+@dataclass(slots=True)
+class Request:
+    """What a person asked for."""
+
+    pairs: str | Path | Pairs
+    out: Path
+    recipe: str = "small"
+    val: str | Path | Pairs | None = None
+    overrides: Iterable[str] = ()
+    columns: dict[str, str] | None = None
+    separator: str | None = None
+    command: str = ""
+    listener: Listener = field(default_factory=Listener)
+
+
+def run(request: Request) -> Model:
+    """Train as asked and return the model; the same request again goes on where a killed run stopped."""
+    open_settings = experiment(request.recipe, request.overrides)
+    out = request.out
+    if (out / "model" / "space.json").exists():
+        raise UserError(f"{out} already holds a finished run; choose another --out, or remove that folder")
+    with files.Lock(out):
+        data = _open(request, open_settings, out)
+        settings = open_settings.fitted(facts_of(data.train))
+        _same_run(out, settings, data)
+        return _Run(request, settings, data).go()
+
+
+@dataclass(slots=True)
+class _Data:
+    train: Pairs
+    val: Pairs
+
+
+def _open(request: Request, settings: Experiment, out: Path) -> _Data:
+    share = settings.data.bad_share
+    pairs = open_pairs(request.pairs, request.columns, request.separator)
+    need(pairs, "image", "text")
+    pairs = pairs.stop_above(share)
+    if request.val is None:
+        return _Data(*hold_out(pairs, settings.training.seed))
+    val = open_pairs(request.val, request.columns, request.separator)
+    need(val, "image", "text")
+    return _Data(pairs, val.stop_above(share))
+
+
+def _same_run(out: Path, settings: Experiment, data: _Data) -> None:
+    """Write what decides the run, or check that a run begun here was decided by the same."""
+    identity = {"config": settings.model_dump(mode="json"), "data": [data.train.fingerprint, data.val.fingerprint]}
+    path = out / "identity.json"
+    if not path.exists():
+        files.write_json(path, identity)
+        return
+    before = json.loads(path.read_text(encoding="utf-8"))
+    if before == json.loads(json.dumps(identity)):
+        return
+    changed = ", ".join(sorted(_differences(before, json.loads(json.dumps(identity)))))
+    raise UserError(f"{out} holds an unfinished run of other settings or data ({changed}); choose another --out")
+
+
+def _differences(before: Any, now: Any, path: str = "") -> Iterable[str]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in before.keys() | now.keys():
+            yield from _differences(before.get(key), now.get(key), f"{path}.{key}" if path else key)
+    elif before != now:
+        yield path
+
+
+class _Run:
+    """One run from decoded pictures to the finished folder."""
+
+    def __init__(self, request: Request, settings: Experiment, data: _Data) -> None:
+        self.request, self.settings, self.listener = request, settings, request.listener
+        self.out = request.out
+        self.began = time.time()
+        torch.manual_seed(settings.training.seed)
+        prepare = preparers(data.train, settings)
+        self.space = Space.build(settings.encoder_parts(), prepare, settings.width).to(device())
+        self.train, self.store = self._decode(data.train, "train")
+        self.val, self.val_store = self._decode(data.val, "val")
+        self.log = Log(self.out / "metrics.jsonl")
+        self._collapsed = 0
+
+    def _decode(self, pairs: Pairs, name: str) -> tuple[Pairs, Store]:
+        spill = self.out / "cache" / f"{name}.npy"
+        kept, store = decode_all(pairs, self.space.preparers["image"], self.listener.progress, spill)  # type: ignore[arg-type]
+        return kept.stop_above(self.settings.data.bad_share), store
+
+    def go(self) -> Model:
+        objective = part("objectives", self.settings.objective).build().to(device())  # type: ignore[attr-defined]
+        batches = training_batches(self.train, self.store, self.space, self.settings)
+        tell = Observers(self.log.begin, self._row, self._evaluate, watch, self.listener.say)
+        trainer = Trainer(self.space, objective, self.settings.training, self.out / "checkpoints", tell)
+        trainer.fit(batches)
+        model = self._finish()
+        trainer.checkpoints.clear()
+        shutil.rmtree(self.out / "cache", ignore_errors=True)
+        return model
+
+    def _row(self, row: dict[str, Any]) -> None:
+        self.log.write(row)
+        self.listener.row(row, self.settings)
+        self._warn(row)
+
+    def _warn(self, row: dict[str, Any]) -> None:
+        """Speak up when the space is sick for the third look in a row, and then every tenth look."""
+        sentence = complaint(row, self.settings.width)
+        if "space/effective_rank" in row:
+            self._collapsed = self._collapsed + 1 if sentence else 0
+        if sentence and self._collapsed % 10 == 3:
+            self.listener.say(f"step {row['step']}: {sentence}")
+
+    def _evaluate(self, space: Space) -> Metrics:
+        pairs, store = self.val, self.val_store
+        if len(store.images_N3SS) > VALIDATED:
+            rows = (store.item_of_row < VALIDATED).nonzero()[0]
+            pairs, store = pairs.select(rows), Store(store.images_N3SS, store.item_of_row[rows])
+        return measure(space, embed_store(space, pairs, store))
+
+    def _finish(self) -> Model:
+        """Calibrate on the validation pairs, save the model and everything that says where it came from."""
+        embedded = embed_store(self.space, self.val, self.val_store, self.listener.progress)
+        metrics = measure(self.space, embedded)
+        self.space.calibration = calibrate(embedded)
+        captions, _, _ = unique_items(self.train, "text")
+        texts = [self.space.preparers["text"].prepare(text) for text in captions[:4]]
+        golden = {"image": list(self.store.images_N3SS[:4]), "text": texts}
+        files.write_json(self.out / "config.json", self.settings.model_dump(mode="json"))
+        files.write_json(self.out / "metrics.json", metrics)
+        files.write_json(self.out / "run.json", self._facts(captions))
+        self.space.save(self.out / "model", golden)
+        (self.out / "identity.json").unlink()
+        model = Model.load(self.out)
+        model.validation = embedded
+        return model
+
+    def _facts(self, captions: Any) -> dict[str, Any]:
+        from .. import __version__
+
+        kinds: dict[str, int] = {}
+        for problem in (*self.train.problems, *self.val.problems):
+            kinds[problem.kind] = kinds.get(problem.kind, 0) + 1
+        return {
+            "cospace": __version__,
+            "torch": torch.__version__,
+            "machine": describe(device()),
+            "command": self.request.command,
+            "finished": time.strftime("%Y-%m-%d %H:%M:%S"),
+            "data": {"name": self.train.name, "fingerprint": self.train.fingerprint, **facts_of(self.train).plain()},
+            "validation": {"name": self.val.name, "fingerprint": self.val.fingerprint, "rows": len(self.val)},
+            "set_aside": kinds,
+            "bare_names": templates_for(captions) == ("{}",),
+        }

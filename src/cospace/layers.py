@@ -1,0 +1,112 @@
+"""Building blocks of the encoders, written as plain matrix products.
+
+Attention is two batched matmuls and a softmax: at the 16 to 64 tokens of a small tower that is several times faster
+on a CPU, forward and backward, than the built-in fused kernel, and it runs in bfloat16 as it stands.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+class Norm(nn.LayerNorm):
+    """Layer norm over the last axis, whose statistics stay float32 in a bfloat16 tower (done inside the kernel)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, eps=1e-5, bias=False)
+
+
+class Attention(nn.Module):
+    """Multi-head attention (Vaswani et al. 2017, eq. 1) with normalised queries and keys (Henry et al. 2020).
+
+    ``query_BTD`` attends to ``memory_BMD`` (itself by default) where ``mask_BM`` is true.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"width {width} is not divisible by {heads} heads")
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
+        self.scale = nn.Parameter(torch.full((heads, 1, 1), math.sqrt(width / heads)))
+
+    def forward(self, tokens_BTD: Tensor, mask_BT: Tensor | None = None) -> Tensor:
+        batch, length, width = tokens_BTD.shape
+        qkv = self.qkv(tokens_BTD).view(batch, length, 3, self.heads, width // self.heads)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        query = nn.functional.normalize(query, dim=-1) * self.scale.to(query.dtype)
+        logits = query @ nn.functional.normalize(key, dim=-1).transpose(-1, -2)
+        if mask_BT is not None:
+            logits = logits.masked_fill(~mask_BT[:, None, None, :], float("-inf"))
+        mixed = logits.softmax(-1) @ value
+        return self.out(mixed.transpose(1, 2).reshape(batch, length, width))
+
+
+class MLP(nn.Module):
+    """Two linear maps around a squared ReLU (So et al. 2021), which is cheaper than GELU on a CPU and no worse."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.up = nn.Linear(width, hidden, bias=False)
+        self.down = nn.Linear(hidden, width, bias=False)
+
+    def forward(self, tokens_BTD: Tensor) -> Tensor:
+        return self.down(self.up(tokens_BTD).relu().square())
+
+
+class Block(nn.Module):
+    """A pre-norm transformer block; both branches start at zero, so a fresh block passes its input on."""
+
+    def __init__(self, width: int, heads: int, ratio: float = 4.0) -> None:
+        super().__init__()
+        self.attention_norm, self.attention = Norm(width), Attention(width, heads)
+        self.mlp_norm, self.mlp = Norm(width), MLP(width, int(width * ratio))
+
+    def start_at_identity(self) -> None:
+        """Zero the last linear map of both branches."""
+        nn.init.zeros_(self.attention.out.weight)
+        nn.init.zeros_(self.mlp.down.weight)
+
+    def forward(self, tokens_BTD: Tensor, mask_BT: Tensor | None = None) -> Tensor:
+        tokens_BTD = tokens_BTD + self.attention(self.attention_norm(tokens_BTD), mask_BT)
+        return tokens_BTD + self.mlp(self.mlp_norm(tokens_BTD))
+
+
+class AttentionPool(nn.Module):
+    """One learned query per head looks at all tokens and returns their weighted mean (Zhai et al. 2023's head)."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.key = nn.Linear(width, heads, bias=False)
+        self.value = nn.Linear(width, width, bias=False)
+
+    def forward(self, tokens_BTD: Tensor, mask_BT: Tensor | None = None) -> Tensor:
+        batch, length, width = tokens_BTD.shape
+        logits_BHT = self.key(tokens_BTD).transpose(1, 2)
+        if mask_BT is not None:
+            logits_BHT = logits_BHT.masked_fill(~mask_BT[:, None, :], float("-inf"))
+        value = self.value(tokens_BTD).view(batch, length, self.heads, width // self.heads)
+        return torch.einsum("bht,bthd->bhd", logits_BHT.softmax(-1), value).reshape(batch, width)
+
+
+def masked_mean(tokens_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+    """Mean over the real tokens; padding has no weight."""
+    weight_BT1 = mask_BT[..., None].to(tokens_BTD.dtype)
+    return (tokens_BTD * weight_BT1).sum(1) / weight_BT1.sum(1).clamp(min=1)
+
+
+def sincos_positions(side: int, width: int) -> Tensor:
+    """Fixed two-dimensional sine-cosine positions ``(side * side, width)`` for a square grid (Chen et al. 2021)."""
+    quarter = width // 4
+    frequency = 1.0 / 100.0 ** (torch.arange(quarter) / max(1, quarter - 1))
+    angle = torch.arange(side)[:, None] * frequency[None, :]
+    axis = torch.cat([angle.sin(), angle.cos()], dim=1)
+    rows = axis[:, None, :].expand(side, side, -1)
+    columns = axis[None, :, :].expand(side, side, -1)
+    grid = torch.cat([rows, columns], dim=-1).reshape(side * side, -1)
+    return nn.functional.pad(grid, (0, width - grid.shape[1]))

@@ -1,0 +1,259 @@
+"""The shared space: one encoder and one projection per modality, and the preparation that goes with each."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from . import files
+from .calibration import Calibration
+from .config import PartConfig, part, plain, read_json, unknown
+from .preprocess import BadImage, ImagePreparer
+from .runtime import compute_dtype, cores, device
+from .tokens import Tokenizer
+from .types import UserError
+
+FORMAT = 1
+"""Version of the saved folder; a reader refuses what it does not know."""
+
+AGREEMENT = 0.9999
+"""Least cosine between stored golden vectors and the ones computed on loading; float32 on another machine keeps
+six digits more than this, a swapped activation or tokenizer does not."""
+
+CHUNK = 128
+"""Items embedded at a time."""
+
+Progress = Callable[[int, int], None]
+
+
+class Preparer(Protocol):
+    """From a raw item to an encoder input, in two steps: one item at a time, then as a batch."""
+
+    @property
+    def spec(self) -> Any: ...
+    def prepare(self, raw: Any) -> Tensor: ...
+    def batch(self, prepared: Sequence[Tensor]) -> Any: ...
+    def state(self) -> dict[str, Any]: ...
+
+
+PREPARERS: Mapping[str, Any] = {"image": ImagePreparer, "text": Tokenizer}
+"""Which class prepares a modality; a third modality adds a line here."""
+
+
+class Space(nn.Module):
+    """Maps raw items of any of its modalities to vectors of one width ``E``; pairs land close to each other.
+
+    Parts arrive built: ``encoders`` and ``preparers`` by modality. ``configs`` are kept so that the space can be saved.
+    """
+
+    def __init__(
+        self, encoders: Mapping[str, nn.Module], configs: Mapping[str, PartConfig], preparers: Mapping[str, Preparer], width: int
+    ) -> None:
+        super().__init__()
+        self.width = width
+        self.encoders = nn.ModuleDict(encoders)
+        self.projections = nn.ModuleDict(
+            {name: nn.Linear(int(encoder.width), width, bias=False) for name, encoder in encoders.items()}
+        )
+        self.configs, self.preparers = dict(configs), dict(preparers)
+        self.calibration: Calibration | None = None
+        self.fingerprint: str | None = None
+
+    @classmethod
+    def build(cls, configs: Mapping[str, PartConfig], preparers: Mapping[str, Preparer], width: int) -> Space:
+        """A fresh space: every encoder is built for what its preparer produces."""
+        encoders = {name: config.build(preparers[name].spec) for name, config in configs.items()}
+        return cls(encoders, configs, preparers, width)
+
+    @property
+    def modalities(self) -> list[str]:
+        """Names of the modalities that this space embeds."""
+        return list(self.encoders)
+
+    def encode(self, modality: str, inputs: Any) -> Tensor:
+        """Batch of prepared inputs to float32 ``(B, E)``, not normalised; differentiable."""
+        encoder = self.encoders[modality]
+        if isinstance(inputs, Tensor):
+            inputs = inputs.to(next(encoder.parameters()).dtype)
+        projected: Tensor = self.projections[modality](encoder(inputs).pooled_BD.float())
+        return projected
+
+    def embed(self, *, progress: Progress | None = None, **items: Sequence[Any]) -> np.ndarray:
+        """Unit vectors ``(n, E)``, float32, of the items of one modality: ``embed(text=["a red bus"])``.
+
+        Pictures may be paths, bytes, PIL images or ``uint8`` arrays. Raises :class:`UserError` naming the first item
+        that cannot be read.
+        """
+        if len(items) != 1:
+            raise UserError(f"embed takes one modality at a time, e.g. embed(text=[...]); {len(items)} were given")
+        ((modality, raws),) = items.items()
+        preparer = self._preparer(modality)
+        if isinstance(raws, str | bytes):
+            raise UserError(f"embed({modality}=...) takes a list; write embed({modality}=[...])")
+        vectors = [chunk for chunk, _ in self.embed_prepared(modality, _prepared(preparer, raws), progress, len(raws))]
+        return np.concatenate(vectors) if vectors else np.zeros((0, self.width), np.float32)
+
+    def embed_prepared(
+        self, modality: str, prepared: Iterator[Tensor], progress: Progress | None = None, total: int = 0
+    ) -> Iterator[tuple[np.ndarray, int]]:
+        """Unit vectors chunk by chunk, with the number done so far; the model runs in the machine's fast format."""
+        where = next(self.parameters()).device
+        was_training = self.training
+        tower = compute_copy(self, compute_dtype("auto", where)).eval()
+        preparer, done = self._preparer(modality), 0
+        try:
+            for chunk in _chunks(prepared, CHUNK):
+                with torch.inference_mode():
+                    vectors = normalize(tower.encode(modality, _to(preparer.batch(chunk), where)), dim=-1)
+                done += len(chunk)
+                if progress is not None:
+                    progress(done, total)
+                yield vectors.cpu().numpy(), done
+        finally:
+            self.train(was_training)
+
+    def score(self, *, image: Sequence[Any], text: Sequence[str]) -> np.ndarray:
+        """``(n, m)`` probabilities that picture ``i`` and text ``j`` belong together, at an even prior.
+
+        Calibrated on the run's held-out pairs; a space without calibration is a :class:`UserError`.
+        """
+        if self.calibration is None:
+            raise UserError("this space was saved without calibration; run `cospace eval` with pairs it was not trained on")
+        cosine: np.ndarray = self.embed(image=image) @ self.embed(text=text).T
+        return self.calibration.probability(cosine).astype(np.float32)
+
+    def save(self, folder: Path, golden: Mapping[str, Sequence[Tensor]]) -> None:
+        """Write weights, settings, preparation and golden vectors as one sealed folder, all or nothing.
+
+        ``golden`` holds a few prepared items of each modality; their vectors are checked whenever the space is loaded.
+        """
+        weights = {name: tensor.detach().contiguous().cpu() for name, tensor in self.state_dict().items()}
+        settings: dict[str, Any] = {
+            "format": FORMAT,
+            "width": self.width,
+            "encoders": {name: plain(config) for name, config in self.configs.items()},
+            "calibration": None if self.calibration is None else [self.calibration.slope, self.calibration.offset],
+        }
+        vectors = self._golden(golden)
+        content: dict[str, Any] = {
+            "space.json": _json(settings),
+            "weights.safetensors": lambda path: save_file(weights, path),
+            "golden.safetensors": lambda path: save_file(vectors, path),
+        }
+        content |= {f"{name}.json": _json(preparer.state()) for name, preparer in self.preparers.items()}
+        files.write_folder(folder, content)
+
+    @classmethod
+    def load(cls, folder: Path) -> Space:
+        """Read a saved space; every file is checked against its hash, and the golden vectors are computed again."""
+        if not (folder / "space.json").is_file():
+            raise UserError(f"{folder} holds no trained space (space.json is missing); give the folder of a finished run")
+        files.verify(folder)
+        settings = read_json(folder / "space.json")
+        if settings.get("format") != FORMAT:
+            raise UserError(f"{folder} was written in format {settings.get('format')}; this version reads format {FORMAT}")
+        configs = {name: part("encoders", data) for name, data in settings["encoders"].items()}
+        preparers = {name: PREPARERS[name].from_state(read_json(folder / f"{name}.json")) for name in configs}
+        space = cls.build(configs, preparers, int(settings["width"]))
+        space.load_state_dict(load_file(folder / "weights.safetensors"))
+        if settings["calibration"] is not None:
+            space.calibration = Calibration(*settings["calibration"])
+        space.eval()
+        space._check_golden(load_file(folder / "golden.safetensors"), folder)
+        space.fingerprint = files.fingerprint(folder)
+        return space.to(device())
+
+    def _preparer(self, modality: str) -> Preparer:
+        if modality not in self.preparers:
+            raise UserError(unknown(modality, self.preparers, "this space has no modality"))
+        return self.preparers[modality]
+
+    def _golden(self, golden: Mapping[str, Sequence[Tensor]]) -> dict[str, Tensor]:
+        """Inputs and float32 vectors of a few items, by name."""
+        self.eval()
+        stored: dict[str, Tensor] = {}
+        where = next(self.parameters()).device
+        for modality, prepared in golden.items():
+            for place, item in enumerate(prepared):
+                with torch.inference_mode():
+                    vector = self.encode(modality, _to(self._preparer(modality).batch([item]), where))[0]
+                stored[f"{modality}.{place}.input"] = item.clone()
+                stored[f"{modality}.{place}.vector"] = normalize(vector, dim=-1).cpu()
+        return stored
+
+    def _check_golden(self, stored: Mapping[str, Tensor], folder: Path) -> None:
+        for key in (key for key in stored if key.endswith(".input")):
+            modality, place, _ = key.split(".")
+            again = self._golden({modality: [stored[key]]})[f"{modality}.0.vector"]
+            cosine = float(again @ stored[f"{modality}.{place}.vector"])
+            if not cosine >= AGREEMENT:
+                raise UserError(
+                    f"{folder} does not reproduce its own golden {modality} vector (cosine {cosine:.6f}, at least "
+                    f"{AGREEMENT} expected); its settings do not belong to its weights"
+                )
+
+
+def compute_copy(space: Space, dtype: torch.dtype) -> Space:
+    """A copy of the space whose encoders compute in ``dtype``; the space itself for float32.
+
+    Projections and batch norms are shared with the original, in float32: similarities and statistics keep their
+    precision, and there is nothing to copy back.
+    """
+    if dtype == torch.float32:
+        return space
+    norms = [m for m in space.modules() if isinstance(m, nn.BatchNorm2d)]
+    shared = [*norms, space.projections, space.preparers, space.configs]
+    twin = copy.deepcopy(space, memo={id(item): item for item in shared})
+    kept = {id(p) for p in space.parameters()}
+    for parameter in twin.encoders.parameters():
+        if id(parameter) not in kept:
+            parameter.data = parameter.data.to(dtype)
+            parameter.grad = None
+    return twin
+
+
+def _prepared(preparer: Preparer, raws: Sequence[Any]) -> Iterator[Tensor]:
+    """Items prepared by a few threads, in order, a bounded number ahead of the model."""
+
+    def prepare(numbered: tuple[int, Any]) -> Tensor:
+        try:
+            return preparer.prepare(numbered[1])
+        except BadImage as error:
+            raise UserError(f"item {numbered[0]} ({_name(numbered[1])}) cannot be read: {error}") from error
+
+    with ThreadPoolExecutor(cores()) as pool:
+        for start in range(0, len(raws), 4 * CHUNK):
+            yield from pool.map(prepare, enumerate(raws[start : start + 4 * CHUNK], start))
+
+
+def _name(raw: Any) -> str:
+    return str(raw) if isinstance(raw, str | Path) else type(raw).__name__
+
+
+def _chunks(items: Iterator[Tensor], size: int) -> Iterator[list[Tensor]]:
+    chunk: list[Tensor] = []
+    for item in items:
+        chunk.append(item)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def _to(inputs: Any, where: torch.device) -> Any:
+    return inputs.to(where)
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()

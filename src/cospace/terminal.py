@@ -1,0 +1,141 @@
+"""What people see in the terminal: progress on stderr, plain tables on stdout."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+
+if TYPE_CHECKING:
+    from .experiment.demo import Demo
+    from .experiment.settings import Experiment
+    from .experiment.train import Listener
+    from .index import Hit
+
+QUIET_SECONDS = 20.0
+"""Where stderr is a file, a line this often takes the place of the moving bar."""
+
+
+class Progress:
+    """Bars with time left on stderr; lines now and then where stderr is not a terminal."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._bars = Bars(*columns, TextColumn("{task.fields[note]}"), console=self.console, transient=True)
+        self._tasks: dict[str, TaskID] = {}
+        self._spoke = time.monotonic()
+
+    def __enter__(self) -> Progress:
+        if self.console.is_terminal:
+            self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    def long_work(self, what: str, done: int, total: int, note: str = "") -> None:
+        """Show how far some work is."""
+        if not self.console.is_terminal:
+            if time.monotonic() - self._spoke >= QUIET_SECONDS:
+                self._spoke = time.monotonic()
+                self.say(f"{what} {done:,} of {total:,} {note}".rstrip())
+            return
+        if what not in self._tasks:
+            self._tasks[what] = self._bars.add_task(what, total=total, note="")
+        self._bars.update(self._tasks[what], completed=done, note=note, visible=done < total)
+
+    def counter(self, what: str) -> Callable[[int, int], None]:
+        """The same for work of one kind."""
+        return lambda done, total: self.long_work(what, done, total)
+
+    def say(self, sentence: str) -> None:
+        """A line above the bars."""
+        self.console.print(sentence, highlight=False, markup=False, soft_wrap=True)
+
+
+class TrainingView(Progress):
+    """Live progress of a run: loss, recall, speed, time left."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._recall = ""
+
+    @property
+    def listener(self) -> Listener:
+        """What the run calls."""
+        from .experiment.train import Listener
+
+        return Listener(self.long_work, self._row, self.say)
+
+    def _row(self, row: dict[str, Any], settings: Experiment) -> None:
+        steps = settings.training.steps or 0
+        if "val/text_to_image/R@1" in row:
+            there, back = row["val/text_to_image/R@1"], row["val/image_to_text/R@1"]
+            self._recall = f"  R@1 {100 * there:.1f} % text to image, {100 * back:.1f} % image to text"
+            self.say(f"step {row['step']:,} of {steps:,}  loss {row['loss']:.3f}{self._recall}  {row['minutes']:.1f} min")
+        speed = f"  {row['samples_per_second']:,.0f} pairs/s"
+        self.long_work("training", row["step"], steps, f"loss {row['loss']:.3f}{self._recall}{speed}")
+
+    def summary(self, metrics: Mapping[str, float], out: Path) -> str:
+        """What a person reads at the end of ``cospace train``."""
+        report = out / "report.html"
+        lines = [metrics_table(metrics), "", f"the model is in {out}"]
+        if report.exists():
+            lines.append(f"open the report: {report}")
+        lines.append(f"make pictures searchable: cospace index {out} PICTURES --out idx")
+        return "\n".join(lines)
+
+
+def metrics_table(metrics: Mapping[str, float]) -> str:
+    """Metrics for people: shares in percent beside chance, counts as counts."""
+    rows = []
+    for name, value in metrics.items():
+        if name.startswith("chance/"):
+            continue
+        if "R@" in name or "mAP" in name or name.startswith("zero_shot/top") or name.endswith("per_class"):
+            chance = metrics.get(f"chance/{name}")
+            rows.append((name, f"{100 * value:6.1f} %", "" if chance is None else f"chance {100 * chance:.2g} %"))
+        elif name.startswith("space/") and name.count("/") == 1:
+            rows.append((name, f"{value:6.2f}", ""))
+        elif name.startswith("n_") or name.endswith(("median_rank", "/n")):
+            rows.append((name, f"{value:6,.0f}", ""))
+    width = max((len(name) for name, _, _ in rows), default=0)
+    return "\n".join(f"{name:<{width}}  {value}  {chance}".rstrip() for name, value, chance in rows)
+
+
+def hits_table(hits: Sequence[Hit]) -> str:
+    """Search results, best first."""
+    if not hits:
+        return "nothing found: the index is empty"
+    return "\n".join(
+        f"{place:>3}  {hit.score:.3f}  {hit.text or hit.id}" + (f"\n            {hit.path}" if hit.path else "")
+        for place, hit in enumerate(hits, 1)
+    )
+
+
+def demo_summary(demo: Demo) -> str:
+    """What a person reads at the end of ``cospace demo``."""
+    lines = [metrics_table(demo.metrics), ""]
+    for name, metrics in demo.more.items():
+        there, back = metrics["text_to_image/R@1"], metrics["image_to_text/R@1"]
+        lines.append(
+            f"{name}: R@1 {100 * there:.1f} % text to image, {100 * back:.1f} % image to text "
+            f"among {metrics['n_images']:,.0f} pictures"
+        )
+    lines += [
+        f"trained and evaluated in {demo.minutes:.1f} minutes",
+        f"open the report:  {demo.out / 'report.html'}",
+        f'search it:        cospace search {demo.out / "index"} "{demo.example}"',
+    ]
+    return "\n".join(lines)
+
+

@@ -1,0 +1,233 @@
+"""The loop: batch, embeddings, objective, update, and now and then a look at how it goes."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ..batches import Batch, Batches, Chunks
+from ..config import Config
+from ..runtime import Precision, compute_dtype
+from ..space import Space, compute_copy
+from ..types import Metrics, UserError
+from .checkpoint import Checkpoints
+from .optim import OptimConfig, learning_rate, optimizers
+
+PATIENCE = 3
+"""Steps in a row with a loss or gradient that is not finite before the run stops."""
+
+LOOK = 10
+"""Steps between two looks at the health of the batch's embeddings."""
+
+
+class TrainingConfig(Config):
+    """How long, how much at a time, and how often to look; ``None`` is filled in from the data."""
+
+    steps: int | None = Field(default=None, ge=1)
+    batch: int | None = Field(default=None, ge=2)
+    micro: int = Field(default=256, ge=1)
+    """Items that a tower sees at a time."""
+    seed: int = Field(default=0, ge=0)
+    workers: int = Field(default=0, ge=0)
+    precision: Precision = "auto"
+    evaluations: int = Field(default=6, ge=0)
+    """How often to evaluate on the way; the end is always evaluated."""
+    checkpoint_seconds: float = Field(default=30.0, ge=0)
+    """Least time between two checkpoints; 0 writes one after every step."""
+    optim: OptimConfig = OptimConfig()
+
+
+@dataclass(slots=True)
+class Observers:
+    """Whom the loop tells; each may be left out. ``watch`` returns numbers about the batch's embeddings."""
+
+    begin: Callable[[int], None] = lambda step: None
+    """Called once, with the number of steps that an earlier run of the same command has done."""
+    row: Callable[[dict[str, Any]], None] = lambda row: None
+    evaluate: Callable[[Space], Metrics] = lambda space: {}
+    watch: Callable[[Mapping[str, Tensor]], Metrics] = lambda embeddings: {}
+    say: Callable[[str], None] = lambda sentence: None
+
+
+class Trainer:
+    """Trains a space in place, going on from the newest checkpoint if there is one.
+
+    The towers compute in a copy whose format the hardware is fast at; masters, optimizer state, similarities and the
+    objective stay float32.
+    """
+
+    def __init__(
+        self, space: Space, objective: nn.Module, config: TrainingConfig, checkpoints: Path, tell: Observers
+    ) -> None:
+        self.space, self.objective, self.config, self.tell = space, objective, config, tell
+        self.where = next(space.parameters()).device
+        dtype = compute_dtype(config.precision, self.where)
+        self.optimizers = optimizers(config.optim, space, objective, dtype)
+        self.peaks = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
+        self.checkpoints = Checkpoints(checkpoints, {"space": space, "objective": objective}, self.optimizers)
+        self.start, spent = self._resume()
+        self.clock = Clock(spent)
+        self.tower = compute_copy(space, dtype)
+        self.failures = 0
+
+    def fit(self, batches: Batches) -> None:
+        """The loop."""
+        steps = self.config.steps or 0
+        due = evaluation_steps(steps, self.config.evaluations)
+        saved = time.monotonic()
+        self.tell.begin(self.start)
+        for batch in batches.stream(self.start, steps, self.config.workers):
+            row, embeddings = self.step(batch, steps)
+            done = batch.step + 1
+            if done in due or done % LOOK == 0:
+                row |= self.tell.watch(embeddings)
+            if done in due:
+                row |= self._evaluate()
+            self.tell.row(row)
+            if done == steps or time.monotonic() - saved >= self.config.checkpoint_seconds:
+                self.checkpoints.save(done, {"minutes": self.clock.minutes})
+                saved = time.monotonic()
+
+    def step(self, batch: Batch, steps: int) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """One update; returns what to log and the batch's embeddings. A step that is not finite changes nothing."""
+        factor = learning_rate(batch.step, steps, self.config.optim.warmup or 0)
+        set_rates(self.optimizers, self.peaks, factor)
+        torch.manual_seed(self.config.seed * 1_000_003 + batch.step)
+        loss, embeddings = forward_backward(self.tower, self.objective, batch, self.where)
+        collect_gradients(self.space, self.tower)
+        if is_finite(loss, [*self.space.parameters(), *self.objective.parameters()]):
+            self.failures = 0
+            for optimizer in self.optimizers:
+                optimizer.step()
+            refresh(self.space, self.tower)
+        else:
+            self._refuse(batch)
+        row = {"step": batch.step + 1, "loss": loss.item(), "minutes": self.clock.minutes}
+        speed = {"samples_per_second": self.clock.rate(len(batch.row_B))}
+        return row | speed | learned_numbers(self.objective), embeddings
+
+    def _resume(self) -> tuple[int, float]:
+        """Steps done and minutes spent so far."""
+        facts, complaints = self.checkpoints.resume()
+        for complaint in complaints:
+            self.tell.say(complaint)
+        if facts is None:
+            return 0, 0.0
+        self.tell.say(f"going on after step {facts['step']}")
+        return int(facts["step"]), float(facts["minutes"])
+
+    def _evaluate(self) -> Metrics:
+        """Evaluate off the clock; the space is back in training mode afterwards."""
+        with self.clock.paused():
+            metrics = self.tell.evaluate(self.space)
+        self.space.train()
+        return {f"val/{name}": value for name, value in metrics.items()}
+
+    def _refuse(self, batch: Batch) -> None:
+        """Say that a step was left out; stop when it keeps happening."""
+        self.failures += 1
+        rows = ", ".join(map(str, batch.row_B[:8]))
+        if self.failures >= PATIENCE:
+            raise UserError(
+                f"the loss was not finite in {self.failures} steps in a row (last: step {batch.step + 1}, rows {rows}, "
+                "...); lower training.optim.rate and training.optim.matrix_rate, or run `cospace check` on these pairs"
+            )
+        self.tell.say(f"step {batch.step + 1} gave a loss or gradient that is not finite and was left out (rows {rows})")
+
+
+def forward_backward(
+    tower: Space, objective: nn.Module, batch: Batch, where: torch.device
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Embeddings of the whole batch, the objective on them, gradients in the tower's own parameters."""
+    tower.train()
+    for module in (tower, objective):
+        module.zero_grad(set_to_none=True)
+    embeddings = {name: embed_rows(tower, name, chunks, where) for name, chunks in batch.chunks.items()}
+    loss: Tensor = objective(embeddings, batch.groups_B.to(where))
+    loss.backward()  # type: ignore[no-untyped-call]
+    return loss.detach(), {name: rows.detach() for name, rows in embeddings.items()}
+
+
+def embed_rows(tower: Space, modality: str, chunks: Chunks, where: torch.device) -> Tensor:
+    """One vector per row ``(B, E)``; every item is encoded once, in micro-batches."""
+    items_UE = torch.cat([tower.encode(modality, inputs.to(where)) for inputs in chunks.inputs])
+    return items_UE[chunks.item_B.to(where)]
+
+
+def collect_gradients(space: Space, tower: Space) -> None:
+    """Hand the compute copy's gradients to the float32 masters."""
+    for master, twin in zip(space.parameters(), tower.parameters(), strict=True):
+        if master is not twin:
+            master.grad = None if twin.grad is None else twin.grad.float()
+
+
+@torch.no_grad()
+def refresh(space: Space, tower: Space) -> None:
+    """Copy the updated masters into the compute copy."""
+    for master, twin in zip(space.parameters(), tower.parameters(), strict=True):
+        if master is not twin:
+            twin.copy_(master)
+
+
+def is_finite(loss: Tensor, parameters: Iterable[nn.Parameter]) -> bool:
+    """Whether the loss and every gradient are finite; one number tells, since NaN and infinity survive sums."""
+    sums = [p.grad.float().sum() for p in parameters if p.grad is not None]
+    return bool(torch.isfinite(torch.stack([loss.float(), *sums])).all())
+
+
+def learned_numbers(objective: nn.Module) -> dict[str, float]:
+    """The objective's learned temperature and bias, for the log."""
+    numbers = {name: p.item() for name, p in objective.named_parameters() if p.numel() == 1}
+    return {
+        name.removeprefix("log_"): math.exp(value) if name.startswith("log_") else value
+        for name, value in numbers.items()
+    }
+
+
+def set_rates(groups: Iterable[Optimizer], peaks: list[list[float]], factor: float) -> None:
+    """Every parameter group's peak rate times the schedule's factor."""
+    for optimizer, peak_rates in zip(groups, peaks, strict=True):
+        for group, peak in zip(optimizer.param_groups, peak_rates, strict=True):
+            group["lr"] = peak * factor
+
+
+def evaluation_steps(steps: int, evaluations: int) -> set[int]:
+    """Steps after which to evaluate: evenly spaced, always the last."""
+    return {max(1, round(steps * (i + 1) / (evaluations + 1))) for i in range(evaluations)} | {steps}
+
+
+class Clock:
+    """Minutes of training so far, pauses left out, and the speed since the last question."""
+
+    def __init__(self, minutes: float) -> None:
+        self._before, self._start = minutes, time.monotonic()
+        self._last = self._start
+
+    @property
+    def minutes(self) -> float:
+        """Minutes spent training, earlier runs of the same command included."""
+        return self._before + (time.monotonic() - self._start) / 60
+
+    def rate(self, samples: int) -> float:
+        """Samples per second since the last call."""
+        now = time.monotonic()
+        elapsed, self._last = now - self._last, now
+        return samples / max(elapsed, 1e-9)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """A block whose time does not count."""
+        begin = time.monotonic()
+        yield
+        self._start += time.monotonic() - begin
+        self._last += time.monotonic() - begin

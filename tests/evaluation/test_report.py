@@ -1,0 +1,314 @@
+"""The report: one safe, self-contained, small file whose numbers are the metrics it was given."""
+
+from __future__ import annotations
+
+import html
+import io
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from cospace.evaluation import examples, maps, platt, report, retrieval, zero_shot
+from cospace.evaluation._page import plain
+from cospace.evaluation._pictures import Sheet, thumbnail
+from cospace.evaluation._svg import decimate, ticks
+from cospace.evaluation.examples import Item, Side
+from cospace.evaluation.geometry import geometry, verdicts
+from cospace.evaluation.report import Confusion, Report, write_report
+from cospace.types import UserError
+
+HOSTILE = '</script><img src=x onerror=alert(1)> & "quotes" ]]> <!-- http://example.org/a.png'
+N = 30
+
+
+def picture(seed: int, side: int = 20) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="module")
+def full() -> Report:
+    """A report with every part, made by the same functions that a run uses."""
+    torch.manual_seed(0)
+    image = torch.randn(N, 16)
+    text = image + torch.randn(N, 16)
+    groups = torch.arange(N)
+    shown = [Item(f"caption {n}" if n else HOSTILE, f"k{n}") for n in range(N)]
+    sides = {"image": Side(shown, image, groups), "text": Side([Item(i.text) for i in shown], text, groups)}
+    rankings = retrieval.both_ways(image, text, groups, groups)
+    metrics = retrieval.retrieval(image, text, groups, groups)
+    labels = np.arange(N) % 3
+    classes = torch.randn(3, 16)
+    metrics |= zero_shot.zero_shot(image, classes, labels) | geometry(image, text)
+    matched, unmatched = platt.sample_scores(text, image, (groups, groups))
+    scores, is_match = np.r_[matched, unmatched], np.arange(len(matched) + len(unmatched)) < len(matched)
+    calibration = platt.fit(scores, is_match)
+    intervals = zero_shot.metric_intervals(metrics)
+    shown_examples, curves = [], []
+    for direction, ranking in rankings.items():
+        query, gallery = direction.split("_to_")
+        intervals |= retrieval.metric_intervals(direction, ranking, groups)
+        pair = (sides[query], sides[gallery])
+        shown_examples += examples.build_examples(direction, ranking, pair, calibration)
+        curves.append(report.recall_curve(direction, ranking, groups))
+    return Report(
+        name="birds <b>",
+        date="2026-01-02",
+        verdict=report.verdict(metrics),
+        command="cospace train /home/anna/birds/pairs.csv --val '/mnt/x/val.csv' --out runs/birds",
+        version="0.1.0",
+        metrics=metrics,
+        data={"fingerprint": "abc123", "training pairs": 2000, "table": "/home/anna/birds/pairs.csv"},
+        intervals=intervals,
+        curves=[
+            {"step": s, "loss": 1 / s, "minutes": s / 60, "val/text_to_image/R@1": 1 - 1 / s} for s in range(1, 900)
+        ],
+        recall=curves,
+        matched=matched,
+        unmatched=unmatched,
+        reliability=platt.reliability(calibration.probability(scores), is_match),
+        examples=shown_examples,
+        confusion=Confusion(zero_shot.confusion(image, classes, labels), ["wren", HOSTILE, "owl"]),
+        map=report.map_view(maps.pca_map({"image": image, "text": text}), "image", shown),
+        health=verdicts(metrics, 16),
+        pairs=shown[:12],
+        pictures={f"k{n}": picture(n) for n in range(N)},
+        config={"objective": {"name": "softmax"}, "out": "/home/anna/runs", "store": "postgresql://anna:pw@dbhost/x"},
+        machine={"processor": "2 cores"},
+        warnings=report.cautions(metrics),
+    )
+
+
+@pytest.fixture(scope="module")
+def written(full: Report, tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    size = write_report(path, full)
+    assert size == path.stat().st_size < report.BUDGET
+    return path.read_text(encoding="utf-8")
+
+
+class Tags(HTMLParser):
+    """Every tag with its attributes, and the text between tags."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta", "br"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_markup_is_balanced_and_has_ten_sections(written: str) -> None:
+    page = Tags(written)
+    assert page.open == []
+    identities = [a["id"] for t, a in page.tags if t == "section"]
+    expected = ["retrieval", "curves", "scores", "examples", "confusion", "map", "health", "data", "settings"]
+    assert identities == expected
+    assert [t for t, _ in page.tags].count("header") == 1
+    assert 'class="none"' not in written
+    every = [a["id"] for _, a in page.tags if "id" in a]
+    assert len(every) == len(set(every))
+    assert {a["href"][1:] for _, a in page.tags if (a.get("href") or "").startswith("#")} <= set(every)  # type: ignore[index]
+
+
+def test_hostile_captions_are_text(written: str) -> None:
+    page = Tags(written)
+    assert HOSTILE in page.text
+    assert not [t for t, _ in page.tags if t in ("img", "iframe", "object", "embed", "link", "b onerror")]
+    assert [a for t, a in page.tags if t == "script"] == [{"type": "application/json", "id": "numbers"}]
+    assert not [name for _, a in page.tags for name in a if name.startswith("on")]
+
+
+def test_nothing_is_fetched_and_no_folder_is_told(written: str) -> None:
+    page = Tags(written)
+    addresses = [v for _, a in page.tags for k, v in a.items() if k in ("src", "href", "xlink:href", "data", "srcset")]
+    assert addresses
+    assert all(v is not None and v.startswith(("#", "data:image/webp;base64,")) for v in addresses)
+    assert "url(" not in written
+    assert "@import" not in written
+    policy = next(a["content"] for t, a in page.tags if a.get("http-equiv") == "Content-Security-Policy")
+    assert policy is not None
+    assert policy.startswith("default-src 'none'")
+    assert "script-src" not in policy
+    for secret in ("anna", "/home", "/mnt", "dbhost"):
+        assert secret not in written
+    assert "pairs.csv" in written
+    assert "runs/birds" in written
+
+
+def test_numbers_are_the_metrics(full: Report, written: str) -> None:
+    data = json.loads(re.search(r'id="numbers">(.*?)</script>', written).group(1))  # type: ignore[union-attr]
+    assert data["metrics"] == full.metrics
+    text = html.unescape(Tags(written).text)
+    for key, (low, high) in full.intervals.items():
+        assert f"{100 * full.metrics[key]:.1f} [{100 * low:.1f}, {100 * high:.1f}]" in text, key
+    assert f"chance {100 / N:.2g} %" in text
+
+
+def test_every_picture_is_stored_once(full: Report, written: str) -> None:
+    page = Tags(written)
+    stored = [a["id"] for t, a in page.tags if t == "image"]
+    used = [a["href"] for t, a in page.tags if t == "use"]
+    assert len(stored) <= len(full.pictures)
+    assert len(used) > len(stored)
+    assert {f"#{name}" for name in stored} == set(used)
+
+
+def test_an_empty_report_keeps_its_sections(tmp_path: Path) -> None:
+    bare = Report(name="x", date="", verdict="Nothing was scored.", command="", version="0", metrics={})
+    write_report(tmp_path / "r.html", bare)
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert page.count("<section") == 9
+    assert page.count('class="none"') >= 7
+    assert Tags(page).open == []
+
+
+def test_it_steps_down_once_and_says_so(full: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = write_report(tmp_path / "whole.html", full)
+    monkeypatch.setattr(report, "BUDGET", whole - 1)
+    assert write_report(tmp_path / "less.html", full) < whole
+    assert "half of the examples" in (tmp_path / "less.html").read_text(encoding="utf-8")
+    monkeypatch.setattr(report, "BUDGET", 1000)
+    with pytest.raises(UserError, match="limit is 1,000"):
+        write_report(tmp_path / "none.html", full)
+    assert not (tmp_path / "none.html").exists()
+
+
+def test_many_large_pictures_fit(full: Report, tmp_path: Path) -> None:
+    large = replace(full, pictures={key: picture(n, 400) for n, key in enumerate(full.pictures)})
+    assert write_report(tmp_path / "r.html", large) < report.BUDGET
+
+
+def test_examples_are_three_honest_strata() -> None:
+    ranks = np.arange(1, 101)
+    chosen = examples.choose_examples(ranks, seed=1)
+    assert [len(chosen[s]) for s in ("random", "best", "worst")] == [8, 4, 8]
+    assert len({row for rows in chosen.values() for row in rows}) == 20
+    rest = [row for row in range(100) if row not in chosen["random"]]
+    assert sorted(chosen["best"]) == rest[:4]
+    assert sorted(chosen["worst"]) == rest[-8:]
+    assert chosen == examples.choose_examples(ranks, seed=1) != examples.choose_examples(ranks, seed=2)
+    few = examples.choose_examples(np.array([1, 2, 3]))
+    assert sorted(row for rows in few.values() for row in rows) == [0, 1, 2]
+
+
+def test_an_example_always_shows_the_truth(full: Report) -> None:
+    for example in full.examples:
+        matches = [result for result in example.results if result.is_match]
+        assert matches
+        assert min(result.rank for result in matches) <= example.rank
+        assert len(example.results) in (5, 6)
+        if example.rank > 6:
+            assert example.results[-1].is_match
+            assert example.results[-1].rank == example.rank
+
+
+def test_thumbnails_are_small_upright_and_on_white() -> None:
+    buffer = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGBA", (300, 100), (0, 0, 0, 0)).convert("RGB").save(buffer, "JPEG", exif=exif)
+    with Image.open(io.BytesIO(thumbnail(buffer.getvalue(), 112, 70) or b"")) as upright:
+        assert upright.height == 112
+        assert upright.width < 40
+        assert not upright.getexif()
+    clear = io.BytesIO()
+    Image.new("RGBA", (9, 9), (0, 0, 0, 0)).save(clear, "PNG")
+    with Image.open(io.BytesIO(thumbnail(clear.getvalue(), 112, 70) or b"")) as white:
+        assert white.getpixel((4, 4)) == (255, 255, 255)
+    deep = io.BytesIO()
+    Image.fromarray(np.full((9, 9), 0x8000, np.uint16)).save(deep, "PNG")
+    with Image.open(io.BytesIO(thumbnail(deep.getvalue(), 112, 70) or b"")) as grey:
+        assert 120 < np.asarray(grey).mean() < 136
+    assert thumbnail(buffer.getvalue()[:200], 112, 70) is None
+    assert "no picture" in Sheet({"k": b"not a picture"}, 112, 70).show("k", "words")
+
+
+def test_map_of_a_flat_space_is_faithful() -> None:
+    torch.manual_seed(0)
+    plane = torch.randn(300, 2) @ torch.randn(2, 12) * 0.1 + 5 * torch.eye(12)[0]
+    drawn, rows = maps.pca_map({"image": plane}, most=200)
+    assert drawn.points["image"].shape == (200, 2)
+    assert len(rows["image"]) == 200
+    assert drawn.explained > 0.95
+    assert drawn.agreement > 0.8
+    assert len(set(maps.spread_out(drawn.points["image"], 24))) == 24
+
+
+def test_verdict_and_cautions() -> None:
+    metrics = {"n_images": 1000.0, "n_texts": 5000.0, "image_to_text/R@1": 0.412, "chance/image_to_text/R@1": 0.001}
+    assert report.verdict(metrics) == "Finds the right caption first for 41 % of 1,000 pictures (chance 0.1 %)."
+    assert report.cautions(metrics) == []
+    assert "Small set: 40 images" in report.cautions({"n_images": 40.0, "n_texts": 5000.0})[0]
+    assert report.cautions(metrics, "the space is collapsing")[0] == "The space is collapsing"
+
+
+@settings(deadline=None, max_examples=100)
+@given(low=st.floats(-1e6, 1e6), span=st.floats(1e-3, 1e6))
+def test_ticks_are_few_and_inside(low: float, span: float) -> None:
+    places = ticks(low, low + span)
+    assert 2 <= len(places) <= 11
+    assert all(low - 1e-6 * span <= place <= low + 1.000001 * span for place in places)
+
+
+def test_decimation_keeps_every_spike() -> None:
+    x, y = np.arange(10_000.0), np.zeros(10_000)
+    y[[1234, 7777]] = 5, -5
+    few_x, few_y = decimate(x, y)
+    assert len(few_x) <= 400
+    assert few_y.max() == 5
+    assert few_y.min() == -5
+    assert (np.diff(few_x) > 0).all()
+
+
+def test_many_classes_show_the_most_confused_pairs(full: Report, tmp_path: Path) -> None:
+    matrix = 9 * np.eye(50, dtype=int)
+    matrix[3, 4], matrix[7, 8] = 5, 2
+    many = Confusion(matrix, [f"class {n}" for n in range(50)], {(3, 4): ["k1", "k2"]})
+    write_report(tmp_path / "r.html", replace(full, confusion=many))
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert page.index("class 3 taken for class 4: 5") < page.index("class 7 taken for class 8: 2")
+    assert 'class="plot heat"' not in page
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("/home/anna/a b.csv", "a b.csv"),
+        ("--out '/home/anna smith/a b.csv' --n 1", "--out a b.csv --n 1"),
+        ("--out /home/anna --n 1", "--out … --n 1"),
+        ("\\\\server\\share\\x.csv", "x.csv"),
+        ("C:\\Users\\anna\\x.csv", "x.csv"),
+        ("--out=/home/anna/run --n 1", "--out=run --n 1"),
+        ("~/data/x.csv", "x.csv"),
+        ("hf:anna/pets and/or runs/birds 1/2", "hf:anna/pets and/or runs/birds 1/2"),
+        ("https://anna@host/x?y", "…"),
+    ],
+)
+def test_folders_and_hosts_are_left_out(given: str, kept: str) -> None:
+    assert html.unescape(plain(given)) == kept
