@@ -27,7 +27,7 @@ LAYERS = """
     space
     encoders | objectives | batches | check
     pairs | preprocess | layers | tokens | augment | calibration
-    config | runtime | files
+    config | runtime | files | tensors
     types
 """
 LEVEL = {

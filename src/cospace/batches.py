@@ -60,7 +60,7 @@ class ImageFeed:
 
     def chunks(self, items: np.ndarray, epochs: np.ndarray, size: int) -> tuple[list[Any], np.ndarray]:
         moved = self.augment.apply(self.images_N3SS[torch.from_numpy(items)], draws(self.seed, epochs, items, 4))
-        return list(self.preparer.normalise(moved).split(size)), np.arange(len(items))
+        return list(torch.split(self.preparer.normalise(moved), size)), np.arange(len(items))
 
 
 class TextFeed:
@@ -128,7 +128,7 @@ class Batches(torch.utils.data.Dataset[Batch]):
         loader: Any = torch.utils.data.DataLoader(
             self,
             batch_size=None,
-            sampler=range(start, stop),  # type: ignore[arg-type]
+            sampler=range(start, stop),
             num_workers=workers,
             prefetch_factor=2 if workers else None,
             worker_init_fn=_one_thread if workers else None,

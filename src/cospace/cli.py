@@ -6,6 +6,7 @@ person can fix it (one sentence, no traceback), 1 our fault.
 
 from __future__ import annotations
 
+import errno
 import json
 import shlex
 import sys
@@ -25,6 +26,14 @@ app = App(
     help_format="plaintext",
 )
 
+_ADVICE = {
+    errno.ENOSPC: "make room on this disk and give the same command again",
+    errno.EDQUOT: "make room in your quota and give the same command again",
+    errno.EEXIST: "choose another place",
+    errno.EISDIR: "name a file, not a folder",
+    errno.ENOTDIR: "a file stands where a folder belongs; choose another place",
+}
+
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON object on stdout.")]
 Columns = Annotated[
     str | None, Parameter(help="Which columns of a table hold what, e.g. image=file,text=title; sniffed if left out.")
@@ -42,8 +51,11 @@ def run(arguments: Sequence[str]) -> int:
     try:
         app(list(arguments), exit_on_error=False, print_error=False, result_action="return_value")
     except (UserError, CycloptsError) as error:
-        print(f"cospace: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        return _refused(str(error))
+    except OSError as error:
+        if error.errno is None:
+            raise
+        return _refused(_os_sentence(error))
     except KeyboardInterrupt:
         print("cospace: stopped; the same command goes on where it was", file=sys.stderr)
         return 130
@@ -96,7 +108,15 @@ def train(
     with TrainingView() as view:
         model = train_run(
             Request(
-                pairs, out, recipe, val, overrides, _columns(columns), separator, command=_command(), listener=view.listener
+                pairs,
+                out,
+                recipe,
+                val,
+                overrides,
+                _columns(columns),
+                separator,
+                command=_command(),
+                listener=view.listener,
             )
         )
     if report:
@@ -169,7 +189,8 @@ def index(run: Path, source: str, /, *, out: Path, json: Json = False) -> None:
         made, problems = build_index(Model.load(run), source, out, progress=progress.long_work)
     _show(
         {"out": str(out), "items": len(made.store), "set_aside": len(problems)},
-        f"{len(made.store):,} items in {out}{_set_aside(problems)}\nsearch them: cospace search {out} \"what you look for\"",
+        f"{len(made.store):,} items in {out}{_set_aside(problems)}\n"
+        f'search them: cospace search {out} "what you look for"',
         json,
     )
 
@@ -222,6 +243,18 @@ def _columns(given: str | None) -> dict[str, str] | None:
             raise UserError(f"cannot read --columns {given!r}; write it as image=COLUMN,text=COLUMN")
         columns[modality.strip()] = column.strip()
     return columns
+
+
+def _refused(sentence: str) -> int:
+    print(f"cospace: {' '.join(sentence.split())}", file=sys.stderr)
+    return 2
+
+
+def _os_sentence(error: OSError) -> str:
+    """What the operating system refused, where, and what to do about it."""
+    where = f"{error.filename}: " if error.filename else ""
+    advice = _ADVICE.get(error.errno or 0, "check this path and its permissions")
+    return f"{where}{str(error.strerror).lower()}; {advice}"
 
 
 def _set_aside(problems: Sequence[Any]) -> str:

@@ -69,6 +69,8 @@ def part(folder: str, data: Any) -> PartConfig:
         return data
     if isinstance(data, str):
         data = {"name": data}
+    if not isinstance(data, Mapping) or "name" not in data:
+        raise UserError(f"cannot read {data!r} as one of {folder}; give one of these names: {', '.join(names(folder))}")
     settings = dict(data)
     name = str(settings.pop("name"))
     return validate(lookup(folder, name), settings, where=f"{folder}.{name}")

@@ -222,13 +222,17 @@ def _holder(path: Path) -> str:
 
 
 def _fill(path: Path, content: Content) -> None:
-    """Write and sync one new file."""
-    if isinstance(content, bytes):
-        with open(path, "wb") as file:
-            file.write(content)
-    else:
-        content(path)
-    _sync(path)
+    """Write and sync one new file; an error says which file, also where the system does not (a full disk)."""
+    try:
+        if isinstance(content, bytes):
+            with open(path, "wb") as file:
+                file.write(content)
+        else:
+            content(path)
+        _sync(path)
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def _publish(temporary: Path, final: Path) -> None:

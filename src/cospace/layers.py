@@ -11,6 +11,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from .types import UserError
+
 
 class Norm(nn.LayerNorm):
     """Layer norm over the last axis, whose statistics stay float32 in a bfloat16 tower (done inside the kernel)."""
@@ -28,7 +30,7 @@ class Attention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         if width % heads:
-            raise ValueError(f"width {width} is not divisible by {heads} heads")
+            raise UserError(f"a width of {width} cannot be split among {heads} heads; choose heads that divide it")
         self.heads = heads
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
@@ -43,7 +45,8 @@ class Attention(nn.Module):
         if mask_BT is not None:
             logits = logits.masked_fill(~mask_BT[:, None, None, :], float("-inf"))
         mixed = logits.softmax(-1) @ value
-        return self.out(mixed.transpose(1, 2).reshape(batch, length, width))
+        attended_BTD: Tensor = self.out(mixed.transpose(1, 2).reshape(batch, length, width))
+        return attended_BTD
 
 
 class MLP(nn.Module):
@@ -55,7 +58,8 @@ class MLP(nn.Module):
         self.down = nn.Linear(hidden, width, bias=False)
 
     def forward(self, tokens_BTD: Tensor) -> Tensor:
-        return self.down(self.up(tokens_BTD).relu().square())
+        mapped_BTD: Tensor = self.down(self.up(tokens_BTD).relu().square())
+        return mapped_BTD
 
 
 class Block(nn.Module):
@@ -73,7 +77,8 @@ class Block(nn.Module):
 
     def forward(self, tokens_BTD: Tensor, mask_BT: Tensor | None = None) -> Tensor:
         tokens_BTD = tokens_BTD + self.attention(self.attention_norm(tokens_BTD), mask_BT)
-        return tokens_BTD + self.mlp(self.mlp_norm(tokens_BTD))
+        mixed_BTD: Tensor = tokens_BTD + self.mlp(self.mlp_norm(tokens_BTD))
+        return mixed_BTD
 
 
 class AttentionPool(nn.Module):

@@ -7,15 +7,15 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from . import files
+from . import files, tensors
 from .calibration import Calibration
 from .config import PartConfig, part, plain, read_json, unknown
 from .preprocess import BadImage, ImagePreparer
@@ -57,13 +57,17 @@ class Space(nn.Module):
     """
 
     def __init__(
-        self, encoders: Mapping[str, nn.Module], configs: Mapping[str, PartConfig], preparers: Mapping[str, Preparer], width: int
+        self,
+        encoders: Mapping[str, nn.Module],
+        configs: Mapping[str, PartConfig],
+        preparers: Mapping[str, Preparer],
+        width: int,
     ) -> None:
         super().__init__()
         self.width = width
         self.encoders = nn.ModuleDict(encoders)
         self.projections = nn.ModuleDict(
-            {name: nn.Linear(int(encoder.width), width, bias=False) for name, encoder in encoders.items()}
+            {name: nn.Linear(cast("int", encoder.width), width, bias=False) for name, encoder in encoders.items()}
         )
         self.configs, self.preparers = dict(configs), dict(preparers)
         self.calibration: Calibration | None = None
@@ -72,7 +76,7 @@ class Space(nn.Module):
     @classmethod
     def build(cls, configs: Mapping[str, PartConfig], preparers: Mapping[str, Preparer], width: int) -> Space:
         """A fresh space: every encoder is built for what its preparer produces."""
-        encoders = {name: config.build(preparers[name].spec) for name, config in configs.items()}
+        encoders = {name: config.build(preparers[name].spec) for name, config in configs.items()}  # type: ignore[attr-defined]
         return cls(encoders, configs, preparers, width)
 
     @property
@@ -128,7 +132,9 @@ class Space(nn.Module):
         Calibrated on the run's held-out pairs; a space without calibration is a :class:`UserError`.
         """
         if self.calibration is None:
-            raise UserError("this space was saved without calibration; run `cospace eval` with pairs it was not trained on")
+            raise UserError(
+                "this space was saved without calibration; run `cospace eval` with pairs it was not trained on"
+            )
         cosine: np.ndarray = self.embed(image=image) @ self.embed(text=text).T
         return self.calibration.probability(cosine).astype(np.float32)
 
@@ -137,18 +143,16 @@ class Space(nn.Module):
 
         ``golden`` holds a few prepared items of each modality; their vectors are checked whenever the space is loaded.
         """
-        weights = {name: tensor.detach().contiguous().cpu() for name, tensor in self.state_dict().items()}
         settings: dict[str, Any] = {
             "format": FORMAT,
             "width": self.width,
             "encoders": {name: plain(config) for name, config in self.configs.items()},
             "calibration": None if self.calibration is None else [self.calibration.slope, self.calibration.offset],
         }
-        vectors = self._golden(golden)
         content: dict[str, Any] = {
             "space.json": _json(settings),
-            "weights.safetensors": lambda path: save_file(weights, path),
-            "golden.safetensors": lambda path: save_file(vectors, path),
+            "weights.safetensors": tensors.writer(self.state_dict()),
+            "golden.safetensors": tensors.writer(self._golden(golden)),
         }
         content |= {f"{name}.json": _json(preparer.state()) for name, preparer in self.preparers.items()}
         files.write_folder(folder, content)
@@ -156,12 +160,17 @@ class Space(nn.Module):
     @classmethod
     def load(cls, folder: Path) -> Space:
         """Read a saved space; every file is checked against its hash, and the golden vectors are computed again."""
+        files.settle(folder)
         if not (folder / "space.json").is_file():
-            raise UserError(f"{folder} holds no trained space (space.json is missing); give the folder of a finished run")
+            raise UserError(
+                f"{folder} holds no trained space (space.json is missing); give the folder of a finished run"
+            )
         files.verify(folder)
         settings = read_json(folder / "space.json")
         if settings.get("format") != FORMAT:
-            raise UserError(f"{folder} was written in format {settings.get('format')}; this version reads format {FORMAT}")
+            raise UserError(
+                f"{folder} was written in format {settings.get('format')}; this version reads format {FORMAT}"
+            )
         configs = {name: part("encoders", data) for name, data in settings["encoders"].items()}
         preparers = {name: PREPARERS[name].from_state(read_json(folder / f"{name}.json")) for name in configs}
         space = cls.build(configs, preparers, int(settings["width"]))

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
@@ -32,14 +32,12 @@ class Progress:
         self._tasks: dict[str, TaskID] = {}
         self._spoke = time.monotonic()
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> Self:
         if self.console.is_terminal:
             self._bars.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._bars.stop()
 
     def long_work(self, what: str, done: int, total: int, note: str = "") -> None:
@@ -81,7 +79,9 @@ class TrainingView(Progress):
         if "val/text_to_image/R@1" in row:
             there, back = row["val/text_to_image/R@1"], row["val/image_to_text/R@1"]
             self._recall = f"  R@1 {100 * there:.1f} % text to image, {100 * back:.1f} % image to text"
-            self.say(f"step {row['step']:,} of {steps:,}  loss {row['loss']:.3f}{self._recall}  {row['minutes']:.1f} min")
+            self.say(
+                f"step {row['step']:,} of {steps:,}  loss {row['loss']:.3f}{self._recall}  {row['minutes']:.1f} min"
+            )
         speed = f"  {row['samples_per_second']:,.0f} pairs/s"
         self.long_work("training", row["step"], steps, f"loss {row['loss']:.3f}{self._recall}{speed}")
 
@@ -137,5 +137,3 @@ def demo_summary(demo: Demo) -> str:
         f'search it:        cospace search {demo.out / "index"} "{demo.example}"',
     ]
     return "\n".join(lines)
-
-

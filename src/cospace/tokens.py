@@ -21,7 +21,7 @@ LENGTH = 64
 
 @dataclass(frozen=True, slots=True)
 class TokenBatch:
-    """Texts as ``ids_BT`` (int64) with ``mask_BT``, true where a token is real; ``T`` is the batch's own longest text."""
+    """Texts as ``ids_BT`` (int64) with ``mask_BT``, true where a token is real; ``T`` is the longest of the batch."""
 
     ids_BT: torch.Tensor
     mask_BT: torch.Tensor
@@ -61,7 +61,7 @@ class Tokenizer:
         bpe = BPE(models.BPE())
         bpe.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
         bpe.pre_tokenizer = pre_tokenizers.Sequence(
-            [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=True)]
+            [pre_tokenizers.ByteLevel(add_prefix_space=True), pre_tokenizers.Digits(individual_digits=True)]
         )
         bpe.decoder = decoders.ByteLevel()
         trainer = trainers.BpeTrainer(

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..types import UserError
 from ..calibration import Calibration
+from ..types import UserError
 from .vectors import Groups, group_ids, unit
 
 _STEPS = 100

@@ -99,7 +99,11 @@ class Classified:
 
 
 def classify(
-    space: Space, embedded: Embedded, names: Sequence[str], templates: Sequence[str] | None = None, bare: bool | None = None
+    space: Space,
+    embedded: Embedded,
+    names: Sequence[str],
+    templates: Sequence[str] | None = None,
+    bare: bool | None = None,
 ) -> Classified:
     """Name every picture's class by the nearest class text.
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .. import files
 from ..config import read_json
 from ..pairs import Pairs, open_pairs
 from ..space import Space
@@ -31,6 +32,7 @@ class Model:
     def load(cls, folder: str | Path) -> Model:
         """Read a run's folder, or the model folder inside one; nothing else is needed."""
         folder = Path(folder)
+        files.settle(folder / "model")
         inner = folder / "model" if (folder / "model").is_dir() else folder
         facts = read_json(folder / "run.json") if (folder / "run.json").is_file() else {}
         return cls(Space.load(inner), folder, inner, facts)
@@ -44,9 +46,9 @@ class Model:
         path = self.run / "config.json"
         return dict(read_json(path)) if path.is_file() else {}
 
-    def embed(self, **items: Sequence[Any]) -> np.ndarray:
+    def embed(self, *, progress: Callable[[int, int], None] | None = None, **items: Sequence[Any]) -> np.ndarray:
         """Unit vectors ``(n, E)``: see :meth:`Space.embed`."""
-        return self.space.embed(**items)
+        return self.space.embed(progress=progress, **items)
 
     def score(self, *, image: Sequence[Any], text: Sequence[str]) -> np.ndarray:
         """Probabilities ``(n, m)`` that picture and text belong together: see :meth:`Space.score`."""

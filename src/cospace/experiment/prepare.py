@@ -74,7 +74,7 @@ def decode_all(
     good = np.array([int(item) not in bad for item in item_of_row])
     problems = [
         Problem(pairs.ids[row], bad[int(item_of_row[row])].kind, bad[int(item_of_row[row])].reason)
-        for row in np.flatnonzero(~good)
+        for row in np.flatnonzero(~good).tolist()
     ]
     return pairs.without(problems), Store(images, item_of_row[good])
 

@@ -177,7 +177,11 @@ def _curves(path: Path) -> list[dict[str, float]]:
 def _data_card(embedded: Embedded, facts: Mapping[str, Any], more: Mapping[str, Metrics]) -> dict[str, str | float]:
     card: dict[str, str | float] = {f"training {key}": value for key, value in facts.get("data", {}).items()}
     pairs = embedded.pairs
-    card |= {"evaluated on": pairs.name, "evaluated pairs": len(pairs), "evaluated groups": len(np.unique(pairs.groups))}
+    card |= {
+        "evaluated on": pairs.name,
+        "evaluated pairs": len(pairs),
+        "evaluated groups": len(np.unique(pairs.groups)),
+    }
     card |= {f"set aside: {kind}": count for kind, count in facts.get("set_aside", {}).items()}
     for name, metrics in more.items():
         card |= {f"{name}: {key}": value for key, value in metrics.items() if key.endswith("R@1")}

@@ -71,7 +71,12 @@ def _item(pairs: Pairs, modality: str, row: int) -> Item:
 
 
 def _parts(
-    space: Space, modality: str, items: list[Item], raws: Sequence[Any], progress: Progress, problems: list[Problem] | None
+    space: Space,
+    modality: str,
+    items: list[Item],
+    raws: Sequence[Any],
+    progress: Progress,
+    problems: list[Problem] | None,
 ) -> Iterator[Embedding]:
     preparer = space.preparers[modality]
     for start in range(0, len(items), PART):
@@ -101,14 +106,13 @@ class SearchableIndex:
     def open(cls, folder: str | Path) -> SearchableIndex:
         """Read an index; vectors that another model made are refused."""
         folder = Path(folder)
+        files.settle(folder / "model")
         if not (folder / "model").is_dir() or not (folder / "vectors").is_dir():
             raise UserError(f"{folder} is no index; make one with: cospace index RUN PICTURES --out {folder}")
         space = Space.load(folder / "model")
         return cls(LocalIndex.open(folder / "vectors", fingerprint=space.fingerprint), space)
 
-    def search(
-        self, text: str | None = None, image: Any = None, k: int = 10, find: str | None = None
-    ) -> list[Hit]:
+    def search(self, text: str | None = None, image: Any = None, k: int = 10, find: str | None = None) -> list[Hit]:
         """The ``k`` items nearest to a text or a picture, best first.
 
         ``find`` chooses the modality of the results: pictures where the index holds any, otherwise texts.
@@ -122,7 +126,9 @@ class SearchableIndex:
         query = self.space.embed(text=[text]) if text is not None else self.space.embed(image=[image])
         if find is not None:
             return self.store.search(query[0], k, {"modality": find})
-        return self.store.search(query[0], k, {"modality": "image"}) or self.store.search(query[0], k, {"modality": "text"})
+        return self.store.search(query[0], k, {"modality": "image"}) or self.store.search(
+            query[0], k, {"modality": "text"}
+        )
 
 
 def build_index(
@@ -134,22 +140,24 @@ def build_index(
     """
     out = Path(out)
     pairs = open_pairs(source).stop_above(bad_share)
-    store = _store(model, out)
     problems: list[Problem] = []
     done = 0
-    for part in embeddings(model.space, pairs, progress, problems):
-        store.add(part.items, part.vectors_NE)
-        done += len(part.items)
-        if len(problems) > max(1.0, bad_share * (done + len(problems))):
-            pairs.without(problems).stop_above(bad_share)
+    with _store(model, out) as store:
+        for part in embeddings(model.space, pairs, progress, problems):
+            store.add(part.items, part.vectors_NE)
+            done += len(part.items)
+            if len(problems) > max(1.0, bad_share * (done + len(problems))):
+                pairs.without(problems).stop_above(bad_share)
     return SearchableIndex(store, model.space), [*pairs.problems, *problems]
 
 
 def _store(model: Model, out: Path) -> LocalIndex:
+    """The store of an index, made with a copy of the model where there is none or its making was cut short."""
     fingerprint = str(model.space.fingerprint)
-    if (out / "vectors").is_dir():
+    if any((out / "vectors" / "versions").glob("*.json")):
         return LocalIndex.open(out / "vectors", fingerprint=fingerprint)
-    if out.exists() and any(out.iterdir()):
+    files.settle(out / "model")
+    if out.exists() and not {path.name for path in out.iterdir()} <= {"model", "vectors"}:
         raise UserError(f"{out} is not empty and holds no index; choose another --out")
     out.mkdir(parents=True, exist_ok=True)
     names = [path for path in sorted(model.folder.iterdir()) if path.is_file() and path.name != "MANIFEST.json"]
@@ -157,7 +165,9 @@ def _store(model: Model, out: Path) -> LocalIndex:
     return LocalIndex.create(out / "vectors", fingerprint, model.space.width)
 
 
-def embed_to_file(model: Model, source: str | Path, out: str | Path, progress: Progress = silent) -> tuple[int, list[Problem]]:
+def embed_to_file(
+    model: Model, source: str | Path, out: str | Path, progress: Progress = silent
+) -> tuple[int, list[Problem]]:
     """Write ids, modality, path, text and vectors of ``source`` to ``out``: ``.parquet`` or ``.npz``."""
     out = Path(out)
     if out.suffix not in (".parquet", ".npz"):
@@ -185,7 +195,5 @@ def _write_parquet(path: Path, columns: dict[str, list[str]], vectors_NE: np.nda
 
 def _write_npz(path: Path, columns: dict[str, list[str]], vectors_NE: np.ndarray, fingerprint: str) -> None:
     with path.open("wb") as file:
-        arrays = {name: np.array(values) for name, values in columns.items()}
+        arrays: dict[str, Any] = {name: np.array(values) for name, values in columns.items()}
         np.savez(file, embedding=vectors_NE, model=np.array(fingerprint), **arrays)
-
-

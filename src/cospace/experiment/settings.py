@@ -63,7 +63,9 @@ class Experiment(Config):
         for modality, config in parts.items():
             made_for = getattr(config, "modality", modality)
             if made_for != modality:
-                raise UserError(f"the encoder {self.encoders[modality]['name']!r} is for {made_for}, not for {modality}")
+                raise UserError(
+                    f"the encoder {self.encoders[modality]['name']!r} is for {made_for}, not for {modality}"
+                )
         return parts
 
     def fitted(self, facts: Facts) -> Experiment:

@@ -58,6 +58,7 @@ def run(request: Request) -> Model:
     """Train as asked and return the model; the same request again goes on where a killed run stopped."""
     open_settings = experiment(request.recipe, request.overrides)
     out = request.out
+    files.settle(out / "model")
     if (out / "model" / "space.json").exists():
         raise UserError(f"{out} already holds a finished run; choose another --out, or remove that folder")
     with files.Lock(out):
@@ -86,10 +87,10 @@ def _open(request: Request, settings: Experiment, out: Path) -> _Data:
 
 
 def _same_run(out: Path, settings: Experiment, data: _Data) -> None:
-    """Write what decides the run, or check that a run begun here was decided by the same."""
+    """Write what decides the run, or check that a run with checkpoints here was decided by the same."""
     identity = {"config": settings.model_dump(mode="json"), "data": [data.train.fingerprint, data.val.fingerprint]}
     path = out / "identity.json"
-    if not path.exists():
+    if not path.exists() or not any((out / "checkpoints").glob("step-*")):
         files.write_json(path, identity)
         return
     before = json.loads(path.read_text(encoding="utf-8"))

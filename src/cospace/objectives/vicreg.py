@@ -40,9 +40,7 @@ class VICReg(nn.Module):
             variance = spread(left_BE) + spread(right_BE)
             covariance = redundancy(left_BE) + redundancy(right_BE)
             config = self.config
-            losses.append(
-                config.invariance * invariance + config.variance * variance + config.covariance * covariance
-            )
+            losses.append(config.invariance * invariance + config.variance * variance + config.covariance * covariance)
         return average(losses)
 
 

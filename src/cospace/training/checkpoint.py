@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from .. import files
+from .. import files, tensors
 from ..config import read_json
 from ..types import UserError
 
@@ -29,16 +29,17 @@ _NAME = re.compile(r"step-(\d{8})")
 class Checkpoints:
     """The checkpoints of one run, in ``folder``; at least the two newest are kept."""
 
-    def __init__(self, folder: Path, modules: dict[str, nn.Module], optimizers: Sequence[Optimizer], keep: int = 2) -> None:
+    def __init__(
+        self, folder: Path, modules: dict[str, nn.Module], optimizers: Sequence[Optimizer], keep: int = 2
+    ) -> None:
         self.folder, self.modules, self.optimizers = folder, modules, list(optimizers)
         self.keep = max(2, keep)
 
     def save(self, step: int, facts: dict[str, Any]) -> Path:
         """Write the state after ``step`` steps, verify it, and only then drop the oldest."""
-        tensors = {k: v.detach().contiguous().cpu() for k, v in self._tensors().items()}
         target = self.folder / f"step-{step:08d}"
         state = json.dumps({"step": step, **facts}).encode()
-        files.write_folder(target, {"state.json": state, "state.safetensors": lambda path: save_file(tensors, path)})
+        files.write_folder(target, {"state.json": state, "state.safetensors": tensors.writer(self._tensors())})
         files.verify(target)
         for old in self.found()[self.keep :]:
             shutil.rmtree(old)
@@ -51,8 +52,9 @@ class Checkpoints:
         return sorted((p for p in self.folder.iterdir() if _NAME.fullmatch(p.name)), reverse=True)
 
     def resume(self) -> tuple[dict[str, Any] | None, list[str]]:
-        """Load the newest whole checkpoint; return its facts and a sentence for every broken one that was passed over."""
+        """Load the newest whole checkpoint; return its facts, and a sentence for every broken one passed over."""
         complaints: list[str] = []
+        self._settle()
         for folder in self.found():
             try:
                 files.verify(folder)
@@ -69,20 +71,26 @@ class Checkpoints:
         if self.folder.is_dir():
             shutil.rmtree(self.folder)
 
+    def _settle(self) -> None:
+        """Clear what killed runs left half written, and put back a checkpoint that was being replaced."""
+        if self.folder.is_dir():
+            for name in sorted({path.name.partition(".")[0] for path in self.folder.iterdir()}):
+                files.settle(self.folder / name)
+
     def _tensors(self) -> dict[str, Tensor]:
-        tensors = {f"{name}/{key}": v for name, m in self.modules.items() for key, v in m.state_dict().items()}
+        state = {f"{name}/{key}": v for name, m in self.modules.items() for key, v in m.state_dict().items()}
         for place, optimizer in enumerate(self.optimizers):
             for index, entries in optimizer.state_dict()["state"].items():
-                tensors |= {f"optimizer/{place}/{index}/{key}": torch.as_tensor(v) for key, v in entries.items()}
-        return tensors
+                state |= {f"optimizer/{place}/{index}/{key}": torch.as_tensor(v) for key, v in entries.items()}
+        return state
 
-    def _restore(self, tensors: dict[str, Tensor]) -> None:
+    def _restore(self, saved: dict[str, Tensor]) -> None:
         for name, module in self.modules.items():
             prefix = f"{name}/"
-            module.load_state_dict({k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)})
+            module.load_state_dict({k[len(prefix) :]: v for k, v in saved.items() if k.startswith(prefix)})
         for place, optimizer in enumerate(self.optimizers):
             state: dict[int, dict[str, Tensor]] = {}
-            for key, value in tensors.items():
+            for key, value in saved.items():
                 parts = key.split("/")
                 if parts[:2] == ["optimizer", str(place)]:
                     state.setdefault(int(parts[2]), {})[parts[3]] = value

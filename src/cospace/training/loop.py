@@ -142,7 +142,9 @@ class Trainer:
                 f"the loss was not finite in {self.failures} steps in a row (last: step {batch.step + 1}, rows {rows}, "
                 "...); lower training.optim.rate and training.optim.matrix_rate, or run `cospace check` on these pairs"
             )
-        self.tell.say(f"step {batch.step + 1} gave a loss or gradient that is not finite and was left out (rows {rows})")
+        self.tell.say(
+            f"step {batch.step + 1} gave a loss or gradient that is not finite and was left out (rows {rows})"
+        )
 
 
 def forward_backward(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from pydantic import Field
@@ -36,7 +36,7 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 
 def orthogonalise(matrices_LMN: Tensor, steps: int = 5) -> Tensor:
-    """Nearest semi-orthogonal matrix of each of a stack, by ``steps`` Newton-Schulz iterations, in the input's dtype."""
+    """Nearest semi-orthogonal matrix of each of a stack, by ``steps`` Newton-Schulz iterations in its own dtype."""
     a, b, c = COEFFICIENTS
     tall = matrices_LMN.shape[-2] > matrices_LMN.shape[-1]
     x = matrices_LMN.mT if tall else matrices_LMN
@@ -44,7 +44,8 @@ def orthogonalise(matrices_LMN: Tensor, steps: int = 5) -> Tensor:
     for _ in range(steps):
         gram = x @ x.mT
         x = a * x + torch.baddbmm(gram, gram, gram, beta=b, alpha=c) @ x
-    return x.mT if tall else x
+    result: Tensor = x.mT if tall else x
+    return result
 
 
 class Muon(Optimizer):
@@ -72,9 +73,10 @@ class Muon(Optimizer):
     def _step_together(self, params: list[Tensor], group: dict[str, Any]) -> None:
         updates = []
         for p in params:
+            gradient = cast("Tensor", p.grad)
             buffer = self.state[p].setdefault("momentum", torch.zeros_like(p))
-            buffer.lerp_(p.grad, 1 - group["momentum"])
-            updates.append(p.grad.lerp(buffer, group["momentum"]).flatten(1))
+            buffer.lerp_(gradient, 1 - group["momentum"])
+            updates.append(gradient.lerp(buffer, group["momentum"]).flatten(1))
         stack = orthogonalise(torch.stack(updates).to(self.dtype)).float()
         shape_factor = math.sqrt(max(1.0, stack.shape[-2] / stack.shape[-1]))
         for p, update in zip(params, stack, strict=True):
@@ -101,12 +103,13 @@ def split(space: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     Embedding tables, positions and the projections into the space stay with AdamW, whose update does not force all
     directions to the same size.
     """
-    matrices: list[nn.Parameter] = []
-    for path, module in space.named_modules():
-        if isinstance(module, nn.Linear | nn.Conv2d) and module.weight.requires_grad and "projections" not in path:
-            matrices.append(module.weight)
-    chosen = {id(p) for p in matrices}
-    return matrices, [p for p in space.parameters() if p.requires_grad and id(p) not in chosen]
+    chosen = {
+        id(module.weight)
+        for path, module in space.named_modules()
+        if isinstance(module, nn.Linear | nn.Conv2d) and "projections" not in path
+    }
+    trained = [p for p in space.parameters() if p.requires_grad]
+    return [p for p in trained if id(p) in chosen], [p for p in trained if id(p) not in chosen]
 
 
 def learning_rate(step: int, steps: int, warmup: int) -> float:

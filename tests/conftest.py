@@ -1,0 +1,66 @@
+"""Small data that every test file may ask for, made afresh in a temporary folder."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+COLOURS = {"red": (220, 30, 30), "green": (30, 160, 60), "blue": (40, 60, 220), "black": (20, 20, 20)}
+SHAPES = ("circle", "square")
+
+
+def shape_picture(colour: str, shape: str, seed: int, side: int = 32) -> Image.Image:
+    """One filled shape at a random place; the same arguments give the same picture."""
+    dice = np.random.default_rng([seed, len(colour), len(shape)])
+    image = Image.new("RGB", (side, side), "white")
+    left, top = (int(v) for v in dice.integers(2, side // 2 - 2, 2))
+    box = (left, top, left + side // 2, top + side // 2)
+    draw = ImageDraw.Draw(image)
+    (draw.ellipse if shape == "circle" else draw.rectangle)(box, fill=COLOURS[colour])
+    return image
+
+
+def write_shapes(folder: Path, copies: int, name: str = "pairs.csv", first: int = 0) -> Path:
+    """A table of ``copies`` pictures of each colour and shape, with captions that differ."""
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    rows = []
+    for seed in range(first, first + copies):
+        for colour in COLOURS:
+            for shape in SHAPES:
+                path = f"images/{colour}-{shape}-{seed}.png"
+                shape_picture(colour, shape, seed).save(folder / path)
+                rows.append({"image": path, "text": f"a {colour} {shape} number {seed}"})
+    with (folder / name).open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, ["image", "text"])
+        writer.writeheader()
+        writer.writerows(rows)
+    return folder / name
+
+
+@pytest.fixture(scope="session")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """64 pairs of coloured shapes."""
+    return write_shapes(tmp_path_factory.mktemp("shapes"), 8)
+
+
+TINY = (
+    "encoders.image.widths=[8,16]",
+    "encoders.image.mixers=1",
+    "encoders.image.heads=2",
+    "encoders.text.width=16",
+    "encoders.text.depth=1",
+    "encoders.text.heads=2",
+    "width=16",
+    "data.size=32",
+    "training.batch=16",
+)
+"""Overrides that make the default recipe small enough for a test."""
+
+
+@pytest.fixture
+def tiny() -> tuple[str, ...]:
+    return TINY

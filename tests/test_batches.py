@@ -1,0 +1,128 @@
+"""Batches: every pair once an epoch, the same whatever the workers, nothing encoded twice."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cospace.augment import Augment, draws
+from cospace.batches import Batches, ImageFeed, Plan, TextFeed, items_of
+from cospace.preprocess import ImagePreparer
+from cospace.tokens import Tokenizer
+
+WORDS = ["bus", "a red bus", "a long caption about two red buses", "dog"]
+TOKENIZER = Tokenizer.train(WORDS)
+
+
+def make(rows: int = 40, batch: int = 12, augment: Augment | None = None, micro: int = 4, drop: float = 0.0) -> Batches:
+    dice = np.random.default_rng(0)
+    images = torch.from_numpy(dice.integers(0, 256, (rows // 2, 3, 16, 16), dtype=np.uint8))
+    tokens = [torch.tensor(ids) for ids in TOKENIZER.encode(WORDS)]
+    image_of_row, text_of_row = np.arange(rows) % (rows // 2), np.arange(rows) % len(WORDS)
+    feeds = {
+        "image": ImageFeed(images, image_of_row, ImagePreparer(size=16), augment or Augment(), seed=3),
+        "text": TextFeed(tokens, text_of_row, TOKENIZER, drop, seed=3),
+    }
+    return Batches(feeds, np.arange(rows) % 7, Plan(rows, batch, seed=3), micro)
+
+
+@given(rows=st.integers(2, 200), batch=st.integers(1, 64), seed=st.integers(0, 9), epochs=st.integers(1, 3))
+@settings(max_examples=60, deadline=None)
+def test_every_row_is_seen_exactly_once_an_epoch(rows: int, batch: int, seed: int, epochs: int) -> None:
+    plan = Plan(rows, batch, seed)
+    steps = -(-epochs * rows // plan.batch)
+    seen = np.concatenate([plan.step(step)[0] for step in range(steps)])[: epochs * rows]
+    for epoch in np.split(seen, epochs):
+        assert sorted(epoch) == list(range(rows))
+
+
+def test_epochs_are_shuffled_differently() -> None:
+    plan = Plan(50, 50, 0)
+    assert plan.step(0)[0].tolist() != plan.step(1)[0].tolist()
+
+
+def rebuilt(batches: Batches, step: int) -> tuple[torch.Tensor, list[list[int]]]:
+    """Row by row what the encoders see."""
+    batch = batches[step]
+    image = torch.cat(batch.chunks["image"].inputs)[batch.chunks["image"].item_B]
+    texts = [
+        ids[mask].tolist() for c in batch.chunks["text"].inputs for ids, mask in zip(c.ids_BT, c.mask_BT, strict=True)
+    ]
+    return image, [texts[item] for item in batch.chunks["text"].item_B]
+
+
+def test_rows_find_their_own_items() -> None:
+    batches = make(augment=Augment(shift=0))
+    rows = batches.plan.step(1)[0]
+    image, texts = rebuilt(batches, 1)
+    feed = batches.feeds["image"]
+    assert isinstance(feed, ImageFeed)
+    expected = feed.preparer.normalise(feed.images_N3SS[torch.from_numpy(feed.item_of_row[rows])])
+    assert torch.equal(image, expected)
+    assert texts == [TOKENIZER.encode([WORDS[row % len(WORDS)]])[0] for row in rows]
+
+
+def test_an_item_is_encoded_once_however_many_rows_share_it() -> None:
+    batch = make()[0]
+    assert sum(len(chunk.ids_BT) for chunk in batch.chunks["text"].inputs) == len(
+        {row % len(WORDS) for row in batch.row_B}
+    )
+
+
+def test_micro_batches_hold_texts_of_like_length() -> None:
+    batch = make(micro=2)[0]
+    lengths = [chunk.mask_BT.sum(1).tolist() for chunk in batch.chunks["text"].inputs]
+    assert [n for chunk in lengths for n in chunk] == sorted(n for chunk in lengths for n in chunk)
+    assert all(chunk.ids_BT.shape[1] == max(n) for chunk, n in zip(batch.chunks["text"].inputs, lengths, strict=True))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_workers_and_restarts_change_nothing(workers: int) -> None:
+    batches = make(augment=Augment(shift=0.2), drop=0.3)
+    straight = [rebuilt(batches, step) for step in range(6)]
+    resumed = list(make(augment=Augment(shift=0.2), drop=0.3).stream(2, 6, workers))
+    assert [b.step for b in resumed] == [2, 3, 4, 5]
+    for batch in resumed:
+        image = torch.cat(batch.chunks["image"].inputs)[batch.chunks["image"].item_B]
+        assert torch.equal(image, straight[batch.step][0])
+        assert batch.groups_B.tolist() == (batch.row_B % 7).tolist()
+
+
+def test_draws_are_uniform_and_depend_on_seed_epoch_and_item() -> None:
+    items = np.arange(4000)
+    values = draws(1, np.zeros(4000, int), items, 4)
+    assert values.min() >= 0
+    assert values.max() < 1
+    assert abs(values.mean() - 0.5) < 0.01  # standard error 0.0023
+    assert abs(np.corrcoef(values[:, 0], values[:, 1])[0, 1]) < 0.06
+    assert not np.allclose(values, draws(2, np.zeros(4000, int), items, 4))
+    assert not np.allclose(values, draws(1, np.ones(4000, int), items, 4))
+    assert np.array_equal(values[7], draws(1, np.zeros(1, int), np.array([7]), 4)[0])
+
+
+def test_shifting_moves_whole_pixels_and_continues_edges() -> None:
+    picture = torch.arange(64, dtype=torch.float32).view(1, 1, 8, 8)
+    moved = Augment(shift=0.25).apply(picture, np.array([[0.99, 0.5, 0, 0]]))
+    reference = picture[:, :, [2, 3, 4, 5, 6, 7, 7, 7], :]
+    assert torch.equal(moved, reference)
+
+
+def test_flip_without_zoom_equals_a_mirror() -> None:
+    picture = torch.rand(1, 3, 8, 8)
+    assert torch.equal(Augment(shift=0, flip=True).apply(picture, np.array([[0.5, 0.5, 0, 0.1]])), picture.flip(-1))
+    assert torch.equal(Augment(shift=0, flip=True).apply(picture, np.array([[0.5, 0.5, 0, 0.9]])), picture)
+
+
+def test_zoom_without_change_is_the_identity() -> None:
+    picture = torch.rand(2, 3, 8, 8)
+    still = Augment(shift=0.0, zoom=0.3).apply(picture, np.full((2, 4), 0.5))
+    assert torch.allclose(still, picture, atol=1e-5)
+
+
+def test_items_of_numbers_contents_in_order_of_appearance() -> None:
+    first, item = items_of(np.array([5, 2, 5, 9, 2]))
+    assert first.tolist() == [0, 1, 3]
+    assert item.tolist() == [0, 1, 0, 2, 1]

@@ -1,0 +1,72 @@
+"""The tokenizer: never out of vocabulary, never padded further than needed, the same after a round trip."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cospace.tokens import Tokenizer, vocabulary_for
+from cospace.types import UserError
+
+CAPTIONS = ["a red bus", "A blue bus", "café at night", "woman student: dark skin tone", "two dogs 128"]
+TOKENIZER = Tokenizer.train(CAPTIONS)
+
+
+@given(st.text(max_size=200))
+@settings(max_examples=200, deadline=None)
+def test_every_text_has_begin_and_end_and_stays_within_length(text: str) -> None:
+    ids = TOKENIZER.encode([text])[0]
+    assert ids[0] == 1
+    assert ids[-1] == 2
+    assert 2 <= len(ids) <= TOKENIZER.length
+    assert max(ids) < TOKENIZER.spec.vocabulary
+
+
+def test_decoding_gives_the_text_back_in_lower_case() -> None:
+    for caption in CAPTIONS:
+        assert TOKENIZER.decode(TOKENIZER.encode([caption])[0]) == caption.lower()
+
+
+def test_the_two_spellings_of_an_accent_are_one() -> None:
+    composed, decomposed = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
+    assert composed != decomposed
+    assert TOKENIZER.encode([composed]) == TOKENIZER.encode([decomposed])
+
+
+def test_a_batch_is_padded_to_its_own_longest_text() -> None:
+    prepared = [TOKENIZER.prepare(text) for text in ("bus", "a red bus at night")]
+    batch = TOKENIZER.batch(prepared)
+    assert batch.ids_BT.shape[1] == max(map(len, prepared))
+    assert batch.mask_BT.sum(1).tolist() == [len(ids) for ids in prepared]
+    assert (batch.ids_BT[~batch.mask_BT] == 0).all()
+
+
+def test_state_round_trip_encodes_the_same() -> None:
+    again = Tokenizer.from_state(TOKENIZER.state())
+    assert again.encode(CAPTIONS) == TOKENIZER.encode(CAPTIONS)
+    assert again.length == TOKENIZER.length
+
+
+def test_long_texts_are_cut_before_the_end_token() -> None:
+    short = Tokenizer.from_state({**TOKENIZER.state(), "length": 8})
+    ids = short.encode(["bus " * 100])[0]
+    assert len(ids) == 8
+    assert ids[-1] == 2
+
+
+def test_a_lone_surrogate_is_no_crash() -> None:
+    assert TOKENIZER.encode(["bus \ud83d"])[0][-1] == 2
+
+
+def test_something_else_than_a_text_is_refused() -> None:
+    with pytest.raises(UserError, match="a text was expected"):
+        TOKENIZER.prepare(3)  # type: ignore[arg-type]
+
+
+def test_the_vocabulary_follows_the_number_of_different_words() -> None:
+    assert vocabulary_for(["a b c"]) == 512
+    assert vocabulary_for([f"word{i}" for i in range(1500)]) == 1500
+    assert vocabulary_for([f"word{i}" for i in range(100_000)]) == 16_384

@@ -1,0 +1,136 @@
+"""The loop: what it refuses, what it keeps in float32, and gradients that do not depend on micro-batches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cospace.augment import Augment
+from cospace.batches import Batches, ImageFeed, Plan, TextFeed
+from cospace.encoders import bag, linear, transformer, vit
+from cospace.objectives import softmax
+from cospace.preprocess import ImagePreparer
+from cospace.space import Space, compute_copy
+from cospace.tokens import Tokenizer
+from cospace.training.loop import Observers, Trainer, TrainingConfig, evaluation_steps, forward_backward
+from cospace.training.optim import OptimConfig
+from cospace.types import UserError
+
+WORDS = ["a bus", "two dogs", "a red car on the road", "night"]
+CPU = torch.device("cpu")
+
+
+def space(image: Any = None, text: Any = None) -> Space:
+    torch.manual_seed(0)
+    configs = {"image": image or linear.Config.tiny(), "text": text or bag.Config.tiny()}
+    return Space.build(configs, {"image": ImagePreparer(size=16), "text": Tokenizer.train(WORDS)}, 8)
+
+
+def batches(of: Space, micro: int = 64) -> Batches:
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (16, 3, 16, 16), dtype=np.uint8))
+    tokenizer = of.preparers["text"]
+    assert isinstance(tokenizer, Tokenizer)
+    tokens = [torch.tensor(ids) for ids in tokenizer.encode(WORDS)]
+    feeds = {
+        "image": ImageFeed(images, np.arange(16), ImagePreparer(size=16), Augment(), 0),
+        "text": TextFeed(tokens, np.arange(16) % 4, tokenizer, 0.0, 0),
+    }
+    return Batches(feeds, np.arange(16) % 4, Plan(16, 8, 0), micro)
+
+
+def config(**changes: Any) -> TrainingConfig:
+    return TrainingConfig(**{"steps": 6, "optim": OptimConfig(warmup=1), **changes})
+
+
+def test_training_lowers_the_loss_and_logs_every_step(tmp_path: Path) -> None:
+    made, rows = space(), []
+    tell = Observers(row=rows.append)
+    Trainer(made, softmax.Config().build(), config(steps=40), tmp_path, tell).fit(batches(made))
+    assert [row["step"] for row in rows] == list(range(1, 41))
+    assert rows[-1]["loss"] < 0.6 * rows[0]["loss"]
+    assert rows[0]["scale"] != rows[-1]["scale"]
+
+
+def gradients(made: Space, micro: int) -> dict[str, Tensor]:
+    objective = softmax.Config().build()
+    forward_backward(made, objective, batches(made, micro)[0], CPU)
+    return {name: p.grad.clone() for name, p in made.named_parameters() if p.grad is not None}
+
+
+def test_micro_batches_give_the_gradients_of_the_whole_batch() -> None:
+    made = space(vit.Config.tiny(), transformer.Config.tiny())
+    made.encoders.double()
+    whole, cut = gradients(made, 64), gradients(made, 3)
+    assert whole.keys() == cut.keys()
+    for name, gradient in whole.items():
+        # the projection runs in float32 by contract, so this is its accuracy, not float64's
+        assert torch.allclose(gradient, cut[name], rtol=1e-4, atol=1e-6), name
+
+
+def test_bfloat16_towers_follow_the_float32_masters(tmp_path: Path) -> None:
+    made, rows = space(vit.Config.tiny(), transformer.Config.tiny()), []
+    trainer = Trainer(
+        made, softmax.Config().build(), config(steps=30, precision="bfloat16"), tmp_path, Observers(row=rows.append)
+    )
+    trainer.fit(batches(made))
+    assert all(p.dtype == torch.float32 for p in made.parameters())
+    towers = {p.dtype for p in trainer.tower.encoders.parameters()}
+    assert towers == {torch.bfloat16}
+    assert trainer.tower.projections is made.projections
+    for master, twin in zip(made.parameters(), trainer.tower.parameters(), strict=True):
+        assert torch.equal(master.to(twin.dtype), twin)
+    assert rows[-1]["loss"] < 0.8 * rows[0]["loss"]
+
+
+def test_a_compute_copy_in_bfloat16_embeds_nearly_the_same() -> None:
+    made = space(vit.Config.tiny(), transformer.Config.tiny()).eval()
+    images = torch.randn(4, 3, 16, 16)
+    with torch.inference_mode():
+        exact, fast = made.encode("image", images), compute_copy(made, torch.bfloat16).eval().encode("image", images)
+    assert torch.nn.functional.cosine_similarity(exact, fast).min() > 0.999
+    assert fast.dtype == torch.float32
+
+
+class Broken(nn.Module):
+    """Gives NaN at chosen steps."""
+
+    def __init__(self, bad: set[int]) -> None:
+        super().__init__()
+        self.bad, self.calls = bad, 0
+        self.inner = softmax.Config().build()
+
+    def forward(self, embeddings: Mapping[str, Tensor], groups: Tensor) -> Tensor:
+        self.calls += 1
+        loss: Tensor = self.inner(embeddings, groups)
+        return loss * float("nan") if self.calls in self.bad else loss
+
+
+def test_a_step_that_is_not_finite_changes_nothing_and_is_said(tmp_path: Path) -> None:
+    made, said = space(), []
+    trainer = Trainer(made, Broken({1}), config(), tmp_path, Observers(say=said.append))
+    before = {name: p.clone() for name, p in made.named_parameters()}
+    trainer.step(batches(made)[0], 6)
+    assert all(torch.equal(before[name], p) for name, p in made.named_parameters())
+    assert all(not optimizer.state for optimizer in trainer.optimizers)
+    assert "not finite" in said[0]
+    trainer.step(batches(made)[1], 6)
+    assert any(not torch.equal(before[name], p) for name, p in made.named_parameters())
+
+
+def test_three_such_steps_in_a_row_stop_the_run(tmp_path: Path) -> None:
+    made = space()
+    trainer = Trainer(made, Broken({2, 3, 4}), config(), tmp_path, Observers())
+    with pytest.raises(UserError, match="3 steps in a row"):
+        trainer.fit(batches(made))
+
+
+def test_evaluations_are_spread_and_always_include_the_end() -> None:
+    assert evaluation_steps(100, 4) == {20, 40, 60, 80, 100}
+    assert evaluation_steps(1, 6) == {1}
+    assert evaluation_steps(7, 0) == {7}
