@@ -64,3 +64,13 @@ TINY = (
 @pytest.fixture
 def tiny() -> tuple[str, ...]:
     return TINY
+
+
+@pytest.fixture(scope="session")
+def trained(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run on the shapes. Read only: every test of a session gets the same one."""
+    from cospace.experiment.train import Request, run
+
+    out = tmp_path_factory.mktemp("trained") / "run"
+    run(Request(shapes, out, overrides=(*TINY, "training.steps=40", "training.evaluations=1"), command="cospace train"))
+    return out

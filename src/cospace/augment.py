@@ -17,12 +17,12 @@ class Augment(Config):
     """Mild by default: captions name colours, sides and small parts, so colour and flips stay as they are.
 
     ``shift`` is the largest translation as a share of the side, ``zoom`` the largest change of scale; ``flip`` mirrors
-    half of the pictures and is for pairs whose captions never name a side.
+    half of the pictures; left open, it is switched on where no caption names a side.
     """
 
     shift: float = Field(default=0.06, ge=0, lt=0.5)
     zoom: float = Field(default=0.0, ge=0, lt=0.5)
-    flip: bool = False
+    flip: bool | None = None
 
     def apply(self, images_B3SS: torch.Tensor, draws_BK: np.ndarray) -> torch.Tensor:
         """Move, scale and mirror each picture (any float dtype); edges are continued, not filled with black.
@@ -37,7 +37,7 @@ class Augment(Config):
             return self._move(images_B3SS, draws_BK)
         draws = torch.from_numpy(draws_BK[:, :4]).float()
         scale = 1 + self.zoom * (2 * draws[:, 2] - 1)
-        mirror = torch.where((draws[:, 3] < 0.5) & torch.tensor(self.flip), -1.0, 1.0)
+        mirror = torch.where((draws[:, 3] < 0.5) & torch.tensor(bool(self.flip)), -1.0, 1.0)
         theta = torch.zeros(len(draws), 2, 3)
         theta[:, 0, 0], theta[:, 1, 1] = scale * mirror, scale
         theta[:, :, 2] = 2 * self.shift * (2 * draws[:, :2] - 1)

@@ -24,6 +24,7 @@ app = App(
     help="Learn one embedding space for images and text from your own pairs, and put it to work.",
     version=__version__,
     help_format="plaintext",
+    suppress_keyboard_interrupt=False,
 )
 
 _ADVICE = {
@@ -252,7 +253,8 @@ def _refused(sentence: str) -> int:
 
 def _os_sentence(error: OSError) -> str:
     """What the operating system refused, where, and what to do about it."""
-    where = f"{error.filename}: " if error.filename else ""
+    path = error.filename2 or error.filename
+    where = f"{path}: " if path else ""
     advice = _ADVICE.get(error.errno or 0, "check this path and its permissions")
     return f"{where}{str(error.strerror).lower()}; {advice}"
 

@@ -95,7 +95,10 @@ def validate(kind: type[C], settings: Mapping[str, Any], where: str) -> C:
 def _sentence(kind: type[Config], error: Any, where: str) -> str:
     path = ".".join(str(p) for p in error["loc"])
     if error["type"] == "extra_forbidden":
-        return unknown(path, kind.model_fields, f"{where} has no setting")
+        *parents, leaf = map(str, error["loc"])
+        for parent in parents:
+            kind = cast("type[Config]", kind.model_fields[parent].annotation)
+        return unknown(leaf, kind.model_fields, f"{'.'.join([where, *parents])} has no setting")
     return f"{where}.{path}: {error['msg'].lower()} (given: {error['input']!r})"
 
 

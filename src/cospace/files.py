@@ -37,6 +37,7 @@ Stamp = dict[str, int | str]
 def atomic_write(path: Path, content: Content) -> None:
     """Create or replace ``path``; after a crash at any moment it holds all of the old bytes or all of the new."""
     settle(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _beside(path, "tmp")
     try:
         _fill(temporary, content)

@@ -138,10 +138,11 @@ class Space(nn.Module):
         cosine: np.ndarray = self.embed(image=image) @ self.embed(text=text).T
         return self.calibration.probability(cosine).astype(np.float32)
 
-    def save(self, folder: Path, golden: Mapping[str, Sequence[Tensor]]) -> None:
+    def save(self, folder: Path, golden: Mapping[str, Sequence[Any]]) -> None:
         """Write weights, settings, preparation and golden vectors as one sealed folder, all or nothing.
 
-        ``golden`` holds a few prepared items of each modality; their vectors are checked whenever the space is loaded.
+        ``golden`` holds a few raw items of each modality, texts or ``uint8`` arrays ``(H, W, 3)``. They are prepared
+        and embedded anew whenever the space is loaded, so a changed preparation is noticed like a changed network.
         """
         settings: dict[str, Any] = {
             "format": FORMAT,
@@ -174,7 +175,7 @@ class Space(nn.Module):
         configs = {name: part("encoders", data) for name, data in settings["encoders"].items()}
         preparers = {name: PREPARERS[name].from_state(read_json(folder / f"{name}.json")) for name in configs}
         space = cls.build(configs, preparers, int(settings["width"]))
-        space.load_state_dict(load_file(folder / "weights.safetensors"))
+        space._restore(load_file(folder / "weights.safetensors"), folder)
         if settings["calibration"] is not None:
             space.calibration = Calibration(*settings["calibration"])
         space.eval()
@@ -187,24 +188,35 @@ class Space(nn.Module):
             raise UserError(unknown(modality, self.preparers, "this space has no modality"))
         return self.preparers[modality]
 
-    def _golden(self, golden: Mapping[str, Sequence[Tensor]]) -> dict[str, Tensor]:
-        """Inputs and float32 vectors of a few items, by name."""
-        self.eval()
+    def _restore(self, weights: dict[str, Tensor], folder: Path) -> None:
+        try:
+            self.load_state_dict(weights)
+        except RuntimeError as error:
+            raise UserError(
+                f"the weights in {folder} do not fit its settings; load it with the version of cospace that wrote it"
+            ) from error
+
+    def _golden(self, golden: Mapping[str, Sequence[Any]]) -> dict[str, Tensor]:
+        """Raw items and their float32 vectors, by name."""
         stored: dict[str, Tensor] = {}
-        where = next(self.parameters()).device
-        for modality, prepared in golden.items():
-            for place, item in enumerate(prepared):
-                with torch.inference_mode():
-                    vector = self.encode(modality, _to(self._preparer(modality).batch([item]), where))[0]
-                stored[f"{modality}.{place}.input"] = item.clone()
-                stored[f"{modality}.{place}.vector"] = normalize(vector, dim=-1).cpu()
+        for modality, raws in golden.items():
+            for place, raw in enumerate(raws):
+                stored[f"{modality}.{place}.raw"] = _as_tensor(raw)
+                stored[f"{modality}.{place}.vector"] = self._exactly(modality, raw)
         return stored
 
+    def _exactly(self, modality: str, raw: Any) -> Tensor:
+        """The unit vector ``(E,)`` of one raw item, in float32 throughout."""
+        self.eval()
+        preparer = self._preparer(modality)
+        inputs = _to(preparer.batch([preparer.prepare(raw)]), next(self.parameters()).device)
+        with torch.inference_mode():
+            return normalize(self.encode(modality, inputs)[0], dim=-1).cpu()
+
     def _check_golden(self, stored: Mapping[str, Tensor], folder: Path) -> None:
-        for key in (key for key in stored if key.endswith(".input")):
+        for key in (key for key in stored if key.endswith(".raw")):
             modality, place, _ = key.split(".")
-            again = self._golden({modality: [stored[key]]})[f"{modality}.0.vector"]
-            cosine = float(again @ stored[f"{modality}.{place}.vector"])
+            cosine = float(self._exactly(modality, _as_raw(stored[key])) @ stored[f"{modality}.{place}.vector"])
             if not cosine >= AGREEMENT:
                 raise UserError(
                     f"{folder} does not reproduce its own golden {modality} vector (cosine {cosine:.6f}, at least "
@@ -243,6 +255,15 @@ def _prepared(preparer: Preparer, raws: Sequence[Any]) -> Iterator[Tensor]:
     with ThreadPoolExecutor(cores()) as pool:
         for start in range(0, len(raws), 4 * CHUNK):
             yield from pool.map(prepare, enumerate(raws[start : start + 4 * CHUNK], start))
+
+
+def _as_tensor(raw: str | np.ndarray) -> Tensor:
+    """A golden item as bytes or pixels; the inverse is :func:`_as_raw`."""
+    return torch.tensor(list(raw.encode()), dtype=torch.uint8) if isinstance(raw, str) else torch.from_numpy(raw)
+
+
+def _as_raw(stored: Tensor) -> str | np.ndarray:
+    return bytes(stored.tolist()).decode() if stored.ndim == 1 else stored.numpy()
 
 
 def _name(raw: Any) -> str:

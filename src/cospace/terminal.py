@@ -38,7 +38,8 @@ class Progress:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._bars.stop()
+        if self.console.is_terminal:
+            self._bars.stop()
 
     def long_work(self, what: str, done: int, total: int, note: str = "") -> None:
         """Show how far some work is."""

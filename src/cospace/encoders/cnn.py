@@ -37,6 +37,9 @@ class Config(PartConfig):
         return CNN(self, spec)
 
 
+NORM = nn.BatchNorm2d
+
+
 class CNN(nn.Module):
     """Stem, residual stages, transformer blocks over the last grid, attention pooling."""
 
@@ -54,12 +57,13 @@ class CNN(nn.Module):
         with torch.no_grad():
             side = self.stages(self.stem(torch.zeros(1, spec.channels, spec.size, spec.size))).shape[-1]
         self.register_buffer("positions_TD", sincos_positions(side, self.width), persistent=False)
-        self.mixers = nn.ModuleList(Block(self.width, config.heads, ratio=2) for _ in range(config.mixers))
-        for block in self.mixers:
+        mixers = [Block(self.width, config.heads, ratio=2) for _ in range(config.mixers)]
+        for block in mixers:
             block.start_at_identity()
+        self.mixers = nn.ModuleList(mixers)
         self.norm = Norm(self.width)
         self.pool = AttentionPool(self.width, config.heads)
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, images_B3SS: Tensor) -> Features:
         grid = self.stages(self.stem(images_B3SS.contiguous(memory_format=torch.channels_last)))
@@ -70,6 +74,13 @@ class CNN(nn.Module):
         return Features(self.pool(tokens_BTD), tokens_BTD, tokens_BTD.new_ones(tokens_BTD.shape[:2], dtype=torch.bool))
 
 
+class PixelNorm(nn.LayerNorm):
+    """Layer norm over the channels of every cell, in a channels-last grid."""
+
+    def forward(self, grid: Tensor) -> Tensor:
+        return super().forward(grid.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
 class Residual(nn.Module):
     """``x + f(x)``, two convolutions; the branch starts at zero."""
 
@@ -77,17 +88,18 @@ class Residual(nn.Module):
         super().__init__()
         self.first = convolution(width, width)
         self.second = nn.Conv2d(width, width, 3, padding=1, bias=False)
-        self.norm = nn.BatchNorm2d(width)
+        self.norm = NORM(width)
         nn.init.zeros_(self.norm.weight)
 
     def forward(self, grid: Tensor) -> Tensor:
-        return (grid + self.norm(self.second(self.first(grid)))).relu()
+        total: Tensor = grid + self.norm(self.second(self.first(grid)))
+        return total.relu()
 
 
 def convolution(before: int, after: int, stride: int = 1) -> nn.Sequential:
     """A 3 x 3 convolution, norm, ReLU."""
     return nn.Sequential(
-        nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU()
+        nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False), NORM(after), nn.ReLU()
     )
 
 

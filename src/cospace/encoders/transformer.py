@@ -40,9 +40,10 @@ class Transformer(nn.Module):
         self.positions = nn.Embedding(spec.length, config.width)
         nn.init.normal_(self.embed.weight, std=0.5)
         nn.init.normal_(self.positions.weight, std=0.1)
-        self.blocks = nn.ModuleList(Block(config.width, config.heads) for _ in range(config.depth))
-        for block in self.blocks:
+        blocks = [Block(config.width, config.heads) for _ in range(config.depth)]
+        for block in blocks:
             block.start_at_identity()
+        self.blocks = nn.ModuleList(blocks)
         self.norm = Norm(config.width)
 
     def forward(self, texts: TokenBatch) -> Features:

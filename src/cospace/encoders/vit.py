@@ -41,16 +41,17 @@ class ViT(nn.Module):
         super().__init__()
         if spec.size % config.patch:
             raise UserError(
-                f"pictures of {spec.size} px cannot be cut into patches of {config.patch} px; choose a patch that divides"
+                f"pictures of {spec.size} px cannot be cut into patches of {config.patch} px; choose one that divides"
             )
         self.patch, self.width, self.keep = config.patch, config.width, config.keep
         self.embed = nn.Linear(spec.channels * config.patch**2, config.width)
         self.register_buffer(
             "positions_TD", sincos_positions(spec.size // config.patch, config.width), persistent=False
         )
-        self.blocks = nn.ModuleList(Block(config.width, config.heads) for _ in range(config.depth))
-        for block in self.blocks:
+        blocks = [Block(config.width, config.heads) for _ in range(config.depth)]
+        for block in blocks:
             block.start_at_identity()
+        self.blocks = nn.ModuleList(blocks)
         self.norm = Norm(config.width)
         self.pool = AttentionPool(config.width, config.heads)
 

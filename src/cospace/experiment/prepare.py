@@ -102,16 +102,22 @@ def _decoded(raws: Any, preparer: ImagePreparer) -> Iterator[tuple[int, Tensor |
 
 
 def hold_out(pairs: Pairs, seed: int) -> tuple[Pairs, Pairs]:
-    """Split off validation pairs: whole groups where there are many, single pictures where a group is a class."""
+    """Split off validation pairs: whole groups where there are many, single pictures where a group is a class.
+
+    At least two groups are held out, because retrieval among pairs that all match each other measures nothing.
+    """
     images = pairs.keys["image"]
     many_groups = len(np.unique(pairs.groups)) >= 50
-    unit = pairs.groups if many_groups else images
-    values = np.unique(unit)
-    wanted = max(1, min(HELD_OUT, round(0.05 * len(values))))
-    chosen = np.random.Generator(np.random.Philox(key=seed)).permutation(values)[:wanted]
-    held = np.isin(unit, chosen)
-    if held.all() or not held.any():
+    values, first, unit = np.unique(pairs.groups if many_groups else images, return_index=True, return_inverse=True)
+    if len(values) < 4 or len(np.unique(pairs.groups)) < 2:
         raise UserError(f"{pairs.name} is too small to hold out validation pairs; give some with --val, or add pairs")
+    order = np.random.Generator(np.random.Philox(key=seed)).permutation(len(values))
+    wanted = max(2, min(HELD_OUT, round(0.05 * len(values))))
+    group = pairs.groups[first][order]
+    if (group[:wanted] == group[0]).all():
+        stranger = int(np.argmax(group != group[0]))
+        order[[wanted - 1, stranger]] = order[[stranger, wanted - 1]]
+    held = np.isin(unit, order[:wanted])
     return pairs.select(np.flatnonzero(~held)), pairs.select(np.flatnonzero(held))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import files
+from ..config import unknown
 from ..index import Hit, Item
 from ..index.local import LocalIndex
 from ..pairs import Pairs, open_pairs
@@ -123,6 +124,8 @@ class SearchableIndex:
             raise UserError(f"k must be at least 1; {k} was given")
         if text is not None and not text.strip():
             raise UserError("the search text is empty; type what you are looking for")
+        if find is not None and find not in self.space.modalities:
+            raise UserError(unknown(find, self.space.modalities, "this index holds no"))
         query = self.space.embed(text=[text]) if text is not None else self.space.embed(image=[image])
         if find is not None:
             return self.store.search(query[0], k, {"modality": find})

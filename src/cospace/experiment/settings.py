@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from ..pairs import Pairs
 from ..preprocess import BadImage, decode
 from ..training.loop import TrainingConfig
 from ..types import UserError
+
+_SIDES = re.compile(r"\b(?:left|right|east|west|clockwise|anticlockwise)", re.IGNORECASE)
 
 SIZES = (32, 64)
 """Sides that pictures are brought to; the largest one that their own size fills is taken."""
@@ -49,7 +52,9 @@ class Experiment(Config):
 
     @field_validator("encoders", mode="before")
     @classmethod
-    def _complete_encoders(cls, given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    def _complete_encoders(cls, given: Any) -> dict[str, dict[str, Any]]:
+        if not isinstance(given, Mapping):
+            raise UserError(f"encoders are given by modality, e.g. encoders.image=vit; {given!r} was given")
         return {modality: plain(part("encoders", data)) for modality, data in given.items()}
 
     @field_validator("objective", mode="before")
@@ -83,9 +88,11 @@ class Experiment(Config):
         optim = training.optim.model_copy(update={"warmup": warmup})
         fits = [size for size in SIZES if size <= facts.side * 1.05]
         size = data.size or (fits[-1] if fits else SIZES[0])
+        flip = not facts.names_sides if data.augment.flip is None else data.augment.flip
+        augment = data.augment.model_copy(update={"flip": flip})
         return self.model_copy(
             update={
-                "data": data.model_copy(update={"size": size}),
+                "data": data.model_copy(update={"size": size, "augment": augment}),
                 "training": training.model_copy(update={"batch": batch, "steps": steps, "optim": optim}),
             }
         )
@@ -93,15 +100,18 @@ class Experiment(Config):
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the data says about how to train on it; ``side`` is the median shorter side of the pictures in pixels."""
+    """What the data says about how to train on it; ``side`` is the median shorter side of the pictures in pixels,
+    ``names_sides`` whether any caption says left or right, so that a mirrored picture would contradict it.
+    """
 
     rows: int
     images: int
     texts: int
     groups: int
     side: int
+    names_sides: bool
 
-    def plain(self) -> dict[str, int]:
+    def plain(self) -> dict[str, int | bool]:
         """As JSON data."""
         return asdict(self)
 
@@ -117,12 +127,13 @@ def facts_of(pairs: Pairs, sample: int = 64) -> Facts:
         texts=counts["text"],
         groups=len(np.unique(pairs.groups)),
         side=int(np.median(sides)) if sides else SIZES[-1],
+        names_sides=any(_SIDES.search(caption) for caption in unique_items(pairs, "text")[0]),
     )
 
 
 def _side(raw: Any) -> int | None:
     try:
-        return min(decode(raw).shape[:2])
+        return int(min(decode(raw).shape[:2]))
     except BadImage:
         return None
 
@@ -135,7 +146,10 @@ def experiment(recipe: str = "small", overrides: Iterable[str] = ()) -> Experime
 
 def _recipe(recipe: str) -> dict[str, Any]:
     if recipe.endswith(".json"):
-        return dict(read_json(Path(recipe)))
+        data = read_json(Path(recipe))
+        if not isinstance(data, dict):
+            raise UserError(f"{recipe} is no recipe; it must hold a JSON object like a run's config.json")
+        return data
     name = recipe.replace("-", "_")
     if name not in names("recipes"):
         raise UserError(unknown(recipe, [n.replace("_", "-") for n in names("recipes")], "there is no recipe"))
@@ -144,7 +158,7 @@ def _recipe(recipe: str) -> dict[str, Any]:
 
 def _skeleton(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """The recipe with every branch present, so that an override can reach what the recipe does not mention."""
-    branches = {"data": {}, "training": {}}
+    branches: dict[str, Any] = {"data": {}, "training": {}}
     data = json.loads(json.dumps({**branches, **recipe}))
     data["data"].setdefault("augment", {})
     data["training"].setdefault("optim", {})

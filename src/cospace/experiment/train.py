@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from .. import files
 from ..config import part
@@ -26,8 +28,8 @@ from .model import Model
 from .prepare import Progress, Store, decode_all, hold_out, need, preparers, silent, training_batches
 from .settings import Experiment, experiment, facts_of, unique_items
 
-VALIDATED = 1000
-"""Most pictures looked at by an evaluation on the way; the end looks at all of them."""
+VALIDATED = 500
+"""Most pictures looked at by an evaluation on the way, evenly spaced; the end looks at all of them."""
 
 
 @dataclass(slots=True)
@@ -83,7 +85,10 @@ def _open(request: Request, settings: Experiment, out: Path) -> _Data:
         return _Data(*hold_out(pairs, settings.training.seed))
     val = open_pairs(request.val, request.columns, request.separator)
     need(val, "image", "text")
-    return _Data(pairs, val.stop_above(share))
+    val = val.stop_above(share)
+    if len(np.unique(val.groups)) < 2:
+        raise UserError(f"all pairs of {val.name} match each other; validation needs at least two that do not")
+    return _Data(pairs, val)
 
 
 def _same_run(out: Path, settings: Experiment, data: _Data) -> None:
@@ -106,6 +111,11 @@ def _differences(before: Any, now: Any, path: str = "") -> Iterable[str]:
             yield from _differences(before.get(key), now.get(key), f"{path}.{key}" if path else key)
     elif before != now:
         yield path
+
+
+def _landscape(image_3SS: Tensor) -> np.ndarray:
+    """The upper three quarters of a prepared picture: not square, so it shows how such pictures are made to fit."""
+    return np.ascontiguousarray(image_3SS[:, : max(1, image_3SS.shape[1] * 3 // 4)].permute(1, 2, 0).numpy())
 
 
 class _Run:
@@ -154,8 +164,10 @@ class _Run:
 
     def _evaluate(self, space: Space) -> Metrics:
         pairs, store = self.val, self.val_store
-        if len(store.images_N3SS) > VALIDATED:
-            rows = (store.item_of_row < VALIDATED).nonzero()[0]
+        items = np.unique(store.item_of_row)
+        if len(items) > VALIDATED:
+            chosen = items[np.linspace(0, len(items) - 1, VALIDATED).astype(int)]
+            rows = np.flatnonzero(np.isin(store.item_of_row, chosen))
             pairs, store = pairs.select(rows), Store(store.images_N3SS, store.item_of_row[rows])
         return measure(space, embed_store(space, pairs, store))
 
@@ -165,8 +177,7 @@ class _Run:
         metrics = measure(self.space, embedded)
         self.space.calibration = calibrate(embedded)
         captions, _, _ = unique_items(self.train, "text")
-        texts = [self.space.preparers["text"].prepare(text) for text in captions[:4]]
-        golden = {"image": list(self.store.images_N3SS[:4]), "text": texts}
+        golden = {"image": [_landscape(image) for image in self.store.images_N3SS[:4]], "text": captions[:4]}
         files.write_json(self.out / "config.json", self.settings.model_dump(mode="json"))
         files.write_json(self.out / "metrics.json", metrics)
         files.write_json(self.out / "run.json", self._facts(captions))

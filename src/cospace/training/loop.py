@@ -40,7 +40,7 @@ class TrainingConfig(Config):
     seed: int = Field(default=0, ge=0)
     workers: int = Field(default=0, ge=0)
     precision: Precision = "auto"
-    evaluations: int = Field(default=6, ge=0)
+    evaluations: int = Field(default=4, ge=0)
     """How often to evaluate on the way; the end is always evaluated."""
     checkpoint_seconds: float = Field(default=30.0, ge=0)
     """Least time between two checkpoints; 0 writes one after every step."""

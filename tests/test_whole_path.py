@@ -1,0 +1,297 @@
+"""From a person's pairs to answers, through the command line: every kind of pairs, every command, small."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+import cospace as library
+from conftest import TINY, shape_picture, write_shapes
+from cospace import cli
+
+QUICK = (*TINY, "training.steps=20", "training.evaluations=1")
+BOTH = ("text_to_image", "image_to_text")
+
+
+class Shell:
+    """Runs commands that must succeed."""
+
+    def __init__(self, capture: pytest.CaptureFixture[str]) -> None:
+        self._capture = capture
+
+    def text(self, *arguments: object) -> str:
+        """What a command prints on stdout."""
+        self._capture.readouterr()
+        code = cli.run([str(argument) for argument in arguments])
+        out, err = self._capture.readouterr()
+        assert code == 0, err
+        return out
+
+    def json(self, *arguments: object) -> dict[str, Any]:
+        """The one JSON object that a command prints with --json."""
+        out = self.text(*arguments, "--json")
+        assert out.endswith("}\n")
+        assert out.count("\n") == 1
+        return dict(json.loads(out, parse_constant=lambda word: pytest.fail(f"{word} is not JSON")))
+
+
+@pytest.fixture
+def shell(capsys: pytest.CaptureFixture[str]) -> Shell:
+    return Shell(capsys)
+
+
+def is_flat_and_finite(metrics: dict[str, Any]) -> bool:
+    return all(isinstance(value, int | float) and np.isfinite(value) for value in metrics.values())
+
+
+# ------------------------------------------------------------------------------------------------ every command in turn
+
+
+def test_check_train_eval_embed_index_search(shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = write_shapes(tmp_path, 8)
+    val = write_shapes(tmp_path, 2, "val.csv", first=100)
+    monkeypatch.chdir(tmp_path)
+
+    checked = shell.json("check", pairs.name)
+    assert (checked["rows"], checked["set_aside"], checked["unique_texts"]) == (64, 0, 64)
+
+    trained = shell.json("train", pairs.name, "--val", val.name, "--out", "run", *QUICK)
+    assert is_flat_and_finite(trained)
+    assert trained["n_texts"] == 16
+    assert (tmp_path / "run" / "report.html").stat().st_size > 5_000
+    assert not (tmp_path / "run" / "checkpoints").exists(), "a finished run keeps its model, not its checkpoints"
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == list(range(1, 21))
+    assert all("loss" in row for row in rows)
+
+    evaluated = shell.json("eval", "run", val.name, "--report", "pages/report.html")
+    assert evaluated == pytest.approx(trained, rel=1e-3, abs=1e-3), "eval measures what the end of training measured"
+    for direction in BOTH:
+        recalls = [evaluated[f"{direction}/R@{k}"] for k in (1, 5, 10)]
+        assert recalls == sorted(recalls)
+        assert 0 <= recalls[0] <= recalls[2] <= 1
+        assert evaluated[f"chance/{direction}/R@1"] < 0.2
+    assert "<html" in (tmp_path / "pages" / "report.html").read_text().lower()
+
+    names = sorted({row["text"] for row in csv.DictReader(val.open())})
+    (tmp_path / "names.txt").write_text("\n".join(names))
+    zero_shot = shell.json("eval", "run", val.name, "--classes", "names.txt", "--report", "classes.html")
+    assert zero_shot["n_classes"] == 16
+    assert zero_shot["zero_shot/n"] == 16 - (16 - evaluated["n_images"])
+    assert 0 <= zero_shot["zero_shot/top1"] <= 1
+
+    assert shell.json("index", "run", pairs.name, "--out", "idx")["items"] == checked["unique_images"] + 64
+    assert shell.json("index", "run", pairs.name, "--out", "idx")["items"] == checked["unique_images"] + 64
+    assert shell.json("index", "run", val.name, "--out", "idx")["items"] > checked["unique_images"] + 64
+
+    found = shell.json("search", "idx", "a red circle", "-k", "3")["results"]
+    assert [set(hit) for hit in found] == [{"id", "score", "path", "text"}] * 3
+    assert [hit["score"] for hit in found] == sorted((hit["score"] for hit in found), reverse=True)
+    assert all(Path(hit["path"]).is_file() for hit in found)
+
+    itself = shell.json("search", "idx", "--image", "images/blue-square-3.png", "-k", "1")["results"][0]
+    assert Path(itself["path"]).read_bytes() == (tmp_path / "images" / "blue-square-3.png").read_bytes()
+    assert itself["score"] > 0.99
+    texts = shell.json("search", "idx", "--image", "images/blue-square-3.png", "--find", "text")["results"]
+    assert {hit["path"] for hit in texts} == {""}
+
+
+def test_results_are_readable_without_json(shell: Shell, trained: Path, shapes: Path, tmp_path: Path) -> None:
+    looked = shell.text("check", shapes)
+    assert "Ready to train on." in looked
+    assert "{" not in looked
+    assert "R@1" in shell.text("eval", trained, shapes)
+    assert "% " in shell.text("eval", trained, shapes)
+    assert "items embedded into" in shell.text("embed", trained, shapes, "--out", tmp_path / "v.npz")
+    assert "cospace search" in shell.text("index", trained, shapes, "--out", tmp_path / "idx")
+    assert ".png" in shell.text("search", tmp_path / "idx", "a red circle", "-k", "2")
+
+
+def test_the_index_needs_the_run_no_more(shell: Shell, tmp_path: Path) -> None:
+    pairs = write_shapes(tmp_path, 3)
+    shell.text("train", pairs, "--out", tmp_path / "run", *QUICK, "training.steps=2")
+    shell.text("index", tmp_path / "run", tmp_path / "images", "--out", tmp_path / "idx")
+    before = shell.json("search", tmp_path / "idx", "a red circle")
+    (tmp_path / "run").rename(tmp_path / "elsewhere")
+    (tmp_path / "idx").rename(tmp_path / "moved")
+    assert shell.json("search", tmp_path / "moved", "a red circle") == before
+
+
+# ------------------------------------------------------------------------------------------------ embed
+
+
+def test_vectors_in_both_formats_are_the_same(shell: Shell, trained: Path, shapes: Path, tmp_path: Path) -> None:
+    npz, parquet = tmp_path / "v.npz", tmp_path / "new" / "v.parquet"
+    count = shell.json("embed", trained, shapes, "--out", npz)["items"]
+    assert shell.json("embed", trained, shapes, "--out", parquet)["items"] == count
+    with np.load(npz, allow_pickle=False) as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    table = pq.read_table(parquet)
+    vectors = np.array(table["embedding"].to_pylist(), np.float32)
+    np.testing.assert_array_equal(vectors, arrays["embedding"])
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    for name in ("id", "modality", "path", "text"):
+        assert table[name].to_pylist() == arrays[name].tolist()
+    assert set(arrays["modality"]) == {"image", "text"}
+    assert len(set(arrays["id"])) == count
+    fingerprint = library.load(trained).space.fingerprint
+    assert table.schema.metadata[b"cospace.model"].decode() == fingerprint == str(arrays["model"])
+
+
+def test_lines_of_a_text_file_are_embedded(shell: Shell, trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "words.txt").write_text("\ufeffa red circle\n\nein grüner Kreis\n", encoding="utf-8")
+    assert shell.json("embed", trained, tmp_path / "words.txt", "--out", tmp_path / "v.npz")["items"] == 2
+    with np.load(tmp_path / "v.npz") as stored:
+        assert stored["text"].tolist() == ["a red circle", "ein grüner Kreis"]
+        expected = library.load(trained).embed(text=["a red circle", "ein grüner Kreis"])
+        np.testing.assert_allclose(stored["embedding"], expected, atol=1e-2)
+
+
+def test_broken_pictures_are_set_aside_and_counted(shell: Shell, trained: Path, tmp_path: Path) -> None:
+    write_shapes(tmp_path, 2)
+    (tmp_path / "images" / "broken.png").write_bytes(b"no picture")
+    made = shell.json("embed", trained, tmp_path / "images", "--out", tmp_path / "v.npz")
+    assert made["set_aside"] == 1
+    assert "set aside (first: broken.png" in shell.text(
+        "embed", trained, tmp_path / "images", "--out", tmp_path / "v.npz"
+    )
+
+
+# ------------------------------------------------------------------------------------------------ every kind of pairs
+
+
+def captions_by_picture(folder: Path) -> Path:
+    """As in photo collections: several captions for each picture, and two rows for each of them in a table."""
+    write_shapes(folder, 3)
+    with (folder / "many.tsv").open("w", encoding="utf-8") as file:
+        file.write("image\tcaption\n")
+        for path in sorted((folder / "images").iterdir()):
+            colour, shape, seed = path.stem.split("-")
+            for words in (f"a {colour} {shape}, {seed}", f"{shape} no {seed} in {colour}", f"{seed}: {colour} {shape}"):
+                file.write(f"images/{path.name}\t{words}\n")
+    return folder / "many.tsv"
+
+
+def class_folders(folder: Path) -> Path:
+    for colour in ("red", "blue"):
+        (folder / "classes" / f"{colour}_square").mkdir(parents=True)
+        for seed in range(30):
+            shape_picture(colour, "square", seed, side=24 + seed).save(
+                folder / "classes" / f"{colour}_square" / f"{seed}.png"
+            )
+    return folder / "classes"
+
+
+def captioned_folder(folder: Path) -> Path:
+    write_shapes(folder, 3)
+    for path in (folder / "images").iterdir():
+        path.with_suffix(".txt").write_text(path.stem.replace("-", " "))
+    return folder / "images"
+
+
+def shards(folder: Path) -> Path:
+    for shard in range(2):
+        with tarfile.open(folder / f"part-{shard:04d}.tar", "w") as tar:
+            for number in range(16):
+                buffer = io.BytesIO()
+                shape_picture("green", "circle", 100 * shard + number, side=33 + number).save(buffer, "PNG")
+                for suffix, data in (("png", buffer.getvalue()), ("txt", f"circle {shard} {number}".encode())):
+                    entry = tarfile.TarInfo(f"{number:04d}.{suffix}")
+                    entry.size = len(data)
+                    tar.addfile(entry, io.BytesIO(data))
+    return folder
+
+
+KINDS = {"captions": captions_by_picture, "classes": class_folders, "sidecars": captioned_folder, "tar": shards}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_pairs_goes_all_the_way(shell: Shell, tmp_path: Path, kind: str) -> None:
+    make: Callable[[Path], Path] = KINDS[kind]
+    pairs = make(tmp_path)
+    run, idx = tmp_path / "made" / "run", tmp_path / "made" / "idx"
+    assert is_flat_and_finite(shell.json("train", pairs, "--out", run, *QUICK))
+    measured = shell.json("eval", run, pairs)
+    assert is_flat_and_finite(measured)
+    expected = {"captions": (24, 72), "classes": (60, 2), "sidecars": (24, 24), "tar": (32, 32)}[kind]
+    assert measured["n_texts"] == expected[1]
+    assert expected[0] - 4 <= measured["n_images"] <= expected[0], "equal pictures count once"
+    assert shell.json("index", run, pairs, "--out", idx)["items"] == measured["n_images"] + measured["n_texts"]
+    assert len(shell.json("search", idx, "circle", "-k", "5")["results"]) == 5
+
+
+def test_several_captions_are_all_right_answers(shell: Shell, tmp_path: Path) -> None:
+    """With three captions a picture, any of them is a hit, so chance is three times that of one."""
+    pairs = captions_by_picture(tmp_path)
+    shell.text("train", pairs, "--out", tmp_path / "run", *QUICK)
+    metrics = shell.json("eval", tmp_path / "run", pairs)
+    assert metrics["chance/image_to_text/R@1"] == pytest.approx(1 / metrics["n_images"], rel=0.2)
+
+
+def test_class_folders_are_classified_without_a_label_column(shell: Shell, tmp_path: Path) -> None:
+    pairs = class_folders(tmp_path)
+    (tmp_path / "names.txt").write_text("red square\nblue square\n")
+    steps = "training.steps=60"
+    shell.text("train", pairs, "--out", tmp_path / "run", *QUICK, steps, "data.augment.shift=0")
+    facts = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert facts["bare_names"] is True
+    metrics = shell.json("eval", tmp_path / "run", pairs, "--classes", tmp_path / "names.txt")
+    assert metrics["zero_shot/n_without_class"] == 0
+    assert metrics["chance/zero_shot/top1"] == 0.5
+    assert metrics["zero_shot/top1"] > 0.9, "two colours are learned at once"
+
+
+@pytest.mark.parametrize("recipe", ["joint-mse", "siglip", "clip"])
+def test_recipes_train(shell: Shell, tmp_path: Path, recipe: str) -> None:
+    pairs = write_shapes(tmp_path, 4)
+    small = {"joint-mse": [], "siglip": ["encoders.text.depth=1", "encoders.image.depth=1"]}
+    options = small.get(recipe, small["siglip"])
+    settings = [*options, "data.size=32", "training.steps=2", "training.batch=8", "training.evaluations=0"]
+    metrics = shell.json("train", pairs, "--out", tmp_path / "run", "--recipe", recipe, *settings)
+    assert is_flat_and_finite(metrics)
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["recipe"] == recipe
+
+
+def test_a_runs_config_is_a_recipe(shell: Shell, shapes: Path, trained: Path, tmp_path: Path) -> None:
+    options = ["--recipe", trained / "config.json", "training.steps=2", "training.optim.warmup=1"]
+    shell.text("train", shapes, "--out", tmp_path / "again", *options)
+    first, second = (json.loads((run / "config.json").read_text()) for run in (trained, tmp_path / "again"))
+    assert second["encoders"] == first["encoders"]
+    assert second["training"]["batch"] == first["training"]["batch"]
+
+
+# ------------------------------------------------------------------------------------------------ workers, Python
+
+
+def test_workers_change_nothing(shell: Shell, shapes: Path, trained: Path, tmp_path: Path) -> None:
+    settings = [*TINY, "training.steps=40", "training.evaluations=1", "training.workers=2"]
+    shell.text("train", shapes, "--out", tmp_path / "run", *settings)
+    alone, helped = library.load(trained).space, library.load(tmp_path / "run").space
+    assert alone.fingerprint == helped.fingerprint
+
+
+def test_the_same_from_python(shapes: Path, trained: Path, tmp_path: Path) -> None:
+    model = library.train(shapes, out=tmp_path / "run", overrides=[*QUICK, "training.steps=3"])
+    assert model.space.fingerprint == library.load(tmp_path / "run").space.fingerprint
+    picture = shapes.parent / "images" / "red-circle-0.png"
+    scores = model.score(image=[picture, Image.open(picture)], text=["a red circle", "a blue square", "night"])
+    assert scores.shape == (2, 3)
+    assert ((scores >= 0) & (scores <= 1)).all()
+    np.testing.assert_array_equal(scores[0], scores[1])
+    assert model.evaluate(shapes, classes=["red", "a red circle number 0"])["n_classes"] == 2
+    index = library.index(model, shapes.parent / "images", out=tmp_path / "idx")
+    again = library.index(model, shapes.parent / "images", out=tmp_path / "idx")
+    assert len(again.store) == len(index.store)
+    assert library.open_index(tmp_path / "idx").search(image=picture, k=1)[0].score > 0.99
+    with pytest.raises(library.UserError, match="finished run"):
+        library.train(shapes, out=tmp_path / "run")
