@@ -22,7 +22,7 @@ LAYERS = """
     cli
     service | terminal
     experiment
-    training | evaluation | index | interop
+    training | evaluation | stores | interop
     fusion
     space
     encoders | objectives | batches | check

@@ -6,8 +6,6 @@ The names here are resolved when they are first used: ``import cospace`` loads n
 from __future__ import annotations
 
 import importlib
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -31,25 +29,6 @@ _HOME = {
     "open_pairs": "pairs",
     "train": "experiment.verbs",
 }
-
-
-class _Package(ModuleType):
-    """``cospace.index`` is the verb, also after the import system has loaded the folder of that name.
-
-    Importing a sub-package binds it as an attribute of its parent, which would hide the verb. What stands in the folder
-    is imported as ever: ``from cospace.index import Item``.
-    """
-
-    @property
-    def index(self) -> Any:
-        return __getattr__("index")
-
-    @index.setter
-    def index(self, folder: ModuleType) -> None:
-        """Called by the import system."""
-
-
-sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .experiment.demo import Demo
     from .experiment.settings import Experiment
     from .experiment.train import Listener
-    from .index import Hit
+    from .stores import Hit
 
 QUIET_SECONDS = 20.0
 """Where stderr is a file, a line this often takes the place of the moving bar."""

@@ -37,9 +37,6 @@ class Config(PartConfig):
         return CNN(self, spec)
 
 
-NORM = nn.BatchNorm2d
-
-
 class CNN(nn.Module):
     """Stem, residual stages, transformer blocks over the last grid, attention pooling."""
 
@@ -75,7 +72,14 @@ class CNN(nn.Module):
 
 
 class PixelNorm(nn.LayerNorm):
-    """Layer norm over the channels of every cell, in a channels-last grid."""
+    """Layer norm over the channels of every cell of a grid (as in ConvNeXt, Liu et al. 2022).
+
+    No statistic is shared between pictures, so what a picture maps to does not depend on its batch: training and
+    evaluation see the same network, and micro-batches change nothing.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, eps=1e-5)
 
     def forward(self, grid: Tensor) -> Tensor:
         return super().forward(grid.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
@@ -88,7 +92,7 @@ class Residual(nn.Module):
         super().__init__()
         self.first = convolution(width, width)
         self.second = nn.Conv2d(width, width, 3, padding=1, bias=False)
-        self.norm = NORM(width)
+        self.norm = PixelNorm(width)
         nn.init.zeros_(self.norm.weight)
 
     def forward(self, grid: Tensor) -> Tensor:
@@ -98,9 +102,7 @@ class Residual(nn.Module):
 
 def convolution(before: int, after: int, stride: int = 1) -> nn.Sequential:
     """A 3 x 3 convolution, norm, ReLU."""
-    return nn.Sequential(
-        nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False), NORM(after), nn.ReLU()
-    )
+    return nn.Sequential(nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False), PixelNorm(after), nn.ReLU())
 
 
 def stem(channels: int, width: int, strides: int) -> nn.Sequential:

@@ -11,11 +11,11 @@ import numpy as np
 
 from .. import files
 from ..config import unknown
-from ..index import Hit, Item
-from ..index.local import LocalIndex
 from ..pairs import Pairs, open_pairs
 from ..preprocess import BadImage
 from ..space import Space
+from ..stores import Hit, Item
+from ..stores.local import LocalIndex
 from ..types import Lazy, Problem, UserError
 from .model import Model
 from .prepare import Progress, silent

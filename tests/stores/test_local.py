@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cospace.files import digest
-from cospace.index import Hit, Index, Item, local
-from cospace.index.local import LocalIndex
+from cospace.stores import Hit, Index, Item, local
+from cospace.stores.local import LocalIndex
 from cospace.types import UserError
 from faults import every_fault
 
@@ -271,8 +271,8 @@ ADDER = """
 import sys
 from pathlib import Path
 import numpy as np
-from cospace.index import Item
-from cospace.index.local import LocalIndex
+from cospace.stores import Item
+from cospace.stores.local import LocalIndex
 index = LocalIndex.open(Path(sys.argv[1]))
 for n in range(len(index), 10**6):
     index.add([Item(str(n), "text", "", str(n))], np.eye(8)[[n % 8]])
