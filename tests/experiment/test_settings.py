@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from PIL import Image
 
 from conftest import write_shapes
 from cospace.config import names, override
+from cospace.experiment.board import board
 from cospace.experiment.settings import SIZES, Experiment, Facts, experiment, facts_of, unique_items
 from cospace.pairs import Rows, build, open_pairs
 from cospace.types import UserError
@@ -194,3 +197,29 @@ def test_items_are_in_order_of_appearance_with_their_rows() -> None:
     assert items == ["b", "a", "c"]
     assert [items[item] for item in item_of_row] == texts
     assert groups.tolist() == pairs.groups[[0, 1, 3]].tolist()
+
+
+def test_tensorboard_is_asked_for_by_name_where_it_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(UserError, match=r"pip install 'cospace\[tensorboard\]'"):
+        board(tmp_path)
+
+
+def test_tensorboard_gets_every_number_of_a_row(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    written: list[tuple[str, float, int]] = []
+
+    class Writer:
+        def __init__(self, folder: str) -> None:
+            assert folder == str(tmp_path)
+
+        def add_scalar(self, name: str, value: float, step: int) -> None:
+            written.append((name, value, step))
+
+        def flush(self) -> None:
+            written.append(("flushed", 0.0, 0))
+
+    stand_in = ModuleType("torch.utils.tensorboard")
+    stand_in.SummaryWriter = Writer  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", stand_in)
+    board(tmp_path)({"step": 3, "loss": 0.5, "val/text_to_image/R@1": 0.25})
+    assert written == [("loss", 0.5, 3), ("val/text_to_image/R@1", 0.25, 3), ("flushed", 0.0, 0)]

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from ..config import PartConfig
 from ..layers import Block, Norm, masked_mean
@@ -43,13 +43,25 @@ class Transformer(nn.Module):
         blocks = [Block(config.width, config.heads) for _ in range(config.depth)]
         for block in blocks:
             block.start_at_identity()
+        self.neighbours = nn.Parameter(0.5 * torch.randn(2, config.width))
         self.blocks = nn.ModuleList(blocks)
         self.norm = Norm(config.width)
 
     def forward(self, texts: TokenBatch) -> Features:
         place_T = torch.arange(texts.ids_BT.shape[1], device=texts.ids_BT.device)
         tokens_BTD = self.embed(texts.ids_BT) + self.positions(place_T)
+        tokens_BTD = with_neighbours(tokens_BTD * texts.mask_BT[..., None], self.neighbours)
         for block in self.blocks:
             tokens_BTD = block(tokens_BTD, texts.mask_BT)
         tokens_BTD = self.norm(tokens_BTD)
         return Features(masked_mean(tokens_BTD, texts.mask_BT), tokens_BTD, texts.mask_BT)
+
+
+def with_neighbours(tokens_BTD: Tensor, weights_2D: Tensor) -> Tensor:
+    """Every token plus the one before and the one after it, each weighed channel by channel.
+
+    "Large pink cross" is one thing to the first block already; attention alone needs many steps to find that out.
+    """
+    before = nn.functional.pad(tokens_BTD[:, :-1], (0, 0, 1, 0))
+    after = nn.functional.pad(tokens_BTD[:, 1:], (0, 0, 0, 1))
+    return tokens_BTD + before * weights_2D[0] + after * weights_2D[1]

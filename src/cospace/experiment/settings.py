@@ -52,6 +52,8 @@ class Experiment(Config):
     width: int = Field(default=256, gt=0)
     data: DataConfig = DataConfig()
     training: TrainingConfig = TrainingConfig()
+    tensorboard: bool = False
+    """Also write the log as TensorBoard events into the run (``pip install 'cospace[tensorboard]'``)."""
 
     @field_validator("encoders", mode="before")
     @classmethod

@@ -22,6 +22,7 @@ from ..runtime import describe, device
 from ..space import Space
 from ..training.loop import Observers, Trainer
 from ..types import Metrics, UserError
+from .board import board
 from .evaluate import calibrate, complaint, embed_store, measure, watch
 from .log import Log
 from .model import Model
@@ -62,7 +63,9 @@ def run(request: Request) -> Model:
     out = request.out
     files.settle(out / "model")
     if (out / "model" / "space.json").exists():
-        raise UserError(f"{out} already holds a finished run; choose another --out, or remove that folder")
+        raise UserError(
+            f"{out} already holds a finished run; measure it with `cospace eval`, choose another --out, or remove it"
+        )
     with files.Lock(out):
         data = _open(request, open_settings, out)
         settings = open_settings.fitted(facts_of(data.train))
@@ -131,6 +134,7 @@ class _Run:
         self.train, self.store = self._decode(data.train, "train")
         self.val, self.val_store = self._decode(data.val, "val")
         self.log = Log(self.out / "metrics.jsonl")
+        self.board = board(self.out / "tensorboard") if settings.tensorboard else None
         self._collapsed = 0
 
     def _decode(self, pairs: Pairs, name: str) -> tuple[Pairs, Store]:
@@ -151,6 +155,8 @@ class _Run:
 
     def _row(self, row: dict[str, Any]) -> None:
         self.log.write(row)
+        if self.board is not None:
+            self.board(row)
         self.listener.row(row, self.settings)
         self._warn(row)
 
