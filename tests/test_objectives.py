@@ -43,11 +43,23 @@ def test_softmax_with_groups_equals_a_plain_loop() -> None:
     losses = []
     for table in (logits, logits.T):
         for i in range(12):
-            negatives = [table[i, j].exp() for j in range(12) if groups[j] != groups[i]]
+            others = [g for g in groups.unique() if g != groups[i]]
+            negatives = [table[i, groups == g].exp().mean() for g in others]
             matches = [j for j in range(12) if groups[j] == groups[i]]
             terms = [-(table[i, j].exp() / (table[i, j].exp() + sum(negatives))).log() for j in matches]
             losses.append(sum(terms) / len(terms))
     assert objective(embeddings, groups).item() == pytest.approx(float(sum(losses) / 24), rel=1e-5)
+
+
+def test_softmax_with_classes_as_captions_is_cross_entropy_over_the_classes() -> None:
+    classes, labels = torch.randn(3, 8), torch.arange(12) % 3
+    images = torch.randn(12, 8)
+    objective = softmax.Config(scale=5.0).build()
+    logits = 5 * normalize(images, dim=1) @ normalize(classes, dim=1).T
+    rows = 5 * normalize(images, dim=1) @ normalize(classes[labels], dim=1).T
+    loss = softmax.classify(rows, labels[:, None] == labels[None, :])
+    assert loss.item() == pytest.approx(cross_entropy(logits, labels).item(), rel=1e-5)
+    assert torch.isfinite(objective({"image": images, "text": classes[labels]}, labels))
 
 
 def test_a_batch_of_one_group_has_no_softmax_loss_and_no_nan() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from ..batches import Batches, Feed, ImageFeed, Plan, TextFeed
 from ..pairs import Pairs
 from ..preprocess import BadImage, ImagePreparer
 from ..runtime import cores
-from ..space import Space
+from ..space import Preparer, Space
 from ..tokens import Tokenizer
 from ..types import Problem, UserError
 from .settings import Experiment, unique_items
@@ -62,7 +62,7 @@ def decode_all(
     raws, _, item_of_row = unique_items(pairs, "image")
     images = _room(len(raws), preparer.size, spill)
     bad: dict[int, BadImage] = {}
-    for item, result in _decoded(raws, preparer):
+    for item, result in decoded(raws, preparer):
         if isinstance(result, BadImage):
             bad[item] = result
         else:
@@ -87,8 +87,8 @@ def _room(count: int, size: int, spill: Path | None) -> Tensor:
     return torch.from_numpy(np.lib.format.open_memmap(spill, mode="w+", dtype=np.uint8, shape=shape))
 
 
-def _decoded(raws: Any, preparer: ImagePreparer) -> Iterator[tuple[int, Tensor | BadImage]]:
-    """Pictures in order, a bounded number ahead, by a thread a core; a broken one arrives as its error."""
+def decoded(raws: Sequence[Any], preparer: Preparer) -> Iterator[tuple[int, Tensor | BadImage]]:
+    """Prepared items in order, a bounded number ahead, by a thread a core; a broken picture arrives as its error."""
 
     def prepare(raw: Any) -> Tensor | BadImage:
         try:

@@ -18,7 +18,7 @@ from ..stores import Hit, Item
 from ..stores.local import LocalIndex
 from ..types import Lazy, Problem, UserError
 from .model import Model
-from .prepare import Progress, silent
+from .prepare import Progress, decoded, silent
 from .settings import unique_items
 
 PART = 1024
@@ -82,15 +82,15 @@ def _parts(
     preparer = space.preparers[modality]
     for start in range(0, len(items), PART):
         kept, prepared = [], []
-        for item, raw in zip(items[start : start + PART], raws[start : start + PART], strict=True):
-            try:
-                prepared.append(preparer.prepare(raw))
-            except BadImage as error:
-                if problems is None:
-                    raise UserError(f"{item.id} cannot be read: {error}") from error
-                problems.append(Problem(item.id, error.kind, error.reason))
-                continue
-            kept.append(item)
+        for number, result in decoded(raws[start : start + PART], preparer):
+            item = items[start + number]
+            if not isinstance(result, BadImage):
+                kept.append(item)
+                prepared.append(result)
+            elif problems is None:
+                raise UserError(f"{item.id} cannot be read: {result}")
+            else:
+                problems.append(Problem(item.id, result.kind, result.reason))
         if kept:
             vectors = [chunk for chunk, _ in space.embed_prepared(modality, iter(prepared))]
             yield Embedding(kept, np.concatenate(vectors))

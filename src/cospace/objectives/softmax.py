@@ -1,9 +1,11 @@
 """Symmetric InfoNCE with a learned temperature: the loss of CLIP (Radford et al. 2021) and ALIGN (Jia et al. 2021).
 
 Rows of one group are matches: they are never counted as negatives of each other. Each match is classified against
-the row's true negatives alone, ``log(1 + sum_n exp(s_n - s_match))``, and a row's matches are averaged (the form of
-Khosla et al. 2020 with other positives kept out of the denominator). With one match per row this is InfoNCE exactly,
-and a perfect space has loss 0 however often a caption repeats; the plain form has a floor of ``ln d`` for ``d`` copies.
+the other groups alone, ``log(1 + sum over other groups of the group's mean exp(s_row - s_match))``, and a row's matches
+are averaged (the form of Khosla et al. 2020 with other positives kept out of the denominator). A group counts once
+however many rows it has: with one row per group this is InfoNCE exactly, with classes as captions it is cross-entropy
+over the classes, and a perfect space has loss 0 however often a caption repeats, where the plain form has a floor of
+``ln d`` for ``d`` copies.
 """
 
 from __future__ import annotations
@@ -49,8 +51,8 @@ class Softmax(nn.Module):
 
 
 def classify(logits_BB: Tensor, match_BB: Tensor) -> Tensor:
-    """Mean over rows of the mean over a row's matches of ``log(1 + sum over negatives exp(negative - match))``."""
-    negatives_B1 = logits_BB.masked_fill(match_BB, float("-inf")).logsumexp(1, keepdim=True)
-    loss_BB = softplus(negatives_B1.nan_to_num(neginf=-1e4) - logits_BB)
-    weight_BB = match_BB / match_BB.sum(1, keepdim=True)
-    return (loss_BB * weight_BB).sum(1).mean()
+    """Mean over rows of the mean over a row's matches of the loss of telling the match from the other groups."""
+    matches_B = match_BB.sum(1)
+    others_BB = (logits_BB - matches_B.log()).masked_fill(match_BB, float("-inf"))
+    loss_BB = softplus(others_BB.logsumexp(1, keepdim=True).nan_to_num(neginf=-1e4) - logits_BB)
+    return (loss_BB * match_BB / matches_B[:, None]).sum(1).mean()
