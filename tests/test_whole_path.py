@@ -18,6 +18,8 @@ from PIL import Image
 import cospace as library
 from conftest import TINY, shape_picture, write_shapes
 from cospace import cli
+from cospace.config import lookup
+from cospace.pairs import Rows
 
 QUICK = (*TINY, "training.steps=20", "training.evaluations=1")
 BOTH = ("text_to_image", "image_to_text")
@@ -295,3 +297,39 @@ def test_the_same_from_python(shapes: Path, trained: Path, tmp_path: Path) -> No
     assert library.open_index(tmp_path / "idx").search(image=picture, k=1)[0].score > 0.99
     with pytest.raises(library.UserError, match="finished run"):
         library.train(shapes, out=tmp_path / "run")
+
+
+TINY_DEMO = ("encoders.image.widths=[8,16]", "encoders.image.heads=2", "encoders.text.depth=1", "training.steps=4")
+"""The last word on steps is the person's."""
+
+
+@pytest.mark.parametrize("data", ["scenes", "glyphs"])
+def test_the_demo_trains_reports_indexes_and_can_be_asked_again(
+    data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The real command on few pictures; its quality is measured by `make demo`, not here."""
+    few = {"scenes": {"scenes": 24}, "glyphs": {}}[data]
+    source = lookup("pairs", data)
+
+    def from_spec(spec: str, columns: object = None, separator: object = None) -> object:
+        return source(split=spec.partition("/")[2] or "train", **few)
+
+    monkeypatch.setattr(source, "from_spec", staticmethod(from_spec))
+    if data == "glyphs":
+        read = source.read
+        monkeypatch.setattr(source, "read", lambda self: every(read(self), 400))
+    monkeypatch.chdir(tmp_path)
+    assert cli.run(["demo", data, *TINY_DEMO]) == 0
+    printed = capsys.readouterr().out
+    assert "chance" in printed
+    assert (tmp_path / f"demo-{data}" / "report.html").stat().st_size > 10_000
+    assert f"cospace search demo-{data}/index" in printed
+    assert cli.run(["search", f"demo-{data}/index", "a red square", "-k", "2"]) == 0
+    assert cli.run(["demo", data, *TINY_DEMO]) == 0
+    assert "trained already" in capsys.readouterr().err
+
+
+def every(rows: Rows, n: int) -> Rows:
+    """A few of many rows."""
+    items = {modality: column[::n] for modality, column in rows.items.items()}
+    return Rows(rows.ids[::n], items, {name: column[::n] for name, column in rows.extras.items()})

@@ -220,7 +220,7 @@ def search(
 
 
 @app.command
-def demo(data: str = "scenes", /, *, out: Path | None = None, json: Json = False) -> None:
+def demo(data: str = "scenes", /, *overrides: str, out: Path | None = None, json: Json = False) -> None:
     """Train on built-in data (scenes or glyphs), evaluate, write a report and an index. No download, no flags.
 
     Example: cospace demo
@@ -229,7 +229,7 @@ def demo(data: str = "scenes", /, *, out: Path | None = None, json: Json = False
     from .terminal import TrainingView, demo_summary
 
     with TrainingView() as view:
-        result = run_demo(data, out, _command(), view.listener)
+        result = run_demo(data, out, _command(), view.listener, overrides)
     _show(result.metrics, demo_summary(result), json)
 
 
