@@ -27,7 +27,7 @@ class BuiltIn:
 
 
 SETS = {
-    "scenes": BuiltIn("scenes/val", ("scenes/heldout",), steps=220),
+    "scenes": BuiltIn("scenes/val", ("scenes/heldout",), steps=190),
     "glyphs": BuiltIn("glyphs/characters", ("glyphs/faces",), steps=450),
 }
 

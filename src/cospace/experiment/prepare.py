@@ -16,7 +16,7 @@ from ..augment import Augment
 from ..batches import Batches, Feed, ImageFeed, Plan, TextFeed
 from ..pairs import Pairs
 from ..preprocess import BadImage, ImagePreparer
-from ..runtime import cores
+from ..runtime import cores, device
 from ..space import Preparer, Space
 from ..tokens import Tokenizer
 from ..types import Problem, UserError
@@ -27,6 +27,9 @@ Progress = Callable[[str, int, int], None]
 
 MEMORY = 4 << 30
 """Bytes of prepared pictures that are kept in memory; more go to a file beside the run, mapped into memory."""
+
+CPU_MICRO = 64
+"""Items at a time on a CPU: enough to keep it busy, few enough that texts in length order need little padding."""
 
 HELD_OUT = 500
 """Most pictures held out for validation when none are given; a twentieth of the data if that is less."""
@@ -146,4 +149,5 @@ def training_batches(pairs: Pairs, store: Store, space: Space, experiment: Exper
         "text": TextFeed(tokens, text_of_row, tokenizer, experiment.data.word_drop, training.seed),
     }
     plan = Plan(len(pairs), training.batch or len(pairs), training.seed)
-    return Batches(feeds, pairs.groups, plan, training.micro)
+    micro = training.micro or (CPU_MICRO if device().type == "cpu" else plan.batch)
+    return Batches(feeds, pairs.groups, plan, micro)

@@ -35,8 +35,8 @@ class TrainingConfig(Config):
 
     steps: int | None = Field(default=None, ge=1)
     batch: int | None = Field(default=None, ge=2)
-    micro: int = Field(default=256, ge=1)
-    """Items that a tower sees at a time."""
+    micro: int | None = Field(default=None, ge=1)
+    """Items that a tower sees at a time; left open, 64 on a CPU and the whole batch on a GPU."""
     seed: int = Field(default=0, ge=0)
     workers: int = Field(default=0, ge=0)
     precision: Precision = "auto"
