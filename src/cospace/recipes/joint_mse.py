@@ -1,7 +1,8 @@
 """The textbook example: a linear image encoder, mean word embeddings, and ``||f_image(I) - f_text(T)||^2`` alone.
 
-It shows what the loss does by itself: the distance goes to zero and so does the effective rank, because a constant is
-a perfect answer. Compare ``objective=vicreg`` and ``objective=softmax``.
+It shows what the loss does by itself: pairs come closer and nothing keeps strangers apart. Compare
+``objective=vicreg`` and ``objective=softmax`` (docs/collapse.md): on the emoji names 200 steps take 20 seconds on two
+cores and give a mean R@1 of 0.10, 0.11 and 0.69 (one run each, 2026-11-23).
 """
 
 RECIPE = {
