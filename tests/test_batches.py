@@ -126,3 +126,10 @@ def test_items_of_numbers_contents_in_order_of_appearance() -> None:
     first, item = items_of(np.array([5, 2, 5, 9, 2]))
     assert first.tolist() == [0, 1, 3]
     assert item.tolist() == [0, 1, 0, 2, 1]
+
+
+def test_pictures_can_be_zoomed_on_their_way_to_the_encoder() -> None:
+    """The feed keeps pictures in uint8, which resampling does not take."""
+    image, _ = rebuilt(make(augment=Augment(shift=0.1, zoom=0.2)), 0)
+    assert image.dtype == torch.float32
+    assert torch.isfinite(image).all()

@@ -25,7 +25,7 @@ class Augment(Config):
     flip: bool | None = None
 
     def apply(self, images_B3SS: torch.Tensor, draws_BK: np.ndarray) -> torch.Tensor:
-        """Move, scale and mirror each picture (any float dtype); edges are continued, not filled with black.
+        """Move, scale and mirror each picture; edges are continued, not filled with black. Zooming gives float32.
 
         ``draws_BK`` holds at least four uniform numbers in ``[0, 1)`` per picture: x, y, scale, mirror.
         """
@@ -43,7 +43,7 @@ class Augment(Config):
         theta[:, :, 2] = 2 * self.shift * (2 * draws[:, :2] - 1)
         grid = torch.nn.functional.affine_grid(theta, list(images_B3SS.shape), align_corners=False)
         return torch.nn.functional.grid_sample(
-            images_B3SS, grid, mode="bilinear", padding_mode="border", align_corners=False
+            images_B3SS.float(), grid, mode="bilinear", padding_mode="border", align_corners=False
         )
 
     def _move(self, images_B3SS: torch.Tensor, draws_BK: np.ndarray) -> torch.Tensor:

@@ -8,7 +8,7 @@ micro-batches so that they are padded to their neighbours, not to a context.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol
@@ -147,7 +147,3 @@ def items_of(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     rank = np.empty(len(order), dtype=np.int64)
     rank[order] = np.arange(len(order))
     return first[order], rank[inverse]
-
-
-Progress = Callable[[int, int, str], None]
-"""Called as ``progress(done, total, what)`` by long work."""

@@ -243,18 +243,26 @@ def compute_copy(space: Space, dtype: torch.dtype) -> Space:
     return twin
 
 
-def _prepared(preparer: Preparer, raws: Sequence[Any]) -> Iterator[Tensor]:
-    """Items prepared by a few threads, in order, a bounded number ahead of the model."""
+def decoded(raws: Sequence[Any], preparer: Preparer) -> Iterator[tuple[int, Tensor | BadImage]]:
+    """Prepared items in order, a bounded number ahead, by a thread a core; a broken picture arrives as its error."""
 
-    def prepare(numbered: tuple[int, Any]) -> Tensor:
+    def prepare(raw: Any) -> Tensor | BadImage:
         try:
-            return preparer.prepare(numbered[1])
+            return preparer.prepare(raw)
         except BadImage as error:
-            raise UserError(f"item {numbered[0]} ({_name(numbered[1])}) cannot be read: {error}") from error
+            return error
 
     with ThreadPoolExecutor(cores()) as pool:
         for start in range(0, len(raws), 4 * CHUNK):
-            yield from pool.map(prepare, enumerate(raws[start : start + 4 * CHUNK], start))
+            yield from enumerate(pool.map(prepare, raws[start : start + 4 * CHUNK]), start)
+
+
+def _prepared(preparer: Preparer, raws: Sequence[Any]) -> Iterator[Tensor]:
+    """The same where a broken picture is the caller's mistake."""
+    for number, result in decoded(raws, preparer):
+        if isinstance(result, BadImage):
+            raise UserError(f"item {number} ({_name(raws[number])}) cannot be read: {result}") from result
+        yield result
 
 
 def _as_tensor(raw: str | np.ndarray) -> Tensor:

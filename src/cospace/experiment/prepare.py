@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,8 @@ from ..augment import Augment
 from ..batches import Batches, Feed, ImageFeed, Plan, TextFeed
 from ..pairs import Pairs
 from ..preprocess import BadImage, ImagePreparer
-from ..runtime import cores, device
-from ..space import Preparer, Space
+from ..runtime import device
+from ..space import Space, decoded
 from ..tokens import Tokenizer
 from ..types import Problem, UserError
 from .settings import Experiment, unique_items
@@ -88,20 +87,6 @@ def _room(count: int, size: int, spill: Path | None) -> Tensor:
         return torch.empty(shape, dtype=torch.uint8)
     spill.parent.mkdir(parents=True, exist_ok=True)
     return torch.from_numpy(np.lib.format.open_memmap(spill, mode="w+", dtype=np.uint8, shape=shape))
-
-
-def decoded(raws: Sequence[Any], preparer: Preparer) -> Iterator[tuple[int, Tensor | BadImage]]:
-    """Prepared items in order, a bounded number ahead, by a thread a core; a broken picture arrives as its error."""
-
-    def prepare(raw: Any) -> Tensor | BadImage:
-        try:
-            return preparer.prepare(raw)
-        except BadImage as error:
-            return error
-
-    with ThreadPoolExecutor(cores()) as pool:
-        for start in range(0, len(raws), 512):
-            yield from enumerate(pool.map(prepare, raws[start : start + 512]), start)
 
 
 def hold_out(pairs: Pairs, seed: int) -> tuple[Pairs, Pairs]:

@@ -13,12 +13,12 @@ from .. import files
 from ..config import unknown
 from ..pairs import Pairs, open_pairs
 from ..preprocess import BadImage
-from ..space import Space
+from ..space import Space, decoded
 from ..stores import Hit, Item
 from ..stores.local import LocalIndex
 from ..types import Lazy, Problem, UserError
 from .model import Model
-from .prepare import Progress, decoded, silent
+from .prepare import Progress, silent
 from .settings import unique_items
 
 PART = 1024

@@ -67,7 +67,7 @@ def run(request: Request) -> Model:
             f"{out} already holds a finished run; measure it with `cospace eval`, choose another --out, or remove it"
         )
     with files.Lock(out):
-        data = _open(request, open_settings, out)
+        data = _open(request, open_settings)
         settings = open_settings.fitted(facts_of(data.train))
         _same_run(out, settings, data)
         return _Run(request, settings, data).go()
@@ -79,7 +79,7 @@ class _Data:
     val: Pairs
 
 
-def _open(request: Request, settings: Experiment, out: Path) -> _Data:
+def _open(request: Request, settings: Experiment) -> _Data:
     share = settings.data.bad_share
     pairs = open_pairs(request.pairs, request.columns, request.separator)
     need(pairs, "image", "text")
@@ -127,7 +127,6 @@ class _Run:
     def __init__(self, request: Request, settings: Experiment, data: _Data) -> None:
         self.request, self.settings, self.listener = request, settings, request.listener
         self.out = request.out
-        self.began = time.time()
         torch.manual_seed(settings.training.seed)
         prepare = preparers(data.train, settings)
         self.space = Space.build(settings.encoder_parts(), prepare, settings.width).to(device())
