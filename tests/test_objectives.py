@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy, normalize
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-from cospace.objectives import mse, sigmoid, softmax, vicreg
+from cospace.objectives import _tiled, mse, sigmoid, softmax, vicreg
 from cospace.types import Metrics
 
 
@@ -123,3 +128,148 @@ def test_three_modalities_are_averaged_over_their_pairs() -> None:
         for name, keys in {"ia": ("image", "audio"), "it": ("image", "text"), "at": ("audio", "text")}.items()
     }
     assert mse.Config().build()(three, torch.arange(12)).item() == pytest.approx(sum(metrics.values()) / 3, rel=1e-6)
+
+
+# --- the tiled form against the plain one -----------------------------------------------------------------------------
+
+CONTRASTIVE = {"softmax": softmax, "sigmoid": sigmoid}
+contrastive = pytest.mark.parametrize("name", CONTRASTIVE)
+
+
+def solve(
+    name: str, form: str, embeddings: list[torch.Tensor], groups: torch.Tensor, scale: float
+) -> list[torch.Tensor]:
+    """The loss of one form, and its gradients for both sides, the scale and, where there is one, the bias."""
+    numbers = [scale] if name == "softmax" else [scale, -3.0]
+    learned = [torch.tensor(number, dtype=embeddings[0].dtype, device=groups.device) for number in numbers]
+    inputs = [values.detach().clone().requires_grad_() for values in [*embeddings, *learned]]
+    loss = getattr(CONTRASTIVE[name], form)(groups, *inputs)
+    return [loss.detach(), *torch.autograd.grad(3 * loss, inputs)]
+
+
+def sides(batch: int, width: int, dtype: torch.dtype = torch.float64) -> list[torch.Tensor]:
+    """Rows of all lengths; the right ones lean towards the left ones."""
+    dice = torch.Generator().manual_seed(batch)
+    left, noise = torch.randn(2, batch, width, generator=dice, dtype=dtype)
+    return [left * torch.rand(batch, 1, generator=dice, dtype=dtype).exp(), left + noise]
+
+
+GROUPS = {
+    "unique": torch.randperm(37, generator=torch.Generator().manual_seed(0)) * 7 - 100,
+    "some repeated": torch.randint(25, (37,), generator=torch.Generator().manual_seed(0)),
+    "few classes": torch.arange(37) % 3,
+    "one": torch.zeros(37, dtype=torch.long),
+}
+
+
+@contrastive
+@pytest.mark.parametrize("groups", GROUPS)
+@pytest.mark.parametrize("scale", [1.0, 14.0, 100.0])
+@pytest.mark.parametrize("shape", [(5, 8), (16, 3), (64, 64)])
+def test_tiles_give_the_dense_loss_and_gradients(
+    name: str, groups: str, scale: float, shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_tiled, "tile_shape", lambda rows: shape)
+    embeddings = sides(37, 6)
+    expected = solve(name, "dense", embeddings, GROUPS[groups], scale)
+    for value, reference in zip(solve(name, "tiled", embeddings, GROUPS[groups], scale), expected, strict=True):
+        torch.testing.assert_close(value, reference, rtol=1e-10, atol=1e-10)
+
+
+@contrastive
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_tiles_on_a_gpu_give_the_dense_loss_and_gradients(name: str) -> None:
+    embeddings, groups = [side.cuda() for side in sides(2000, 64)], (torch.randperm(2000) // 2).cuda()
+    expected = solve(name, "dense", embeddings, groups, 20.0)
+    for value, reference in zip(solve(name, "tiled", embeddings, groups, 20.0), expected, strict=True):
+        torch.testing.assert_close(value, reference, rtol=1e-10, atol=1e-10)
+
+
+@contrastive
+@given(numbers=st.lists(st.integers(-3, 3), min_size=1, max_size=12), height=st.integers(1, 5), width=st.integers(1, 5))
+def test_any_batch_cut_in_any_way_gives_the_dense_loss(name: str, numbers: list[int], height: int, width: int) -> None:
+    embeddings, groups = sides(len(numbers), 4), torch.tensor(numbers)
+    expected = solve(name, "dense", embeddings, groups, 20.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_tiled, "tile_shape", lambda rows: (height, width))
+        for value, reference in zip(solve(name, "tiled", embeddings, groups, 20.0), expected, strict=True):
+            torch.testing.assert_close(value, reference, rtol=1e-10, atol=1e-10)
+
+
+@contrastive
+def test_tiles_in_float32_are_as_exact_as_the_dense_form(name: str) -> None:
+    embeddings, groups = sides(700, 16), torch.arange(700) // 2
+    truth = solve(name, "dense", embeddings, groups, 100.0)
+    rough = [side.float() for side in embeddings]
+    forms = {form: solve(name, form, rough, groups, 100.0) for form in ("dense", "tiled")}
+    error = {form: [float((a - b).abs().max()) for a, b in zip(truth, forms[form], strict=True)] for form in forms}
+    for own, reference, value in zip(error["tiled"], error["dense"], truth, strict=True):
+        assert own <= 2 * reference + 1e-6 * float(value.abs().max())
+
+
+@contrastive
+@pytest.mark.parametrize("form", ["dense", "tiled"])
+def test_rows_of_zeros_have_a_loss_and_a_broken_row_is_not_hidden(name: str, form: str) -> None:
+    embeddings, groups = sides(6, 4), torch.arange(6) // 2
+    embeddings[0][1] = 0
+    assert all(value.isfinite().all() for value in solve(name, form, embeddings, groups, 20.0))
+    embeddings[0][1] = math.nan
+    assert solve(name, form, embeddings, groups, 20.0)[0].isnan()
+
+
+class Largest(TorchDispatchMode):
+    """Notes the most numbers that any tensor of a computation has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        sizes = [
+            leaf.untyped_storage().nbytes() // leaf.itemsize for leaf in tree_leaves(result) if torch.is_tensor(leaf)
+        ]
+        self.numbers = max([self.numbers, *sizes])
+        return result
+
+
+@contrastive
+def test_a_large_batch_never_holds_a_square_matrix(name: str) -> None:
+    batch = 2000
+    embeddings = {key: value.requires_grad_() for key, value in pair(batch, 16).items()}
+    objective = CONTRASTIVE[name].Config().build()
+    with Largest() as largest:
+        objective(embeddings, torch.arange(batch)).backward()
+    height, width = _tiled.tile_shape(embeddings["image"])
+    assert largest.numbers <= height * width
+    assert height * width * 4 < batch * batch
+    with Largest() as largest:
+        solve(name, "dense", list(embeddings.values()), torch.arange(batch), 10.0)
+    assert largest.numbers == batch * batch, "the measure sees what it should"
+
+
+@contrastive
+def test_both_forms_are_one_objective_with_three_modalities(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    objective = CONTRASTIVE[name].Config().build()
+    groups, results = torch.arange(12) // 2, []
+    for small in (0, 100):
+        monkeypatch.setattr(_tiled, "SMALL", small)
+        embeddings = {**pair(), "audio": pair(seed=1)["text"]}
+        inputs = [*(value.requires_grad_() for value in embeddings.values()), *objective.parameters()]
+        loss = objective(embeddings, groups)
+        results.append([loss, *torch.autograd.grad(loss, inputs)])
+    for tiled, dense in zip(*results, strict=True):
+        torch.testing.assert_close(tiled, dense, rtol=1e-4, atol=1e-6)
+
+
+@contrastive
+def test_gradients_that_were_handed_over_are_not_handed_over_again(name: str) -> None:
+    left, right = (side.requires_grad_() for side in sides(6, 4))
+    numbers = [torch.tensor(10.0)] if name == "softmax" else [torch.tensor(10.0), torch.tensor(-3.0)]
+    loss = CONTRASTIVE[name].tiled(torch.arange(6), left, right, *numbers)
+    loss.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+    loss = CONTRASTIVE[name].tiled(torch.arange(6), left, right, *numbers)
+    with pytest.raises(RuntimeError, match="no second derivative"):
+        torch.autograd.grad(loss, left, create_graph=True)

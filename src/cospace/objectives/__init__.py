@@ -17,8 +17,9 @@ from torch.nn.functional import normalize
 
 
 def modality_pairs(embeddings: Mapping[str, Tensor]) -> list[tuple[Tensor, Tensor]]:
-    """Every two modalities of a batch, in float32, in an order that does not depend on the mapping's."""
-    return [(embeddings[a].float(), embeddings[b].float()) for a, b in combinations(sorted(embeddings), 2)]
+    """Every two modalities of a batch, in float32 or better, in an order that does not depend on the mapping's."""
+    full = {name: rows_BE.to(torch.promote_types(rows_BE.dtype, torch.float32)) for name, rows_BE in embeddings.items()}
+    return [(full[a], full[b]) for a, b in combinations(sorted(full), 2)]
 
 
 def cosine(left_BE: Tensor, right_BE: Tensor) -> Tensor:

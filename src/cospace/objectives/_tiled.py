@@ -1,0 +1,180 @@
+"""Contrastive losses a tile at a time: every cosine of a batch, never a ``(B, B)`` matrix (as in Cheng et al. 2024).
+
+:class:`Tiles` cuts the matrix of logits into tiles that fit a processor's cache. A loss reads them one by one and hands
+back its gradient with respect to each, and the embeddings' gradients add up on the way. Loss and gradients are thus
+known together, and :func:`with_gradients` makes them one node of autograd, whose backward pass only multiplies. Held
+beyond the embeddings are their gradients, a few tiles, and a few numbers per row.
+
+Rows are read in the order of their groups, so matches stand side by side: those of a tile lie in one run of its rows,
+and most tiles have none.
+
+Shapes: ``R`` rows and ``C`` columns of a tile, ``K`` rows of a tile that have a match in it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+SMALL = 512
+"""Up to this many rows the plain ``(B, B)`` form is no slower than tiles, and its matrices are a few MiB."""
+
+EPSILON = 1e-12
+"""Least length of a row, as in :func:`torch.nn.functional.normalize`."""
+
+Gradients = tuple[Tensor, ...]
+
+
+def is_small(groups_B: Tensor) -> bool:
+    """Whether a loss on so many rows takes its plain form; the one place that decides."""
+    return len(groups_B) <= SMALL
+
+
+def with_gradients(solve: Callable[..., tuple[Tensor, Gradients]], *inputs: Tensor) -> Tensor:
+    """The loss of ``solve(*inputs)``, which returns it with its gradient for each input.
+
+    The gradients are handed over, not copied: a second backward pass through the same loss raises ``RuntimeError``,
+    and so does a first one with ``create_graph=True``, since there is no second derivative.
+    """
+    loss: Tensor = _Known.apply(solve, *inputs)  # type: ignore[no-untyped-call]
+    return loss
+
+
+class _Known(torch.autograd.Function):
+    """A scalar whose gradients are known as soon as it is."""
+
+    @staticmethod
+    def forward(ctx: Any, solve: Callable[..., tuple[Tensor, Gradients]], *inputs: Tensor) -> Tensor:
+        loss, gradients = solve(*inputs)
+        ctx.save_for_backward(*gradients)
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():
+            raise RuntimeError("a tiled loss has no second derivative; use its dense form, or no create_graph")
+        # In place, so that no second copy exists; autograd notices when a changed tensor is asked for again.
+        return None, *(gradient.mul_(upstream) for gradient in ctx.saved_tensors)
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """``scale * cosine`` of some left rows with some right rows; overwritten when the next tile is asked for."""
+
+    rows: slice
+    """Where its rows stand in the order of groups."""
+    columns: slice
+    logits_RC: Tensor
+    near: slice
+    """Those of its rows that have a match in it; often none."""
+    match_KC: Tensor
+    left_RE: Tensor
+    right_CE: Tensor
+
+
+class Tiles:
+    """The logits of a batch's two sides, ``(B, E)`` each, and the way back from their gradient to the embeddings'."""
+
+    def __init__(self, left_BE: Tensor, right_BE: Tensor, groups_B: Tensor, scale: float) -> None:
+        _, group_B, size_G = torch.unique(groups_B, return_inverse=True, return_counts=True)
+        self.group_B, order_B = group_B.sort(stable=True)
+        self.matches_B = size_G[self.group_B].to(left_BE.dtype)
+        self.scale = scale
+        self.height, self.width = tile_shape(left_BE)
+        self.left, self.right = Side(left_BE, order_B, self.height), Side(right_BE, order_B, self.width)
+        self.buffer = left_BE.new_empty(self.height * self.width)
+        self.columns = list(self._columns(size_G))
+
+    def __iter__(self) -> Iterator[Tile]:
+        """Every tile."""
+        for rows in cuts(0, len(self.group_B), self.height):
+            left_RE = self.left.unit(rows)
+            for columns, near in self.columns:
+                yield self._tile(rows, columns, overlap(rows, near), left_RE, self.right.unit(columns))
+
+    def matching(self) -> Iterator[Tile]:
+        """Tiles that hold every match once, and little else."""
+        for columns, near in self.columns:
+            right_CE = self.right.unit(columns)
+            for rows in cuts(near.start, near.stop, self.height):
+                yield self._tile(rows, columns, overlap(rows, near), self.left.unit(rows), right_CE)
+
+    def add_gradient(self, tile: Tile, gradient_RC: Tensor) -> None:
+        """Take the loss's gradient with respect to a tile's logits."""
+        self.left.gradient_BE[tile.rows].addmm_(gradient_RC, tile.right_CE)
+        self.right.gradient_BE[tile.columns].addmm_(gradient_RC.T, tile.left_RE)
+
+    def gradients(self, weight: float) -> Gradients:
+        """``weight`` times the gradient for the left rows, the right rows and the scale. Call it once, at the end."""
+        scale = weight * self.left.finish(weight * self.scale)
+        self.right.finish(weight * self.scale)
+        return self.left.gradient_BE, self.right.gradient_BE, scale
+
+    def _columns(self, size_G: Tensor) -> Iterator[tuple[slice, slice]]:
+        """Each cut of the columns, with the run of rows that have a match in it."""
+        stop_G = size_G.cumsum(0)
+        start_B, stop_B = (stop_G - size_G)[self.group_B], stop_G[self.group_B]
+        for columns in cuts(0, len(self.group_B), self.width):
+            yield columns, slice(int(start_B[columns.start]), int(stop_B[columns.stop - 1]))
+
+    def _tile(self, rows: slice, columns: slice, near: slice, left_RE: Tensor, right_CE: Tensor) -> Tile:
+        logits_RC = self.buffer[: len(left_RE) * len(right_CE)].view(len(left_RE), len(right_CE))
+        logits_RC.addmm_(left_RE, right_CE.T, beta=0, alpha=self.scale)
+        match_KC = self.group_B[rows][near, None] == self.group_B[columns]
+        return Tile(rows, columns, logits_RC, near, match_KC, left_RE, right_CE)
+
+
+class Side:
+    """One side's rows in the order of their groups: unit vectors on the way out, gradients on the way back."""
+
+    def __init__(self, rows_BE: Tensor, order_B: Tensor, most: int) -> None:
+        self.rows_BE, self.order_B, self.most = rows_BE, order_B, most
+        self.length_B = torch.linalg.vector_norm(rows_BE, dim=1).clamp(min=EPSILON)[order_B]
+        self.gradient_BE = torch.zeros(rows_BE.shape, dtype=rows_BE.dtype, device=rows_BE.device)
+        """With respect to the unit vectors, until :meth:`finish`."""
+        self.buffer_RE = torch.empty_like(self.gradient_BE[:most])
+
+    def unit(self, rows: slice) -> Tensor:
+        """Some rows, at most ``most``, brought to unit length; overwritten by the next call."""
+        order_R = self.order_B[rows]
+        unit_RE = torch.index_select(self.rows_BE, 0, order_R, out=self.buffer_RE[: len(order_R)])
+        return unit_RE.div_(self.length_B[rows, None])
+
+    def finish(self, weight: float) -> Tensor:
+        """Turn the gradient into ``weight`` times that of the rows as they came, in place.
+
+        Returns the sum over all logits of gradient times cosine, which is a by-product.
+        """
+        along_B1 = torch.empty_like(self.length_B)[:, None]
+        for rows in cuts(0, len(self.order_B), self.most):
+            unit_RE, gradient_RE = self.unit(rows), self.gradient_BE[rows]
+            along_R1 = torch.linalg.vecdot(unit_RE, gradient_RE)[:, None]
+            gradient_RE.sub_(unit_RE.mul_(along_R1)).mul_(weight / self.length_B[rows, None])
+            along_B1[rows] = along_R1
+        place_B = self.order_B.argsort()
+        for some_columns in self.gradient_BE.tensor_split(32, dim=1):  # the copy of all at once would be large
+            some_columns.copy_(some_columns[place_B])
+        return along_B1.sum()
+
+
+def tile_shape(rows_BE: Tensor) -> tuple[int, int]:
+    """Rows and columns of a tile: within a cache's reach on a CPU, a few hundredths of the embeddings on a GPU."""
+    if rows_BE.device.type == "cpu":
+        return 1024, 512
+    side = max(256, math.isqrt(rows_BE.numel() // 16) // 128 * 128)
+    return side, side
+
+
+def cuts(start: int, stop: int, step: int) -> Iterator[slice]:
+    """The range from ``start`` to ``stop`` in pieces of ``step``."""
+    return (slice(at, min(at + step, stop)) for at in range(start, stop, step))
+
+
+def overlap(rows: slice, near: slice) -> slice:
+    """The part of ``rows`` that is also in ``near``, counted from the start of ``rows``."""
+    return slice(max(near.start - rows.start, 0), max(min(near.stop, rows.stop) - rows.start, 0))
