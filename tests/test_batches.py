@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cospace.augment import Augment, draws
-from cospace.batches import Batches, ImageFeed, Plan, TextFeed, items_of
+from cospace.batches import Batch, Batches, ImageFeed, Plan, TextFeed, items_of
 from cospace.preprocess import ImagePreparer
 from cospace.tokens import Tokenizer
 
@@ -44,10 +44,16 @@ def test_epochs_are_shuffled_differently() -> None:
     assert plan.step(0)[0].tolist() != plan.step(1)[0].tolist()
 
 
+def pictures(batch: Batch) -> torch.Tensor:
+    """Row by row what the image encoder sees."""
+    chunks = batch.chunks["image"]
+    return torch.cat([inputs.to(torch.device("cpu")) for inputs in chunks.inputs])[chunks.item_B]
+
+
 def rebuilt(batches: Batches, step: int) -> tuple[torch.Tensor, list[list[int]]]:
     """Row by row what the encoders see."""
     batch = batches[step]
-    image = torch.cat(batch.chunks["image"].inputs)[batch.chunks["image"].item_B]
+    image = pictures(batch)
     texts = [
         ids[mask].tolist() for c in batch.chunks["text"].inputs for ids, mask in zip(c.ids_BT, c.mask_BT, strict=True)
     ]
@@ -86,7 +92,7 @@ def test_workers_and_restarts_change_nothing(workers: int) -> None:
     resumed = list(make(augment=Augment(shift=0.2), drop=0.3).stream(2, 6, workers))
     assert [b.step for b in resumed] == [2, 3, 4, 5]
     for batch in resumed:
-        image = torch.cat(batch.chunks["image"].inputs)[batch.chunks["image"].item_B]
+        image = pictures(batch)
         assert torch.equal(image, straight[batch.step][0])
         assert batch.groups_B.tolist() == (batch.row_B % 7).tolist()
 
@@ -133,3 +139,25 @@ def test_pictures_can_be_zoomed_on_their_way_to_the_encoder() -> None:
     image, _ = rebuilt(make(augment=Augment(shift=0.1, zoom=0.2)), 0)
     assert image.dtype == torch.float32
     assert torch.isfinite(image).all()
+
+
+@pytest.mark.parametrize("zoom", [0.0, 0.2])
+def test_pictures_reach_the_encoder_the_same_every_time(zoom: float) -> None:
+    """They are normalised when asked for, and a step may ask twice."""
+    batch = make(augment=Augment(shift=0.1, zoom=zoom))[0]
+    first = pictures(batch)
+    assert torch.equal(pictures(batch), first)
+    assert first.dtype == torch.float32
+    assert sum(len(inputs.images_B3SS) for inputs in batch.chunks["image"].inputs) == len(set(batch.row_B % 20))
+
+
+def test_workers_may_hand_over_more_tensors_than_a_shell_allows_files() -> None:
+    """Shells commonly allow 1,024 open files, and every tensor of a batch from a worker takes one."""
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, limits[1]))
+    try:
+        batches = make(micro=1)
+        assert [batch.step for batch in batches.stream(0, 3, 2)] == [0, 1, 2]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)

@@ -19,12 +19,16 @@ from torch import Tensor
 
 from .augment import Augment, draws
 from .preprocess import ImagePreparer
+from .runtime import allow_open_files
 from .tokens import Tokenizer
 
 
 @dataclass(frozen=True, slots=True)
 class Chunks:
-    """One modality of a batch: encoder inputs in micro-batches, and where each row finds its item among them."""
+    """One modality of a batch: micro-batches, and where each row finds its item among them.
+
+    ``inputs[i].to(device)`` is what the encoder reads.
+    """
 
     inputs: list[Any]
     item_B: Tensor
@@ -46,11 +50,23 @@ class Feed(Protocol):
     item_of_row: np.ndarray
 
     def chunks(self, items: np.ndarray, epochs: np.ndarray, size: int) -> tuple[list[Any], np.ndarray]:
-        """Encoder inputs of at most ``size`` items each, and the order in which ``items`` appear in them."""
+        """Micro-batches of at most ``size`` items each, and the order in which ``items`` appear in them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """A micro-batch of pictures as they are stored, a quarter of the size of what an encoder reads."""
+
+    images_B3SS: Tensor
+    preparer: ImagePreparer
+
+    def to(self, where: torch.device) -> Tensor:
+        """What the encoder reads, made on the device: float32, normalised."""
+        return self.preparer.normalise(self.images_B3SS.to(where))
 
 
 class ImageFeed:
-    """Pictures decoded once into ``images_N3SS`` (uint8), normalised and augmented when a step asks for them."""
+    """Pictures decoded once into ``images_N3SS`` (uint8) and augmented when a step asks for them."""
 
     def __init__(
         self, images_N3SS: Tensor, item_of_row: np.ndarray, preparer: ImagePreparer, augment: Augment, seed: int
@@ -60,7 +76,7 @@ class ImageFeed:
 
     def chunks(self, items: np.ndarray, epochs: np.ndarray, size: int) -> tuple[list[Any], np.ndarray]:
         moved = self.augment.apply(self.images_N3SS[torch.from_numpy(items)], draws(self.seed, epochs, items, 4))
-        return list(torch.split(self.preparer.normalise(moved), size)), np.arange(len(items))
+        return [Pictures(images, self.preparer) for images in torch.split(moved, size)], np.arange(len(items))
 
 
 class TextFeed:
@@ -125,6 +141,8 @@ class Batches(torch.utils.data.Dataset[Batch]):
 
     def stream(self, start: int, stop: int, workers: int) -> Iterator[Batch]:
         """The batches of steps ``start`` to ``stop``, prepared ahead by ``workers`` processes."""
+        if workers:
+            allow_open_files()
         loader: Any = torch.utils.data.DataLoader(
             self,
             batch_size=None,

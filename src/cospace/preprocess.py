@@ -255,7 +255,7 @@ class ImagePreparer(Config):
 
         scale = torch.tensor([1 / (255 * s) for s in self.std], device=images.device).view(3, 1, 1)
         shift = torch.tensor([m / s for m, s in zip(self.mean, self.std, strict=True)], device=images.device)
-        return images.float().mul_(scale).sub_(shift.view(3, 1, 1))
+        return images.to(torch.float32, copy=True).mul_(scale).sub_(shift.view(3, 1, 1))
 
     def _target(self, height: int, width: int) -> tuple[int, int]:
         if self.fit == "squash":

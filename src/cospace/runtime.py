@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -42,9 +44,34 @@ def has_fast_bfloat16(where: torch.device) -> bool:
     return bool(probe is not None and probe())
 
 
+def memory_of(where: torch.device) -> int:
+    """Bytes of memory that there are: a GPU's own, or what the machine or its container gives to a process."""
+    if where.type == "cuda":
+        import torch
+
+        return int(torch.cuda.get_device_properties(where).total_memory)
+    installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
+    except OSError:
+        return installed
+    return min(installed, int(limit)) if limit.isdigit() else installed
+
+
 def cores() -> int:
     """CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def allow_open_files() -> None:
+    """Let this process open as many files as the system allows: tensors from worker processes are one file each."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    with suppress(ValueError, OSError):  # macOS calls it unlimited and refuses to set that
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def describe(where: torch.device) -> str:

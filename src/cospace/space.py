@@ -33,6 +33,9 @@ six digits more than this, a swapped activation or tokenizer does not."""
 CHUNK = 128
 """Items embedded at a time."""
 
+WINDOW = 4 * CHUNK
+"""Items put in order of length before they are cut into chunks, so that texts are padded to their neighbours."""
+
 Progress = Callable[[int, int], None]
 
 
@@ -104,25 +107,29 @@ class Space(nn.Module):
         preparer = self._preparer(modality)
         if isinstance(raws, str | bytes):
             raise UserError(f"embed({modality}=...) takes a list; write embed({modality}=[...])")
-        vectors = [chunk for chunk, _ in self.embed_prepared(modality, _prepared(preparer, raws), progress, len(raws))]
+        vectors = list(self.embed_prepared(modality, _prepared(preparer, raws), progress, len(raws)))
         return np.concatenate(vectors) if vectors else np.zeros((0, self.width), np.float32)
 
     def embed_prepared(
         self, modality: str, prepared: Iterator[Tensor], progress: Progress | None = None, total: int = 0
-    ) -> Iterator[tuple[np.ndarray, int]]:
-        """Unit vectors chunk by chunk, with the number done so far; the model runs in the machine's fast format."""
+    ) -> Iterator[np.ndarray]:
+        """Unit vectors ``(at most WINDOW, E)`` in the given order; the model runs in the machine's fast format."""
         where = next(self.parameters()).device
         was_training = self.training
         tower = compute_copy(self, compute_dtype("auto", where)).eval()
         preparer, done = self._preparer(modality), 0
         try:
-            for chunk in _chunks(prepared, CHUNK):
-                with torch.inference_mode():
-                    vectors = normalize(tower.encode(modality, _to(preparer.batch(chunk), where)), dim=-1)
-                done += len(chunk)
-                if progress is not None:
-                    progress(done, total)
-                yield vectors.cpu().numpy(), done
+            for window in _chunks(prepared, WINDOW):
+                order = np.argsort([len(item) for item in window], kind="stable")
+                vectors = np.empty((len(window), self.width), np.float32)
+                for chunk in np.split(order, range(CHUNK, len(order), CHUNK)):
+                    inputs = _to(preparer.batch([window[place] for place in chunk]), where)
+                    with torch.inference_mode():
+                        vectors[chunk] = normalize(tower.encode(modality, inputs), dim=-1).cpu().numpy()
+                    done += len(chunk)
+                    if progress is not None:
+                        progress(done, total)
+                yield vectors
         finally:
             self.train(was_training)
 
@@ -253,8 +260,8 @@ def decoded(raws: Sequence[Any], preparer: Preparer) -> Iterator[tuple[int, Tens
             return error
 
     with ThreadPoolExecutor(cores()) as pool:
-        for start in range(0, len(raws), 4 * CHUNK):
-            yield from enumerate(pool.map(prepare, raws[start : start + 4 * CHUNK]), start)
+        for start in range(0, len(raws), WINDOW):
+            yield from enumerate(pool.map(prepare, raws[start : start + WINDOW]), start)
 
 
 def _prepared(preparer: Preparer, raws: Sequence[Any]) -> Iterator[Tensor]:

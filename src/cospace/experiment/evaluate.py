@@ -25,6 +25,9 @@ from .settings import unique_items
 HEALTH_ROWS = 2048
 """Pairs that the space's health is measured on; more change no digit that is shown."""
 
+WATCHED = 1024
+"""Pairs of a training batch that its health is measured on: memory would grow with the square of the batch."""
+
 
 @dataclass(slots=True)
 class Embedded:
@@ -68,8 +71,7 @@ def _vectors(space: Space, modality: str, prepared: Iterator[Tensor], total: int
     def tell(done: int, of: int) -> None:
         progress(f"embedding {modality}s", done, of)
 
-    chunks = [vectors for vectors, _ in space.embed_prepared(modality, prepared, tell, total)]
-    return torch.from_numpy(np.concatenate(chunks))
+    return torch.from_numpy(np.concatenate(list(space.embed_prepared(modality, prepared, tell, total))))
 
 
 def measure(space: Space, embedded: Embedded) -> Metrics:
@@ -139,7 +141,7 @@ def calibrate(embedded: Embedded, seed: int = 0) -> Calibration:
 
 def watch(embeddings: Mapping[str, Tensor]) -> Metrics:
     """The health of one training batch, for the log."""
-    image_BE, text_BE = embeddings["image"], embeddings["text"]
+    image_BE, text_BE = embeddings["image"][:WATCHED], embeddings["text"][:WATCHED]
     if not bool(torch.isfinite(image_BE).all() and torch.isfinite(text_BE).all()):
         return {}
     tiny = 1e-12

@@ -92,8 +92,7 @@ def _parts(
             else:
                 problems.append(Problem(item.id, result.kind, result.reason))
         if kept:
-            vectors = [chunk for chunk, _ in space.embed_prepared(modality, iter(prepared))]
-            yield Embedding(kept, np.concatenate(vectors))
+            yield Embedding(kept, np.concatenate(list(space.embed_prepared(modality, iter(prepared)))))
         progress(f"embedding {modality}s", min(start + PART, len(items)), len(items))
 
 

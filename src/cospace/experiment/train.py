@@ -23,7 +23,7 @@ from ..space import Space
 from ..training.loop import Observers, Trainer
 from ..types import Metrics, UserError
 from .board import board
-from .evaluate import calibrate, complaint, embed_store, measure, watch
+from .evaluate import Embedded, calibrate, complaint, embed_store, measure, watch
 from .log import Log
 from .model import Model
 from .prepare import Progress, Store, decode_all, hold_out, need, preparers, silent, training_batches
@@ -135,6 +135,7 @@ class _Run:
         self.log = Log(self.out / "metrics.jsonl")
         self.board = board(self.out / "tensorboard") if settings.tensorboard else None
         self._collapsed = 0
+        self._embedded: Embedded | None = None
 
     def _decode(self, pairs: Pairs, name: str) -> tuple[Pairs, Store]:
         spill = self.out / "cache" / f"{name}.npy"
@@ -167,18 +168,22 @@ class _Run:
         if sentence and self._collapsed % 10 == 3:
             self.listener.say(f"step {row['step']}: {sentence}")
 
-    def _evaluate(self, space: Space) -> Metrics:
+    def _evaluate(self, space: Space, last: bool) -> Metrics:
+        """Retrieval and health on some of the validation pictures, after the last step on all of them."""
         pairs, store = self.val, self.val_store
         items = np.unique(store.item_of_row)
-        if len(items) > VALIDATED:
+        if not last and len(items) > VALIDATED:
             chosen = items[np.linspace(0, len(items) - 1, VALIDATED).astype(int)]
             rows = np.flatnonzero(np.isin(store.item_of_row, chosen))
             pairs, store = pairs.select(rows), Store(store.images_N3SS, store.item_of_row[rows])
-        return measure(space, embed_store(space, pairs, store))
+        embedded = embed_store(space, pairs, store, self.listener.progress if last else silent)
+        if last:
+            self._embedded = embedded
+        return measure(space, embedded)
 
     def _finish(self) -> Model:
         """Calibrate on the validation pairs, save the model and everything that says where it came from."""
-        embedded = embed_store(self.space, self.val, self.val_store, self.listener.progress)
+        embedded = self._embedded or embed_store(self.space, self.val, self.val_store, self.listener.progress)
         metrics = measure(self.space, embedded)
         self.space.calibration = calibrate(embedded)
         captions, _, _ = unique_items(self.train, "text")

@@ -15,13 +15,14 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ..batches import Batch, Batches, Chunks
+from ..batches import Batch, Batches
 from ..config import Config
 from ..runtime import Precision, compute_dtype
 from ..space import Space, compute_copy
 from ..types import Metrics, UserError
 from .checkpoint import Checkpoints
 from .optim import OptimConfig, learning_rate, optimizers
+from .step import forward_backward, room_for_graphs
 
 PATIENCE = 3
 """Steps in a row with a loss or gradient that is not finite before the run stops."""
@@ -37,6 +38,11 @@ class TrainingConfig(Config):
     batch: int | None = Field(default=None, ge=2)
     micro: int | None = Field(default=None, ge=1)
     """Items that a tower sees at a time; left open, 64 on a CPU and the whole batch on a GPU."""
+    memory: float | None = Field(default=None, ge=0)
+    """Gigabytes of activations kept for the backward pass; left open, a quarter of the machine's or the GPU's memory.
+
+    What exceeds it is computed twice, so that a batch of any size fits; the result is the same.
+    """
     seed: int = Field(default=0, ge=0)
     workers: int = Field(default=0, ge=0)
     precision: Precision = "auto"
@@ -54,7 +60,8 @@ class Observers:
     begin: Callable[[int], None] = lambda step: None
     """Called once, with the number of steps that an earlier run of the same command has done."""
     row: Callable[[dict[str, Any]], None] = lambda row: None
-    evaluate: Callable[[Space], Metrics] = lambda space: {}
+    evaluate: Callable[[Space, bool], Metrics] = lambda space, last: {}
+    """Measures the space; the second argument is true after the last step."""
     watch: Callable[[Mapping[str, Tensor]], Metrics] = lambda embeddings: {}
     say: Callable[[str], None] = lambda sentence: None
 
@@ -71,6 +78,7 @@ class Trainer:
     ) -> None:
         self.space, self.objective, self.config, self.tell = space, objective, config, tell
         self.where = next(space.parameters()).device
+        self.room = room_for_graphs(config.memory, self.where)
         dtype = compute_dtype(config.precision, self.where)
         self.optimizers = optimizers(config.optim, space, objective, dtype)
         self.peaks = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
@@ -92,7 +100,7 @@ class Trainer:
             if done in due or done % LOOK == 0:
                 row |= self.tell.watch(embeddings)
             if done in due:
-                row |= self._evaluate()
+                row |= self._evaluate(done == steps)
             self.tell.row(row)
             if done == steps or time.monotonic() - saved >= self.config.checkpoint_seconds:
                 self.checkpoints.save(done, {"minutes": self.clock.minutes})
@@ -103,7 +111,7 @@ class Trainer:
         factor = learning_rate(batch.step, steps, self.config.optim.warmup or 0)
         set_rates(self.optimizers, self.peaks, factor)
         torch.manual_seed(self.config.seed * 1_000_003 + batch.step)
-        loss, embeddings = forward_backward(self.tower, self.objective, batch, self.where)
+        loss, embeddings = forward_backward(self.tower, self.objective, batch, self.where, self.room)
         collect_gradients(self.space, self.tower)
         if is_finite(loss, [*self.space.parameters(), *self.objective.parameters()]):
             self.failures = 0
@@ -126,10 +134,10 @@ class Trainer:
         self.tell.say(f"going on after step {facts['step']}")
         return int(facts["step"]), float(facts["minutes"])
 
-    def _evaluate(self) -> Metrics:
+    def _evaluate(self, last: bool) -> Metrics:
         """Evaluate off the clock; the space is back in training mode afterwards."""
         with self.clock.paused():
-            metrics = self.tell.evaluate(self.space)
+            metrics = self.tell.evaluate(self.space, last)
         self.space.train()
         return {f"val/{name}": value for name, value in metrics.items()}
 
@@ -145,25 +153,6 @@ class Trainer:
         self.tell.say(
             f"step {batch.step + 1} gave a loss or gradient that is not finite and was left out (rows {rows})"
         )
-
-
-def forward_backward(
-    tower: Space, objective: nn.Module, batch: Batch, where: torch.device
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Embeddings of the whole batch, the objective on them, gradients in the tower's own parameters."""
-    tower.train()
-    for module in (tower, objective):
-        module.zero_grad(set_to_none=True)
-    embeddings = {name: embed_rows(tower, name, chunks, where) for name, chunks in batch.chunks.items()}
-    loss: Tensor = objective(embeddings, batch.groups_B.to(where))
-    loss.backward()  # type: ignore[no-untyped-call]
-    return loss.detach(), {name: rows.detach() for name, rows in embeddings.items()}
-
-
-def embed_rows(tower: Space, modality: str, chunks: Chunks, where: torch.device) -> Tensor:
-    """One vector per row ``(B, E)``; every item is encoded once, in micro-batches."""
-    items_UE = torch.cat([tower.encode(modality, inputs.to(where)) for inputs in chunks.inputs])
-    return items_UE[chunks.item_B.to(where)]
 
 
 def collect_gradients(space: Space, tower: Space) -> None:

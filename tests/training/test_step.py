@@ -1,0 +1,359 @@
+"""The step in two passes: the plain step's gradients, whatever was encoded twice, in memory that it was given."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn.functional import log_softmax, normalize
+
+from cospace.batches import Batch, Chunks
+from cospace.encoders import bag, cnn, linear, transformer, vit
+from cospace.objectives import softmax
+from cospace.preprocess import ImagePreparer
+from cospace.runtime import memory_of
+from cospace.space import Space
+from cospace.tokens import TokenBatch, Tokenizer
+from cospace.training.loop import Observers, Trainer, TrainingConfig
+from cospace.training.optim import OptimConfig
+from cospace.training.step import SHARE, SavedBytes, encode, forward_backward, room_for_graphs
+from cospace.types import Features
+
+CPU = torch.device("cpu")
+ALL = 1 << 40
+"""More bytes than any graph here takes."""
+
+
+# ------------------------------------------------------------------------------------------------ the plain form
+
+
+def plain(tower: Space, objective: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    """One forward pass with every graph kept, one backward pass."""
+    tower.train()
+    tower.zero_grad(set_to_none=True)
+    objective.zero_grad(set_to_none=True)
+    embeddings = {
+        name: torch.cat([tower.encode(name, inputs) for inputs in chunks.inputs])[chunks.item_B]
+        for name, chunks in batch.chunks.items()
+    }
+    loss: Tensor = objective(embeddings, batch.groups_B)
+    loss.backward()
+    return loss.detach(), embeddings
+
+
+class Exact(Space):
+    """A space in float64 throughout, where a wrong gradient cannot pass for rounding."""
+
+    def encode(self, modality: str, inputs: Any) -> Tensor:
+        projected: Tensor = self.projections[modality](self.encoders[modality](inputs).pooled_BD)
+        return projected
+
+
+class Contrast(nn.Module):
+    """Softmax over groups with a learned scale, in the precision of its inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.tensor(1.5, dtype=torch.float64))
+
+    def forward(self, embeddings: Mapping[str, Tensor], groups: Tensor) -> Tensor:
+        image_BE, text_BE = (normalize(embeddings[name], dim=-1) for name in ("image", "text"))
+        logits_BB = self.log_scale.exp() * image_BE @ text_BE.T
+        match_BB = (groups[:, None] == groups[None, :]).double()
+        target_BB = match_BB / match_BB.sum(1, keepdim=True)
+        return -(target_BB * (log_softmax(logits_BB, 1) + log_softmax(logits_BB.T, 1))).sum(1).mean()
+
+
+class Wrapped(nn.Module):
+    """Another encoder's vector through a layer of the test's own and a linear map."""
+
+    def __init__(self, inner: nn.Module, layer: nn.Module) -> None:
+        super().__init__()
+        self.inner, self.layer = inner, layer
+        self.width: int = inner.width
+        self.mix = nn.Linear(self.width, self.width)
+
+    def forward(self, inputs: Any) -> Features:
+        features = self.inner(inputs)
+        return Features(self.mix(self.layer(features.pooled_BD)), features.tokens_BTD, features.mask_BT)
+
+
+# ------------------------------------------------------------------------------------------------ spaces and batches
+
+WORDS = ["a bus", "two dogs", "a red car on the road", "night"]
+CONVOLUTIONS, PATCHES = cnn.Config.tiny(), vit.Config(patch=4, width=16, depth=2, heads=2, keep=0.5)
+
+
+def space(
+    image: Any, text: Any, wrap: Callable[[nn.Module], nn.Module] | None = None, kind: type[Space] = Exact
+) -> Space:
+    """Towers whose every parameter matters: nothing starts at zero."""
+    torch.manual_seed(0)
+    made = kind.build(
+        {"image": image, "text": text}, {"image": ImagePreparer(size=16), "text": Tokenizer.train(WORDS)}, 8
+    )
+    if wrap:
+        for name in made.encoders:
+            made.encoders[name] = wrap(made.encoders[name])
+    for parameter in made.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    return made.double() if kind is Exact else made
+
+
+def batch_of(
+    rows: int = 12, images: int = 10, texts: int = 7, micro: int = 3, dtype: torch.dtype = torch.float64
+) -> Batch:
+    """Micro-batches that do not divide the items, texts in order of length, items shared by several rows."""
+    torch.manual_seed(1)
+    pictures = torch.randn(images, 3, 16, 16, dtype=dtype)
+    lengths = torch.arange(texts) // 2 + 2
+    ids_UT = torch.randint(3, 200, (texts, int(lengths.max())))
+    mask_UT = torch.arange(ids_UT.shape[1]) < lengths[:, None]
+    cuts = [slice(i, i + micro) for i in range(0, texts, micro)]
+    inputs = [
+        TokenBatch(ids_UT[cut, :longest], mask_UT[cut, :longest]) for cut in cuts if (longest := lengths[cut].max())
+    ]
+    row_B = torch.arange(rows)
+    return Batch(
+        0,
+        {
+            "image": Chunks(list(pictures.split(micro)), row_B % images),
+            "text": Chunks(list(inputs), (row_B * 5) % texts),
+        },
+        (row_B * 5) % texts,
+        row_B.numpy(),
+    )
+
+
+class Encoded:
+    """Counts how often a space encodes."""
+
+    def __init__(self, tower: Space, patch: pytest.MonkeyPatch) -> None:
+        self.count, self.real = 0, tower.encode
+        patch.setattr(tower, "encode", self)
+
+    def __call__(self, modality: str, inputs: Any) -> Tensor:
+        self.count += 1
+        return self.real(modality, inputs)
+
+
+def gradients(*modules: nn.Module) -> dict[str, Tensor]:
+    return {
+        f"{type(module).__name__}.{name}": parameter.grad.clone()
+        for module in modules
+        for name, parameter in module.named_parameters()
+        if parameter.grad is not None
+    }
+
+
+def graph_bytes(tower: Space, batch: Batch) -> int:
+    return sum(part.size for parts in encode(tower, batch, CPU, ALL).values() for part in parts)
+
+
+# ------------------------------------------------------------------------------------------------ the same gradients
+
+TOWERS: dict[str, Callable[[], Space]] = {
+    "cnn": lambda: space(CONVOLUTIONS, transformer.Config.tiny()),
+    "left out patches": lambda: space(PATCHES, transformer.Config.tiny()),
+    "dropout": lambda: space(linear.Config.tiny(), bag.Config.tiny(), lambda inner: Wrapped(inner, nn.Dropout(0.4))),
+    "batch norm": lambda: space(
+        linear.Config.tiny(), bag.Config.tiny(), lambda inner: Wrapped(inner, nn.BatchNorm1d(inner.width))
+    ),
+}
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("name", TOWERS)
+def test_the_plain_gradients_whatever_is_repeated(name: str, share: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = 11 if name == "batch norm" else 10  # a last micro-batch of one picture has no variance
+    texts = 8 if name == "batch norm" else 7
+    tower, twin, batch = TOWERS[name](), TOWERS[name](), batch_of(images=images, texts=texts)
+    room = int(share * graph_bytes(twin, batch))
+    twin = TOWERS[name]()
+    objective, other = Contrast(), Contrast()
+    torch.manual_seed(7)
+    loss, embeddings = plain(tower, objective, batch)
+    after = torch.get_rng_state()
+
+    encoded = Encoded(twin, monkeypatch)
+    torch.manual_seed(7)
+    two_pass_loss, two_pass_embeddings = forward_backward(twin, other, batch, CPU, room)
+
+    parts = sum(len(chunks.inputs) for chunks in batch.chunks.values())
+    repeated = encoded.count - parts
+    assert {0.0: repeated == parts, 0.5: 0 < repeated < parts, 1.0: repeated == 0}[share]
+    assert torch.equal(loss, two_pass_loss)
+    assert all(torch.equal(embeddings[key], two_pass_embeddings[key]) for key in embeddings)
+    assert torch.equal(torch.get_rng_state(), after)
+    expected, found = gradients(tower, objective), gradients(twin, other)
+    assert expected.keys() == found.keys()
+    assert len(expected) == len([*tower.parameters(), *objective.parameters()])
+    for key, gradient in expected.items():
+        assert gradient.norm() > 0, key
+        assert (gradient - found[key]).norm() <= 1e-10 * gradient.norm(), key
+    for (key, buffer), twin_buffer in zip(tower.named_buffers(), twin.buffers(), strict=True):
+        assert torch.equal(buffer, twin_buffer), f"{key} saw a micro-batch twice"
+
+
+def test_the_random_state_matters() -> None:
+    """The test above can fail: other draws in the second pass are other gradients."""
+    tower, batch = TOWERS["left out patches"](), batch_of()
+    found = []
+    for seed in (7, 8):
+        torch.manual_seed(seed)
+        forward_backward(tower, Contrast(), batch, CPU, 0)
+        found.append(tower.encoders["image"].embed.weight.grad.clone())
+    assert (found[0] - found[1]).norm() > 0.01 * found[0].norm()
+
+
+@pytest.mark.parametrize("room", [0, ALL])
+def test_micro_batches_give_the_gradients_of_the_whole_batch(room: int) -> None:
+    towers = [space(CONVOLUTIONS, transformer.Config.tiny()) for _ in range(2)]
+    plain(towers[0], Contrast(), batch_of(micro=12))
+    forward_backward(towers[1], Contrast(), batch_of(micro=4), CPU, room)
+    expected, found = (gradients(tower) for tower in towers)
+    for key, gradient in expected.items():
+        assert (gradient - found[key]).norm() <= 1e-10 * gradient.norm(), key
+
+
+@given(
+    rows=st.integers(2, 14),
+    images=st.integers(1, 9),
+    texts=st.integers(2, 9),
+    micro=st.integers(1, 9),
+    room=st.integers(0, 20_000),
+)
+@settings(max_examples=25, deadline=None)
+def test_any_batch_in_any_memory(rows: int, images: int, texts: int, micro: int, room: int) -> None:
+    batch = batch_of(rows, images, texts, micro)
+    tower, twin = (TOWERS["dropout"]() for _ in range(2))
+    torch.manual_seed(2)
+    plain(tower, Contrast(), batch)
+    torch.manual_seed(2)
+    forward_backward(twin, Contrast(), batch, CPU, room)
+    for (key, gradient), other in zip(gradients(tower).items(), gradients(twin).values(), strict=True):
+        assert (gradient - other).norm() <= 1e-10 * gradient.norm() + 1e-15, key
+
+
+def test_float32_agrees_to_its_precision() -> None:
+    tower, twin = (space(PATCHES, transformer.Config.tiny(), kind=Space) for _ in range(2))
+    batch = batch_of(dtype=torch.float32)
+    objective = softmax.Config().build()
+    torch.manual_seed(3)
+    plain(tower, objective, batch)
+    torch.manual_seed(3)
+    forward_backward(twin, objective, batch, CPU, 0)
+    for (key, gradient), other in zip(gradients(tower).items(), gradients(twin).values(), strict=True):
+        assert (gradient - other).norm() <= 1e-5 * gradient.norm(), key
+
+
+def test_a_frozen_tower_stays_frozen() -> None:
+    tower, twin = (space(CONVOLUTIONS, transformer.Config.tiny()) for _ in range(2))
+    for one in (tower, twin):
+        one.encoders["image"].requires_grad_(False)
+        one.projections["image"].requires_grad_(False)
+    plain(tower, Contrast(), batch_of())
+    forward_backward(twin, Contrast(), batch_of(), CPU, 0)
+    expected, found = gradients(tower), gradients(twin)
+    assert expected.keys() == found.keys()
+    assert not any("image" in key for key in found)
+    for key, gradient in expected.items():
+        assert (gradient - found[key]).norm() <= 1e-10 * gradient.norm(), key
+
+
+# ------------------------------------------------------------------------------------------------ memory
+
+
+class Witness:
+    """Lives as long as the graph it is part of."""
+
+
+class Witnessed(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, vectors: Tensor, alive: weakref.WeakSet[Witness]) -> Tensor:
+        ctx.witness = Witness()
+        alive.add(ctx.witness)
+        return vectors.exp()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient, None
+
+
+class Watched(nn.Module):
+    """Counts the graphs that exist whenever one more is built."""
+
+    def __init__(self, alive: weakref.WeakSet[Witness]) -> None:
+        super().__init__()
+        self.alive, self.most = alive, 0
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        out: Tensor = Witnessed.apply(vectors, self.alive).square().tanh()  # saves outputs as well as inputs
+        self.most = max(self.most, len(self.alive))
+        return out
+
+
+def test_no_more_graphs_exist_than_there_is_room_for() -> None:
+    """Reference counts free them at once; a cycle through autograd's hooks would keep them all."""
+    alive: weakref.WeakSet[Witness] = weakref.WeakSet()
+    watched = Watched(alive)
+    tower = space(linear.Config.tiny(), bag.Config.tiny(), lambda inner: Wrapped(inner, watched))
+    batch = batch_of(rows=40, images=40, texts=2, micro=4)
+    forward_backward(tower, Contrast(), batch, CPU, ALL)
+    assert (watched.most, len(alive)) == (11, 0)
+    size = max(part.size for part in encode(tower, batch, CPU, ALL)["image"])
+    for room, most in [(0, 1), (size * 3, 4)]:
+        watched.most = 0
+        forward_backward(tower, Contrast(), batch, CPU, room)
+        assert watched.most <= most
+        assert len(alive) == 0
+
+
+def test_a_graph_counts_what_it_saves_once_and_no_weights() -> None:
+    module = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3))
+    counter = SavedBytes(module)
+    with counter:
+        out = module(torch.randn(4, 6))
+    inputs, hidden = 4 * 6 * 4, 4 * 5 * 4  # the hidden layer is saved by ReLU and by the layer after it
+    assert counter.total == inputs + hidden
+    out.sum().backward()
+    assert all(parameter.grad is not None for parameter in module.parameters())
+
+
+def test_room_is_what_was_asked_for_or_a_share_of_the_machine() -> None:
+    assert room_for_graphs(1.5, CPU) == 1_500_000_000
+    assert room_for_graphs(0, CPU) == 0
+    assert room_for_graphs(None, CPU) == int(SHARE * memory_of(CPU))
+
+
+def test_a_container_has_the_memory_of_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    for text, expected in [("123456789\n", 123_456_789), ("max\n", None)]:
+        monkeypatch.setattr(Path, "read_text", lambda path, encoding, text=text: text)
+        installed = memory_of(CPU)
+        assert installed == expected if expected else installed > 1 << 28
+
+
+# ------------------------------------------------------------------------------------------------ in the loop
+
+
+def test_memory_changes_no_step_of_a_run(tmp_path: Path) -> None:
+    curves = []
+    for memory in (None, 0.0):
+        tower, rows = space(PATCHES, transformer.Config.tiny(), kind=Space), []
+        config = TrainingConfig(steps=5, memory=memory, optim=OptimConfig(warmup=1), precision="float32")
+        trainer = Trainer(tower, softmax.Config().build(), config, tmp_path / str(memory), Observers(row=rows.append))
+        batch = batch_of(dtype=torch.float32)
+        curves.append(
+            [trainer.step(Batch(step, batch.chunks, batch.groups_B, batch.row_B), 5)[0]["loss"] for step in range(5)]
+        )
+    assert curves[0][0] == curves[1][0]
+    assert np.allclose(curves[0], curves[1], rtol=1e-6)  # equal, but for a BLAS whose sums depend on alignment
+    assert curves[0][-1] != curves[0][0]
