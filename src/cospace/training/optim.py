@@ -37,15 +37,40 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 def orthogonalise(matrices_LMN: Tensor, steps: int = 5) -> Tensor:
     """Nearest semi-orthogonal matrix of each of a stack, by ``steps`` Newton-Schulz iterations in its own dtype."""
-    a, b, c = COEFFICIENTS
     tall = matrices_LMN.shape[-2] > matrices_LMN.shape[-1]
     x = matrices_LMN.mT if tall else matrices_LMN
     x = x / x.flatten(1).norm(dim=1).clamp(min=1e-7)[:, None, None]
-    for _ in range(steps):
-        gram = x @ x.mT
-        x = a * x + torch.baddbmm(gram, gram, gram, beta=b, alpha=c) @ x
+    wide = x.shape[-1] >= 2 * x.shape[-2] and x.dtype != torch.bfloat16
+    x = _iterate_gram(x, steps) if wide else _iterate(x, steps)
     result: Tensor = x.mT if tall else x
     return result
+
+
+def _iterate(x_LMN: Tensor, steps: int) -> Tensor:
+    """The iteration as it is written: ``x <- (a + b G + c G G) x`` with ``G = x x'``."""
+    a, b, c = COEFFICIENTS
+    for _ in range(steps):
+        gram = x_LMN @ x_LMN.mT
+        x_LMN = a * x_LMN + torch.baddbmm(gram, gram, gram, beta=b, alpha=c) @ x_LMN
+    return x_LMN
+
+
+def _iterate_gram(x_LMN: Tensor, steps: int) -> Tensor:
+    """The same, with the product of all factors formed on the small side and applied to ``x`` once.
+
+    Every factor is a polynomial in the first Gram matrix, so the Gram matrix of the next iterate needs no ``x``. For
+    the kernels of 3 x 3 convolutions, up to nine times as wide as high, that is a third of the work; bfloat16 has too
+    few digits for it.
+    """
+    a, b, c = COEFFICIENTS
+    gram = x_LMN @ x_LMN.mT
+    identity = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device).expand_as(gram)
+    product = identity
+    for _ in range(steps):
+        factor = a * identity + torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        product = factor @ product
+        gram = factor @ gram @ factor
+    return product @ x_LMN
 
 
 class Muon(Optimizer):
