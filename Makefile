@@ -2,10 +2,16 @@
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 VENV := .venv
 BIN := $(VENV)/bin
+PEERS := .venv-bench
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
+BENCHMARKS := input embedding training objective two_pass race
+# Arguments of a short form; those not named here take --quick.
+SHORT_objective := --dense --batch 2048
+SHORT_two_pass := --pairs 1024 --compare 256 --rounds 3
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test check hooks wheel clean
+.PHONY: help demo test check bench hooks wheel clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +28,9 @@ check: $(VENV)/develop  ## lint, formatting and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+bench: $(PEERS)/installed  ## the short form of every benchmark, rows into docs/benchmarks.md (a quarter of an hour)
+	$(foreach name,$(BENCHMARKS),$(PEERS)/bin/python benchmarks/$(name).py $(or $(SHORT_$(name)),--quick) &&) true
+
 hooks: $(VENV)/develop  ## run the checks before every commit
 	$(BIN)/pre-commit install
 
@@ -29,7 +38,7 @@ wheel: $(VENV)/develop  ## build the wheel into dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 clean:  ## remove what the other targets made
-	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Both install the working tree itself (-e), so a changed source file needs no new installation; a changed
@@ -41,6 +50,12 @@ $(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/develop: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) -e '.[dev]'
 	@touch $(VENV)/installed $@
+
+# The peers live apart: an installed torchvision changes what other libraries import.
+$(PEERS)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	@touch $@
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

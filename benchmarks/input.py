@@ -1,0 +1,69 @@
+"""Input: a picture file to what a model reads, by one thread, against Pillow with torchvision's transforms.
+
+The peer is OpenCLIP's own evaluation transform (open, resize the shorter side by bicubic, crop, to float, normalise).
+Ours is ImagePreparer with the same fit. Files are in the page cache for both, since both read them once untimed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+import frame
+from cospace.pairs import open_pairs
+from cospace.preprocess import ImagePreparer
+from peers import import_peer
+from pictures import first_rows, write_pictures
+
+FILES = {
+    "JPEG of 640 x 480 px": ((640, 480), ".jpg"),
+    "PNG of 640 x 480 px": ((640, 480), ".png"),
+    "JPEG of 200 x 200 px": ((200, 200), ".jpg"),
+    "PNG of 200 x 200 px": ((200, 200), ".png"),
+}
+
+
+def main() -> None:
+    """One comparison a kind of file."""
+    options = arguments()
+    torch.set_num_threads(1)
+    count = options.files or (24 if options.quick else 200)
+    pairs = first_rows(open_pairs(options.pairs), count)
+    library = import_peer("open_clip")
+    mean, std = library.OPENAI_DATASET_MEAN, library.OPENAI_DATASET_STD
+    ours = ImagePreparer(size=options.pixels, fit="crop", mean=mean, std=std)
+    transform = library.image_transform(options.pixels, is_train=False)
+    results = []
+    for kind, (sides, suffix) in FILES.items():
+        with tempfile.TemporaryDirectory() as folder:
+            paths = write_pictures(pairs, Path(folder), count, sides, suffix)
+
+            def prepare(paths: Sequence[Path] = paths) -> torch.Tensor:
+                return ours.batch([ours.prepare(path) for path in paths])
+
+            def peer(paths: Sequence[Path] = paths) -> torch.Tensor:
+                return torch.stack([transform(Image.open(path)) for path in paths])
+
+            apart = (prepare() - peer()).abs().mean() * torch.tensor(std).mean() * 255
+            print(f"{kind}: mean difference of the prepared pictures {apart:.2f} of 255 levels")
+            task = frame.Task(f"{count} files, {kind} to {options.pixels} px, one thread", count, "pictures")
+            results += frame.compare(task, prepare, {"Pillow + torchvision": peer}, frame.rounds(options))
+    frame.record(results, options.table)
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = frame.parser(__doc__)
+    parser.add_argument("--pairs", default="scenes", help="where pictures come from, e.g. a csv (default: built-in)")
+    parser.add_argument("--files", type=int, help="of each kind (default: 200, or 24 with --quick)")
+    parser.add_argument("--pixels", type=int, default=224, help="side of the prepared picture")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""Training: samples a second of whole steps (forward, loss, backward, optimizer) at the same towers and batch.
+
+Both sides get the same pictures at the same size with the same captions. Ours includes everything that its loop does
+with a batch: gathering decoded pictures, augmentation, normalising, padding texts. OpenCLIP runs its own
+train_one_epoch on batches that are ready in memory, which spares it its data loader. The embedding tables are equally
+large. Every patch is kept. Ours takes its shipped optimizer (Muon, which costs more than the peer's AdamW) unless
+--optimizer says otherwise. Warm-up is left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import frame
+from cospace.config import part
+from cospace.experiment.prepare import decode_all, training_batches
+from cospace.experiment.settings import Experiment, facts_of
+from cospace.pairs import Pairs, open_pairs
+from cospace.runtime import device
+from cospace.space import Space
+from cospace.training.loop import Observers, Trainer
+from peers import OpenClip, import_peer, worth_trying
+from pictures import captions_of, first_rows
+from towers import SIZES, Size, settings, space
+
+PRECISIONS = ("fp32", "amp", "amp_bf16")
+"""float32, OpenCLIP's default (float16 autocast), and bfloat16 autocast."""
+
+BATCHES = 2
+"""Different batches that the steps go through."""
+
+Step = Callable[[], object]
+
+
+def main() -> None:
+    """One comparison a size of towers."""
+    options = arguments()
+    results = []
+    for name in options.towers:
+        with tempfile.TemporaryDirectory() as folder:
+            results += measure(SIZES[name], options, Path(folder))
+    frame.record(results, options.table)
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = frame.parser(__doc__)
+    parser.add_argument("--pairs", default="scenes", help="pictures and captions, e.g. a csv (default: built-in)")
+    parser.add_argument("--towers", choices=SIZES, nargs="+", help="default: small b32, or small with --quick")
+    parser.add_argument("--batch", type=int, help="default: 256 for 64 px, 64 for 224 px; 64 with --quick")
+    parser.add_argument("--steps", type=int, default=1, help="steps a round")
+    parser.add_argument("--optimizer", choices=["muon", "adamw"], default="muon", help="of ours")
+    options = parser.parse_args()
+    options.towers = options.towers or (["small"] if options.quick else ["small", "b32"])
+    return options
+
+
+def measure(size: Size, options: argparse.Namespace, folder: Path) -> list[frame.Result]:
+    """Ours in turns with OpenCLIP at each of its precisions."""
+    batch = options.batch or (64 if options.quick or size.pixels > 64 else 256)
+    overrides = [f"training.batch={batch}", "training.steps=100000", f"training.optim.name={options.optimizer}"]
+    everything = open_pairs(options.pairs)
+    pairs = first_rows(everything, BATCHES * batch)
+    chosen = settings(size, overrides).fitted(facts_of(pairs))
+    built = space(chosen, captions_of(everything))
+    ours, batches = our_step(built, pairs, chosen, folder)
+    precisions = worth_trying(PRECISIONS, options.quick)
+    peers = {f"OpenCLIP {name}": peer_step(size, name, batches, folder) for name in precisions}
+    works = {name: repeated(step, options.steps) for name, step in peers.items()}
+    work = f"{size.name}, {size.pixels} px, batch {batch}, {options.optimizer}"
+    task = frame.Task(work, batch * options.steps, "samples")
+    return frame.compare(task, repeated(ours, options.steps), works, frame.rounds(options))
+
+
+def repeated(step: Step, times: int) -> frame.Work:
+    """A round: so many steps."""
+
+    def work() -> None:
+        for _ in range(times):
+            step()
+
+    return work
+
+
+Ready = list[tuple[Tensor, list[str]]]
+"""Batches for the peer: normalised pictures, and captions."""
+
+
+def our_step(built: Space, pairs: Pairs, chosen: Experiment, folder: Path) -> tuple[Step, Ready]:
+    """A step of ours, and the same rows as batches for a peer."""
+    pairs, store = decode_all(pairs, built.preparers["image"])  # type: ignore[arg-type]
+    batches = training_batches(pairs, store, built, chosen)
+    objective: Any = part("objectives", chosen.objective)
+    trainer = Trainer(built, objective.build().to(device()), chosen.training, folder / "checkpoints", Observers())
+    number = iter(range(chosen.training.steps or 0))
+
+    def step() -> None:
+        trainer.step(batches[next(number)], chosen.training.steps or 0)
+
+    ready = []
+    for place in range(BATCHES):
+        rows = batches[place].row_B
+        images = store.images_N3SS[torch.from_numpy(store.item_of_row[rows])]
+        ready.append((built.preparers["image"].normalise(images), [str(pairs.items["text"][row]) for row in rows]))  # type: ignore[attr-defined]
+    return step, ready
+
+
+class Loader(list[tuple[Tensor, Tensor]]):
+    """One batch as OpenCLIP's loop expects a data loader, and the holder of that loader, in one."""
+
+    num_batches = 1
+
+    @property
+    def num_samples(self) -> int:
+        return sum(len(images) for images, _ in self)
+
+    @property
+    def dataloader(self) -> Loader:
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Nothing is shuffled here."""
+
+
+def peer_step(size: Size, precision: str, batches: Sequence[tuple[Tensor, list[str]]], folder: Path) -> Step:
+    """A step of OpenCLIP: its model, loss and loop, with the optimizer of its training program."""
+    logging.getLogger().setLevel(logging.ERROR)
+    params, loop = import_peer("open_clip_train.params"), import_peer("open_clip_train.train")
+    peer = OpenClip(size, folder)
+    peer.model.output_dict = True
+    arguments = ["--model", peer.name, "--device", device().type, "--precision", precision, "--skip-scheduler"]
+    options = params.parse_args([*arguments, "--batch-size", str(len(batches[0][0]))])
+    vars(options).update(rank=0, world_size=1, distill=False, wandb=False)
+    loaders = [Loader([(images, peer.tokenize(captions))]) for images, captions in batches]
+    loss = import_peer("open_clip").create_loss(options)
+    scaler = torch.amp.GradScaler(device=device().type) if precision == "amp" else None
+    optimizer = peer_optimizer(peer.model, options)
+    state = {"number": 0}
+
+    def step() -> None:
+        data = {"train": loaders[state["number"] % len(loaders)]}
+        loop.train_one_epoch(peer.model, data, loss, state["number"], optimizer, scaler, None, None, options)
+        state["number"] += 1
+
+    return step
+
+
+def peer_optimizer(model: torch.nn.Module, options: argparse.Namespace) -> torch.optim.Optimizer:
+    """AdamW as OpenCLIP's training program makes it: no decay for vectors."""
+    vectors = [p for p in model.parameters() if p.ndim < 2]
+    matrices = [p for p in model.parameters() if p.ndim >= 2]
+    groups = [{"params": vectors, "weight_decay": 0.0}, {"params": matrices, "weight_decay": options.wd}]
+    return torch.optim.AdamW(groups, lr=options.lr, betas=(options.beta1, options.beta2), eps=options.eps)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""Batches larger than memory: the peak of one training step, and what encoding twice costs in time.
+
+Memory is the peak resident size of a fresh process that builds a batch of the recipe `small` and makes one whole step
+on it: augmentation, towers, objective, optimizer. Time is forward and backward pass of one batch, with nothing, half
+and all of it encoded twice, in turns within one process; the optimizer is left out, since it would flatter the ratio.
+Pictures are noise and captions are words drawn at random: neither changes the amount of work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import frame
+from cospace.batches import Batches, Feed, ImageFeed, Plan, TextFeed
+from cospace.config import part
+from cospace.experiment.prepare import CPU_MICRO
+from cospace.experiment.settings import Experiment, experiment
+from cospace.preprocess import ImagePreparer
+from cospace.runtime import describe, device
+from cospace.space import Space
+from cospace.tokens import Tokenizer
+from cospace.training.loop import Observers, Trainer
+from cospace.training.step import encode, forward_backward
+
+LETTERS = "aeioubdfgklmnprst"
+WORDS, SHORTEST, LONGEST = 2_000, 5, 15
+"""Different words, fewest and most words of a caption; MS-COCO's have ten or eleven."""
+
+KILOBYTE = 1 if sys.platform == "darwin" else 1024
+"""Unit of ``ru_maxrss``."""
+
+
+def main() -> None:
+    """The two tables, or with ``--one`` a single step."""
+    options = arguments()
+    if options.one:
+        sys.stdout.write(json.dumps(one_step(options.one, options.memory, options.pixels)) + "\n")
+        return
+    show(f"{describe(device())}, {torch.get_num_threads()} threads, {options.pixels} px, {options.memory} GB of graphs")
+    show(f"\n{'pairs':>8} {'peak GB':>8} {'step s':>8}")
+    for pairs in options.pairs:
+        done = in_fresh_process(pairs, options)
+        show(f"{pairs:8,} {done['peak'] / 1e9:8.2f} {done['seconds']:8.1f}")
+    show(f"\n{options.compare:,} pairs, {options.rounds} rounds: times the plain step's seconds")
+    for name, ratios in slower(options).items():
+        show(f"  {name}: {frame.spread(ratios)}")
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, nargs="+", default=[256, 2_048, 16_384], help="batches for the peak")
+    parser.add_argument("--memory", type=float, default=1.0, help="training.memory of these, in GB (default: 1)")
+    parser.add_argument("--compare", type=int, default=1_024, help="batch for the ratio of times (default: 1024)")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds for the ratio (default: 5)")
+    parser.add_argument("--pixels", type=int, default=64, help="side of the pictures (default: 64)")
+    parser.add_argument("--one", type=int, metavar="PAIRS", help="one step here and its peak as JSON, nothing else")
+    return parser.parse_args()
+
+
+def show(line: str) -> None:
+    """One line, at once."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def in_fresh_process(pairs: int, options: argparse.Namespace) -> dict[str, float]:
+    """Peak and seconds of one step; a peak belongs to a whole process, so each batch gets its own."""
+    command = [sys.executable, __file__, "--one", str(pairs)]
+    settings = ["--memory", str(options.memory), "--pixels", str(options.pixels)]
+    done = subprocess.run([*command, *settings], check=True, stdout=subprocess.PIPE)
+    result: dict[str, float] = json.loads(done.stdout)
+    return result
+
+
+def one_step(pairs: int, memory: float, pixels: int) -> dict[str, float]:
+    """One whole training step: its seconds, and the peak resident size of this process in bytes."""
+    with tempfile.TemporaryDirectory() as folder:
+        trainer, batches = training(pairs, memory, pixels, Path(folder))
+        seconds = frame.timed(lambda: trainer.step(batches[0], 100))
+    return {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KILOBYTE, "seconds": seconds}
+
+
+def slower(options: argparse.Namespace) -> dict[str, list[float]]:
+    """How many times the plain step's seconds, round by round, when a part of the batch is encoded twice."""
+    with tempfile.TemporaryDirectory() as folder:
+        trainer, batches = training(options.compare, 1e3, options.pixels, Path(folder))
+    batch, where = batches[0], device()
+    graphs = sum(p.size for parts in encode(trainer.tower, batch, where, trainer.room).values() for p in parts)
+    show(f"  all graphs together: {graphs / 1e9:.2f} GB")
+
+    def with_room(room: int) -> frame.Work:
+        return lambda: forward_backward(trainer.tower, trainer.objective, batch, where, room)
+
+    rooms = {"half encoded twice": graphs // 2, "all encoded twice": 0}
+    plain, others = frame.alternate(
+        with_room(graphs), {name: with_room(r) for name, r in rooms.items()}, options.rounds
+    )
+    return {name: [s / p for s, p in zip(seconds, plain, strict=True)] for name, seconds in others.items()}
+
+
+def training(pairs: int, memory: float, pixels: int, folder: Path) -> tuple[Trainer, Batches]:
+    """The recipe `small` on noise."""
+    overrides = [f"training.batch={pairs}", f"training.memory={memory}", "training.steps=100"]
+    settings = experiment("small", [*overrides, "training.optim.warmup=5", f"data.size={pixels}"])
+    captions = sentences(pairs)
+    image, text = ImagePreparer(size=pixels), Tokenizer.train(captions[:WORDS])
+    torch.manual_seed(0)
+    space = Space.build(settings.encoder_parts(), {"image": image, "text": text}, settings.width).to(device())
+    objective = part("objectives", settings.objective).build().to(device())  # type: ignore[attr-defined]
+    trainer = Trainer(space, objective, settings.training, folder / "checkpoints", Observers())
+    return trainer, noise(captions, image, text, settings)
+
+
+def sentences(count: int) -> list[str]:
+    """Captions of made-up words."""
+    dice = np.random.default_rng(0)
+    words = ["".join(dice.choice(list(LETTERS), 5)) for _ in range(WORDS)]
+    return [" ".join(dice.choice(words, dice.integers(SHORTEST, LONGEST + 1))) for _ in range(count)]
+
+
+def noise(captions: list[str], image: ImagePreparer, text: Tokenizer, settings: Experiment) -> Batches:
+    """Batches of one random picture a caption."""
+    rows = np.arange(len(captions))
+    images = torch.randint(0, 256, (len(rows), 3, image.size, image.size), dtype=torch.uint8)
+    tokens = [torch.tensor(ids) for ids in text.encode(captions)]
+    feeds: dict[str, Feed] = {
+        "image": ImageFeed(images, rows, image, settings.data.augment, 0),
+        "text": TextFeed(tokens, rows, text, 0.0, 0),
+    }
+    return Batches(feeds, rows, Plan(len(rows), len(rows), 0), CPU_MICRO)
+
+
+if __name__ == "__main__":
+    main()
