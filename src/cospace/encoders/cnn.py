@@ -1,4 +1,4 @@
-"""A residual network (He et al. 2016) whose last stage is mixed by a few transformer blocks.
+"""A convolutional network with residual blocks (He et al. 2016), its last grid mixed by a few transformer blocks.
 
 Convolutions learn fast from few pictures (Hassani et al. 2021; Xiao et al. 2021); the blocks on the small last grid
 relate parts of the picture to each other, which a mean over cells cannot ("left of", "man and woman").
@@ -48,7 +48,7 @@ class CNN(nn.Module):
         self.stem = stem(spec.channels, narrow, strides)
         stages: list[nn.Module] = []
         for before, after in zip((narrow, *config.widths), config.widths, strict=False):
-            stages.append(convolution(before, after, stride=2))
+            stages.append(convolution(before, after, pool=2))
             stages.extend(Residual(after) for _ in range(config.depth))
         self.stages = nn.Sequential(*stages)
         with torch.no_grad():
@@ -86,23 +86,23 @@ class PixelNorm(nn.LayerNorm):
 
 
 class Residual(nn.Module):
-    """``x + f(x)``, two convolutions; the branch starts at zero."""
+    """``x + relu(norm(conv(x)))``; the branch works from the first step, which short runs need (see docs/log.md)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.first = convolution(width, width)
-        self.second = nn.Conv2d(width, width, 3, padding=1, bias=False)
-        self.norm = PixelNorm(width)
-        nn.init.zeros_(self.norm.weight)
+        self.branch = convolution(width, width)
 
     def forward(self, grid: Tensor) -> Tensor:
-        total: Tensor = grid + self.norm(self.second(self.first(grid)))
-        return total.relu()
+        total: Tensor = grid + self.branch(grid)
+        return total
 
 
-def convolution(before: int, after: int, stride: int = 1) -> nn.Sequential:
-    """A 3 x 3 convolution, norm, ReLU."""
-    return nn.Sequential(nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False), PixelNorm(after), nn.ReLU())
+def convolution(before: int, after: int, stride: int = 1, pool: int = 1) -> nn.Sequential:
+    """A 3 x 3 convolution, the largest value of each ``pool x pool`` cells, norm, ReLU."""
+    layers: list[nn.Module] = [nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False)]
+    if pool > 1:
+        layers.append(nn.MaxPool2d(pool))
+    return nn.Sequential(*layers, PixelNorm(after), nn.ReLU())
 
 
 def stem(channels: int, width: int, strides: int) -> nn.Sequential:

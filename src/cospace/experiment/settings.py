@@ -24,8 +24,8 @@ from ..types import UserError
 
 _SIDES = re.compile(r"\b(?:left|right|east|west|clockwise|anticlockwise)", re.IGNORECASE)
 
-LOOKS, GROWTH = 43, 0.85
-"""A run sees ``LOOKS * pictures ** GROWTH`` pairs."""
+LOOKS, GROWTH, LEAST_LOOKS = 293, 0.608, 4
+"""A run sees ``LOOKS * pictures ** GROWTH`` pairs, and at least every picture ``LEAST_LOOKS`` times."""
 
 SIZES = (32, 64)
 """Sides that pictures are brought to; the largest one that their own size fills is taken."""
@@ -81,14 +81,15 @@ class Experiment(Config):
     def fitted(self, facts: Facts) -> Experiment:
         """The same experiment with every open setting filled in from the data.
 
-        How many pairs a run sees grows a little slower than the pictures: 37,000 for 2,800 of them (13 looks at each),
-        420,000 for 49,000 (8 looks at each). A batch is about a tenth of the data, between 64 and 256, so that an epoch
-        has ten steps or more.
+        How many pairs a run sees grows slower than the pictures: 37,000 for 2,800 of them (13 looks at each), 210,000
+        for 49,000 and from there on 4 looks at each. A batch is about a tenth of the data, between 64 and 256, so that
+        an epoch has ten steps or more; where few classes share the pictures it is smaller, since a class counts once.
         """
         training, data = self.training, self.data
-        batch = training.batch or int(2 ** np.clip(round(math.log2(max(2, facts.rows / 10))), 6, 8))
-        batch = min(batch, facts.rows)
-        steps = training.steps or max(20, math.ceil(LOOKS * facts.images**GROWTH / batch))
+        wanted = max(2.0, min(facts.rows / 10, facts.groups * 10))
+        batch = min(training.batch or int(2 ** np.clip(round(math.log2(wanted)), 6, 8)), facts.rows)
+        seen = max(LOOKS * facts.images**GROWTH, LEAST_LOOKS * facts.images)
+        steps = training.steps or max(20, math.ceil(seen / batch))
         warmup = training.optim.warmup
         warmup = min(100, max(1, steps // 20)) if warmup is None else warmup
         optim = training.optim.model_copy(update={"warmup": warmup})

@@ -6,7 +6,7 @@
 
 RECIPE = {
     "encoders": {
-        "image": {"name": "cnn", "widths": [48, 96, 192], "depth": 1, "mixers": 2},
+        "image": {"name": "cnn", "widths": [32, 96, 192], "depth": 1, "mixers": 2},
         "text": {"name": "transformer", "width": 192, "depth": 2},
     },
     "objective": "softmax",
