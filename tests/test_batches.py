@@ -161,3 +161,31 @@ def test_workers_may_hand_over_more_tensors_than_a_shell_allows_files() -> None:
         assert [batch.step for batch in batches.stream(0, 3, 2)] == [0, 1, 2]
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def test_a_picture_is_mirrored_every_other_epoch() -> None:
+    feed = make(augment=Augment(shift=0, flip=True)).feeds["image"]
+    items = np.arange(20)
+
+    def shown(epoch: int) -> torch.Tensor:
+        inputs, _ = feed.chunks(0, items, np.full(20, epoch), 20)
+        return torch.as_tensor(inputs[0].images_B3SS)
+
+    first, second = shown(0), shown(1)
+    assert torch.equal(first.flip(3), second)
+    assert torch.equal(first, shown(2))
+    assert isinstance(feed, ImageFeed)
+    mirrored = (first != feed.images_N3SS).flatten(1).any(1)
+    assert 4 <= mirrored.sum() <= 16, "about half of them start mirrored"
+
+
+def test_the_first_steps_see_pictures_at_three_quarters_of_their_side() -> None:
+    feed = make().feeds["image"]
+    assert isinstance(feed, ImageFeed)
+    feed.coarse, feed.augment = 2, Augment(shift=0)
+    cpu, items = torch.device("cpu"), np.arange(20)
+    coarse, fine = (feed.chunks(step, items, np.zeros(20, int), 20)[0][0].to(cpu) for step in (1, 2))
+    assert coarse.shape == (20, 3, 12, 12)
+    assert fine.shape == (20, 3, 16, 16)
+    # the same pictures: what is left of noise after averaging is the mean of every region
+    assert torch.allclose(coarse.mean((2, 3)), fine.mean((2, 3)), atol=0.05)

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .augment import Augment, draws
 from .preprocess import ImagePreparer
@@ -49,8 +49,11 @@ class Feed(Protocol):
 
     item_of_row: np.ndarray
 
-    def chunks(self, items: np.ndarray, epochs: np.ndarray, size: int) -> tuple[list[Any], np.ndarray]:
-        """Micro-batches of at most ``size`` items each, and the order in which ``items`` appear in them."""
+    def chunks(self, step: int, items: np.ndarray, epochs: np.ndarray, size: int) -> tuple[list[Any], np.ndarray]:
+        """Micro-batches of at most ``size`` items each, and the order in which ``items`` appear in them.
+
+        What an item looks like is a function of its epoch and of the step.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,25 +61,44 @@ class Pictures:
     """A micro-batch of pictures as they are stored, a quarter of the size of what an encoder reads."""
 
     images_B3SS: Tensor
+    side: int
+    """What the encoder reads has this many pixels a side."""
     preparer: ImagePreparer
 
     def to(self, where: torch.device) -> Tensor:
         """What the encoder reads, made on the device: float32, normalised."""
-        return self.preparer.normalise(self.images_B3SS.to(where))
+        images_B3SS = self.preparer.normalise(self.images_B3SS.to(where))
+        if self.side == images_B3SS.shape[-1]:
+            return images_B3SS
+        return nn.functional.interpolate(images_B3SS, size=(self.side, self.side), mode="bilinear", antialias=True)
 
 
 class ImageFeed:
-    """Pictures decoded once into ``images_N3SS`` (uint8) and augmented when a step asks for them."""
+    """Pictures decoded once into ``images_N3SS`` (uint8) and augmented when a step asks for them.
+
+    The first ``coarse`` steps see them at three quarters of their side, which costs little more than half: a tower
+    learns the coarse things first anyway, and the fine ones in the steps that are left (Tan and Le 2021, section 4).
+    A picture is mirrored every other epoch, so that two epochs show both sides of all (Jordan 2024, section 3.6).
+    """
 
     def __init__(
-        self, images_N3SS: Tensor, item_of_row: np.ndarray, preparer: ImagePreparer, augment: Augment, seed: int
+        self,
+        images_N3SS: Tensor,
+        item_of_row: np.ndarray,
+        preparer: ImagePreparer,
+        augment: Augment,
+        seed: int,
+        coarse: int = 0,
     ) -> None:
         self.images_N3SS, self.item_of_row = images_N3SS, item_of_row
-        self.preparer, self.augment, self.seed = preparer, augment, seed
+        self.preparer, self.augment, self.seed, self.coarse = preparer, augment, seed, coarse
 
-    def chunks(self, items: np.ndarray, epochs: np.ndarray, size: int) -> tuple[list[Any], np.ndarray]:
-        moved = self.augment.apply(self.images_N3SS[torch.from_numpy(items)], draws(self.seed, epochs, items, 4))
-        return [Pictures(images, self.preparer) for images in torch.split(moved, size)], np.arange(len(items))
+    def chunks(self, step: int, items: np.ndarray, epochs: np.ndarray, size: int) -> tuple[list[Any], np.ndarray]:
+        numbers_B4 = draws(self.seed, epochs, items, 4)
+        numbers_B4[:, 3] = (draws(self.seed, np.zeros_like(epochs), items, 4)[:, 3] + 0.5 * (epochs % 2)) % 1
+        moved = self.augment.apply(self.images_N3SS[torch.from_numpy(items)], numbers_B4)
+        side = self.preparer.size * 3 // 4 if step < self.coarse else self.preparer.size
+        return [Pictures(images, side, self.preparer) for images in torch.split(moved, size)], np.arange(len(items))
 
 
 class TextFeed:
@@ -88,7 +110,7 @@ class TextFeed:
         self.tokens, self.item_of_row, self.tokenizer = tokens, item_of_row, tokenizer
         self.drop, self.seed = drop, seed + 1
 
-    def chunks(self, items: np.ndarray, epochs: np.ndarray, size: int) -> tuple[list[Any], np.ndarray]:
+    def chunks(self, step: int, items: np.ndarray, epochs: np.ndarray, size: int) -> tuple[list[Any], np.ndarray]:
         texts = [self.tokens[item] for item in items]
         if self.drop:
             texts = [self._thin(text, epoch, item) for text, epoch, item in zip(texts, epochs, items, strict=True)]
@@ -129,12 +151,12 @@ class Batches(torch.utils.data.Dataset[Batch]):
 
     def __getitem__(self, step: int) -> Batch:
         rows, epochs = self.plan.step(step)
-        chunks = {name: self._chunks(feed, rows, epochs) for name, feed in self.feeds.items()}
+        chunks = {name: self._chunks(feed, step, rows, epochs) for name, feed in self.feeds.items()}
         return Batch(step, chunks, torch.from_numpy(self.groups[rows]), rows)
 
-    def _chunks(self, feed: Feed, rows: np.ndarray, epochs: np.ndarray) -> Chunks:
+    def _chunks(self, feed: Feed, step: int, rows: np.ndarray, epochs: np.ndarray) -> Chunks:
         items, first, inverse = np.unique(feed.item_of_row[rows], return_index=True, return_inverse=True)
-        inputs, order = feed.chunks(items, epochs[first], self.micro)
+        inputs, order = feed.chunks(step, items, epochs[first], self.micro)
         place = np.empty(len(items), dtype=np.int64)
         place[order] = np.arange(len(items))
         return Chunks(inputs, torch.from_numpy(place[inverse]))

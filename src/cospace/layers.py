@@ -105,11 +105,30 @@ def masked_mean(tokens_BTD: Tensor, mask_BT: Tensor) -> Tensor:
     return (tokens_BTD * weight_BT1).sum(1) / weight_BT1.sum(1).clamp(min=1)
 
 
-def sincos_positions(side: int, width: int) -> Tensor:
-    """Fixed two-dimensional sine-cosine positions ``(side * side, width)`` for a square grid (Chen et al. 2021)."""
-    quarter = width // 4
+class Positions(nn.Module):
+    """Adds a fixed position to every cell of a square grid of ``side * side`` cells.
+
+    A coarser or finer grid is the same picture with other cells: their centres get the positions between.
+    """
+
+    def __init__(self, side: int, width: int) -> None:
+        super().__init__()
+        self.side, self.width = side, width
+        self.register_buffer("positions_TD", sincos_positions(torch.arange(side), width), persistent=False)
+
+    def forward(self, tokens_BTD: Tensor) -> Tensor:
+        cells = math.isqrt(tokens_BTD.shape[1])
+        if cells == self.side:
+            return tokens_BTD + self.positions_TD.to(tokens_BTD.dtype)
+        centres = (torch.arange(cells) + 0.5) * (self.side / cells) - 0.5
+        return tokens_BTD + sincos_positions(centres, self.width).to(tokens_BTD)
+
+
+def sincos_positions(places_S: Tensor, width: int) -> Tensor:
+    """Two-dimensional sine-cosine positions ``(S * S, width)`` of a grid with these coordinates (Chen et al. 2021)."""
+    side, quarter = len(places_S), width // 4
     frequency = 1.0 / 100.0 ** (torch.arange(quarter) / max(1, quarter - 1))
-    angle = torch.arange(side)[:, None] * frequency[None, :]
+    angle = places_S[:, None] * frequency[None, :]
     axis = torch.cat([angle.sin(), angle.cos()], dim=1)
     rows = axis[:, None, :].expand(side, side, -1)
     columns = axis[None, :, :].expand(side, side, -1)

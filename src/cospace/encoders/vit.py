@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ..config import PartConfig
-from ..layers import AttentionPool, Block, Norm, sincos_positions
+from ..layers import AttentionPool, Block, Norm, Positions
 from ..types import Features, ImageSpec, UserError
 
 
@@ -39,15 +39,9 @@ class ViT(nn.Module):
 
     def __init__(self, config: Config, spec: ImageSpec) -> None:
         super().__init__()
-        if spec.size % config.patch:
-            raise UserError(
-                f"pictures of {spec.size} px cannot be cut into patches of {config.patch} px; choose one that divides"
-            )
         self.patch, self.width, self.keep = config.patch, config.width, config.keep
         self.embed = nn.Linear(spec.channels * config.patch**2, config.width)
-        self.register_buffer(
-            "positions_TD", sincos_positions(spec.size // config.patch, config.width), persistent=False
-        )
+        self.positions = Positions(patches(spec.size, config.patch), config.width)
         blocks = [Block(config.width, config.heads) for _ in range(config.depth)]
         for block in blocks:
             block.start_at_identity()
@@ -56,14 +50,22 @@ class ViT(nn.Module):
         self.pool = AttentionPool(config.width, config.heads)
 
     def forward(self, images_B3SS: Tensor) -> Features:
+        patches(images_B3SS.shape[-1], self.patch)
         patches_BTP = nn.functional.pixel_unshuffle(images_B3SS, self.patch).flatten(2).transpose(1, 2)
-        tokens_BTD = self.embed(patches_BTP) + self.positions_TD.to(images_B3SS.dtype)
+        tokens_BTD = self.positions(self.embed(patches_BTP))
         if self.training and self.keep < 1:
             tokens_BTD = drop_tokens(tokens_BTD, self.keep)
         for block in self.blocks:
             tokens_BTD = block(tokens_BTD)
         tokens_BTD = self.norm(tokens_BTD)
         return Features(self.pool(tokens_BTD), tokens_BTD, tokens_BTD.new_ones(tokens_BTD.shape[:2], dtype=torch.bool))
+
+
+def patches(side: int, patch: int) -> int:
+    """Patches along a side, or why there are none."""
+    if side % patch:
+        raise UserError(f"pictures of {side} px cannot be cut into patches of {patch} px; choose one that divides")
+    return side // patch
 
 
 def drop_tokens(tokens_BTD: Tensor, keep: float) -> Tensor:

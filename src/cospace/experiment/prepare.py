@@ -129,8 +129,9 @@ def training_batches(pairs: Pairs, store: Store, space: Space, experiment: Exper
     tokens = [torch.tensor(ids) for ids in tokenizer.encode(captions)]
     image: ImagePreparer = space.preparers["image"]  # type: ignore[assignment]
     augment: Augment = experiment.data.augment
+    coarse = round(experiment.data.coarse * (training.steps or 0))
     feeds: dict[str, Feed] = {
-        "image": ImageFeed(store.images_N3SS, store.item_of_row, image, augment, training.seed),
+        "image": ImageFeed(store.images_N3SS, store.item_of_row, image, augment, training.seed, coarse),
         "text": TextFeed(tokens, text_of_row, tokenizer, experiment.data.word_drop, training.seed),
     }
     plan = Plan(len(pairs), training.batch or len(pairs), training.seed)

@@ -6,9 +6,10 @@
 
 RECIPE = {
     "encoders": {
-        "image": {"name": "cnn", "widths": [32, 96, 192], "depth": 1, "mixers": 2},
+        "image": {"name": "cnn", "widths": [32, 64, 192], "depth": 1, "mixers": 2},
         "text": {"name": "transformer", "width": 192, "depth": 2},
     },
     "objective": "softmax",
+    "data": {"coarse": 0.6},
     "width": 256,
 }
