@@ -111,6 +111,8 @@ class Positions(nn.Module):
     A coarser or finer grid is the same picture with other cells: their centres get the positions between.
     """
 
+    positions_TD: Tensor
+
     def __init__(self, side: int, width: int) -> None:
         super().__init__()
         self.side, self.width = side, width

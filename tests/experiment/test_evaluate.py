@@ -142,14 +142,15 @@ def test_watching_says_nothing_of_what_has_no_direction() -> None:
 def said_while_training(pairs: Path, out: Path, *overrides: str, recipe: str = "small") -> list[str]:
     """What was said of the space's health once the first steps, in which every space is a narrow cone, were over."""
     said: list[str] = []
-    settings = ("data.size=32", "training.batch=32", "training.steps=120", "training.evaluations=0", *overrides)
+    settings = ("data.size=32", "training.batch=32", "training.steps=160", "training.evaluations=0", *overrides)
     run(Request(pairs, out, recipe, overrides=settings, listener=Listener(say=said.append)))
     told = [re.match(r"step (\d+): the space is", sentence) for sentence in said]
     return [match.string for match in told if match is not None and int(match[1]) > 40]
 
 
 def test_plain_alignment_collapses_and_the_run_says_so(shapes: Path, tmp_path: Path) -> None:
-    said = said_while_training(shapes, tmp_path / "run", "width=32", "training.optim.rate=0.01", recipe="joint-mse")
+    # at this rate the rank of 32 ends between 2.5 and 3.4 for each of four seeds; the warning is for less than 4
+    said = said_while_training(shapes, tmp_path / "run", "width=32", "training.optim.rate=0.03", recipe="joint-mse")
     assert said
     assert all("the space is collapsing" in sentence for sentence in said)
     assert "effective rank" in said[0]

@@ -123,11 +123,15 @@ class Filters(nn.Module):
     """
 
     NEAR, ALIKE, NOISE = 0.93, 0.9, 0.05
+    LEAST = 8
+    """Filters that any network gets; with fewer, colours would be lost."""
+
+    weight: Tensor
 
     def __init__(self, channels: int, width: int, stride: int) -> None:
         super().__init__()
         self.stride = stride
-        weight_K333 = self.components(channels)[: max(1, width // 2)]
+        weight_K333 = self.components(channels)[: max(self.LEAST, width // 2)]
         self.width = 2 * len(weight_K333)
         self.register_buffer("weight", torch.cat([weight_K333, -weight_K333]))
 
