@@ -27,7 +27,7 @@ class BuiltIn:
 
 
 SETS = {
-    "scenes": BuiltIn("scenes/val", ("scenes/heldout",), steps=190),
+    "scenes": BuiltIn("scenes/val", ("scenes/heldout",), steps=130),
     "glyphs": BuiltIn("glyphs/characters", ("glyphs/faces",), steps=450),
 }
 
