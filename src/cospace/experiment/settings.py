@@ -85,8 +85,9 @@ class Experiment(Config):
         """The same experiment with every open setting filled in from the data.
 
         How many pairs a run sees grows slower than the pictures: 37,000 for 2,800 of them (13 looks at each), and
-        from some 25,000 pictures on 5.5 looks at each. A batch is about a tenth of the data, between 64 and 256, so that
-        an epoch has ten steps or more; where few classes share the pictures it is smaller, since a class counts once.
+        from some 25,000 pictures on 5.5 looks at each. A batch is about a tenth of the data, between 64 and 256, so
+        that an epoch has ten steps or more; where few classes share the pictures it is smaller, since a class counts
+        once.
         """
         training, data = self.training, self.data
         wanted = max(2.0, min(facts.rows / 10, facts.groups * 10))
