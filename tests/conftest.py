@@ -5,9 +5,13 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
+
+hypothesis.settings.register_profile("cospace", deadline=None)  # a time limit would judge the machine, not the code
+hypothesis.settings.load_profile("cospace")
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 160, 60), "blue": (40, 60, 220), "black": (20, 20, 20)}
 SHAPES = ("circle", "square")

@@ -30,7 +30,7 @@ def make(rows: int = 40, batch: int = 12, augment: Augment | None = None, micro:
 
 
 @given(rows=st.integers(2, 200), batch=st.integers(1, 64), seed=st.integers(0, 9), epochs=st.integers(1, 3))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_row_is_seen_exactly_once_an_epoch(rows: int, batch: int, seed: int, epochs: int) -> None:
     plan = Plan(rows, batch, seed)
     steps = -(-epochs * rows // plan.batch)

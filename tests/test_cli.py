@@ -101,6 +101,17 @@ def test_mistyped_words(cospace: Cospace, tmp_path: Path, arguments: list[str], 
     assert complaint in cospace(*arguments).refusal()
 
 
+def test_a_folder_of_the_name_of_a_built_in_set_is_asked_about(
+    cospace: Cospace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "glyphs").mkdir()
+    refusal = cospace("train", "glyphs", "--out", "run").refusal()
+    assert "folder or glyphs" in refusal
+    assert "./glyphs" in refusal
+    assert "holds no pictures" in cospace("train", "./glyphs", "--out", "run").refusal()
+
+
 @pytest.mark.parametrize(
     ("setting", "complaint"),
     [

@@ -31,6 +31,27 @@ def test_softmax_with_one_match_per_row_is_symmetric_infonce() -> None:
     assert objective(embeddings, labels).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
+def test_smoothing_is_cross_entropy_with_smoothed_targets() -> None:
+    embeddings, labels = pair(), torch.arange(12)
+    objective = softmax.Config(scale=7.0, smoothing=0.2).build()
+    logits = 7 * normalize(embeddings["image"], dim=1) @ normalize(embeddings["text"], dim=1).T
+    expected = sum(cross_entropy(table, labels, label_smoothing=0.2) for table in (logits, logits.T)) / 2
+    assert objective(embeddings, labels).item() == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_smoothing_spreads_over_groups_not_over_rows() -> None:
+    classes, labels = torch.randn(3, 8), torch.tensor([0] * 9 + [1, 1, 2])
+    images, texts = torch.randn(12, 8), classes[labels]
+    logits = 5 * normalize(images, dim=1) @ normalize(classes, dim=1).T
+    smooth, plain = (cross_entropy(logits, labels, label_smoothing=share) for share in (0.3, 0.0))
+    from_images = (logits.gather(1, labels[:, None])[:, 0] - logits.mean(1)).mean()
+    assert (smooth - plain).item() == pytest.approx(0.3 * from_images.item(), rel=1e-4)
+    means = torch.stack([normalize(images, dim=1)[labels == k].mean(0) for k in range(3)])
+    from_texts = (5 * normalize(texts, dim=1) * (means - means.mean(0))[labels]).sum(1).mean()
+    expected = (from_images + from_texts).item() / 2
+    assert 5 * softmax.lean(labels, images, texts).item() == pytest.approx(expected, rel=1e-4)
+
+
 @pytest.mark.parametrize("copies", [2, 8, 64])
 def test_a_perfect_space_has_no_softmax_loss_however_often_a_caption_repeats(copies: int) -> None:
     embeddings = {name: torch.eye(4).repeat(copies, 1) for name in ("image", "text")}

@@ -223,7 +223,7 @@ def test_bad_pictures_say_what_is_wrong(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow reports damaged tags
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.sampled_from(["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"]), st.integers(0), st.binary(min_size=1, max_size=9)
 )

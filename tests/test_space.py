@@ -97,7 +97,7 @@ def test_neither_padding_nor_chunks_change_a_vector(space: Space, exact: None, m
     np.testing.assert_allclose(together, space.embed(text=texts), atol=1e-6)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(text=st.text(max_size=300))
 def test_any_text_has_a_direction(text: str) -> None:
     vector = ANY_TEXT.embed(text=[text])

@@ -16,7 +16,7 @@ TOKENIZER = Tokenizer.train(CAPTIONS)
 
 
 @given(st.text(max_size=200))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_every_text_has_begin_and_end_and_stays_within_length(text: str) -> None:
     ids = TOKENIZER.encode([text])[0]
     assert ids[0] == 1

@@ -319,6 +319,7 @@ def test_the_demo_trains_reports_indexes_and_can_be_asked_again(
         read = source.read
         monkeypatch.setattr(source, "read", lambda self: every(read(self), 400))
     monkeypatch.chdir(tmp_path)
+    (tmp_path / data).mkdir()  # of the set's own name, and not what a demo is about
     assert cli.run(["demo", data, *TINY_DEMO]) == 0
     printed = capsys.readouterr().out
     assert "chance" in printed

@@ -268,7 +268,7 @@ def test_verdict_and_cautions() -> None:
     assert report.cautions(metrics, "the space is collapsing")[0] == "The space is collapsing"
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(low=st.floats(-1e6, 1e6), span=st.floats(1e-3, 1e6))
 def test_ticks_are_few_and_inside(low: float, span: float) -> None:
     places = ticks(low, low + span)

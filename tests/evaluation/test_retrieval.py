@@ -31,7 +31,7 @@ def plain_ranks(
     return best, precision
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 10_000),
     queries=st.integers(1, 12),
@@ -53,7 +53,7 @@ def test_ranks_and_precision_equal_the_definition(seed: int, queries: int, items
     assert result.matches_N.tolist() == [(gg == g).sum() for g in qg]
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 10_000))
 def test_the_order_of_rows_does_not_matter(seed: int) -> None:
     torch.manual_seed(seed)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import write_shapes
@@ -35,7 +35,6 @@ def made(pictures: list[int], captions: list[int]) -> Pairs:
 NUMBERS = st.integers(0, 150)
 
 
-@settings(deadline=None)
 @given(rows=st.lists(st.tuples(NUMBERS, NUMBERS), min_size=1, max_size=300), seed=st.integers(0, 9))
 def test_held_out_pairs_are_a_part_that_training_never_sees(rows: list[tuple[int, int]], seed: int) -> None:
     pairs = made([image for image, _ in rows], [text for _, text in rows])

@@ -215,7 +215,7 @@ def test_parquet_with_pictures_inside_and_class_numbers(folder: Path) -> None:
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20).filter(str.strip)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(st.lists(TEXT, min_size=1, max_size=4))
 def test_any_caption_survives_a_quoted_field(folder: Path, texts: list[str]) -> None:
     rows = ['images/a.png,"' + text.replace('"', '""') + '"\n' for text in texts]

@@ -40,7 +40,7 @@ def write(
 NAME = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="/"), min_size=1, max_size=150)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.dictionaries(NAME, st.binary(max_size=1500), max_size=4),
     st.sampled_from([tarfile.PAX_FORMAT, tarfile.GNU_FORMAT]),

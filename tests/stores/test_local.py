@@ -297,7 +297,7 @@ def test_what_was_acknowledged_survives_kill(index: LocalIndex, tmp_path: Path) 
 STEP = st.tuples(st.sampled_from(["add", "delete", "compact", "reopen"]), st.sets(st.integers(0, 9)))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(steps=st.lists(STEP))
 def test_any_history_equals_a_dictionary(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, set[int]]]

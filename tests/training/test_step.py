@@ -231,7 +231,7 @@ def test_micro_batches_give_the_gradients_of_the_whole_batch(room: int) -> None:
     micro=st.integers(1, 9),
     room=st.integers(0, 20_000),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_any_batch_in_any_memory(rows: int, images: int, texts: int, micro: int, room: int) -> None:
     batch = batch_of(rows, images, texts, micro)
     tower, twin = (TOWERS["dropout"]() for _ in range(2))

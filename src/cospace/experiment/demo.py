@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..config import unknown
-from ..pairs import open_pairs
+from ..pairs import built_in
 from ..types import Metrics, UserError
 from .evaluate import embed_pairs, measure
 from .model import Model
@@ -58,12 +58,13 @@ def run_demo(data: str, out: Path | None, command: str, listener: Listener, over
         model = Model.load(out)
     else:
         settings = (f"training.steps={chosen.steps}", *overrides)
-        model = run(Request(data, out, val=chosen.validation, overrides=settings, command=command, listener=listener))
+        train, val = built_in(data), built_in(chosen.validation)
+        model = run(Request(train, out, val=val, overrides=settings, command=command, listener=listener))
     more = {}
     for name in chosen.more:
-        more[name] = measure(model.space, embed_pairs(model.space, open_pairs(name), progress=listener.progress))
+        more[name] = measure(model.space, embed_pairs(model.space, built_in(name), progress=listener.progress))
     if model.validation is not None:
         run_report(model, more)
-    pairs = open_pairs(chosen.validation)
+    pairs = built_in(chosen.validation)
     build_index(model, pairs, out / "index", progress=listener.progress)
     return Demo(out, model.metrics(), more, (time.monotonic() - began) / 60, str(pairs.items["text"][0]))

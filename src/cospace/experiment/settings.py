@@ -24,7 +24,7 @@ from ..types import UserError
 
 _SIDES = re.compile(r"\b(?:left|right|east|west|clockwise|anticlockwise)", re.IGNORECASE)
 
-LOOKS, GROWTH, LEAST_LOOKS = 293, 0.608, 5.5
+LOOKS, GROWTH, LEAST_LOOKS = 400, 0.608, 6.0
 """A run sees ``LOOKS * pictures ** GROWTH`` pairs, and at least every picture ``LEAST_LOOKS`` times."""
 
 SIZES = (32, 64)
@@ -84,8 +84,8 @@ class Experiment(Config):
     def fitted(self, facts: Facts) -> Experiment:
         """The same experiment with every open setting filled in from the data.
 
-        How many pairs a run sees grows slower than the pictures: 37,000 for 2,800 of them (13 looks at each), and
-        from some 25,000 pictures on 5.5 looks at each. A batch is about a tenth of the data, between 64 and 256, so
+        How many pairs a run sees grows slower than the pictures: 50,000 for 2,800 of them (18 looks at each), and
+        from some 45,000 pictures on six looks at each. A batch is about a tenth of the data, between 64 and 256, so
         that an epoch has ten steps or more; where few classes share the pictures it is smaller, since a class counts
         once.
         """

@@ -29,7 +29,7 @@ from .model import Model
 from .prepare import Progress, Store, decode_all, hold_out, need, preparers, silent, training_batches
 from .settings import Experiment, experiment, facts_of, unique_items
 
-VALIDATED = 500
+VALIDATED = 1000
 """Most pictures looked at by an evaluation on the way, evenly spaced; the end looks at all of them."""
 
 

@@ -20,7 +20,7 @@ from functools import partial
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.functional import logsigmoid
+from torch.nn.functional import logsigmoid, normalize
 
 from ..config import PartConfig
 from . import average, cosine, modality_pairs, same_group
@@ -28,10 +28,15 @@ from ._tiled import Gradients, Tile, Tiles, is_small, with_gradients
 
 
 class Config(PartConfig):
-    """``scale`` is the inverse temperature to start from; it is learned and kept within ``[1, max_scale]``."""
+    """``scale`` is the inverse temperature to start from; it is learned and kept within ``[1, max_scale]``.
+
+    ``smoothing`` is the share of a row's target that is spread evenly over all groups (label smoothing, Szegedy et
+    al. 2016): it keeps few classes, or doubtful pairs, from being learned by heart.
+    """
 
     scale: float = Field(default=1 / 0.07, gt=0)
     max_scale: float = Field(default=100.0, ge=1)
+    smoothing: float = Field(default=0.0, ge=0, lt=1)
 
     def build(self) -> Softmax:
         return Softmax(self)
@@ -44,11 +49,33 @@ class Softmax(nn.Module):
         super().__init__()
         self.log_scale = nn.Parameter(torch.tensor(math.log(config.scale)))
         self.max_log_scale = math.log(config.max_scale)
+        self.smoothing = config.smoothing
 
     def forward(self, embeddings: Mapping[str, Tensor], groups: Tensor) -> Tensor:
         scale = self.log_scale.clamp(0.0, self.max_log_scale).exp()
         contrast = dense if is_small(groups) else tiled
-        return average([contrast(groups, left, right, scale) for left, right in modality_pairs(embeddings)])
+        pairs = modality_pairs(embeddings)
+        loss = average([contrast(groups, left, right, scale) for left, right in pairs])
+        if self.smoothing:
+            loss = loss + self.smoothing * scale * average([lean(groups, left, right) for left, right in pairs])
+        return loss
+
+
+def lean(groups_B: Tensor, left_BE: Tensor, right_BE: Tensor) -> Tensor:
+    """How much more alike rows are to their own group than to the mean of all groups; in both directions.
+
+    Cross-entropy against smoothed targets is the plain one plus ``smoothing`` times the lead of the true class's logit
+    over the mean logit. That is linear in the cosines, so sums of embeddings give it and no matrix is needed.
+    """
+    _, group_B = groups_B.unique(return_inverse=True)
+    left_BE, right_BE = normalize(left_BE, dim=-1), normalize(right_BE, dim=-1)
+    return average([_lead_of_own(group_B, left_BE, right_BE), _lead_of_own(group_B, right_BE, left_BE)])
+
+
+def _lead_of_own(group_B: Tensor, rows_BE: Tensor, others_BE: Tensor) -> Tensor:
+    count_G1 = group_B.bincount()[:, None].to(others_BE.dtype)
+    mean_GE = others_BE.new_zeros(len(count_G1), others_BE.shape[1]).index_add(0, group_B, others_BE) / count_G1
+    return (rows_BE * (mean_GE - mean_GE.mean(0))[group_B]).sum(1).mean()
 
 
 def dense(groups_B: Tensor, left_BE: Tensor, right_BE: Tensor, scale: Tensor) -> Tensor:

@@ -135,6 +135,12 @@ def open_pairs(
     return pairs
 
 
+def built_in(spec: str) -> Pairs:
+    """A built-in set by its name (``scenes``, ``glyphs/faces``), whatever files of that name there may be here."""
+    source = cast("type[Source]", lookup("pairs", spec.partition("/")[0]))
+    return build(spec, source.from_spec(spec).read())
+
+
 def find_source(spec: str) -> type[Source]:
     """The ``Config`` of the one source that accepts this text."""
     sources = {name: cast("type[Source]", lookup("pairs", name)) for name in names("pairs")}
@@ -142,7 +148,8 @@ def find_source(spec: str) -> type[Source]:
     if len(accepting) == 1:
         return next(iter(accepting.values()))
     if accepting:
-        raise UserError(f"{spec} could be read as {' or '.join(accepting)}; name the file or sub-folder that you mean")
+        kinds = " or ".join(accepting)
+        raise UserError(f"{spec} could be read as {kinds}; name the file or folder that you mean, such as ./{spec}")
     offers = "; ".join(getattr(source, "offers", name) for name, source in sources.items())
     state = "exists but is of no kind known here" if Path(spec).exists() else "does not exist"
     raise UserError(f"{spec!r} {state}; pairs come from: {offers}")

@@ -9,7 +9,7 @@ RECIPE = {
         "image": {"name": "cnn", "widths": [32, 64, 192], "depth": 1, "mixers": 2},
         "text": {"name": "transformer", "width": 192, "depth": 2},
     },
-    "objective": "softmax",
+    "objective": {"name": "softmax", "smoothing": 0.1},
     "data": {"coarse": 0.6},
     "width": 256,
 }

@@ -138,8 +138,7 @@ def split(space: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
 
 
 def learning_rate(step: int, steps: int, warmup: int) -> float:
-    """Share of the peak rate at ``step`` (from 0): linear warmup, then a cosine down to zero (Loshchilov 2017)."""
+    """Share of the peak rate at ``step`` (from 0): linear warmup, then a straight line down to zero."""
     if step < warmup:
         return (step + 1) / warmup
-    progress = (step - warmup) / max(1, steps - warmup)
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+    return max(0.0, (steps - step) / max(1, steps - warmup))
