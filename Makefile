@@ -5,10 +5,9 @@ BIN := $(VENV)/bin
 PEERS := .venv-bench
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-BENCHMARKS := input embedding training objective two_pass race
+BENCHMARKS := startup input embedding training objective two_pass captions growth race
 # Arguments of a short form; those not named here take --quick.
 SHORT_objective := --dense --batch 2048
-SHORT_two_pass := --pairs 1024 --compare 256 --rounds 3
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check bench hooks wheel clean

@@ -55,16 +55,27 @@ class Result:
 
     def line(self) -> str:
         """One line for the terminal."""
+        if self.peer == "-":
+            return f"{self.work}: {self.ours}, n={self.rounds}"
         return f"{self.work}: {self.ours} against {self.peers} ({self.peer}): {self.ratio}, n={self.rounds}"
+
+
+def alone(work: str, ours: str, rounds: int = 1) -> Result:
+    """A figure of ours that no peer stands beside."""
+    return Result(work, ours, "-", "-", "-", rounds)
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What a round is, for the table, and its amount in some unit, e.g. 256 ``images``."""
+    """What a round is, for the table, and its amount in some unit, e.g. 256 ``images``; with no unit, its seconds."""
 
     work: str
-    amount: float
-    unit: str
+    amount: float = 1
+    unit: str = ""
+
+    def shown(self, seconds: float) -> str:
+        """A round of so many seconds in words."""
+        return f"{self.amount / seconds:.4g} {self.unit}/s" if self.unit else f"{seconds:.3g} s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +93,8 @@ class Comparison:
         return [peer / ours for ours, peer in zip(self.ours_seconds, self.peer_seconds, strict=True)]
 
     def result(self) -> Result:
-        """Median rates, and the median ratio with its range."""
-        rates = [self.task.amount / statistics.median(times) for times in (self.ours_seconds, self.peer_seconds)]
-        ours, peers = (f"{rate:.4g} {self.task.unit}/s" for rate in rates)
+        """Medians of both, and the median ratio with its range."""
+        ours, peers = (self.task.shown(statistics.median(times)) for times in (self.ours_seconds, self.peer_seconds))
         return Result(self.task.work, ours, self.peer, peers, spread(self.ratios), len(self.ratios))
 
 

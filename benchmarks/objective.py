@@ -78,7 +78,7 @@ def main() -> None:
         costs = take_turns(case, forms, frame.rounds(options))
         results += [result(case, form, costs) for form in forms[1:] or forms]
     for row in results:
-        print(f"{row.work}: {row.ours}, n={row.rounds}" if row.peer == "-" else row.line())
+        print(row.line())
     frame.record(results, options.table)
 
 
@@ -108,9 +108,10 @@ def result(case: Case, form: str, costs: dict[str, list[Cost]]) -> frame.Result:
     groups = f", {case.copies} rows a group" if case.copies > 1 else ""
     work = f"{case.objective}, {case.batch} x {case.width}{groups}, forward and backward"
     ratios = [other.seconds / own.seconds for own, other in zip(costs["tiled"], costs[form], strict=True)]
-    alone = form == "tiled"
-    peer, peers, ratio = ("-", "-", "-") if alone else (form, words(case, costs[form]), frame.spread(ratios))
-    return frame.Result(work, words(case, costs["tiled"]), peer, peers, ratio, len(ratios))
+    ours = words(case, costs["tiled"])
+    if form == "tiled":
+        return frame.alone(work, ours, len(ratios))
+    return frame.Result(work, ours, form, words(case, costs[form]), frame.spread(ratios), len(ratios))
 
 
 def words(case: Case, costs: list[Cost]) -> str:

@@ -97,7 +97,7 @@ Ready = list[tuple[Tensor, list[str]]]
 def our_step(built: Space, pairs: Pairs, chosen: Experiment, folder: Path) -> tuple[Step, Ready]:
     """A step of ours, and the same rows as batches for a peer."""
     pairs, store = decode_all(pairs, built.preparers["image"])  # type: ignore[arg-type]
-    batches = training_batches(pairs, store, built, chosen)
+    batches = training_batches(pairs, store, built, chosen, built.preparers["text"])  # type: ignore[arg-type]
     objective: Any = part("objectives", chosen.objective)
     trainer = Trainer(built, objective.build().to(device()), chosen.training, folder / "checkpoints", Observers())
     number = iter(range(chosen.training.steps or 0))

@@ -25,7 +25,7 @@ from cospace.config import part
 from cospace.experiment.prepare import CPU_MICRO
 from cospace.experiment.settings import Experiment, experiment
 from cospace.preprocess import ImagePreparer
-from cospace.runtime import describe, device
+from cospace.runtime import device
 from cospace.space import Space
 from cospace.tokens import Tokenizer
 from cospace.training.loop import Observers, Trainer
@@ -40,37 +40,36 @@ KILOBYTE = 1 if sys.platform == "darwin" else 1024
 
 
 def main() -> None:
-    """The two tables, or with ``--one`` a single step."""
+    """A row a batch and one a part that is encoded twice, or with ``--one`` a single step."""
     options = arguments()
     if options.one:
         sys.stdout.write(json.dumps(one_step(options.one, options.memory, options.pixels)) + "\n")
         return
-    show(f"{describe(device())}, {torch.get_num_threads()} threads, {options.pixels} px, {options.memory} GB of graphs")
-    show(f"\n{'pairs':>8} {'peak GB':>8} {'step s':>8}")
+    results = []
     for pairs in options.pairs:
         done = in_fresh_process(pairs, options)
-        show(f"{pairs:8,} {done['peak'] / 1e9:8.2f} {done['seconds']:8.1f}")
-    show(f"\n{options.compare:,} pairs, {options.rounds} rounds: times the plain step's seconds")
+        words = f"peak {done['peak'] / 1e9:.2f} GB, {done['seconds']:.1f} s"
+        results.append(frame.alone(f"step of {pairs:,} pairs, {options.memory:g} GB of graphs", words))
     for name, ratios in slower(options).items():
-        show(f"  {name}: {frame.spread(ratios)}")
+        words = f"{frame.spread(ratios)} the plain step's time"
+        results.append(frame.alone(f"step of {options.compare:,} pairs, {name}", words, len(ratios)))
+    for result in results:
+        print(result.line())
+    frame.record(results, options.table)
 
 
 def arguments() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, nargs="+", default=[256, 2_048, 16_384], help="batches for the peak")
+    parser = frame.parser(__doc__)
+    parser.add_argument("--pairs", type=int, nargs="+", help="batches for the peak (default: 256 2048 16384)")
     parser.add_argument("--memory", type=float, default=1.0, help="training.memory of these, in GB (default: 1)")
-    parser.add_argument("--compare", type=int, default=1_024, help="batch for the ratio of times (default: 1024)")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds for the ratio (default: 5)")
+    parser.add_argument("--compare", type=int, help="batch for the ratio of times (default: 1024)")
     parser.add_argument("--pixels", type=int, default=64, help="side of the pictures (default: 64)")
     parser.add_argument("--one", type=int, metavar="PAIRS", help="one step here and its peak as JSON, nothing else")
-    return parser.parse_args()
-
-
-def show(line: str) -> None:
-    """One line, at once."""
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+    options = parser.parse_args()
+    options.pairs = options.pairs or ([256, 1_024] if options.quick else [256, 2_048, 16_384])
+    options.compare = options.compare or (256 if options.quick else 1_024)
+    return options
 
 
 def in_fresh_process(pairs: int, options: argparse.Namespace) -> dict[str, float]:
@@ -94,16 +93,16 @@ def slower(options: argparse.Namespace) -> dict[str, list[float]]:
     """How many times the plain step's seconds, round by round, when a part of the batch is encoded twice."""
     with tempfile.TemporaryDirectory() as folder:
         trainer, batches = training(options.compare, 1e3, options.pixels, Path(folder))
-    batch, where = batches[0], device()
-    graphs = sum(p.size for parts in encode(trainer.tower, batch, where, trainer.room).values() for p in parts)
-    show(f"  all graphs together: {graphs / 1e9:.2f} GB")
+    batch, where, space = batches[0], device(), trainer.twin.space
+    graphs = sum(part.size for parts in encode(space, batch, where, trainer.room).values() for part in parts)
+    print(f"all graphs of {options.compare:,} pairs together: {graphs / 1e9:.2f} GB")
 
     def with_room(room: int) -> frame.Work:
-        return lambda: forward_backward(trainer.tower, trainer.objective, batch, where, room)
+        return lambda: forward_backward(space, trainer.objective, batch, where, room)
 
     rooms = {"half encoded twice": graphs // 2, "all encoded twice": 0}
     plain, others = frame.alternate(
-        with_room(graphs), {name: with_room(r) for name, r in rooms.items()}, options.rounds
+        with_room(graphs), {name: with_room(r) for name, r in rooms.items()}, frame.rounds(options)
     )
     return {name: [s / p for s, p in zip(seconds, plain, strict=True)] for name, seconds in others.items()}
 
@@ -132,10 +131,9 @@ def noise(captions: list[str], image: ImagePreparer, text: Tokenizer, settings: 
     """Batches of one random picture a caption."""
     rows = np.arange(len(captions))
     images = torch.randint(0, 256, (len(rows), 3, image.size, image.size), dtype=torch.uint8)
-    tokens = [torch.tensor(ids) for ids in text.encode(captions)]
     feeds: dict[str, Feed] = {
         "image": ImageFeed(images, rows, image, settings.data.augment, 0),
-        "text": TextFeed(tokens, rows, text, 0.0, 0),
+        "text": TextFeed(text.encode_all(captions), rows, text, 0.0, 0),
     }
     return Batches(feeds, rows, Plan(len(rows), len(rows), 0), CPU_MICRO)
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import csv
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import hypothesis
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
+
+from cospace import cli
 
 hypothesis.settings.register_profile("cospace", deadline=None)  # a time limit would judge the machine, not the code
 hypothesis.settings.load_profile("cospace")
@@ -78,3 +83,63 @@ def trained(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("trained") / "run"
     run(Request(shapes, out, overrides=(*TINY, "training.steps=40", "training.evaluations=1"), command="cospace train"))
     return out
+
+
+class Result(NamedTuple):
+    """What a command returned and said."""
+
+    code: int
+    out: str
+    err: str
+
+    def refusal(self) -> str:
+        """The one sentence of a command that was refused."""
+        assert self.code == 2, self
+        assert self.out == ""
+        assert "Traceback" not in self.err
+        sentences = [line for line in self.err.splitlines() if line.startswith("cospace: ")]
+        assert len(sentences) == 1, self.err
+        assert self.err.endswith(sentences[0] + "\n"), "the reason is the last thing said"
+        return sentences[0].removeprefix("cospace: ")
+
+
+Cospace = Callable[..., Result]
+
+
+@pytest.fixture
+def cospace(capsys: pytest.CaptureFixture[str]) -> Cospace:
+    """Run a command in this process."""
+
+    def call(*arguments: object) -> Result:
+        capsys.readouterr()
+        code = cli.run([str(argument) for argument in arguments])
+        return Result(code, *capsys.readouterr())
+
+    return call
+
+
+class Shell:
+    """Runs commands that must succeed."""
+
+    def __init__(self, capture: pytest.CaptureFixture[str]) -> None:
+        self._capture = capture
+
+    def text(self, *arguments: object) -> str:
+        """What a command prints on stdout."""
+        self._capture.readouterr()
+        code = cli.run([str(argument) for argument in arguments])
+        out, err = self._capture.readouterr()
+        assert code == 0, err
+        return out
+
+    def json(self, *arguments: object) -> dict[str, Any]:
+        """The one JSON object that a command prints with --json."""
+        out = self.text(*arguments, "--json")
+        assert out.endswith("}\n")
+        assert out.count("\n") == 1
+        return dict(json.loads(out, parse_constant=lambda word: pytest.fail(f"{word} is not JSON")))
+
+
+@pytest.fixture
+def shell(capsys: pytest.CaptureFixture[str]) -> Shell:
+    return Shell(capsys)

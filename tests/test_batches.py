@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cospace.augment import Augment, draws
-from cospace.batches import Batch, Batches, ImageFeed, Plan, TextFeed, items_of
+from cospace.batches import Batch, Batches, Companions, ImageFeed, Lesson, Plan, TextFeed, items_of
 from cospace.preprocess import ImagePreparer
 from cospace.tokens import Tokenizer
 
@@ -189,3 +189,34 @@ def test_the_first_steps_see_pictures_at_three_quarters_of_their_side() -> None:
     assert fine.shape == (20, 3, 16, 16)
     # the same pictures: what is left of noise after averaging is the mean of every region
     assert torch.allclose(coarse.mean((2, 3)), fine.mean((2, 3)), atol=0.05)
+
+
+# ------------------------------------------------------------------------------------------------ a decoder's lessons
+
+
+@given(items=st.lists(st.integers(0, 6), min_size=1, max_size=30), count=st.integers(1, 5))
+def test_companions_are_rows_of_the_same_picture(items: list[int], count: int) -> None:
+    item_of_row = np.array(items)
+    rows = np.arange(len(items))
+    of_BK = Companions(item_of_row, count).of(rows).reshape(len(rows), count)
+    assert (of_BK[:, 0] == rows).all()
+    assert (item_of_row[of_BK] == item_of_row[:, None]).all()
+    for row, companions in zip(rows, of_BK, strict=True):
+        assert len(set(companions.tolist())) == min(count, items.count(items[row]))
+    for item in set(items):
+        often = np.bincount(of_BK[item_of_row == item].ravel(), minlength=len(items))[item_of_row == item]
+        assert (often == count).all(), "every question is learned equally often"
+
+
+def test_lessons_are_about_the_micro_batch_that_shows_their_picture() -> None:
+    words = [TOKENIZER.prepare(text) for text in ("bus", "a red bus", "two dogs")]
+    item_of_row = np.array([0, 0, 1, 2, 2])
+    lesson = Lesson(words, np.array([0, 1, 2, 0, 1]), words, np.array([2, 1, 0, 2, 1]), 64, Companions(item_of_row, 2))
+    rows, places = np.array([3, 0, 2]), np.array([2, 0, 1])  # the pictures' order in the micro-batches
+    first, second = lesson.about(rows, places, micro=2, chunks=2)
+    assert first is not None and second is not None
+    assert first.item_B.tolist() == [0, 0, 1]  # both questions about the first picture, the only one about the second
+    assert second.item_B.tolist() == [0, 0]
+    asked = [ids[: len(words[prompt])].tolist() for ids, prompt in zip(first.ids_BT, (0, 1, 2), strict=True)]
+    assert asked == [words[prompt].tolist() for prompt in (0, 1, 2)]
+    assert lesson.about(np.array([2]), np.array([3]), micro=2, chunks=2)[0] is None

@@ -10,53 +10,18 @@ import re
 import resource
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 
-from conftest import TINY, write_shapes
+from conftest import TINY, Cospace, Result, write_shapes
 from cospace import cli
 from cospace.experiment.log import Log
 from cospace.experiment.train import Request, run
 
 QUICK = (*TINY, "training.steps=4", "training.evaluations=0")
-COMMANDS = ("check", "train", "eval", "embed", "index", "search", "demo")
-
-
-class Result(NamedTuple):
-    """What a command returned and said."""
-
-    code: int
-    out: str
-    err: str
-
-    def refusal(self) -> str:
-        """The one sentence of a command that was refused."""
-        assert self.code == 2, self
-        assert self.out == ""
-        assert "Traceback" not in self.err
-        sentences = [line for line in self.err.splitlines() if line.startswith("cospace: ")]
-        assert len(sentences) == 1, self.err
-        assert self.err.endswith(sentences[0] + "\n"), "the reason is the last thing said"
-        return sentences[0].removeprefix("cospace: ")
-
-
-Cospace = Callable[..., Result]
-
-
-@pytest.fixture
-def cospace(capsys: pytest.CaptureFixture[str]) -> Cospace:
-    """Run a command in this process."""
-
-    def call(*arguments: object) -> Result:
-        capsys.readouterr()
-        code = cli.run([str(argument) for argument in arguments])
-        return Result(code, *capsys.readouterr())
-
-    return call
+COMMANDS = ("check", "train", "eval", "embed", "index", "search", "caption", "ask", "demo")
 
 
 @pytest.fixture(scope="session")

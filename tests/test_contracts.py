@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from cospace.config import lookup, names, part, plain
 from cospace.pairs import Source, find_source, open_pairs
 from cospace.tokens import TokenBatch
-from cospace.types import Features, ImageSpec, Lazy, TextSpec
+from cospace.types import WORDS, Features, ImageSpec, Lazy, TextSpec
 
 BATCH, SIDE, VOCABULARY, LENGTH, ROOM = 6, 16, 50, 12, 5
 
@@ -358,11 +358,20 @@ def huggingface_example(folder: Path) -> str:
     return f"hf:{folder / 'set'}"
 
 
+def vqa_example(folder: Path) -> str:
+    """A question about each picture; such a source has no captions."""
+    pictures_in(folder / "images")
+    entries = [[f"is it {number}?", "yes", number] for number in range(len(CAPTIONS))]
+    (folder / "questions.json").write_text(json.dumps(entries))
+    return str(folder)
+
+
 EXAMPLES: Mapping[str, Callable[[Path], str]] = {
     "folder": folder_example,
     "table": table_example,
     "tar": tar_example,
     "huggingface": huggingface_example,
+    "vqa": vqa_example,
     "scenes": lambda folder: "scenes/val",
     "glyphs": lambda folder: "glyphs/characters",
 }
@@ -390,10 +399,12 @@ def test_a_source_lists_the_same_rows_every_time(name: str, tmp_path: Path) -> N
     first, again = source.read(), source.read()
     assert first.ids
     assert len(set(first.ids)) == len(first.ids)
-    assert set(first.items) == {"image", "text"}
+    assert set(first.items) in ({"image", "text"}, {"image", "question", "answer"}, {"image", *WORDS})
     assert {len(column) for column in [*first.items.values(), *first.extras.values()]} == {len(first.ids)}
-    assert (first.ids, first.items["text"], first.problems) == (again.ids, again.items["text"], again.problems)
-    assert all(isinstance(text, str) for text in first.items["text"])
+    assert (first.ids, first.problems) == (again.ids, again.problems)
+    for kind in WORDS & first.items.keys():
+        assert first.items[kind] == again.items[kind]
+        assert all(isinstance(text, str) for text in first.items[kind])
     kinds = (Path, bytes, np.ndarray, Lazy)
     assert all(isinstance(item, kinds) for item in first.items["image"])
 
@@ -418,8 +429,8 @@ def test_a_sources_pairs_are_grouped_by_caption(name: str, tmp_path: Path) -> No
     spec, _ = example(name, tmp_path)
     pairs = open_pairs(spec)
     group_of: dict[str, int] = {}
-    for text, group in zip(pairs.items["text"], pairs.groups.tolist(), strict=True):
+    for text, group in zip(pairs.items.get("text", pairs.ids), pairs.groups.tolist(), strict=True):
         assert group_of.setdefault(text, group) == group
-    if name not in BUILT_IN:
+    if name not in BUILT_IN and "text" in pairs.items:
         assert list(pairs.items["text"]) == CAPTIONS
         assert len(set(pairs.groups.tolist())) == 3

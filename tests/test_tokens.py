@@ -25,6 +25,12 @@ def test_every_text_has_begin_and_end_and_stays_within_length(text: str) -> None
     assert max(ids) < TOKENIZER.spec.vocabulary
 
 
+@given(st.lists(st.text(max_size=30), max_size=7), st.integers(1, 3))
+def test_packed_texts_are_the_same_texts(texts: list[str], at_once: int) -> None:
+    packed = TOKENIZER.encode_all(texts, at_once)
+    assert [ids.tolist() for ids in packed] == TOKENIZER.encode(texts)
+
+
 def test_decoding_gives_the_text_back_in_lower_case() -> None:
     for caption in CAPTIONS:
         assert TOKENIZER.decode(TOKENIZER.encode([caption])[0]) == caption.lower()

@@ -16,40 +16,13 @@ import pytest
 from PIL import Image
 
 import cospace as library
-from conftest import TINY, shape_picture, write_shapes
+from conftest import TINY, Shell, shape_picture, write_shapes
 from cospace import cli
 from cospace.config import lookup
 from cospace.pairs import Rows
 
 QUICK = (*TINY, "training.steps=20", "training.evaluations=1")
 BOTH = ("text_to_image", "image_to_text")
-
-
-class Shell:
-    """Runs commands that must succeed."""
-
-    def __init__(self, capture: pytest.CaptureFixture[str]) -> None:
-        self._capture = capture
-
-    def text(self, *arguments: object) -> str:
-        """What a command prints on stdout."""
-        self._capture.readouterr()
-        code = cli.run([str(argument) for argument in arguments])
-        out, err = self._capture.readouterr()
-        assert code == 0, err
-        return out
-
-    def json(self, *arguments: object) -> dict[str, Any]:
-        """The one JSON object that a command prints with --json."""
-        out = self.text(*arguments, "--json")
-        assert out.endswith("}\n")
-        assert out.count("\n") == 1
-        return dict(json.loads(out, parse_constant=lambda word: pytest.fail(f"{word} is not JSON")))
-
-
-@pytest.fixture
-def shell(capsys: pytest.CaptureFixture[str]) -> Shell:
-    return Shell(capsys)
 
 
 def is_flat_and_finite(metrics: dict[str, Any]) -> bool:

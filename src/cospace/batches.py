@@ -8,8 +8,8 @@ micro-batches so that they are padded to their neighbours, not to a context.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from .augment import Augment, draws
 from .preprocess import ImagePreparer
 from .runtime import allow_open_files
-from .tokens import Tokenizer
+from .tokens import Sequences, Tokenizer, sequences
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,8 @@ class Batch:
     chunks: Mapping[str, Chunks]
     groups_B: Tensor
     row_B: np.ndarray
+    lessons: Mapping[str, Sequence[Sequences | None]] = field(default_factory=dict)
+    """By name what a decoder learns to say (``caption``, ``answer``) about each micro-batch of pictures."""
 
 
 class Feed(Protocol):
@@ -105,7 +107,7 @@ class TextFeed:
     """Token ids of every text; ``drop`` is the share of words left out while training."""
 
     def __init__(
-        self, tokens: list[Tensor], item_of_row: np.ndarray, tokenizer: Tokenizer, drop: float, seed: int
+        self, tokens: Sequence[Tensor], item_of_row: np.ndarray, tokenizer: Tokenizer, drop: float, seed: int
     ) -> None:
         self.tokens, self.item_of_row, self.tokenizer = tokens, item_of_row, tokenizer
         self.drop, self.seed = drop, seed + 1
@@ -122,6 +124,59 @@ class TextFeed:
         keep = draws(self.seed, np.array([epoch]), np.array([item]), len(text))[0] >= self.drop
         keep[[0, -1]] = True
         return text[torch.from_numpy(keep)]
+
+
+class Companions:
+    """Each row with the next rows of the same picture, ``count`` in all and around at the end.
+
+    A picture that is encoded anyway can be asked several questions for little more; every question is learned
+    ``count`` times an epoch then.
+    """
+
+    def __init__(self, item_of_row: np.ndarray, count: int) -> None:
+        self.count = count
+        self._order = np.argsort(item_of_row, kind="stable")
+        sorted_items = item_of_row[self._order]
+        first, self._of_item = np.unique(sorted_items, return_index=True, return_counts=True)[1:]
+        item = np.searchsorted(sorted_items[first], item_of_row)
+        self._first, self._of_item = first[item], self._of_item[item]
+        place = np.empty(len(item_of_row), np.int64)
+        place[self._order] = np.arange(len(item_of_row))
+        self._rank = place - self._first
+
+    def of(self, rows: np.ndarray) -> np.ndarray:
+        """``count`` rows for each row, itself the first; some repeat where a picture has fewer."""
+        rank_BK = (self._rank[rows, None] + np.arange(self.count)) % self._of_item[rows, None]
+        chosen: np.ndarray = self._order[self._first[rows, None] + rank_BK].reshape(-1)
+        return chosen
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What a decoder should say about the picture of every row, and the prompt that it says it after."""
+
+    prompts: Sequence[Tensor]
+    prompt_of_row: np.ndarray
+    targets: Sequence[Tensor]
+    target_of_row: np.ndarray
+    longest: int
+    beside: Companions | None = None
+    """Where given, further rows of the same pictures are learned in the same step."""
+
+    def about(self, rows: np.ndarray, places: np.ndarray, micro: int, chunks: int) -> list[Sequences | None]:
+        """For every micro-batch of pictures the sequences about them; ``places`` are those of the rows' pictures."""
+        if self.beside is not None:
+            rows, places = self.beside.of(rows), np.repeat(places, self.beside.count)
+        asked = np.stack([places, self.prompt_of_row[rows], self.target_of_row[rows]], axis=1)
+        asked = np.unique(asked, axis=0)
+        return [self._sequences(asked[asked[:, 0] // micro == chunk], chunk * micro) for chunk in range(chunks)]
+
+    def _sequences(self, asked_B3: np.ndarray, first: int) -> Sequences | None:
+        if not len(asked_B3):
+            return None
+        prompts = [self.prompts[prompt] for prompt in asked_B3[:, 1]]
+        targets = [self.targets[target] for target in asked_B3[:, 2]]
+        return sequences(prompts, targets, (asked_B3[:, 0] - first).tolist(), self.longest)
 
 
 class Plan:
@@ -146,13 +201,25 @@ class Plan:
 class Batches(torch.utils.data.Dataset[Batch]):
     """Batches by step number: a map-style data set, so that worker processes and restarts need no state."""
 
-    def __init__(self, feeds: Mapping[str, Feed], groups: np.ndarray, plan: Plan, micro: int) -> None:
+    def __init__(
+        self,
+        feeds: Mapping[str, Feed],
+        groups: np.ndarray,
+        plan: Plan,
+        micro: int,
+        lessons: Mapping[str, Lesson] | None = None,
+    ) -> None:
         self.feeds, self.groups, self.plan, self.micro = dict(feeds), groups, plan, micro
+        self.lessons = dict(lessons or {})
 
     def __getitem__(self, step: int) -> Batch:
         rows, epochs = self.plan.step(step)
         chunks = {name: self._chunks(feed, step, rows, epochs) for name, feed in self.feeds.items()}
-        return Batch(step, chunks, torch.from_numpy(self.groups[rows]), rows)
+        lessons = {name: self._about(lesson, rows, chunks["image"]) for name, lesson in self.lessons.items()}
+        return Batch(step, chunks, torch.from_numpy(self.groups[rows]), rows, lessons)
+
+    def _about(self, lesson: Lesson, rows: np.ndarray, pictures: Chunks) -> list[Sequences | None]:
+        return lesson.about(rows, pictures.item_B.numpy(), self.micro, len(pictures.inputs))
 
     def _chunks(self, feed: Feed, step: int, rows: np.ndarray, epochs: np.ndarray) -> Chunks:
         items, first, inverse = np.unique(feed.item_of_row[rows], return_index=True, return_inverse=True)

@@ -19,7 +19,7 @@ from PIL import Image, UnidentifiedImageError
 from .files import atomic_write
 from .pairs import Pairs
 from .preprocess import FORMATS, BadImage, decode
-from .types import Lazy, Problem, UserError
+from .types import WORDS, Lazy, Problem, UserError
 
 _THREADS = 2
 _EXAMPLES = 3
@@ -181,7 +181,7 @@ def _table(pairs: Pairs, folder: Path) -> list[tuple[str, ...]]:
     """A header and the rows as texts; an extra that is called like a modality gets an underscore."""
     columns: dict[str, list[str]] = {}
     for modality, items in pairs.items.items():
-        columns[modality] = list(items) if modality == "text" else _paths(pairs, modality, folder)
+        columns[modality] = list(items) if modality in WORDS else _paths(pairs, modality, folder)
     for name, values in pairs.extras.items():
         columns[f"{name}_" if name in pairs.items else name] = list(values)
     return [tuple(columns), *zip(*columns.values(), strict=True)]

@@ -21,11 +21,32 @@ class Norm(nn.LayerNorm):
         super().__init__(width, eps=1e-5, bias=False)
 
 
-class Attention(nn.Module):
+def heads_of(tokens_BTD: Tensor, heads: int) -> Tensor:
+    """``(B, T, D)`` to ``(B, H, T, D / H)``."""
+    batch, length, width = tokens_BTD.shape
+    return tokens_BTD.view(batch, length, heads, width // heads).transpose(1, 2)
+
+
+def merged(heads_BHTd: Tensor) -> Tensor:
+    """The inverse of :func:`heads_of`."""
+    return heads_BHTd.transpose(1, 2).flatten(2)
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, scale_H11: Tensor, visible: Tensor | None = None) -> Tensor:
     """Multi-head attention (Vaswani et al. 2017, eq. 1) with normalised queries and keys (Henry et al. 2020).
 
-    ``query_BTD`` attends to ``memory_BMD`` (itself by default) where ``mask_BM`` is true.
+    ``query`` is ``(B, H, T, d)``, ``key`` and ``value`` are ``(B, H, M, d)``; ``visible`` is true where a query may
+    look, in any shape that broadcasts to ``(B, H, T, M)``.
     """
+    query = nn.functional.normalize(query, dim=-1) * scale_H11.to(query.dtype)
+    logits = query @ nn.functional.normalize(key, dim=-1).transpose(-1, -2)
+    if visible is not None:
+        logits = logits.masked_fill(~visible, float("-inf"))
+    return logits.softmax(-1) @ value
+
+
+class Attention(nn.Module):
+    """All tokens of an item attend to all of its tokens where ``mask_BT`` is true: see :func:`attend`."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -37,15 +58,9 @@ class Attention(nn.Module):
         self.scale = nn.Parameter(torch.full((heads, 1, 1), math.sqrt(width / heads)))
 
     def forward(self, tokens_BTD: Tensor, mask_BT: Tensor | None = None) -> Tensor:
-        batch, length, width = tokens_BTD.shape
-        qkv = self.qkv(tokens_BTD).view(batch, length, 3, self.heads, width // self.heads)
-        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-        query = nn.functional.normalize(query, dim=-1) * self.scale.to(query.dtype)
-        logits = query @ nn.functional.normalize(key, dim=-1).transpose(-1, -2)
-        if mask_BT is not None:
-            logits = logits.masked_fill(~mask_BT[:, None, None, :], float("-inf"))
-        mixed = logits.softmax(-1) @ value
-        attended_BTD: Tensor = self.out(mixed.transpose(1, 2).reshape(batch, length, width))
+        query, key, value = (heads_of(part, self.heads) for part in self.qkv(tokens_BTD).chunk(3, dim=-1))
+        visible = None if mask_BT is None else mask_BT[:, None, None, :]
+        attended_BTD: Tensor = self.out(merged(attend(query, key, value, self.scale, visible)))
         return attended_BTD
 
 

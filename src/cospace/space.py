@@ -21,7 +21,7 @@ from .config import PartConfig, part, plain, read_json, unknown
 from .preprocess import BadImage, ImagePreparer
 from .runtime import compute_dtype, cores, device
 from .tokens import Tokenizer
-from .types import UserError
+from .types import Features, UserError
 
 FORMAT = 1
 """Version of the saved folder; a reader refuses what it does not know."""
@@ -89,10 +89,19 @@ class Space(nn.Module):
 
     def encode(self, modality: str, inputs: Any) -> Tensor:
         """Batch of prepared inputs to float32 ``(B, E)``, not normalised; differentiable."""
+        return self.project(modality, self.features(modality, inputs))
+
+    def features(self, modality: str, inputs: Any) -> Features:
+        """What the encoder makes of a batch of prepared inputs, in its own number format."""
         encoder = self.encoders[modality]
         if isinstance(inputs, Tensor):
             inputs = inputs.to(next(encoder.parameters()).dtype)
-        projected: Tensor = self.projections[modality](encoder(inputs).pooled_BD.float())
+        features: Features = encoder(inputs)
+        return features
+
+    def project(self, modality: str, features: Features) -> Tensor:
+        """From features into the shared space: float32 ``(B, E)``."""
+        projected: Tensor = self.projections[modality](features.pooled_BD.float())
         return projected
 
     def embed(self, *, progress: Progress | None = None, **items: Sequence[Any]) -> np.ndarray:
@@ -145,11 +154,14 @@ class Space(nn.Module):
         cosine: np.ndarray = self.embed(image=image) @ self.embed(text=text).T
         return self.calibration.probability(cosine).astype(np.float32)
 
-    def save(self, folder: Path, golden: Mapping[str, Sequence[Any]]) -> None:
+    def save(
+        self, folder: Path, golden: Mapping[str, Sequence[Any]], beside: Mapping[str, files.Content] | None = None
+    ) -> None:
         """Write weights, settings, preparation and golden vectors as one sealed folder, all or nothing.
 
         ``golden`` holds a few raw items of each modality, texts or ``uint8`` arrays ``(H, W, 3)``. They are prepared
         and embedded anew whenever the space is loaded, so a changed preparation is noticed like a changed network.
+        Files ``beside``, in folders of their own, are sealed along but are no part of the fingerprint.
         """
         settings: dict[str, Any] = {
             "format": FORMAT,
@@ -163,7 +175,7 @@ class Space(nn.Module):
             "golden.safetensors": tensors.writer(self._golden(golden)),
         }
         content |= {f"{name}.json": _json(preparer.state()) for name, preparer in self.preparers.items()}
-        files.write_folder(folder, content)
+        files.write_folder(folder, content | dict(beside or {}))
 
     @classmethod
     def load(cls, folder: Path) -> Space:
@@ -187,7 +199,8 @@ class Space(nn.Module):
             space.calibration = Calibration(*settings["calibration"])
         space.eval()
         space._check_golden(load_file(folder / "golden.safetensors"), folder)
-        space.fingerprint = files.fingerprint(folder)
+        own = [name for name in files.read_manifest(folder) if "/" not in name]
+        space.fingerprint = files.fingerprint(folder, own)
         return space.to(device())
 
     def _preparer(self, modality: str) -> Preparer:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from .experiment.train import Listener
     from .stores import Hit
 
+SHARES = ("zero_shot/top", "vqa/", "caption/true", "caption/distinct")
+"""Beginnings of metrics that are shares and shown in per cent."""
+
 QUIET_SECONDS = 20.0
 """Where stderr is a file, a line this often takes the place of the moving bar."""
 
@@ -77,9 +80,8 @@ class TrainingView(Progress):
 
     def _row(self, row: dict[str, Any], settings: Experiment) -> None:
         steps = settings.training.steps or 0
-        if "val/text_to_image/R@1" in row:
-            there, back = row["val/text_to_image/R@1"], row["val/image_to_text/R@1"]
-            self._recall = f"  R@1 {100 * there:.1f} % text to image, {100 * back:.1f} % image to text"
+        if any(name.startswith("val/") for name in row):
+            self._recall = _quality(row)
             self.say(
                 f"step {row['step']:,} of {steps:,}  loss {row['loss']:.3f}{self._recall}  {row['minutes']:.1f} min"
             )
@@ -96,16 +98,31 @@ class TrainingView(Progress):
         return "\n".join(lines)
 
 
+def _quality(row: Mapping[str, float]) -> str:
+    """What an evaluation on the way found, in a few words."""
+    words = []
+    if "val/text_to_image/R@1" in row:
+        there, back = row["val/text_to_image/R@1"], row["val/image_to_text/R@1"]
+        words.append(f"R@1 {100 * there:.1f} % text to image, {100 * back:.1f} % image to text")
+    if "val/caption/true" in row:
+        words.append(f"captions true {100 * row['val/caption/true']:.1f} %")
+    elif "val/caption/CIDEr-D" in row:
+        words.append(f"captions CIDEr-D {row['val/caption/CIDEr-D']:.2f}")
+    if "val/vqa/accuracy" in row:
+        words.append(f"answers right {100 * row['val/vqa/accuracy']:.1f} %")
+    return "".join(f"  {phrase}" for phrase in words)
+
+
 def metrics_table(metrics: Mapping[str, float]) -> str:
     """Metrics for people: shares in percent beside chance, counts as counts."""
     rows = []
     for name, value in metrics.items():
         if name.startswith("chance/"):
             continue
-        if "R@" in name or "mAP" in name or name.startswith("zero_shot/top") or name.endswith("per_class"):
+        if "R@" in name or "mAP" in name or name.startswith(SHARES) or name.endswith("per_class"):
             chance = metrics.get(f"chance/{name}")
             rows.append((name, f"{100 * value:6.1f} %", "" if chance is None else f"chance {100 * chance:.2g} %"))
-        elif name.startswith("space/") and name.count("/") == 1:
+        elif name.startswith(("space/", "caption/")) and name.count("/") == 1:
             rows.append((name, f"{value:6.2f}", ""))
         elif name.startswith("n_") or name.endswith(("median_rank", "/n")):
             rows.append((name, f"{value:6,.0f}", ""))
@@ -127,14 +144,16 @@ def demo_summary(demo: Demo) -> str:
     """What a person reads at the end of ``cospace demo``."""
     lines = [metrics_table(demo.metrics), ""]
     for name, metrics in demo.more.items():
-        there, back = metrics["text_to_image/R@1"], metrics["image_to_text/R@1"]
-        lines.append(
-            f"{name}: R@1 {100 * there:.1f} % text to image, {100 * back:.1f} % image to text "
-            f"among {metrics['n_images']:,.0f} pictures"
-        )
+        found = _quality({f"val/{key}": value for key, value in metrics.items()})
+        lines.append(f"{name}:{found}  among {metrics['n_images']:,.0f} pictures")
     lines += [
         f"trained and evaluated in {demo.minutes:.1f} minutes",
         f"open the report:  {demo.out / 'report.html'}",
         f'search it:        cospace search {demo.out / "index"} "{demo.example}"',
     ]
+    if demo.question is not None:
+        lines += [
+            f"describe one:     cospace caption {demo.out} {demo.picture}",
+            f'ask about it:     cospace ask {demo.out} {demo.picture} "{demo.question}"',
+        ]
     return "\n".join(lines)

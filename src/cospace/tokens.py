@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from .types import TextSpec, UserError
 
 if TYPE_CHECKING:
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer as BPE
 
 PAD, BEGIN, END = "<pad>", "<begin>", "<end>"
+PAD_ID, BEGIN_ID, END_ID = range(3)
 LENGTH = 64
 """Default longest text in tokens; longer captions are cut and counted."""
 
@@ -29,6 +32,66 @@ class TokenBatch:
     def to(self, where: torch.device) -> TokenBatch:
         """The same texts on another device."""
         return TokenBatch(self.ids_BT.to(where), self.mask_BT.to(where))
+
+
+@dataclass(frozen=True, slots=True)
+class Sequences:
+    """``B`` sequences about some pictures: ``ids_BT`` are read, ``next_BT`` is what should follow each token.
+
+    ``said_BT`` is true where a token of the target, or its end, should follow; prompts and padding are not asked for.
+    ``item_B`` is the place of the picture that a sequence is about.
+    """
+
+    ids_BT: torch.Tensor
+    next_BT: torch.Tensor
+    said_BT: torch.Tensor
+    item_B: torch.Tensor
+
+    def to(self, where: torch.device) -> Sequences:
+        """The same sequences on another device."""
+        return Sequences(*(part.to(where) for part in (self.ids_BT, self.next_BT, self.said_BT, self.item_B)))
+
+    def __len__(self) -> int:
+        return len(self.ids_BT)
+
+
+def sequences(
+    prompts: Sequence[torch.Tensor], targets: Sequence[torch.Tensor], items: Sequence[int], longest: int
+) -> Sequences:
+    """Prompts and what is to be said after them, both as a tokenizer gives them: begin, words, end.
+
+    The target's own begin is left out, so an empty prompt (begin, end) asks for a caption and a question for its
+    answer; nothing else tells the two tasks apart. What exceeds ``longest`` tokens is cut.
+    """
+    import torch
+
+    pad = torch.nn.utils.rnn.pad_sequence
+    whole = [torch.cat([prompt, target[1:]])[: longest + 1] for prompt, target in zip(prompts, targets, strict=True)]
+    ids_BT = pad([ids[:-1] for ids in whole], batch_first=True)
+    next_BT = pad([ids[1:] for ids in whole], batch_first=True)
+    first_B = torch.tensor([len(prompt) - 1 for prompt in prompts])
+    end_B = torch.tensor([len(ids) - 1 for ids in whole])
+    place_T = torch.arange(ids_BT.shape[1])
+    said_BT = (place_T >= first_B[:, None]) & (place_T < end_B[:, None])
+    return Sequences(ids_BT, next_BT, said_BT, torch.tensor(items))
+
+
+class EncodedTexts(Sequence["torch.Tensor"]):
+    """Token ids of many texts end to end, four bytes a token; a tensor for each would take hundreds a text."""
+
+    def __init__(self, ids_L: np.ndarray, lengths_N: np.ndarray) -> None:
+        self.ids_L = ids_L
+        self.ends_N = np.cumsum(lengths_N)
+
+    def __len__(self) -> int:
+        return len(self.ends_N)
+
+    def __getitem__(self, text: Any) -> Any:
+        """One text as a vector of int64 ids."""
+        import torch
+
+        start = self.ends_N[text - 1] if text else 0
+        return torch.from_numpy(self.ids_L[start : self.ends_N[text]].astype(np.int64))
 
 
 def vocabulary_for(captions: Sequence[str]) -> int:
@@ -87,6 +150,16 @@ class Tokenizer:
         cut = self.length
         ids = [encoding.ids for encoding in self._bpe.encode_batch(clean)]
         return [row if len(row) <= cut else [*row[: cut - 1], row[-1]] for row in ids]
+
+    def encode_all(self, texts: Sequence[str], at_once: int = 10_000) -> EncodedTexts:
+        """:meth:`encode` for very many texts, packed."""
+        ids: list[np.ndarray] = [np.empty(0, np.int32)]
+        lengths = np.empty(len(texts), np.int64)
+        for first in range(0, len(texts), at_once):
+            rows = self.encode(texts[first : first + at_once])
+            lengths[first : first + len(rows)] = [len(row) for row in rows]
+            ids.append(np.fromiter((token for row in rows for token in row), np.int32))
+        return EncodedTexts(np.concatenate(ids), lengths)
 
     def prepare(self, text: str) -> torch.Tensor:
         """One text as a vector of int64 ids."""

@@ -22,6 +22,9 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 if TYPE_CHECKING:
     import torch
 
+WORDS = frozenset({"text", "question", "answer"})
+"""Modalities whose items are texts. Questions and answers are for a decoder; a space embeds neither."""
+
 Metrics = dict[str, float]
 """Flat names to numbers, e.g. ``{"text_to_image/R@1": 0.93}``; the keys are part of the command line's contract."""
 

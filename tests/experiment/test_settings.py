@@ -22,7 +22,7 @@ from cospace.experiment.settings import SIZES, Experiment, Facts, experiment, fa
 from cospace.pairs import Rows, build, open_pairs
 from cospace.types import UserError
 
-RECIPES = ["small", "clip", "siglip", "joint-mse"]
+RECIPES = ["small", "coca", "clip", "siglip", "joint-mse"]
 
 
 def facts(**changes: Any) -> Facts:

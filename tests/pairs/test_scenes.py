@@ -203,18 +203,18 @@ def test_the_checker_survives_any_text(text: str) -> None:
 
 def test_captions_tell_a_thousand_scenes_apart() -> None:
     worlds = many("val", 1000)
-    texts = Config(split="val").read().items["text"]
+    rows = Config(split="val").read()
+    captioned = {(picture.index, text) for picture, text in zip(rows.items["image"], rows.items["text"], strict=True)}
     alike: dict[frozenset[tuple[str, str]], list[int]] = {}
     for number, of in enumerate(worlds):
         alike.setdefault(frozenset((t.colour, t.shape) for t in of.things), []).append(number)
     # Only scenes of the same colour-shape pairs can share a caption, for every caption names them all.
     group_of = {number: group for group in alike.values() for number in group}
     ambiguous = sum(
-        any(other != row // 3 and holds(worlds[other], text) for other in group_of[row // 3])
-        for row, text in enumerate(texts)
+        any(other != number and holds(worlds[other], text) for other in group_of[number]) for number, text in captioned
     )
-    assert len(texts) == 3000
-    assert ambiguous / len(texts) < 0.01
+    assert len(captioned) == 3000
+    assert ambiguous / len(captioned) < 0.01
 
 
 # --- questions
@@ -297,20 +297,27 @@ def test_answers_are_balanced() -> None:
 # --- the source
 
 
-def test_rows_are_captions_that_share_their_scenes_picture() -> None:
+def test_rows_are_questions_and_captions_in_turn_that_share_their_scenes_picture() -> None:
     rows = Config(split="val", scenes=20).read()
-    assert rows.ids[:4] == ["scenes/val/000000#0", "scenes/val/000000#1", "scenes/val/000000#2", "scenes/val/000001#0"]
-    assert len(rows.ids) == len(set(rows.ids)) == len(rows.items["image"]) == len(rows.items["text"]) == 60
-    for row, (picture, text) in enumerate(zip(rows.items["image"], rows.items["text"], strict=True)):
-        assert picture == ScenePicture(0, "val", row // 3, 64)
-        assert holds(picture.scene(), text)
+    asked = [(number, question) for number in range(20) for question in questions(scene(0, "val", number))]
+    assert rows.ids[:2] == ["scenes/val/000000#0", "scenes/val/000000#1"]
+    assert len(rows.ids) == len(set(rows.ids)) == len(asked)
+    assert {len(column) for column in [*rows.items.values(), *rows.extras.values()]} == {len(asked)}
+    for row, (number, question) in enumerate(asked):
+        picture, text = rows.items["image"][row], rows.items["text"][row]
+        assert picture == ScenePicture(0, "val", number, 64)
+        assert picture.holds(text)
+        assert (rows.items["question"][row], rows.items["answer"][row]) == (question.text, question.answer)
+        assert rows.extras["kind"][row] == question.kind
     assert rows.items["image"][0] is rows.items["image"][2]
+    captioned = zip(rows.items["image"], rows.items["text"], strict=True)
+    assert len({(picture.index, text) for picture, text in captioned}) == 60
 
 
 def test_a_longer_set_begins_like_a_shorter_one() -> None:
     short, long = (Config(scenes=n).read().items["text"] for n in (5, 9))
     assert long[: len(short)] == short
-    assert len(Config(split="heldout").read().ids) == 1500
+    assert len({picture.index for picture in Config(split="heldout").read().items["image"]}) == 500
 
 
 @pytest.mark.parametrize(

@@ -63,10 +63,10 @@ def test_bfloat16_towers_follow_the_float32_masters(tmp_path: Path) -> None:
     )
     trainer.fit(batches(made))
     assert all(p.dtype == torch.float32 for p in made.parameters())
-    towers = {p.dtype for p in trainer.tower.encoders.parameters()}
+    towers = {p.dtype for p in trainer.twin.space.encoders.parameters()}
     assert towers == {torch.bfloat16}
-    assert trainer.tower.projections is made.projections
-    for master, twin in zip(made.parameters(), trainer.tower.parameters(), strict=True):
+    assert trainer.twin.space.projections is made.projections
+    for master, twin in zip(made.parameters(), trainer.twin.space.parameters(), strict=True):
         assert torch.equal(master.to(twin.dtype), twin)
     assert rows[-1]["loss"] < 0.8 * rows[0]["loss"]
 

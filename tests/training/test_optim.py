@@ -112,3 +112,14 @@ def test_the_schedule_warms_up_peaks_and_ends_at_zero() -> None:
     assert rates == sorted(rates[:10]) + sorted(rates[10:], reverse=True)
     assert learning_rate(100, 100, 10) == pytest.approx(0)
     assert learning_rate(55, 100, 10) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("name", ["muon", "adamw"])
+def test_a_decoder_learns_at_a_rate_of_its_own(name: str) -> None:
+    space, decoder, objective = Small(), Small(), softmax.Config().build()
+    config = OptimConfig(name=name, decoder_rate=3.0, rate=1e-3, matrix_rate=0.02)  # type: ignore[arg-type]
+    made = optimizers(config, space, objective, torch.float32, decoder)
+    rates = {id(p): group["lr"] for optimizer in made for group in optimizer.param_groups for p in group["params"]}
+    assert len(rates) == sum(len([*module.parameters()]) for module in (space, decoder, objective))
+    for ours, its in zip(space.parameters(), decoder.parameters(), strict=True):
+        assert rates[id(its)] == pytest.approx(3 * rates[id(ours)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.functional import log_softmax, normalize
 
-from cospace.batches import Batch, Chunks
+from cospace.batches import Batch, Chunks, Lesson
 from cospace.encoders import bag, cnn, linear, transformer, vit
+from cospace.fusion.decoder import Config as DecoderConfig
+from cospace.fusion.decoder import Decoder
 from cospace.objectives import softmax
 from cospace.preprocess import ImagePreparer
 from cospace.runtime import memory_of
@@ -25,7 +28,7 @@ from cospace.tokens import TokenBatch, Tokenizer
 from cospace.training.loop import Observers, Trainer, TrainingConfig
 from cospace.training.optim import OptimConfig
 from cospace.training.step import SHARE, SavedBytes, encode, forward_backward, room_for_graphs
-from cospace.types import Features
+from cospace.types import Features, TextSpec
 
 CPU = torch.device("cpu")
 ALL = 1 << 40
@@ -52,8 +55,8 @@ def plain(tower: Space, objective: nn.Module, batch: Batch) -> tuple[Tensor, dic
 class Exact(Space):
     """A space in float64 throughout, where a wrong gradient cannot pass for rounding."""
 
-    def encode(self, modality: str, inputs: Any) -> Tensor:
-        projected: Tensor = self.projections[modality](self.encoders[modality](inputs).pooled_BD)
+    def project(self, modality: str, features: Features) -> Tensor:
+        projected: Tensor = self.projections[modality](features.pooled_BD)
         return projected
 
 
@@ -137,10 +140,10 @@ class Encoded:
     """Counts how often a space encodes."""
 
     def __init__(self, tower: Space, patch: pytest.MonkeyPatch) -> None:
-        self.count, self.real = 0, tower.encode
-        patch.setattr(tower, "encode", self)
+        self.count, self.real = 0, tower.features
+        patch.setattr(tower, "features", self)
 
-    def __call__(self, modality: str, inputs: Any) -> Tensor:
+    def __call__(self, modality: str, inputs: Any) -> Features:
         self.count += 1
         return self.real(modality, inputs)
 
@@ -185,13 +188,13 @@ def test_the_plain_gradients_whatever_is_repeated(name: str, share: float, monke
 
     encoded = Encoded(twin, monkeypatch)
     torch.manual_seed(7)
-    two_pass_loss, two_pass_embeddings = forward_backward(twin, other, batch, CPU, room)
+    two_pass = forward_backward(twin, other, batch, CPU, room)
 
     parts = sum(len(chunks.inputs) for chunks in batch.chunks.values())
     repeated = encoded.count - parts
     assert {0.0: repeated == parts, 0.5: 0 < repeated < parts, 1.0: repeated == 0}[share]
-    assert torch.equal(loss, two_pass_loss)
-    assert all(torch.equal(embeddings[key], two_pass_embeddings[key]) for key in embeddings)
+    assert torch.equal(loss, two_pass.loss)
+    assert all(torch.equal(embeddings[key], two_pass.embeddings[key]) for key in embeddings)
     assert torch.equal(torch.get_rng_state(), after)
     expected, found = gradients(tower, objective), gradients(twin, other)
     assert expected.keys() == found.keys()
@@ -357,3 +360,95 @@ def test_memory_changes_no_step_of_a_run(tmp_path: Path) -> None:
     assert curves[0][0] == curves[1][0]
     assert np.allclose(curves[0], curves[1], rtol=1e-6)  # equal, but for a BLAS whose sums depend on alignment
     assert curves[0][-1] != curves[0][0]
+
+
+# ------------------------------------------------------------------------------------------------ a decoder's lessons
+
+
+def decoder_and_lessons(batch: Batch, micro: int = 3, drop: float = 0.0) -> tuple[Decoder, Batch]:
+    """A decoder whose every parameter matters, and a batch that teaches it captions of some rows, answers of all."""
+    torch.manual_seed(4)
+    decoder = DecoderConfig(width=16, heads=2, drop=drop).build(TextSpec(210, 12), 16).double()
+    for parameter in decoder.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    words = [torch.tensor([1, *torch.randint(3, 200, (length,)).tolist(), 2]) for length in (1, 4, 2, 3)]
+    rows = len(batch.row_B)
+    lessons = {
+        "caption": Lesson([torch.tensor([1, 2])], np.zeros(rows, int), words, np.arange(rows) % 2, 12),
+        "answer": Lesson(words, np.arange(rows) % 3, words, np.arange(rows) % 4, 12),
+    }
+    pictures = batch.chunks["image"]
+    taught = {
+        name: lesson.about(batch.row_B, pictures.item_B.numpy(), micro, len(pictures.inputs))
+        for name, lesson in lessons.items()
+    }
+    return decoder, replace(batch, lessons=taught)
+
+
+def plain_with_lessons(tower: Space, objective: nn.Module, decoder: Decoder, batch: Batch) -> dict[str, Tensor]:
+    """Everything in one graph: all pictures at once, one sequence at a time."""
+    for module in (tower, objective, decoder):
+        module.train().zero_grad(set_to_none=True)
+    features = {
+        name: [tower.features(name, inputs) for inputs in chunks.inputs] for name, chunks in batch.chunks.items()
+    }
+    embeddings = {
+        name: torch.cat([tower.project(name, part) for part in parts])[batch.chunks[name].item_B]
+        for name, parts in features.items()
+    }
+    losses = {"alignment": objective(embeddings, batch.groups_B)}
+    for name, taught in batch.lessons.items():
+        said = [
+            -decoder.logits(decoder(one.ids_BT[[row]], seen, one.item_B[[row]])).log_softmax(-1)[0, place, token]
+            for seen, one in zip(features["image"], taught, strict=True)
+            if one is not None
+            for row in range(len(one))
+            for place, token in enumerate(one.next_BT[row].tolist())
+            if one.said_BT[row, place]
+        ]
+        losses[name] = torch.stack(said).mean()
+    torch.stack([loss.double() for loss in losses.values()]).sum().backward()
+    return losses
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_a_decoder_gets_and_gives_the_plain_gradients(share: float) -> None:
+    batch = batch_of()
+    tower, twin = TOWERS["cnn"](), TOWERS["cnn"]()
+    decoder, batch = decoder_and_lessons(batch)
+    pupil, _ = decoder_and_lessons(batch)
+    objective, other = Contrast(), Contrast()
+    expected_losses = plain_with_lessons(tower, objective, decoder, batch)
+    done = forward_backward(twin, other, batch, CPU, int(share * graph_bytes(twin, batch)), pupil)
+    assert list(done.losses) == ["alignment", "caption", "answer"]
+    for name, loss in expected_losses.items():
+        assert done.losses[name].item() == pytest.approx(loss.item(), rel=1e-6), name  # logits are float32
+    expected, found = gradients(tower, objective, decoder), gradients(twin, other, pupil)
+    assert expected.keys() == found.keys()
+    assert len(expected) == sum(len([*module.parameters()]) for module in (tower, objective, decoder))
+    for key, gradient in expected.items():
+        assert (gradient - found[key]).norm() <= 1e-5 * gradient.norm() + 1e-9, key
+
+
+def test_memory_does_not_change_what_a_decoder_draws() -> None:
+    batch = batch_of()
+    found = []
+    for room in (0, ALL):
+        tower = TOWERS["left out patches"]()
+        decoder, taught = decoder_and_lessons(batch, drop=0.5)
+        torch.manual_seed(9)
+        forward_backward(tower, Contrast(), taught, CPU, room, decoder)
+        found.append(gradients(tower, decoder))
+    for key, gradient in found[0].items():
+        assert torch.allclose(gradient, found[1][key], rtol=1e-9, atol=1e-12), key
+
+
+def test_a_decoder_learns_from_a_frozen_tower_and_from_pictures_alone() -> None:
+    batch = batch_of()
+    tower = TOWERS["cnn"]().requires_grad_(False)
+    decoder, taught = decoder_and_lessons(batch)
+    alone = replace(taught, chunks={"image": batch.chunks["image"]})
+    done = forward_backward(tower, Contrast(), alone, CPU, 0, decoder)
+    assert list(done.losses) == ["caption", "answer"]
+    assert not gradients(tower)
+    assert len(gradients(decoder)) == len([*decoder.parameters()])

@@ -15,7 +15,7 @@ from . import _plots
 from ._pictures import Sheet
 from ._svg import number
 from .examples import RULE, Example, Result
-from .parts import Report
+from .parts import Report, Saying
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 _STRATA = {"random": "Drawn at random", "best": "Among the best", "worst": "The worst"}
@@ -33,6 +33,7 @@ def page(report: Report, sheet: Sheet, note: str = "") -> str:
         ("curves", "Training curves", _plots.curves(report.curves), True),
         ("scores", "Scores", _plots.scores(report), True),
         ("examples", "Examples", _examples(report.examples, sheet), True),
+        *([("sayings", "Captions and answers", _sayings(report, sheet), True)] if report.sayings else []),
         ("confusion", "Classes", _plots.classes(report.metrics, report.intervals, report.confusion, sheet), True),
         ("map", "Map", _plots.space_map(report.map, sheet), True),
         ("health", "Health of the space", _health(report), False),
@@ -204,6 +205,38 @@ def _hit(result: Result, place: int, sheet: Sheet) -> str:
 def _whole(percent: float) -> str:
     """A whole percent that never claims certainty."""
     return "&gt; 99 %" if percent > 99 else "&lt; 1 %" if percent < 1 else f"{percent:.0f} %"
+
+
+def _sayings(report: Report, sheet: Sheet) -> str:
+    """Figures of what a decoder said, and pictures with it: right ones and wrong ones."""
+    rows = "".join(
+        f'<tr><th scope="row">{plain(key)}</th><td>{_share(key, value)}</td></tr>'
+        for key, value in report.metrics.items()
+        if key.startswith(("caption/", "vqa/"))
+    )
+    parts = [f'<div class="wide"><table class="listing"><tbody>{rows}</tbody></table></div>']
+    titles = (("Answers", True), ("Captions", False))
+    for title, asked in titles:
+        members = [saying for saying in report.sayings if bool(saying.question) == asked]
+        for right, words in ((True, "right"), (False, "wrong"), (None, "drawn at random")):
+            tiles = "".join(_saying(saying, sheet) for saying in members if saying.right is right)
+            if tiles:
+                parts.append(f'<h3>{title}, {words}</h3><ul class="pairs sayings">{tiles}</ul>')
+    return "".join(parts)
+
+
+def _saying(saying: Saying, sheet: Sheet) -> str:
+    mark = {True: '<b class="tick">✓</b> ', False: '<b class="cross">✕</b> ', None: ""}[saying.right]
+    asked = f"<i>{caption(saying.question)}</i><br>" if saying.question else ""
+    sure = "" if saying.percent is None else f' <span class="score">{_whole(saying.percent)}</span>'
+    truth = "" if saying.right else f'<br><span class="soft">true: {caption(saying.item.text)}</span>'
+    shown = sheet.show(saying.item.picture, saying.item.text) if saying.item.picture else ""
+    return f"<li>{shown}<span>{asked}{mark}{caption(saying.said)}{sure}{truth}</span></li>"
+
+
+def _share(key: str, value: float) -> str:
+    """Scores of words as they are, shares in percent."""
+    return f"{value:.3f}" if key.startswith("caption/") and key != "caption/true" else f"{100 * value:.1f} %"
 
 
 def _health(report: Report) -> str:

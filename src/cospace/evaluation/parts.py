@@ -44,6 +44,21 @@ class MapView:
     hung: Sequence[tuple[float, float, Item]] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Saying:
+    """What a decoder said of a picture: a caption, or the answer to ``question``.
+
+    ``item`` holds the picture and what is true of it; ``right`` is open where nobody can tell, ``percent`` is the
+    decoder's own probability of exactly this text.
+    """
+
+    item: Item
+    said: str
+    question: str = ""
+    right: bool | None = None
+    percent: float | None = None
+
+
 def _nothing() -> np.ndarray:
     return np.zeros(0)
 
@@ -70,6 +85,7 @@ class Report:
     unmatched: np.ndarray = field(default_factory=_nothing)
     reliability: Sequence[Bin] = ()
     examples: Sequence[Example] = ()
+    sayings: Sequence[Saying] = ()
     confusion: Confusion | None = None
     map: MapView | None = None
     health: Sequence[Verdict] = ()

@@ -19,7 +19,7 @@ from ._pictures import Sheet
 from .examples import Example, Item
 from .intervals import intervals
 from .maps import Map, spread_out
-from .parts import Confusion, MapView, RecallCurve, Report
+from .parts import Confusion, MapView, RecallCurve, Report, Saying
 from .retrieval import Ranking
 from .vectors import Groups
 
@@ -28,6 +28,7 @@ __all__ = [
     "MapView",
     "RecallCurve",
     "Report",
+    "Saying",
     "cautions",
     "map_view",
     "recall_curve",
@@ -84,6 +85,8 @@ def verdict(metrics: Metrics, names: tuple[str, str] = ("image", "text")) -> str
             f"Names the right one of {metrics['n_classes']:,.0f} classes for {100 * metrics['zero_shot/top1']:.0f} % "
             f"of {metrics['zero_shot/n']:,.0f} pictures (chance {100 * metrics['chance/zero_shot/top1']:.2g} %)."
         )
+    if "vqa/accuracy" in metrics:
+        return f"Answers {100 * metrics['vqa/accuracy']:.0f} % of the questions rightly."
     return "Nothing was scored."
 
 
@@ -127,4 +130,4 @@ def _thinned(report: Report) -> Report:
         if seen[key] % 2:
             kept.append(example)
     view = None if report.map is None else replace(report.map, hung=report.map.hung[::2])
-    return replace(report, examples=kept, map=view, pairs=report.pairs[::2])
+    return replace(report, examples=kept, map=view, pairs=report.pairs[::2], sayings=report.sayings[::2])

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from PIL import Image
+
+from .. import files
 from ..config import unknown
 from ..pairs import built_in
+from ..preprocess import decode
 from ..types import Metrics, UserError
-from .evaluate import embed_pairs, measure
-from .model import Model
+from .evaluate import measure
+from .model import Model, embed_and_tell
 from .report import run_report
 from .search import build_index
 from .train import Listener, Request, run
@@ -41,6 +47,10 @@ class Demo:
     more: dict[str, Metrics]
     minutes: float
     example: str
+    picture: Path
+    """One of the pictures, as a file."""
+    question: str | None
+    """A question about it, where the run answers questions."""
 
 
 def run_demo(data: str, out: Path | None, command: str, listener: Listener, overrides: Sequence[str] = ()) -> Demo:
@@ -57,14 +67,26 @@ def run_demo(data: str, out: Path | None, command: str, listener: Listener, over
         listener.say(f"{out} is trained already; remove it to train again")
         model = Model.load(out)
     else:
-        settings = (f"training.steps={chosen.steps}", *overrides)
+        settings = (f"training.steps={chosen.steps}", "tell=nothing", *overrides)
         train, val = built_in(data), built_in(chosen.validation)
         model = run(Request(train, out, val=val, overrides=settings, command=command, listener=listener))
     more = {}
     for name in chosen.more:
-        more[name] = measure(model.space, embed_pairs(model.space, built_in(name), progress=listener.progress))
+        embedded, told = embed_and_tell(model, built_in(name), progress=listener.progress)
+        more[name] = measure(model.space, embedded) | told.metrics
     if model.validation is not None:
         run_report(model, more)
     pairs = built_in(chosen.validation)
     build_index(model, pairs, out / "index", progress=listener.progress)
-    return Demo(out, model.metrics(), more, (time.monotonic() - began) / 60, str(pairs.items["text"][0]))
+    picture = write_picture(pairs.items["image"][0], out / "pictures" / "000000.png")
+    question = None if model.teller is None else str(pairs.items["question"][0])
+    minutes = (time.monotonic() - began) / 60
+    return Demo(out, model.metrics(), more, minutes, str(pairs.items["text"][0]), picture, question)
+
+
+def write_picture(raw: Any, path: Path) -> Path:
+    """A built-in picture as a file, so that a command can name it."""
+    buffer = io.BytesIO()
+    Image.fromarray(decode(raw)).save(buffer, "PNG")
+    files.atomic_write(path, buffer.getvalue())
+    return path

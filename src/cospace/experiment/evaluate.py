@@ -49,7 +49,7 @@ class Embedded:
 
 def embed_pairs(space: Space, pairs: Pairs, bad_share: float = 0.01, progress: Progress = silent) -> Embedded:
     """Embed every different picture and text once; pictures that cannot be read are set aside, up to ``bad_share``."""
-    need(pairs, "image", "text")
+    need(pairs, *space.modalities)
     pairs, store = decode_all(pairs, space.preparers["image"], progress)  # type: ignore[arg-type]
     return embed_store(space, pairs.stop_above(bad_share), store, progress)
 
@@ -58,13 +58,20 @@ def embed_store(space: Space, pairs: Pairs, store: Store, progress: Progress = s
     """The same for pictures that are decoded already."""
     used, image_of_row = np.unique(store.item_of_row, return_inverse=True)
     first = np.unique(image_of_row, return_index=True)[1]
-    texts, text_groups, text_of_row = unique_items(pairs, "text")
     pictures = (store.images_N3SS[item] for item in used)
     image_NE = _vectors(space, "image", pictures, len(used), progress)
-    prepared = (space.preparers["text"].prepare(text) for text in texts)
-    text_NE = _vectors(space, "text", prepared, len(texts), progress)
+    text_NE, text_groups, text_of_row = _texts(space, pairs, progress)
     images = store.images_N3SS if len(used) == len(store.images_N3SS) else store.images_N3SS[torch.from_numpy(used)]
     return Embedded(pairs, image_NE, text_NE, pairs.groups[first], text_groups, image_of_row, text_of_row, images)
+
+
+def _texts(space: Space, pairs: Pairs, progress: Progress) -> tuple[Tensor, np.ndarray, np.ndarray]:
+    """Vectors and groups of the different texts, and the text of every row; nothing in a space of pictures alone."""
+    if "text" not in space.modalities:
+        return torch.zeros(0, space.width), np.zeros(0, np.int64), np.zeros(0, np.int64)
+    texts, groups, text_of_row = unique_items(pairs, "text")
+    prepared = (space.preparers["text"].prepare(text) for text in texts)
+    return _vectors(space, "text", prepared, len(texts), progress), groups, text_of_row
 
 
 def _vectors(space: Space, modality: str, prepared: Iterator[Tensor], total: int, progress: Progress) -> Tensor:
@@ -75,7 +82,9 @@ def _vectors(space: Space, modality: str, prepared: Iterator[Tensor], total: int
 
 
 def measure(space: Space, embedded: Embedded) -> Metrics:
-    """Retrieval both ways and the space's health."""
+    """Retrieval both ways and the space's health; of a space of pictures alone, how many there are."""
+    if not len(embedded.text_NE):
+        return {"n_images": float(len(embedded.image_NE))}
     metrics = retrieval(embedded.image_NE, embedded.text_NE, embedded.image_groups, embedded.text_groups)
     return metrics | health(embedded)
 
@@ -141,6 +150,8 @@ def calibrate(embedded: Embedded, seed: int = 0) -> Calibration:
 
 def watch(embeddings: Mapping[str, Tensor]) -> Metrics:
     """The health of one training batch, for the log."""
+    if len(embeddings) < 2:
+        return {}
     image_BE, text_BE = embeddings["image"][:WATCHED], embeddings["text"][:WATCHED]
     if not bool(torch.isfinite(image_BE).all() and torch.isfinite(text_BE).all()):
         return {}

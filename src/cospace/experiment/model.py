@@ -7,26 +7,35 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from .. import files
 from ..config import read_json
+from ..fusion.generate import Generation
+from ..fusion.teller import Answer, Teller
 from ..pairs import Pairs, open_pairs
+from ..preprocess import BadImage
 from ..space import Space
-from ..types import Metrics
-from .evaluate import Embedded, classify, embed_pairs, measure
+from ..types import Metrics, UserError
+from .evaluate import Embedded, classify, embed_store, measure
+from .prepare import Progress, decode_all, need, silent
+from .telling import ANSWERS, CAPTIONS, Told, tell
 
 
 class Model:
     """A finished run: its space, and what is known about how it was made.
 
     ``space`` is the :class:`~cospace.space.Space`, ``run`` the run's folder and ``folder`` the model's inside it;
-    ``facts`` is the run's ``run.json``, empty for a bare space. ``validation`` holds the embedded validation pairs of
-    a model that was trained just now.
+    ``facts`` is the run's ``run.json``, empty for a bare space; ``teller`` is the decoder, where the run has one.
+    ``validation`` and ``told`` hold the embedded validation pairs, and what was said of them, of a model that was
+    trained just now.
     """
 
     def __init__(self, space: Space, run: Path, folder: Path, facts: dict[str, Any]) -> None:
         self.space, self.run, self.folder, self.facts = space, run, folder, facts
         self.validation: Embedded | None = None
+        self.told = Told()
+        self.teller = Teller.load(folder, space)
 
     @classmethod
     def load(cls, folder: str | Path) -> Model:
@@ -54,12 +63,56 @@ class Model:
         """Probabilities ``(n, m)`` that picture and text belong together: see :meth:`Space.score`."""
         return self.space.score(image=image, text=text)
 
+    def caption(self, images: Sequence[Any], how: Generation = CAPTIONS) -> list[str]:
+        """A sentence about each picture: a path, bytes, a PIL image or a ``uint8`` array."""
+        pictures = [self._picture(image) for image in images]
+        told = self._teller("captions").captions(self.space, iter(pictures), how)
+        return [texts[0].text for texts in told]
+
+    def ask(self, image: Any, question: str, how: Generation = ANSWERS) -> list[Answer]:
+        """The likeliest answers to a question about a picture, best first, each with its probability."""
+        if not question.strip():
+            raise UserError("the question is empty; ask something about the picture")
+        return self._teller("answers").answers(self.space, iter([(self._picture(image), question)]), how)[0]
+
+    def _teller(self, what: str) -> Teller:
+        if self.teller is None:
+            raise UserError(
+                f"{self.run} has no decoder, so it gives no {what}; train with tell=caption, or on pairs with columns "
+                "of questions and answers"
+            )
+        return self.teller
+
+    def _picture(self, raw: Any) -> Tensor:
+        try:
+            return self.space.preparers["image"].prepare(raw)
+        except BadImage as error:
+            name = raw if isinstance(raw, str | Path) else "the picture"
+            raise UserError(f"{name} cannot be read: {error}") from error
+
     def evaluate(
         self, pairs: str | Path | Pairs, classes: Sequence[str] | None = None, templates: Sequence[str] | None = None
     ) -> Metrics:
-        """Retrieval both ways on ``pairs``, the space's health, and zero-shot accuracy where ``classes`` are given."""
-        embedded = embed_pairs(self.space, open_pairs(pairs))
-        metrics = measure(self.space, embedded)
+        """Retrieval both ways on ``pairs``, the space's health, and zero-shot accuracy where ``classes`` are given.
+
+        A run with a decoder is measured on captions, and on answers where ``pairs`` have questions, as well.
+        """
+        embedded, told = embed_and_tell(self, open_pairs(pairs))
+        metrics = measure(self.space, embedded) | told.metrics
         if classes is not None:
             metrics |= classify(self.space, embedded, classes, templates, self.facts.get("bare_names")).metrics
         return metrics
+
+
+def embed_and_tell(
+    model: Model, pairs: Pairs, bad_share: float = 0.01, progress: Progress = silent
+) -> tuple[Embedded, Told]:
+    """Every different picture and text embedded once, and what the decoder, if there is one, says of the pictures.
+
+    Pictures that cannot be read are set aside, up to ``bad_share`` of the rows.
+    """
+    need(pairs, *model.space.modalities)
+    pairs, store = decode_all(pairs, model.space.preparers["image"], progress)  # type: ignore[arg-type]
+    pairs = pairs.stop_above(bad_share)
+    told = Told() if model.teller is None else tell(model.teller, model.space, pairs, store, progress=progress)
+    return embed_store(model.space, pairs, store, progress), told

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,15 @@ import torch
 from torch import Tensor
 
 from ..augment import Augment
-from ..batches import Batches, Feed, ImageFeed, Plan, TextFeed
+from ..batches import Batches, Companions, Feed, ImageFeed, Lesson, Plan, TextFeed
+from ..fusion.decoder import LONGEST
 from ..pairs import Pairs
 from ..preprocess import BadImage, ImagePreparer
 from ..runtime import device
 from ..space import Space, decoded
 from ..tokens import Tokenizer
 from ..types import Problem, UserError
-from .settings import Experiment, unique_items
+from .settings import Experiment, unique_items, words_of
 
 Progress = Callable[[str, int, int], None]
 """``progress(what, done, total)``, called by long work."""
@@ -44,6 +45,12 @@ class Store:
 
     images_N3SS: Tensor
     item_of_row: np.ndarray
+
+
+def can_train(pairs: Pairs) -> Pairs:
+    """Refuse pairs from which nothing can be learned: they need pictures, and captions or questions with answers."""
+    need(pairs, "image", *(() if {"question", "answer"} <= pairs.items.keys() else ("text",)))
+    return pairs
 
 
 def need(pairs: Pairs, *modalities: str) -> None:
@@ -111,29 +118,51 @@ def hold_out(pairs: Pairs, seed: int) -> tuple[Pairs, Pairs]:
 
 def preparers(pairs: Pairs, experiment: Experiment) -> dict[str, Any]:
     """The tokenizer learned from these captions, and the pictures' size and normalisation."""
-    captions, _, _ = unique_items(pairs, "text")
     data = experiment.data
     if data.size is None:
         raise ValueError("the experiment must be fitted to the data first")
     return {
         "image": ImagePreparer(size=data.size),
-        "text": Tokenizer.train(captions, data.vocabulary, data.length),
+        "text": Tokenizer.train(words_of(pairs), data.vocabulary, data.length),
     }
 
 
-def training_batches(pairs: Pairs, store: Store, space: Space, experiment: Experiment) -> Batches:
+def training_batches(pairs: Pairs, store: Store, space: Space, experiment: Experiment, tokenizer: Tokenizer) -> Batches:
     """The stream of batches of a fitted experiment."""
     training = experiment.training
-    captions, _, text_of_row = unique_items(pairs, "text")
-    tokenizer: Tokenizer = space.preparers["text"]  # type: ignore[assignment]
-    tokens = [torch.tensor(ids) for ids in tokenizer.encode(captions)]
     image: ImagePreparer = space.preparers["image"]  # type: ignore[assignment]
     augment: Augment = experiment.data.augment
     coarse = round(experiment.data.coarse * (training.steps or 0))
     feeds: dict[str, Feed] = {
         "image": ImageFeed(store.images_N3SS, store.item_of_row, image, augment, training.seed, coarse),
-        "text": TextFeed(tokens, text_of_row, tokenizer, experiment.data.word_drop, training.seed),
     }
+    words = Words(pairs, tokenizer)
+    if "text" in space.modalities:
+        texts, text_of_row = words["text"]
+        feeds["text"] = TextFeed(texts, text_of_row, tokenizer, experiment.data.word_drop, training.seed)
+    beside = Companions(store.item_of_row, experiment.data.questions)
+    lessons = {name: words.lesson(name, beside) for name in experiment.lessons}
     plan = Plan(len(pairs), training.batch or len(pairs), training.seed)
     micro = training.micro or (CPU_MICRO if device().type == "cpu" else plan.batch)
-    return Batches(feeds, pairs.groups, plan, micro)
+    return Batches(feeds, pairs.groups, plan, micro, lessons)
+
+
+class Words:
+    """The different texts of some pairs as token ids, each kind encoded once: its texts, and the text of every row."""
+
+    def __init__(self, pairs: Pairs, tokenizer: Tokenizer) -> None:
+        self.pairs, self.tokenizer = pairs, tokenizer
+        self._encoded: dict[str, tuple[Sequence[Tensor], np.ndarray]] = {}
+
+    def __getitem__(self, kind: str) -> tuple[Sequence[Tensor], np.ndarray]:
+        if kind not in self._encoded:
+            texts, _, text_of_row = unique_items(self.pairs, kind)
+            self._encoded[kind] = self.tokenizer.encode_all(texts), text_of_row
+        return self._encoded[kind]
+
+    def lesson(self, name: str, beside: Companions) -> Lesson:
+        """What a decoder should say: captions after nothing, answers after their questions."""
+        if name == "caption":
+            nothing = [self.tokenizer.prepare("")], np.zeros(len(self.pairs), np.int64)
+            return Lesson(*nothing, *self["text"], LONGEST)
+        return Lesson(*self["question"], *self["answer"], LONGEST, beside)

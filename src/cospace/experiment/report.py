@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import time
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +17,26 @@ from torch import Tensor
 from .. import __version__
 from ..evaluation import zero_shot
 from ..evaluation.examples import Item, Side, build_examples
+from ..evaluation.generation import answer_accuracy
 from ..evaluation.geometry import verdicts
 from ..evaluation.maps import pca_map
 from ..evaluation.platt import reliability, sample_scores
-from ..evaluation.report import Confusion, Report, cautions, map_view, recall_curve, verdict, write_report
+from ..evaluation.report import Confusion, Report, Saying, cautions, map_view, recall_curve, verdict, write_report
 from ..evaluation.retrieval import metric_intervals
 from ..pairs import Pairs
 from ..runtime import describe, device
 from ..types import Metrics, UserError
-from .evaluate import Classified, Embedded, classify, complaint, embed_pairs, measure
+from .evaluate import Classified, Embedded, classify, complaint, measure
 from .log import Log
-from .model import Model
+from .model import Model, embed_and_tell
 from .prepare import Progress, silent
+from .telling import Judge, Told, annotators, true_captions
 
 SHOWN = 12
 """Pairs drawn at random for the data card."""
+
+SAID = 8
+"""Answers, and captions, of each kind (right, wrong) that the page shows."""
 
 CONFUSED = 40
 """Most classes drawn as a confusion matrix."""
@@ -40,7 +46,8 @@ def run_report(model: Model, more: Mapping[str, Metrics] | None = None) -> None:
     """Write ``report.html`` into a finished run, about its own validation pairs."""
     if model.validation is None:
         raise ValueError("only a model that was trained just now holds its validation pairs")
-    write(model.run / "report.html", model, model.validation, model.metrics(), None, more or {})
+    about = About(model.validation, model.metrics(), model.told)
+    write(model.run / "report.html", model, about, more or {})
 
 
 def evaluate_and_report(
@@ -54,39 +61,34 @@ def evaluate_and_report(
 ) -> Metrics:
     """Everything ``cospace eval`` measures, written as a page where asked."""
     names = None if classes is None else zero_shot.read_names(classes)
-    embedded = embed_pairs(model.space, pairs, progress=progress)
-    metrics = measure(model.space, embedded)
+    embedded, told = embed_and_tell(model, pairs, progress=progress)
+    metrics = measure(model.space, embedded) | told.metrics
     classified = None
     if names is not None:
         chosen = None if templates is None else _templates(templates)
         classified = classify(model.space, embedded, names, chosen, model.facts.get("bare_names"))
         metrics |= classified.metrics
     if report is not None:
-        write(report, model, embedded, metrics, classified, {}, command)
+        write(report, model, About(embedded, metrics, told, classified), {}, command)
     return metrics
 
 
-def write(
-    path: Path,
-    model: Model,
-    embedded: Embedded,
-    metrics: Metrics,
-    classified: Classified | None,
-    more: Mapping[str, Metrics],
-    command: str | None = None,
-) -> None:
+@dataclass(frozen=True, slots=True)
+class About:
+    """What was measured: embedded pairs, their figures, what was said of them, how they were classified."""
+
+    embedded: Embedded
+    metrics: Metrics
+    told: Told
+    classified: Classified | None = None
+
+
+def write(path: Path, model: Model, about: About, more: Mapping[str, Metrics], command: str | None = None) -> None:
     """Gather every part of the page and write it."""
-    facts = model.facts
-    calibration = model.space.calibration
-    matched, unmatched = sample_scores(
-        embedded.text_NE, embedded.image_NE, (embedded.text_groups, embedded.image_groups)
-    )
-    scores = np.concatenate([matched, unmatched])
-    is_match = np.arange(len(scores)) < len(matched)
-    parts = _retrieval_parts(model, embedded)
+    facts, embedded, metrics = model.facts, about.embedded, about.metrics
     shown = _items(embedded)
-    drawn = pca_map({"image": embedded.image_NE, "text": embedded.text_NE})
-    confusion = None if classified is None else _confusion(embedded, classified)
+    confusion = None if about.classified is None else _confusion(embedded, about.classified)
+    aligned = _aligned_parts(model, embedded, shown) if len(embedded.text_NE) else {}
     report = Report(
         name=model.run.name,
         date=str(facts.get("finished", time.strftime("%Y-%m-%d"))),
@@ -96,24 +98,39 @@ def write(
         metrics=metrics,
         data=_data_card(embedded, facts, more),
         curves=_curves(model.run / "metrics.jsonl"),
-        matched=matched,
-        unmatched=unmatched,
-        reliability=() if calibration is None else reliability(calibration.probability(scores), is_match),
         confusion=confusion,
-        map=map_view(drawn, "image", shown["image"]),
-        health=verdicts(metrics, model.space.width),
+        sayings=sayings(embedded, about.told),
+        health=verdicts(metrics, model.space.width) if "space/effective_rank" in metrics else (),
         pairs=_sample(embedded, shown),
         config=model.config(),
         machine={"machine": describe(device())},
         warnings=cautions(metrics, complaint(metrics, model.space.width)),
-        **parts,
+        **aligned,
     )
     write_report(path, replace(report, pictures=_pictures(embedded, report)))
 
 
-def _retrieval_parts(model: Model, embedded: Embedded) -> dict[str, Any]:
+def _aligned_parts(model: Model, embedded: Embedded, shown: Mapping[str, Sequence[Item]]) -> dict[str, Any]:
+    """What there is to say of a space that aligns pictures with texts: scores, calibration, a map, retrieval."""
+    calibration = model.space.calibration
+    matched, unmatched = sample_scores(
+        embedded.text_NE, embedded.image_NE, (embedded.text_groups, embedded.image_groups)
+    )
+    scores = np.concatenate([matched, unmatched])
+    is_match = np.arange(len(scores)) < len(matched)
+    drawn = pca_map({"image": embedded.image_NE, "text": embedded.text_NE})
+    return {
+        "matched": matched,
+        "unmatched": unmatched,
+        "reliability": () if calibration is None else reliability(calibration.probability(scores), is_match),
+        "map": map_view(drawn, "image", shown["image"]),
+        **_retrieval_parts(model, embedded, shown),
+    }
+
+
+def _retrieval_parts(model: Model, embedded: Embedded, shown: Mapping[str, Sequence[Item]]) -> dict[str, Any]:
     """Intervals, recall curves and examples of both directions."""
-    shown, groups = _items(embedded), {"image": embedded.image_groups, "text": embedded.text_groups}
+    groups = {"image": embedded.image_groups, "text": embedded.text_groups}
     vectors = {"image": embedded.image_NE, "text": embedded.text_NE}
     sides = {name: Side(shown[name], vectors[name], groups[name]) for name in shown}
     parts: dict[str, Any] = {"intervals": {}, "recall": [], "examples": []}
@@ -127,7 +144,7 @@ def _retrieval_parts(model: Model, embedded: Embedded) -> dict[str, Any]:
 
 def _items(embedded: Embedded) -> dict[str, list[Item]]:
     """What to show of every different picture and text; a picture's words are its first caption."""
-    captions = embedded.pairs.items["text"]
+    captions = embedded.pairs.items.get("text", [""] * len(embedded.pairs))
     first_image = np.unique(embedded.image_of_row, return_index=True)[1]
     first_text = np.unique(embedded.text_of_row, return_index=True)[1]
     return {
@@ -139,7 +156,33 @@ def _items(embedded: Embedded) -> dict[str, list[Item]]:
 def _sample(embedded: Embedded, shown: Mapping[str, Sequence[Item]]) -> list[Item]:
     """A few pairs drawn at random, for the data card."""
     rows = np.random.default_rng(0).permutation(len(embedded.pairs))[:SHOWN]
-    return [Item(embedded.pairs.items["text"][row], shown["image"][embedded.image_of_row[row]].picture) for row in rows]
+    pairs, pictures = embedded.pairs, shown["image"]
+    words = pairs.items.get("text", pairs.items.get("question", ()))
+    return [Item(words[row], pictures[embedded.image_of_row[row]].picture) for row in rows]
+
+
+def sayings(embedded: Embedded, told: Told, seed: int = 0) -> list[Saying]:
+    """Some answers and captions, right ones and wrong ones, drawn at random."""
+    pairs, made = embedded.pairs, []
+    for row, answers in told.answers.items():
+        truth = annotators(pairs, row)
+        picture = f"p{embedded.image_of_row[row]}"
+        right = answer_accuracy(answers[0].text, truth) >= 0.5
+        item = Item(Counter(truth).most_common(1)[0][0], picture)
+        made.append(Saying(item, answers[0].text, pairs.items["question"][row], right, 100 * answers[0].confidence))
+    if told.captions:
+        items = np.array(sorted(told.captions))
+        references, raws = true_captions(pairs, told.item_of_row, items)
+        for place, (item, texts, raw) in enumerate(zip(items.tolist(), references, raws, strict=True)):
+            caption = told.captions[item][0].text
+            judged = raw.holds(caption) if isinstance(raw, Judge) else None
+            made.append(Saying(Item(texts[0], f"p{place}"), caption, right=judged))
+    order = np.random.default_rng(seed).permutation(len(made))
+    kept: dict[tuple[bool, bool | None], list[Saying]] = defaultdict(list)
+    for place in order:
+        saying = made[place]
+        kept[bool(saying.question), saying.right].append(saying)
+    return [saying for kind in kept.values() for saying in kind[:SAID]]
 
 
 def _confusion(embedded: Embedded, classified: Classified) -> Confusion | None:
@@ -153,7 +196,7 @@ def _confusion(embedded: Embedded, classified: Classified) -> Confusion | None:
 
 def _pictures(embedded: Embedded, report: Report) -> dict[str, bytes]:
     """Encoded pictures that some part of the page shows, and no others."""
-    keys = {item.picture for item in report.pairs}
+    keys = {item.picture for item in report.pairs} | {saying.item.picture for saying in report.sayings}
     for example in report.examples:
         keys |= {example.query.picture, *(result.item.picture for result in example.results)}
     if report.map is not None:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field, field_validator
@@ -17,10 +17,11 @@ from pydantic import Field, field_validator
 from ..augment import Augment
 from ..batches import items_of
 from ..config import Config, PartConfig, names, override, part, plain, read_json, unknown, validate
+from ..fusion.decoder import Config as DecoderConfig
 from ..pairs import Pairs
 from ..preprocess import BadImage, decode
 from ..training.loop import TrainingConfig
-from ..types import UserError
+from ..types import WORDS, UserError
 
 _SIDES = re.compile(r"\b(?:left|right|east|west|clockwise|anticlockwise)", re.IGNORECASE)
 
@@ -39,11 +40,16 @@ class DataConfig(Config):
     coarse: float = Field(default=0.0, ge=0, le=1)
     """Share of the steps, from the first, that see pictures at three quarters of their side, at little over half the
     cost."""
+    questions: int = Field(default=4, ge=1)
+    """How many of its questions a picture is asked at a step; it is encoded once."""
     word_drop: float = Field(default=0.0, ge=0, lt=1)
     vocabulary: int | None = Field(default=None, ge=300)
     length: int = Field(default=64, ge=4)
     bad_share: float = Field(default=0.01, ge=0, le=1)
     """Largest share of rows that may be set aside before the run stops."""
+
+
+Tell = Literal["auto", "nothing", "caption", "answer", "both"]
 
 
 class Experiment(Config):
@@ -53,6 +59,10 @@ class Experiment(Config):
     encoders: dict[str, dict[str, Any]]
     objective: dict[str, Any]
     width: int = Field(default=256, gt=0)
+    tell: Tell = "auto"
+    """What a decoder learns to say of pictures: ``both`` captions and answers, as far as the data has them; ``auto``
+    is that where there are questions, and nothing elsewhere."""
+    decoder: DecoderConfig = DecoderConfig()
     data: DataConfig = DataConfig()
     training: TrainingConfig = TrainingConfig()
     tensorboard: bool = False
@@ -81,6 +91,11 @@ class Experiment(Config):
                 )
         return parts
 
+    @property
+    def lessons(self) -> list[str]:
+        """What the decoder of a fitted experiment is taught."""
+        return {"both": ["caption", "answer"], "nothing": []}.get(self.tell, [self.tell])
+
     def fitted(self, facts: Facts) -> Experiment:
         """The same experiment with every open setting filled in from the data.
 
@@ -103,6 +118,8 @@ class Experiment(Config):
         augment = data.augment.model_copy(update={"flip": flip})
         return self.model_copy(
             update={
+                "encoders": {name: made for name, made in self.encoders.items() if name != "text" or facts.texts},
+                "tell": facts.told(self.tell),
                 "data": data.model_copy(update={"size": size, "augment": augment}),
                 "training": training.model_copy(update={"batch": batch, "steps": steps, "optim": optim}),
             }
@@ -121,6 +138,19 @@ class Facts:
     groups: int
     side: int
     names_sides: bool
+    questions: int = 0
+
+    def told(self, wanted: Tell) -> Tell:
+        """What a decoder can be taught on this data. Raises :class:`UserError` where that is not what was asked for."""
+        if wanted == "auto":
+            wanted = "both" if self.questions else "nothing"
+        if wanted == "both":
+            return "both" if self.questions and self.texts else "answer" if self.questions else "caption"
+        if wanted == "answer" and not self.questions:
+            raise UserError("tell=answer needs columns of questions and answers; these pairs have none")
+        if wanted == "caption" and not self.texts:
+            raise UserError("tell=caption needs captions; these pairs have none")
+        return wanted
 
     def plain(self) -> dict[str, int | bool]:
         """As JSON data."""
@@ -135,10 +165,11 @@ def facts_of(pairs: Pairs, sample: int = 64) -> Facts:
     return Facts(
         rows=len(pairs),
         images=counts["image"],
-        texts=counts["text"],
+        texts=counts.get("text", 0),
         groups=len(np.unique(pairs.groups)),
         side=int(np.median(sides)) if sides else SIZES[-1],
-        names_sides=any(_SIDES.search(caption) for caption in unique_items(pairs, "text")[0]),
+        names_sides=any(_SIDES.search(words) for words in words_of(pairs)),
+        questions=counts.get("question", 0),
     )
 
 
@@ -169,12 +200,19 @@ def _recipe(recipe: str) -> dict[str, Any]:
 
 def _skeleton(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """The recipe with every branch present, so that an override can reach what the recipe does not mention."""
-    branches: dict[str, Any] = {"data": {}, "training": {}}
+    branches: dict[str, Any] = {"data": {}, "training": {}, "decoder": {}}
     data = json.loads(json.dumps({**branches, **recipe}))
     data["data"].setdefault("augment", {})
     data["training"].setdefault("optim", {})
     data.pop("recipe", None)
     return dict(data)
+
+
+def words_of(pairs: Pairs) -> list[str]:
+    """All different captions, questions and answers: what a tokenizer learns from."""
+    return [
+        words for name in sorted(WORDS & pairs.items.keys(), reverse=True) for words in unique_items(pairs, name)[0]
+    ]
 
 
 def unique_items(pairs: Pairs, modality: str) -> tuple[Sequence[Any], np.ndarray, np.ndarray]:

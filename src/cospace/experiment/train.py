@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 from .. import files
 from ..config import part
 from ..evaluation.zero_shot import templates_for
+from ..fusion.teller import Teller
 from ..pairs import Pairs, open_pairs
 from ..runtime import describe, device
 from ..space import Space
@@ -26,11 +27,16 @@ from .board import board
 from .evaluate import Embedded, calibrate, complaint, embed_store, measure, watch
 from .log import Log
 from .model import Model
-from .prepare import Progress, Store, decode_all, hold_out, need, preparers, silent, training_batches
+from .prepare import Progress, Store, can_train, decode_all, hold_out, preparers, silent, training_batches
 from .settings import Experiment, experiment, facts_of, unique_items
+from .telling import Told, commonest_answers, tell
+from .telling import complaint as constant
 
 VALIDATED = 1000
 """Most pictures looked at by an evaluation on the way, evenly spaced; the end looks at all of them."""
+
+TOLD, TOLD_LAST = 200, 2000
+"""Most pictures captioned, and questions answered, by an evaluation on the way and by that at the end."""
 
 
 @dataclass(slots=True)
@@ -81,14 +87,14 @@ class _Data:
 
 def _open(request: Request, settings: Experiment) -> _Data:
     share = settings.data.bad_share
-    pairs = open_pairs(request.pairs, request.columns, request.separator)
-    need(pairs, "image", "text")
-    pairs = pairs.stop_above(share)
+    pairs = can_train(open_pairs(request.pairs, request.columns, request.separator)).stop_above(share)
     if request.val is None:
         return _Data(*hold_out(pairs, settings.training.seed))
-    val = open_pairs(request.val, request.columns, request.separator)
-    need(val, "image", "text")
-    val = val.stop_above(share)
+    val = can_train(open_pairs(request.val, request.columns, request.separator)).stop_above(share)
+    if lacking := sorted(pairs.items.keys() - val.items.keys()):
+        raise UserError(
+            f"{val.name} has no {' and no '.join(lacking)}, which {pairs.name} has; validate on the same kind"
+        )
     if len(np.unique(val.groups)) < 2:
         raise UserError(f"all pairs of {val.name} match each other; validation needs at least two that do not")
     return _Data(pairs, val)
@@ -129,13 +135,22 @@ class _Run:
         self.out = request.out
         torch.manual_seed(settings.training.seed)
         prepare = preparers(data.train, settings)
-        self.space = Space.build(settings.encoder_parts(), prepare, settings.width).to(device())
+        parts = settings.encoder_parts()
+        self.space = Space.build(parts, {name: prepare[name] for name in parts}, settings.width).to(device())
+        self.teller = None
+        if settings.lessons:
+            self.teller = Teller.build(settings.decoder, prepare["text"], self.space, settings.lessons)
+            self.teller.decoder.to(device())
+            if "answer" in settings.lessons:
+                self.teller.prior = commonest_answers(data.train)
+        self.tokenizer = prepare["text"]
         self.train, self.store = self._decode(data.train, "train")
         self.val, self.val_store = self._decode(data.val, "val")
         self.log = Log(self.out / "metrics.jsonl")
         self.board = board(self.out / "tensorboard") if settings.tensorboard else None
         self._collapsed = 0
         self._embedded: Embedded | None = None
+        self._told = Told()
 
     def _decode(self, pairs: Pairs, name: str) -> tuple[Pairs, Store]:
         spill = self.out / "cache" / f"{name}.npy"
@@ -144,9 +159,11 @@ class _Run:
 
     def go(self) -> Model:
         objective = part("objectives", self.settings.objective).build().to(device())  # type: ignore[attr-defined]
-        batches = training_batches(self.train, self.store, self.space, self.settings)
-        tell = Observers(self.log.begin, self._row, self._evaluate, watch, self.listener.say)
-        trainer = Trainer(self.space, objective, self.settings.training, self.out / "checkpoints", tell)
+        batches = training_batches(self.train, self.store, self.space, self.settings, self.tokenizer)
+        observers = Observers(self.log.begin, self._row, self._evaluate, watch, self.listener.say)
+        decoder = None if self.teller is None else self.teller.decoder
+        folder = self.out / "checkpoints"
+        trainer = Trainer(self.space, objective, self.settings.training, folder, observers, decoder)
         trainer.fit(batches)
         model = self._finish()
         trainer.checkpoints.clear()
@@ -176,25 +193,41 @@ class _Run:
             chosen = items[np.linspace(0, len(items) - 1, VALIDATED).astype(int)]
             rows = np.flatnonzero(np.isin(store.item_of_row, chosen))
             pairs, store = pairs.select(rows), Store(store.images_N3SS, store.item_of_row[rows])
-        embedded = embed_store(space, pairs, store, self.listener.progress if last else silent)
+        progress = self.listener.progress if last else silent
+        embedded = embed_store(space, pairs, store, progress)
+        told = self._tell(pairs, store, last, progress)
         if last:
-            self._embedded = embedded
-        return measure(space, embedded)
+            self._embedded, self._told = embedded, told
+        return measure(space, embedded) | told.metrics
+
+    def _tell(self, pairs: Pairs, store: Store, last: bool, progress: Progress) -> Told:
+        if self.teller is None:
+            return Told()
+        most = TOLD_LAST if last else TOLD
+        told = tell(self.teller, self.space, pairs, store, most, greedy=not last, progress=progress)
+        if sentence := constant(told):
+            self.listener.say(sentence)
+        return told
 
     def _finish(self) -> Model:
         """Calibrate on the validation pairs, save the model and everything that says where it came from."""
-        embedded = self._embedded or embed_store(self.space, self.val, self.val_store, self.listener.progress)
-        metrics = measure(self.space, embedded)
-        self.space.calibration = calibrate(embedded)
-        captions, _, _ = unique_items(self.train, "text")
-        golden = {"image": [_landscape(image) for image in self.store.images_N3SS[:4]], "text": captions[:4]}
+        if self._embedded is None:  # the last step was done by an earlier run that was killed after it
+            self._evaluate(self.space, last=True)
+        embedded, told = cast("Embedded", self._embedded), self._told
+        metrics = measure(self.space, embedded) | told.metrics
+        captions: Sequence[str] = ()
+        golden: dict[str, Sequence[Any]] = {"image": [_landscape(image) for image in self.store.images_N3SS[:4]]}
+        if "text" in self.space.modalities:
+            self.space.calibration = calibrate(embedded)
+            captions = unique_items(self.train, "text")[0]
+            golden["text"] = captions[:4]
         files.write_json(self.out / "config.json", self.settings.model_dump(mode="json"))
         files.write_json(self.out / "metrics.json", metrics)
         files.write_json(self.out / "run.json", self._facts(captions))
-        self.space.save(self.out / "model", golden)
+        self.space.save(self.out / "model", golden, {} if self.teller is None else self.teller.content())
         (self.out / "identity.json").unlink()
         model = Model.load(self.out)
-        model.validation = embedded
+        model.validation, model.told = embedded, told
         return model
 
     def _facts(self, captions: Any) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def lean(groups_B: Tensor, left_BE: Tensor, right_BE: Tensor) -> Tensor:
     Cross-entropy against smoothed targets is the plain one plus ``smoothing`` times the lead of the true class's logit
     over the mean logit. That is linear in the cosines, so sums of embeddings give it and no matrix is needed.
     """
-    _, group_B = groups_B.unique(return_inverse=True)
+    group_B = torch.unique(groups_B, return_inverse=True)[1]
     left_BE, right_BE = normalize(left_BE, dim=-1), normalize(right_BE, dim=-1)
     return average([_lead_of_own(group_B, left_BE, right_BE), _lead_of_own(group_B, right_BE, left_BE)])
 

@@ -16,7 +16,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 
 from ..config import lookup, names
-from ..types import Pair, Problem, UserError
+from ..types import WORDS, Pair, Problem, UserError
 from ._content import Fault, contents, digest
 from ._groups import encode, join, normalise_caption
 
@@ -158,6 +158,7 @@ def find_source(spec: str) -> type[Source]:
 def build(name: str, rows: Rows) -> Pairs:
     """Join rows into groups and set aside those with missing files or unusable captions.
 
+    Equal questions or answers join nothing: "yes" is true of many pictures that are not alike.
     Reads every file once, to know which contents are equal; decodes none.
     """
     found = {modality: contents(modality, column) for modality, column in rows.items.items()}
@@ -171,7 +172,7 @@ def build(name: str, rows: Rows) -> Pairs:
     assert len(set(ids)) == len(ids), f"the source of {name} gave the same id twice"
     tokens = {modality: [str(column[row]) for row in kept] for modality, column in found.items()}
     keys = {modality: encode(column) for modality, column in tokens.items()}
-    same = dict(keys)
+    same = {modality: column for modality, column in keys.items() if modality not in WORDS}
     if "text" in tokens:
         same["text"] = encode(map(normalise_caption, tokens["text"]))
     return Pairs(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import unknown
-from ..types import Problem, UserError
+from ..types import WORDS, Problem, UserError
 from . import PICTURES, Rows
 
 _IMAGE_NAMES = (
@@ -41,7 +41,7 @@ class Table:
         """The rows, by modality; a column that is none becomes an extra."""
         roles = choose(self.columns, self.roles, self.name)
         items = {
-            modality: self.columns[column] if modality == "text" else self._files(self.columns[column])
+            modality: self.columns[column] if modality in WORDS else self._files(self.columns[column])
             for modality, column in roles.items()
         }
         used = set(roles.values())
@@ -58,15 +58,19 @@ class Table:
 def choose(columns: Mapping[str, Sequence[Any]], given: Mapping[str, str], table: str) -> dict[str, str]:
     """Which column holds which modality: as given, otherwise by what the columns hold and how they are called.
 
-    A modality other than ``image`` and ``text`` must be given. Where at least one is given, the others may be absent.
+    Columns called ``question`` and ``answer`` are that, and where both are there the caption may be absent. Any further
+    modality must be given. Where at least one is given, the others may be absent.
     Raises :class:`UserError` that lists the columns and says what to type.
     """
     for column in given.values():
         if column not in columns:
             raise UserError(unknown(column, columns, f"{table} has no column"))
     roles = dict(given)
+    if not given:
+        roles = _questions(columns)
     free = {name: values for name, values in columns.items() if name not in roles.values()}
-    if set(roles) <= {"text"}:
+    asks = "answer" in roles
+    if "image" not in roles and set(roles) <= WORDS:
         image = _image_column(free)
         if image is not None:
             roles["image"] = image
@@ -74,12 +78,18 @@ def choose(columns: Mapping[str, Sequence[Any]], given: Mapping[str, str], table
         elif not given:
             raise _cannot_tell("picture", columns, table)
     if "text" not in roles:
-        text = _text_column(free)
+        text = _named(free, _TEXT_NAMES) if asks else _text_column(free)
         if text is not None:
             roles["text"] = text
-        elif not given:
+        elif not given and not asks:
             raise _cannot_tell("caption", columns, table)
     return roles
+
+
+def _questions(columns: Mapping[str, Sequence[Any]]) -> dict[str, str]:
+    """The columns of questions and answers, if both are there."""
+    found = {name: column for name in ("question", "answer") if (column := _named(columns, (name,)))}
+    return found if len(found) == 2 else {}
 
 
 def as_text(value: Any) -> str:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from ..types import Lazy, UserError
+from ..types import WORDS, Lazy, UserError
 
 _READERS = 4
 """Threads that read files. Reading waits for the disk, and hashing releases the interpreter's lock."""
@@ -28,8 +28,9 @@ class Fault(NamedTuple):
 
 def contents(modality: str, items: Sequence[Any]) -> list[str | Fault]:
     """For each item a text that is equal for equal content, or its fault. Files are read, each of them once."""
-    if modality == "text":
-        return [_caption(item) for item in items]
+    if modality in WORDS:
+        what = "caption" if modality == "text" else modality
+        return [_words(item, what) for item in items]
     distinct = list({id(item): item for item in items}.values())
     chunks = [distinct[i : i + _CHUNK] for i in range(0, len(distinct), _CHUNK)]
     with ThreadPoolExecutor(_READERS) as pool:
@@ -47,17 +48,17 @@ def digest(parts: Iterable[bytes]) -> str:
     return state.hexdigest()
 
 
-def _caption(text: Any) -> str | Fault:
+def _words(text: Any, what: str) -> str | Fault:
     if text is None:
-        return Fault("empty caption", "the caption is missing")
+        return Fault(f"empty {what}", f"the {what} is missing")
     if not isinstance(text, str):
-        return Fault("not a text", f"the caption is of type {type(text).__name__}, not text")
+        return Fault("not a text", f"the {what} is of type {type(text).__name__}, not text")
     if not text.strip():
-        return Fault("empty caption", "the caption is empty")
+        return Fault(f"empty {what}", f"the {what} is empty")
     try:
         text.encode()
     except UnicodeEncodeError:  # sources keep undecodable bytes as lone surrogates
-        return Fault("invalid utf-8", "the caption is not valid UTF-8; save the file as UTF-8")
+        return Fault("invalid utf-8", f"the {what} is not valid UTF-8; save the file as UTF-8")
     return text
 
 

@@ -14,7 +14,7 @@ from ._layout import Layout
 
 _TABLES = frozenset({".csv", ".tsv", ".jsonl", ".parquet"})
 _FOREIGN = frozenset({".arrow", ".parquet", ".tar"})
-_SAVED = frozenset({"dataset_dict.json", "dataset_info.json"})
+_SAVED = frozenset({"dataset_dict.json", "dataset_info.json", "questions.json"})
 
 
 class Config(BaseConfig):

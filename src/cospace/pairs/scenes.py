@@ -49,6 +49,10 @@ class ScenePicture:
         """The drawing, ``uint8 (size, size, 3)``."""
         return draw(self.scene(), self.size)
 
+    def holds(self, caption: str) -> bool:
+        """Whether everything that a caption says is true of the scene: see :func:`._scene_captions.holds`."""
+        return holds(self.scene(), caption)
+
     def key(self) -> str:
         return f"scenes/{self.split}/{self.index}/{self.seed}/{self.size}"
 
@@ -72,12 +76,16 @@ class Config(BaseConfig):
         return cls(split=_SPECS[spec])
 
     def read(self) -> Rows:
-        """One row per caption; the rows of a scene share its picture."""
-        rows = Rows(ids=[], items={"image": [], "text": []})
+        """One row per question, with the scene's captions in turn; the rows of a scene share its picture."""
+        rows = Rows(ids=[], items={"image": [], "text": [], "question": [], "answer": []}, extras={"kind": []})
         for index in range(self.scenes or _SCENES[self.split]):
             picture = ScenePicture(self.seed, self.split, index, self.size)
-            texts = captions(*drawn(self.seed, self.split, index))
-            rows.ids.extend(f"scenes/{self.split}/{index:06d}#{number}" for number in range(len(texts)))
-            rows.items["image"].extend(picture for _ in texts)
-            rows.items["text"].extend(texts)
+            shown, dice = drawn(self.seed, self.split, index)
+            texts, asked = captions(shown, dice), questions(shown)
+            rows.ids.extend(f"scenes/{self.split}/{index:06d}#{number}" for number in range(len(asked)))
+            rows.items["image"].extend(picture for _ in asked)
+            rows.items["text"].extend(texts[number % len(texts)] for number in range(len(asked)))
+            rows.items["question"].extend(question.text for question in asked)
+            rows.items["answer"].extend(question.answer for question in asked)
+            rows.extras["kind"].extend(question.kind for question in asked)
         return rows

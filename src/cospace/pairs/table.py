@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from ..config import Config as BaseConfig
-from ..types import Problem, UserError
+from ..types import WORDS, Problem, UserError
 from . import Rows
 from ._columns import Table, choose, names_picture
 from ._delimited import SEPARATORS, Record, records
@@ -63,7 +63,9 @@ def _read_delimited(config: Config) -> Table:
     whole = [record.fields for record in sample[1:] if len(record.fields) == len(header)]
     columns = {name: [fields[i] for fields in whole] for i, name in enumerate(header)}
     roles = choose(columns, config.columns, config.path.name)
-    swallowed = _swallowed({header.index(column) for modality, column in roles.items() if modality != "text"}, header)
+    swallowed = _swallowed(
+        {header.index(column) for modality, column in roles.items() if modality not in WORDS}, header
+    )
     table = Table(config.path.name, config.path.parent, [], {name: [] for name in header}, roles)
     for record in list(records(text, separator, swallowed))[1:]:
         _add(table, record)

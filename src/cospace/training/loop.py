@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,6 +18,7 @@ from torch.optim import Optimizer
 
 from ..batches import Batch, Batches
 from ..config import Config
+from ..fusion.decoder import Decoder
 from ..runtime import Precision, compute_dtype
 from ..space import Space, compute_copy
 from ..types import Metrics, UserError
@@ -74,18 +76,26 @@ class Trainer:
     """
 
     def __init__(
-        self, space: Space, objective: nn.Module, config: TrainingConfig, checkpoints: Path, tell: Observers
+        self,
+        space: Space,
+        objective: nn.Module,
+        config: TrainingConfig,
+        checkpoints: Path,
+        tell: Observers,
+        decoder: Decoder | None = None,
     ) -> None:
         self.space, self.objective, self.config, self.tell = space, objective, config, tell
+        self.learner = Learner(space, decoder)
         self.where = next(space.parameters()).device
         self.room = room_for_graphs(config.memory, self.where)
         dtype = compute_dtype(config.precision, self.where)
-        self.optimizers = optimizers(config.optim, space, objective, dtype)
+        self.optimizers = optimizers(config.optim, space, objective, dtype, decoder)
         self.peaks = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
-        self.checkpoints = Checkpoints(checkpoints, {"space": space, "objective": objective}, self.optimizers)
+        modules = {"objective": objective, **self.learner.named()}
+        self.checkpoints = Checkpoints(checkpoints, modules, self.optimizers)
         self.start, spent = self._resume()
         self.clock = Clock(spent)
-        self.tower = compute_copy(space, dtype)
+        self.twin = self.learner.compute_copy(dtype)
         self.failures = 0
 
     def fit(self, batches: Batches) -> None:
@@ -106,23 +116,25 @@ class Trainer:
                 self.checkpoints.save(done, {"minutes": self.clock.minutes})
                 saved = time.monotonic()
 
-    def step(self, batch: Batch, steps: int) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    def step(self, batch: Batch, steps: int) -> tuple[dict[str, Any], Mapping[str, Tensor]]:
         """One update; returns what to log and the batch's embeddings. A step that is not finite changes nothing."""
         factor = learning_rate(batch.step, steps, self.config.optim.warmup or 0)
         set_rates(self.optimizers, self.peaks, factor)
         torch.manual_seed(self.config.seed * 1_000_003 + batch.step)
-        loss, embeddings = forward_backward(self.tower, self.objective, batch, self.where, self.room)
-        collect_gradients(self.space, self.tower)
-        if is_finite(loss, [*self.space.parameters(), *self.objective.parameters()]):
+        twin = self.twin
+        done = forward_backward(twin.space, self.objective, batch, self.where, self.room, twin.decoder)
+        collect_gradients(self.learner, twin)
+        if is_finite(done.loss, [*self.learner.parameters(), *self.objective.parameters()]):
             self.failures = 0
             for optimizer in self.optimizers:
                 optimizer.step()
-            refresh(self.space, self.tower)
+            refresh(self.learner, twin)
         else:
             self._refuse(batch)
-        row = {"step": batch.step + 1, "loss": loss.item(), "minutes": self.clock.minutes}
+        row = {"step": batch.step + 1, "loss": done.loss.item(), "minutes": self.clock.minutes}
+        row |= {f"loss/{name}": loss.item() for name, loss in done.losses.items()} if len(done.losses) > 1 else {}
         speed = {"samples_per_second": self.clock.rate(len(batch.row_B))}
-        return row | speed | learned_numbers(self.objective), embeddings
+        return row | speed | learned_numbers(self.objective), done.embeddings
 
     def _resume(self) -> tuple[int, float]:
         """Steps done and minutes spent so far."""
@@ -155,17 +167,40 @@ class Trainer:
         )
 
 
-def collect_gradients(space: Space, tower: Space) -> None:
+class Learner(nn.Module):
+    """What learns beside the objective: the space and, where there is one, a decoder."""
+
+    def __init__(self, space: Space, decoder: Decoder | None) -> None:
+        super().__init__()
+        self.space, self.decoder = space, decoder
+
+    def named(self) -> dict[str, nn.Module]:
+        """The modules by the names that checkpoints know."""
+        return {"space": self.space} | ({} if self.decoder is None else {"decoder": self.decoder})
+
+    def compute_copy(self, dtype: torch.dtype) -> Learner:
+        """A copy that computes in ``dtype``; this very one for float32."""
+        if dtype == torch.float32:
+            return self
+        return Learner(compute_copy(self.space, dtype), None if self.decoder is None else in_dtype(self.decoder, dtype))
+
+
+def in_dtype(decoder: Decoder, dtype: torch.dtype) -> Decoder:
+    """A copy of the decoder that computes in ``dtype``; its norms' statistics and its logits stay float32."""
+    return copy.deepcopy(decoder).to(dtype)
+
+
+def collect_gradients(masters: nn.Module, twins: nn.Module) -> None:
     """Hand the compute copy's gradients to the float32 masters."""
-    for master, twin in zip(space.parameters(), tower.parameters(), strict=True):
+    for master, twin in zip(masters.parameters(), twins.parameters(), strict=True):
         if master is not twin:
             master.grad = None if twin.grad is None else twin.grad.float()
 
 
 @torch.no_grad()
-def refresh(space: Space, tower: Space) -> None:
+def refresh(masters: nn.Module, twins: nn.Module) -> None:
     """Copy the updated masters into the compute copy."""
-    for master, twin in zip(space.parameters(), tower.parameters(), strict=True):
+    for master, twin in zip(masters.parameters(), twins.parameters(), strict=True):
         if master is not twin:
             twin.copy_(master)
 

@@ -18,13 +18,15 @@ class OptimConfig(Config):
     """Which optimizer, its learning rates, decay and schedule; ``None`` is filled in from the data.
 
     ``matrix_rate`` is the rate of Muon's matrices (a relative change per step), ``rate`` that of AdamW's parameters.
-    ``scale_rate`` multiplies ``rate`` for learned temperatures and biases, which short runs otherwise never move.
+    ``scale_rate`` multiplies ``rate`` for learned temperatures and biases, which short runs otherwise never move;
+    ``decoder_rate`` multiplies both for a decoder, which has fewer steps than it needs.
     """
 
     name: Literal["muon", "adamw"] = "muon"
     rate: float = Field(default=2e-3, gt=0)
     matrix_rate: float = Field(default=0.02, gt=0)
     scale_rate: float = Field(default=10.0, gt=0)
+    decoder_rate: float = Field(default=3.0, gt=0)
     momentum: float = Field(default=0.95, ge=0, lt=1)
     betas: tuple[float, float] = (0.9, 0.98)
     decay: float = Field(default=0.01, ge=0)
@@ -64,13 +66,14 @@ def _iterate_gram(x_LMN: Tensor, steps: int) -> Tensor:
     """
     a, b, c = COEFFICIENTS
     gram = x_LMN @ x_LMN.mT
-    identity = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device).expand_as(gram)
-    product = identity
-    for _ in range(steps):
-        factor = a * identity + torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
-        product = factor @ product
-        gram = factor @ gram @ factor
-    return product @ x_LMN
+    product = None
+    for step in range(steps):
+        factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        factor.diagonal(dim1=-2, dim2=-1).add_(a)
+        product = factor if product is None else factor @ product
+        if step + 1 < steps:
+            gram = factor @ gram @ factor
+    return x_LMN if product is None else product @ x_LMN
 
 
 class Muon(Optimizer):
@@ -80,7 +83,7 @@ class Muon(Optimizer):
     than float32 on a CPU without matrix units, takes one matrix at a time and refuses convolutions.
     """
 
-    def __init__(self, params: Iterable[Tensor], lr: float, momentum: float, decay: float, dtype: torch.dtype) -> None:
+    def __init__(self, params: Iterable[Any], lr: float, momentum: float, decay: float, dtype: torch.dtype) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "decay": decay})
         self.dtype = dtype
 
@@ -108,18 +111,29 @@ class Muon(Optimizer):
             p.mul_(1 - group["lr"] * group["decay"]).add_(update.view_as(p), alpha=-group["lr"] * shape_factor)
 
 
-def optimizers(config: OptimConfig, space: nn.Module, objective: nn.Module, dtype: torch.dtype) -> list[Optimizer]:
+def optimizers(
+    config: OptimConfig,
+    space: nn.Module,
+    objective: nn.Module,
+    dtype: torch.dtype,
+    decoder: nn.Module | None = None,
+) -> list[Optimizer]:
     """The optimizers of a run. Decay touches matrices only, never norms, biases, embeddings or temperatures."""
-    matrices, vectors = split(space)
-    scales = list(objective.parameters())
-    adamw: list[dict[str, Any]] = [{"params": vectors, "weight_decay": 0.0}]
-    if scales:
+    adamw: list[dict[str, Any]] = []
+    muon: list[dict[str, Any]] = []
+    for module, factor in ((space, 1.0), (decoder, config.decoder_rate)):
+        if module is None:
+            continue
+        matrices, vectors = split(module)
+        adamw.append({"params": vectors, "weight_decay": 0.0, "lr": config.rate * factor})
+        if config.name == "adamw":
+            adamw.append({"params": matrices, "weight_decay": config.decay, "lr": config.rate * factor})
+        else:
+            muon.append({"params": matrices, "lr": config.matrix_rate * factor})
+    if scales := list(objective.parameters()):
         adamw.append({"params": scales, "weight_decay": 0.0, "lr": config.rate * config.scale_rate})
-    if config.name == "adamw":
-        adamw.append({"params": matrices, "weight_decay": config.decay})
-        return [AdamW(adamw, lr=config.rate, betas=config.betas)]
-    muon = Muon(matrices, config.matrix_rate, config.momentum, config.decay, dtype)
-    return [muon, AdamW(adamw, lr=config.rate, betas=config.betas)]
+    made: list[Optimizer] = [Muon(muon, config.matrix_rate, config.momentum, config.decay, dtype)] if muon else []
+    return [*made, AdamW(adamw, lr=config.rate, betas=config.betas)]
 
 
 def split(space: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:

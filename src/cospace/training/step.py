@@ -13,8 +13,9 @@ first; so the memory decides how long a step takes, not what it gives.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -23,8 +24,11 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.random import fork_rng
 
 from ..batches import Batch
+from ..fusion.decoder import Decoder
 from ..runtime import memory_of
 from ..space import Space
+from ..tokens import Sequences
+from ..types import Features
 
 SHARE = 0.25
 """Part of the device's memory that activations may take where nothing else is said."""
@@ -35,25 +39,57 @@ def room_for_graphs(gigabytes: float | None, where: torch.device) -> int:
     return int(SHARE * memory_of(where) if gigabytes is None else gigabytes * 1e9)
 
 
-def forward_backward(
-    tower: Space, objective: nn.Module, batch: Batch, where: torch.device, room: int
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Embeddings of the whole batch, the objective on them, gradients in the tower's own parameters.
+ALIGNMENT = "alignment"
+"""Name of the objective's loss beside those of a decoder's lessons."""
 
-    At most ``room`` bytes of activations, and those of one micro-batch on top, exist at a time.
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Every loss of a step by name, and the batch's embeddings by modality; the gradients are in the parameters."""
+
+    losses: Mapping[str, Tensor]
+    embeddings: Mapping[str, Tensor]
+
+    @property
+    def loss(self) -> Tensor:
+        """All of them together."""
+        return torch.stack(list(self.losses.values())).sum()
+
+
+def forward_backward(
+    tower: Space,
+    objective: nn.Module,
+    batch: Batch,
+    where: torch.device,
+    room: int,
+    decoder: Decoder | None = None,
+) -> Outcome:
+    """Embeddings of the whole batch, the objective on them, the decoder's lessons, gradients in all parameters.
+
+    At most ``room`` bytes of the towers' activations, and those of one micro-batch on top, exist at a time. A space
+    of a single modality has nothing to align.
     """
-    tower.train()
-    for module in (tower, objective):
-        module.zero_grad(set_to_none=True)
+    for module in (tower, objective, decoder):
+        if module is not None:
+            module.train().zero_grad(set_to_none=True)
     encoded = encode(tower, batch, where, room)
     embeddings = {
         name: torch.cat([part.items_UE for part in parts])[batch.chunks[name].item_B.to(where)]
         for name, parts in encoded.items()
     }
-    loss: Tensor = objective(embeddings, batch.groups_B.to(where))
-    loss.backward()  # type: ignore[no-untyped-call]
-    repeat([part for parts in encoded.values() for part in parts if part.waits], tower)
-    return loss.detach(), {name: rows.detach() for name, rows in embeddings.items()}
+    losses: dict[str, Tensor] = {}
+    if len(embeddings) > 1:
+        loss = objective(embeddings, batch.groups_B.to(where))
+        loss.backward()
+        losses[ALIGNMENT] = loss.detach()
+    teacher = None if decoder is None else Teacher(decoder, batch.lessons, where)
+    with unchanged_buffers(tower):
+        for name, parts in reversed(encoded.items()):
+            for place in reversed(range(len(parts))):
+                parts[place].backward(teacher if name == "image" else None, place)
+    if teacher is not None:
+        losses |= teacher.losses
+    return Outcome(losses, {name: rows.detach() for name, rows in embeddings.items()})
 
 
 def encode(tower: Space, batch: Batch, where: torch.device, room: int) -> dict[str, list[MicroBatch]]:
@@ -67,7 +103,7 @@ def encode(tower: Space, batch: Batch, where: torch.device, room: int) -> dict[s
         size = 0
         for place, part in enumerate(parts):
             later = size * (len(parts) - 1 - place)  # their graphs push this one out, so it need not be built
-            part.encode(graph=later <= room)
+            part.encode(keep=later <= room)
             size = max(size, part.size)
             kept.append(part)
             while sum(one.size for one in kept) > room:
@@ -75,48 +111,76 @@ def encode(tower: Space, batch: Batch, where: torch.device, room: int) -> dict[s
     return encoded
 
 
-def repeat(waiting: Sequence[MicroBatch], tower: nn.Module) -> None:
-    """The second pass, the latest micro-batch first, as autograd does it."""
-    with unchanged_buffers(tower):
-        for part in reversed(waiting):
-            part.backward()
+class Teacher:
+    """A decoder's lessons of one step: cross-entropy per token, each lesson averaged over the whole batch."""
+
+    def __init__(self, decoder: Decoder, lessons: Mapping[str, Any], where: torch.device) -> None:
+        self.decoder, self.lessons, self.where = decoder, lessons, where
+        self.tokens = {name: sum(int(said.said_BT.sum()) for said in parts if said) for name, parts in lessons.items()}
+        self.losses = {name: torch.zeros((), device=where) for name in lessons}
+
+    def gradient(self, features: Features, place: int) -> Tensor | None:
+        """Teach what is to be said about a micro-batch; the gradient of its tokens, or nothing without a lesson."""
+        tokens_UTD = features.tokens_BTD.detach().requires_grad_()
+        seen = Features(features.pooled_BD.detach(), tokens_UTD, features.mask_BT)
+        for name, parts in self.lessons.items():
+            said: Sequences | None = parts[place]
+            if said is not None:
+                loss = self.decoder.loss(said.to(self.where), seen) / self.tokens[name]
+                loss.backward()  # type: ignore[no-untyped-call]
+                self.losses[name] += loss.detach()
+        return tokens_UTD.grad
 
 
 class MicroBatch:
     """Some items of one modality: their embeddings ``items_UE``, and what it takes to compute these once more."""
 
     items_UE: Tensor
+    """Cut off from the graph behind them: this is where the objective's gradient arrives and waits."""
     size: int
-    """Bytes of the graph behind the embeddings, 0 where there is none."""
+    """Bytes of that graph, 0 where it was not kept."""
 
     def __init__(self, tower: Space, modality: str, inputs: Any, where: torch.device) -> None:
         self.tower, self.modality, self.inputs, self.where = tower, modality, inputs, where
+        self.graph: tuple[Tensor, Features] | None = None
 
-    def encode(self, graph: bool) -> None:
-        """The first pass. Without a graph, the embeddings are where a gradient arrives and waits."""
+    def encode(self, keep: bool) -> None:
+        """The first pass, whose graph is kept or never built."""
         self.random = RandomState(self.where)
         counter = SavedBytes(self.tower)
-        with torch.set_grad_enabled(graph), counter:
-            items_UE = self._embeddings()
-        self.items_UE, self.size = items_UE if graph else items_UE.requires_grad_(), counter.total
+        with torch.set_grad_enabled(keep), counter:
+            made = self._made()
+        self.graph, self.size = (made, counter.total) if keep else (None, 0)
+        self.items_UE = made[0].detach().requires_grad_(self._learns())
 
     def forget(self) -> None:
-        """Give up the graph; a tower that is frozen stays so."""
-        self.items_UE, self.size = self.items_UE.detach().requires_grad_(self.items_UE.requires_grad), 0
+        """Give up the graph."""
+        self.graph, self.size = None, 0
 
-    @property
-    def waits(self) -> bool:
-        """Whether the objective's gradient has arrived but not reached the tower."""
-        return self.items_UE.is_leaf and self.items_UE.grad is not None
+    def backward(self, teacher: Teacher | None, place: int) -> None:
+        """All gradients of this micro-batch into the tower; what has no graph is computed once more."""
+        if self.items_UE.grad is None and teacher is None:
+            return
+        embeddings_UE, features = self._again() if self.graph is None else self.graph
+        self.forget()
+        arrived = [(embeddings_UE, self.items_UE.grad)]
+        if teacher is not None:
+            arrived.append((features.tokens_BTD, teacher.gradient(features, place)))
+        arrived = [(made, gradient) for made, gradient in arrived if made.requires_grad and gradient is not None]
+        if arrived:  # not where the tower is frozen
+            torch.autograd.backward(*zip(*arrived, strict=True))  # type: ignore[arg-type]
 
-    def backward(self) -> None:
-        """The second pass: the same embeddings again, and their gradient into the tower."""
+    def _learns(self) -> bool:
+        parts = self.tower.encoders[self.modality], self.tower.projections[self.modality]
+        return any(parameter.requires_grad for part in parts for parameter in part.parameters())
+
+    def _again(self) -> tuple[Tensor, Features]:
         with self.random.restored():
-            items_UE = self._embeddings()
-        items_UE.backward(self.items_UE.grad)  # type: ignore[no-untyped-call]
+            return self._made()
 
-    def _embeddings(self) -> Tensor:
-        return self.tower.encode(self.modality, self.inputs.to(self.where))
+    def _made(self) -> tuple[Tensor, Features]:
+        features = self.tower.features(self.modality, self.inputs.to(self.where))
+        return self.tower.project(self.modality, features), features
 
 
 class RandomState:

@@ -1,0 +1,193 @@
+"""What a decoder says about the pictures of some pairs, and how much of it is right."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from ..config import validate
+from ..evaluation.generation import answer_accuracy, caption_metrics, normal_answer
+from ..fusion.generate import Generation
+from ..fusion.teller import Answer, Teller
+from ..pairs import Pairs
+from ..space import Space
+from ..types import Metrics
+from .prepare import Progress, Store, silent
+
+CAPTIONS = Generation(beams=3, length_power=1.0)
+"""How captions are made where nothing else is asked for."""
+
+ANSWERS = Generation(beams=5, longest=16)
+"""How answers are found: the five likeliest, with the probability of each."""
+
+CONSTANT = 0.1
+"""Where fewer than this share of the captions differ, though the pictures do, the decoder says the same of all."""
+
+KINDS = ("kind", "question_type", "type")
+"""Columns that name the kind of a question."""
+
+MOST_KINDS = 24
+"""Kinds beyond these get no figure of their own."""
+
+PRIOR = 10_000
+"""Questions whose commonest answer a run remembers."""
+
+
+@runtime_checkable
+class Judge(Protocol):
+    """A raw picture that knows what it shows, and so whether a caption is true: a generated one."""
+
+    def holds(self, caption: str) -> bool: ...
+
+
+@dataclass(slots=True)
+class Told:
+    """The best captions by picture and the best answers by row, with their figures."""
+
+    metrics: Metrics = field(default_factory=dict)
+    captions: dict[int, Sequence[Answer]] = field(default_factory=dict)
+    """By the picture's item in the store."""
+    item_of_row: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    answers: dict[int, Sequence[Answer]] = field(default_factory=dict)
+    """By the row of the pairs."""
+
+
+def tell(
+    teller: Teller,
+    space: Space,
+    pairs: Pairs,
+    store: Store,
+    most: int | None = None,
+    greedy: bool = False,
+    progress: Progress = silent,
+) -> Told:
+    """Caption and answer whatever the decoder was taught, of at most ``most`` pictures and as many questions."""
+    session = _Session(teller, space, pairs, store, greedy, progress)
+    told = Told(item_of_row=store.item_of_row)
+    if "caption" in teller.lessons and "text" in pairs.items:
+        told.captions, metrics = session.captions(some(np.unique(store.item_of_row), most))
+        told.metrics |= metrics
+    if "answer" in teller.lessons and "question" in pairs.items:
+        told.answers, metrics = session.answers(some(np.arange(len(pairs)), most))
+        told.metrics |= metrics
+    return told
+
+
+@dataclass(frozen=True, slots=True)
+class _Session:
+    """A decoder and the pairs it is to speak of; what it says comes with its figures."""
+
+    teller: Teller
+    space: Space
+    pairs: Pairs
+    store: Store
+    greedy: bool
+    progress: Progress
+
+    def captions(self, items: np.ndarray) -> tuple[dict[int, Sequence[Answer]], Metrics]:
+        """Captions of pictures by their item."""
+        pictures = (self.store.images_N3SS[item] for item in items)
+        how, tell = self._how(CAPTIONS), self._named("writing captions")
+        found = self.teller.captions(self.space, pictures, how, tell, len(items))
+        captions = [texts[0].text for texts in found]
+        references, raws = true_captions(self.pairs, self.store.item_of_row, items)
+        figures = caption_metrics(captions, references)
+        judged = [raw.holds(caption) for raw, caption in zip(raws, captions, strict=True) if isinstance(raw, Judge)]
+        if judged:
+            figures["true"] = float(np.mean(judged))
+        metrics = {f"caption/{name}": value for name, value in figures.items()}
+        return dict(zip(items.tolist(), found, strict=True)), metrics
+
+    def answers(self, rows: np.ndarray) -> tuple[dict[int, Sequence[Answer]], Metrics]:
+        """Answers to the questions of some rows, and beside their figures those of guessing without the pictures."""
+        questions = [self.pairs.items["question"][row] for row in rows]
+        truths = [annotators(self.pairs, row) for row in rows]
+        item_B = self.store.item_of_row[rows]
+        pictures = {int(item): self.store.images_N3SS[item] for item in np.unique(item_B)}
+        asked = ((pictures[int(item)], question) for item, question in zip(item_B, questions, strict=True))
+        how, tell = self._how(ANSWERS), self._named("answering questions")
+        found = self.teller.answers(self.space, asked, how, tell, len(rows))
+        right = np.array([answer_accuracy(best[0].text, truth) for best, truth in zip(found, truths, strict=True)])
+        metrics = {"vqa/accuracy": float(right.mean())}
+        for kind, of_kind in _kinds(self.pairs, rows).items():
+            metrics[f"vqa/accuracy/{kind}"] = float(right[of_kind].mean())
+        prior = self.teller.prior
+        guesses = [prior.get(normal_answer(question), prior.get("", "")) for question in questions]
+        blind = [answer_accuracy(guess, truth) for guess, truth in zip(guesses, truths, strict=True)]
+        metrics["vqa/question_only"] = float(np.mean(blind))
+        return dict(zip(rows.tolist(), found, strict=True)), metrics
+
+    def _how(self, how: Generation) -> Generation:
+        return changed(how, beams=1) if self.greedy else how
+
+    def _named(self, what: str) -> Callable[[int, int], None]:
+        return lambda done, total: self.progress(what, done, total)
+
+
+def annotators(pairs: Pairs, row: int) -> list[str]:
+    """The answers that count as right: those of several annotators where the source has them, or the one there is."""
+    try:
+        several = json.loads(pairs.extras["answers"][row]) if "answers" in pairs.extras else None
+    except json.JSONDecodeError:  # a table's own column of that name, of another form
+        several = None
+    one = [pairs.items["answer"][row]]
+    return several if isinstance(several, list) and several and all(isinstance(s, str) for s in several) else one
+
+
+def changed(how: Generation, **settings: Any) -> Generation:
+    """The same with other settings. Raises :class:`UserError` where one is out of range."""
+    return validate(Generation, {**how.model_dump(), **settings}, where="generation")
+
+
+def some(rows: np.ndarray, most: int | None) -> np.ndarray:
+    """At most ``most`` of them, evenly spaced."""
+    return rows if most is None or len(rows) <= most else rows[np.linspace(0, len(rows) - 1, most).astype(int)]
+
+
+def true_captions(pairs: Pairs, item_of_row: np.ndarray, items: np.ndarray) -> tuple[list[list[str]], list[Any]]:
+    """The different captions of each picture, and the picture as the source has it."""
+    texts: dict[int, dict[str, None]] = defaultdict(dict)
+    raws: dict[int, Any] = {}
+    for row, item in enumerate(item_of_row.tolist()):
+        texts[item][pairs.items["text"][row]] = None
+        raws.setdefault(item, pairs.items["image"][row])
+    return [list(texts[item]) for item in items.tolist()], [raws[item] for item in items.tolist()]
+
+
+def commonest_answers(pairs: Pairs) -> dict[str, str]:
+    """The commonest answer to every (normalised) question, and under the empty text that to all of them.
+
+    What can be had without looking at a picture: an answerer must do better.
+    """
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for question, answer in zip(pairs.items["question"], pairs.items["answer"], strict=True):
+        counts[normal_answer(question)][answer] += 1
+        counts[""][answer] += 1
+    often = sorted(counts, key=lambda question: -counts[question].total())[: PRIOR + 1]
+    return {question: counts[question].most_common(1)[0][0] for question in often}
+
+
+def complaint(told: Told) -> str | None:
+    """What is wrong with the captions, in plain words, or nothing."""
+    share = told.metrics.get("caption/distinct", 1.0)
+    if len(told.captions) < 20 or share >= CONSTANT:
+        return None
+    most, count = Counter(texts[0].text for texts in told.captions.values()).most_common(1)[0]
+    return (
+        f"the decoder says almost the same of every picture ({count:,} of {len(told.captions):,} times {most!r}); "
+        "train longer, or check that the pictures are what the captions speak of"
+    )
+
+
+def _kinds(pairs: Pairs, rows: np.ndarray) -> dict[str, np.ndarray]:
+    column = next((pairs.extras[name] for name in KINDS if name in pairs.extras), None)
+    if column is None:
+        return {}
+    kinds = np.array([column[row] for row in rows])
+    named = [kind for kind in np.unique(kinds).tolist() if kind]
+    return {kind: kinds == kind for kind in named} if len(named) <= MOST_KINDS else {}

@@ -1,0 +1,191 @@
+"""A causal decoder with cross-attention (Vaswani et al. 2017, section 3.1) over a picture's tokens.
+
+One decoder writes captions and answers: what it says follows a prompt, which is empty for a caption and the question
+for an answer. Training reads whole sequences at once; :class:`State` keeps what is needed to go on token by token.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, linear
+
+from ..config import Config as BaseConfig
+from ..layers import MLP, Norm, attend, heads_of, merged
+from ..tokens import Sequences
+from ..types import Features, TextSpec
+
+LONGEST = 128
+"""Most tokens of a prompt and what follows it together."""
+
+
+class Config(BaseConfig):
+    """Width, depth and heads of the decoder; ``drop`` is the share of dropout on its branches."""
+
+    width: int = Field(default=128, gt=0)
+    depth: int = Field(default=2, gt=0)
+    heads: int = Field(default=2, gt=0)
+    drop: float = Field(default=0.0, ge=0, lt=1)
+    smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """Share of a token's target that is spread over the vocabulary (label smoothing)."""
+
+    def build(self, spec: TextSpec, memory_width: int) -> Decoder:
+        return Decoder(self, spec, memory_width)
+
+
+@dataclass(slots=True)
+class Memory:
+    """What a layer has seen: keys and values of the picture ``(B, H, M, d)``, and of the tokens so far."""
+
+    picture: tuple[Tensor, Tensor]
+    past: tuple[Tensor, Tensor] | None = None
+
+    def select(self, rows: Tensor) -> None:
+        """Keep these rows, in this order: what a beam search goes on with."""
+        self.picture = (self.picture[0][rows], self.picture[1][rows])
+        if self.past is not None:
+            self.past = (self.past[0][rows], self.past[1][rows])
+
+
+@dataclass(slots=True)
+class State:
+    """Where a batch of unfinished texts stands: every layer's memory, the last token's embedding, tokens so far."""
+
+    layers: list[Memory]
+    mask_BM: Tensor
+    last_B1D: Tensor | None = None
+    length: int = 0
+
+    def select(self, rows: Tensor) -> None:
+        """Keep these rows of everything."""
+        for layer in self.layers:
+            layer.select(rows)
+        self.mask_BM = self.mask_BM[rows]
+        self.last_B1D = None if self.last_B1D is None else self.last_B1D[rows]
+
+
+class Decoder(nn.Module):
+    """Embedded tokens, blocks that look back and at the picture, and the table of embeddings again as output."""
+
+    def __init__(self, config: Config, spec: TextSpec, memory_width: int) -> None:
+        super().__init__()
+        self.config, self.width = config, config.width
+        self.embed = nn.Embedding(spec.vocabulary, config.width)
+        self.positions = nn.Embedding(LONGEST, config.width)
+        nn.init.normal_(self.embed.weight, std=0.5)
+        nn.init.normal_(self.positions.weight, std=0.1)
+        self.before = nn.Parameter(0.5 * torch.randn(config.width))
+        self.blocks = nn.ModuleList(DecoderBlock(config, memory_width) for _ in range(config.depth))
+        self.norm = Norm(config.width)
+
+    def forward(self, ids_BT: Tensor, picture: Features, item_B: Tensor) -> Tensor:
+        """What the decoder makes of every token, ``(B, T, D)``: :meth:`logits` of it tell what comes next."""
+        states_BTD, _ = self.advance(ids_BT, self.start(picture, item_B))
+        return states_BTD
+
+    def loss(self, said: Sequences, picture: Features) -> Tensor:
+        """The summed cross-entropy of every token that should have been said.
+
+        The last block works out those places alone: of a question with its answer, two in a dozen.
+        """
+        at_BS, real_BS = places(said.said_BT)
+        states_BSD, _ = self.advance(said.ids_BT, self.start(picture, said.item_B), at_BS)
+        return cross_entropy(
+            self.logits(states_BSD[real_BS]),
+            said.next_BT.gather(1, at_BS)[real_BS],
+            label_smoothing=self.config.smoothing,
+            reduction="sum",
+        )
+
+    def start(self, picture: Features, item_B: Tensor) -> State:
+        """The state before the first token, of texts about the pictures at ``item_B``."""
+        layers = [cast("DecoderBlock", block).look(picture.tokens_BTD, item_B) for block in self.blocks]
+        return State(layers, picture.mask_BT[item_B])
+
+    def advance(self, ids_BT: Tensor, state: State, at_BS: Tensor | None = None) -> tuple[Tensor, State]:
+        """Read further tokens; texts in a state are equally long, except for padding after their end.
+
+        Gives what is made of each of them, or of those at ``at_BS``, their places among the new tokens.
+        """
+        length = ids_BT.shape[1]
+        if state.length + length > LONGEST:
+            raise ValueError(f"{state.length + length} tokens are more than the {LONGEST} that a decoder reads")
+        embedded_BTD = self.embed(ids_BT)
+        first_B1D = torch.zeros_like(embedded_BTD[:, :1]) if state.last_B1D is None else state.last_B1D
+        before_BTD = torch.cat([first_B1D, embedded_BTD[:, :-1]], dim=1)
+        place_T = torch.arange(state.length, state.length + length, device=ids_BT.device)
+        tokens_BTD = embedded_BTD + before_BTD * self.before + self.positions(place_T)
+        for number, (block, memory) in enumerate(zip(self.blocks, state.layers, strict=True), 1):
+            tokens_BTD = block(tokens_BTD, memory, state.mask_BM, at_BS if number == len(self.blocks) else None)
+        state.last_B1D, state.length = embedded_BTD[:, -1:], state.length + length
+        return self.norm(tokens_BTD), state
+
+    def logits(self, states_BTD: Tensor) -> Tensor:
+        """Scores ``(..., V)`` of what comes next, float32."""
+        scores: Tensor = (states_BTD * self.width**-0.5) @ self.embed.weight.T
+        return scores.float()
+
+
+class DecoderBlock(nn.Module):
+    """Look back at the text, look at the picture, think; pre-norm, and every branch starts at zero."""
+
+    def __init__(self, config: Config, memory_width: int) -> None:
+        super().__init__()
+        width, self.heads = config.width, config.heads
+        self.self_norm, self.qkv = Norm(width), nn.Linear(width, 3 * width, bias=False)
+        self.self_out = nn.Linear(width, width, bias=False)
+        self.cross_norm, self.query = Norm(width), nn.Linear(width, width, bias=False)
+        self.key_value = nn.Linear(memory_width, 2 * width, bias=False)
+        self.cross_out = nn.Linear(width, width, bias=False)
+        self.scales = nn.Parameter(torch.full((2, config.heads, 1, 1), (width / config.heads) ** 0.5))
+        self.mlp_norm, self.mlp = Norm(width), MLP(width, 4 * width)
+        self.drop = nn.Dropout(config.drop)
+        for last in (self.self_out, self.cross_out, self.mlp.down):
+            nn.init.zeros_(last.weight)
+
+    def look(self, tokens_UMD: Tensor, item_B: Tensor) -> Memory:
+        """Keys and values of the pictures, once for all tokens that will look at them."""
+        key_UMD, value_UMD = self.key_value(tokens_UMD).chunk(2, dim=-1)
+        return Memory((heads_of(key_UMD, self.heads)[item_B], heads_of(value_UMD, self.heads)[item_B]))
+
+    def forward(self, tokens_BTD: Tensor, memory: Memory, mask_BM: Tensor, at_BS: Tensor | None = None) -> Tensor:
+        """New tokens, or those at ``at_BS`` alone, after all of them were taken into the memory."""
+        known_BTD = self.self_norm(tokens_BTD)
+        tokens_BTD = chosen(tokens_BTD, at_BS)
+        looked = self._look_back(chosen(known_BTD, at_BS), known_BTD, memory, at_BS)
+        tokens_BTD = tokens_BTD + self.drop(self.self_out(looked))
+        query = heads_of(self.query(self.cross_norm(tokens_BTD)), self.heads)
+        seen = attend(query, *memory.picture, self.scales[1], mask_BM[:, None, None, :])
+        tokens_BTD = tokens_BTD + self.drop(self.cross_out(merged(seen)))
+        thought: Tensor = tokens_BTD + self.drop(self.mlp(self.mlp_norm(tokens_BTD)))
+        return thought
+
+    def _look_back(self, asking_BSD: Tensor, new_BTD: Tensor, memory: Memory, at_BS: Tensor | None) -> Tensor:
+        """Every asking token looks at those before it and at itself."""
+        width, past = asking_BSD.shape[-1], 0
+        query = heads_of(linear(asking_BSD, self.qkv.weight[:width]), self.heads)
+        key, value = (heads_of(part, self.heads) for part in linear(new_BTD, self.qkv.weight[width:]).chunk(2, dim=-1))
+        if memory.past is not None:
+            past = memory.past[0].shape[2]
+            key, value = (torch.cat(pair, dim=2) for pair in zip(memory.past, (key, value), strict=True))
+        memory.past = (key, value)
+        own_BS = torch.arange(new_BTD.shape[1], device=key.device)[None] if at_BS is None else at_BS
+        visible_B1SM = torch.arange(key.shape[2], device=key.device) <= past + own_BS[:, None, :, None]
+        return merged(attend(query, key, value, self.scales[0], visible_B1SM))
+
+
+def chosen(tokens_BTD: Tensor, at_BS: Tensor | None) -> Tensor:
+    """The tokens at some places of each row, or all of them."""
+    return tokens_BTD if at_BS is None else tokens_BTD.gather(1, at_BS[..., None].expand(-1, -1, tokens_BTD.shape[-1]))
+
+
+def places(said_BT: Tensor) -> tuple[Tensor, Tensor]:
+    """Where each row is true, ``(B, S)`` in order, and which of these are real: rows with fewer are filled up."""
+    count_B = said_BT.sum(1)
+    most = int(count_B.max()) if len(count_B) else 0
+    at_BS = said_BT.int().argsort(dim=1, descending=True, stable=True)[:, :most]
+    return at_BS, torch.arange(most, device=said_BT.device) < count_B[:, None]

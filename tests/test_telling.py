@@ -1,0 +1,176 @@
+"""Captions and answers, through the command line: trained beside a space, alone, refused where there is no decoder."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import cospace as library
+from conftest import TINY, Cospace, Shell, shape_picture
+from cospace import cli
+from cospace.experiment.telling import Told, commonest_answers, complaint
+from cospace.fusion.teller import Answer
+from cospace.pairs import open_pairs
+
+DECODER = ("decoder.width=32", "decoder.depth=1", "decoder.heads=2")
+QUICK = (*TINY, *DECODER, "training.evaluations=1")
+KINDS = [(colour, shape) for colour in ("red", "green", "blue") for shape in ("circle", "square")]
+
+
+def asked(colour: str, shape: str) -> Iterator[dict[str, str]]:
+    yield {"question": "what colour is it?", "answer": colour, "kind": "colour"}
+    yield {"question": "what shape is it?", "answer": shape, "kind": "shape"}
+    yield {"question": f"is it a {colour} {shape}?", "answer": "yes", "kind": "check"}
+
+
+def write(folder: Path, name: str, first: int, copies: int, captions: bool = True) -> Path:
+    """A table of questions about coloured shapes, with captions or without."""
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    rows = []
+    for seed in range(first, first + copies):
+        for colour, shape in KINDS:
+            path = f"images/{colour}-{shape}-{seed}.png"
+            shape_picture(colour, shape, seed).save(folder / path)
+            text = {"text": f"a {colour} {shape}"} if captions else {}
+            rows += [{"image": path, **text, **question} for question in asked(colour, shape)]
+    with (folder / name).open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return folder / name
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that captions and answers, on questions about shapes; beside it, ``val.csv`` and a picture."""
+    folder = tmp_path_factory.mktemp("told")
+    train, val = write(folder, "train.csv", 0, 8), write(folder, "val.csv", 100, 3)
+    assert (
+        cli.run(["train", str(train), "--val", str(val), "--out", str(folder / "run"), *QUICK, "training.steps=80"])
+        == 0
+    )
+    return folder / "run"
+
+
+def test_a_run_on_questions_captions_and_answers(told: Path, shell: Shell) -> None:
+    metrics = shell.json("eval", told, told.parent / "val.csv")
+    assert metrics["vqa/accuracy"] > 0.75  # two in three are answered without looking, see below
+    assert metrics["vqa/accuracy/colour"] > 0.6  # chance is a third
+    assert metrics["vqa/accuracy/check"] == 1.0
+    assert metrics["vqa/question_only"] == pytest.approx((1 / 3 + 1 / 2 + 1) / 3)
+    assert metrics["caption/CIDEr-D"] > 0
+    assert {f"caption/BLEU-{order}" for order in (1, 2, 3, 4)} < metrics.keys()
+    assert "text_to_image/R@1" in metrics
+
+    rows = [json.loads(line) for line in (told / "metrics.jsonl").read_text().splitlines()]
+    assert all({"loss/alignment", "loss/caption", "loss/answer"} <= row.keys() for row in rows)
+    assert rows[-1]["loss/answer"] < 0.5 * rows[0]["loss/answer"]
+    assert rows[-1]["loss"] == pytest.approx(sum(rows[-1][f"loss/{n}"] for n in ("alignment", "caption", "answer")))
+
+    page = (told / "report.html").read_text(encoding="utf-8")
+    assert "Captions and answers" in page
+    assert "what colour is it?" in page
+
+
+def test_caption_and_ask(told: Path, shell: Shell) -> None:
+    pictures = [told.parent / "images" / f"{name}-100.png" for name in ("red-circle", "blue-square")]
+    made = shell.json("caption", told, *pictures)["results"]
+    assert [row["id"] for row in made] == [str(path) for path in pictures]
+    assert all(row["caption"].startswith("a ") for row in made)
+    drawn = shell.json("caption", told, pictures[0], "--temperature", "1.0", "--top-p", "0.9")["results"]
+    assert drawn[0]["caption"]
+
+    found = shell.json("ask", told, pictures[0], "What colour is it?")
+    assert found["answer"] == found["top"][0]["answer"]
+    assert 0 < found["confidence"] <= 1
+    sure = [answer["confidence"] for answer in found["top"]]
+    assert sure == sorted(sure, reverse=True)
+    assert sum(sure) <= 1 + 1e-6
+    assert "%" in shell.text("ask", told, pictures[0], "is it a red circle?")
+
+    model = library.load(told)
+    assert model.caption([str(pictures[0])]) == [made[0]["caption"]]
+    assert model.ask(pictures[0], "What colour is it?")[0].text == found["answer"]
+
+
+def test_questions_alone_make_a_run_that_answers(tmp_path: Path, shell: Shell, cospace: Cospace) -> None:
+    train, val = (write(tmp_path, f"{name}.csv", first, 4, captions=False) for name, first in (("a", 0), ("b", 50)))
+    out = tmp_path / "run"
+    metrics = shell.json("train", train, "--val", val, "--out", out, *QUICK, "training.steps=20")
+    assert metrics["vqa/accuracy"] >= 0
+    assert not any("R@1" in name or name.startswith("caption/") for name in metrics)
+    assert "Captions and answers" in (out / "report.html").read_text(encoding="utf-8")
+    assert shell.json("eval", out, val) == pytest.approx(metrics, rel=1e-3, abs=1e-3)
+    assert shell.json("ask", out, tmp_path / "images" / "red-circle-0.png", "what shape is it?")["answer"]
+    refusal = cospace("caption", out, tmp_path / "images" / "red-circle-0.png").refusal()
+    assert "not taught captions" in refusal
+
+
+def test_a_killed_run_with_a_decoder_goes_on_exactly(tmp_path: Path) -> None:
+    from cospace.experiment.train import Listener, Request, run
+
+    train, val = write(tmp_path, "train.csv", 0, 4), write(tmp_path, "val.csv", 100, 2)
+    overrides = (*QUICK, "training.steps=12", "training.checkpoint_seconds=0")
+
+    def losses(out: Path, stop: int | None = None) -> list[float]:
+        def row(values: dict[str, Any], _: object) -> None:
+            if values["step"] == stop:
+                raise KeyboardInterrupt
+
+        run(Request(train, out, val=val, overrides=overrides, listener=Listener(row=row)))
+        return [json.loads(line)["loss"] for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+    whole = losses(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        losses(tmp_path / "killed", stop=7)
+    assert losses(tmp_path / "killed") == whole
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("caption", "{run}"), "no picture was given"),
+        (("caption", "{run}", "nothing.png"), "nothing.png"),
+        (("caption", "{trained}", "{picture}"), "no decoder"),
+        (("ask", "{trained}", "{picture}", "what?"), "no decoder"),
+        (("ask", "{run}", "{picture}", " "), "question is empty"),
+        (("ask", "{run}", "nothing.png", "what?"), "nothing.png"),
+        (("caption", "{run}", "{picture}", "--beams", "0"), "beams"),
+        (("train", "{shapes}", "--out", "{new}", "tell=answer"), "questions and answers"),
+        (("train", "{shapes}", "--out", "{new}", "tell=songs"), "tell"),
+        (("train", "{table}", "--val", "{shapes}", "--out", "{new}"), "has no"),
+    ],
+)
+def test_wrong_inputs_get_one_sentence(
+    told: Path,
+    trained: Path,
+    shapes: Path,
+    tmp_path: Path,
+    cospace: Cospace,
+    arguments: tuple[str, ...],
+    words: str,
+) -> None:
+    known = {"run": told, "trained": trained, "shapes": shapes, "new": tmp_path / "new"}
+    known |= {"picture": told.parent / "images" / "red-circle-100.png", "table": told.parent / "train.csv"}
+    assert words in cospace(*(argument.format(**known) for argument in arguments)).refusal()
+
+
+def test_a_caption_that_never_changes_is_complained_about() -> None:
+    same = {item: [Answer("a dog", 0.5)] for item in range(40)}
+    sentence = complaint(Told({"caption/distinct": 1 / 40}, same))
+    assert sentence is not None
+    assert "40 of 40" in sentence and "'a dog'" in sentence
+    assert complaint(Told({"caption/distinct": 0.5}, same)) is None
+    assert complaint(Told()) is None
+
+
+def test_the_commonest_answers_are_kept_by_question(tmp_path: Path) -> None:
+    found = commonest_answers(open_pairs(write(tmp_path, "some.csv", 0, 1)))
+    assert found["what shape is it"] in ("circle", "square")
+    assert found["is it red circle"] == "yes"
+    assert found[""] == "yes"
