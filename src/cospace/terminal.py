@@ -95,6 +95,10 @@ class TrainingView(Progress):
         if report.exists():
             lines.append(f"open the report: {report}")
         lines.append(f"make pictures searchable: cospace index {out} PICTURES --out idx")
+        if "caption/CIDEr-D" in metrics:
+            lines.append(f"describe pictures: cospace caption {out} PICTURE")
+        if "vqa/accuracy" in metrics:
+            lines.append(f'ask about one: cospace ask {out} PICTURE "a question"')
         return "\n".join(lines)
 
 

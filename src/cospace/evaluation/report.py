@@ -86,7 +86,8 @@ def verdict(metrics: Metrics, names: tuple[str, str] = ("image", "text")) -> str
             f"of {metrics['zero_shot/n']:,.0f} pictures (chance {100 * metrics['chance/zero_shot/top1']:.2g} %)."
         )
     if "vqa/accuracy" in metrics:
-        return f"Answers {100 * metrics['vqa/accuracy']:.0f} % of the questions rightly."
+        right, blind = 100 * metrics["vqa/accuracy"], 100 * metrics.get("vqa/question_only", 0.0)
+        return f"Answers {right:.0f} % of the questions rightly (guessing without the picture: {blind:.0f} %)."
     return "Nothing was scored."
 
 
