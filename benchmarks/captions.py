@@ -17,6 +17,7 @@ from cospace.fusion.decoder import Config, Decoder
 from cospace.runtime import device
 from cospace.tokens import BEGIN_ID, END_ID
 from cospace.types import Features, TextSpec
+from towers import fill_zeros
 
 VOCABULARY, CELLS, WIDTH = 2_000, 16, 192
 """Of a run on some thousand captions; the tokens of the default image tower."""
@@ -27,9 +28,7 @@ def main() -> None:
     options = arguments()
     torch.manual_seed(0)
     decoder = Config().build(TextSpec(VOCABULARY, 64), WIDTH).to(device()).eval()
-    for parameter in decoder.parameters():
-        if not bool(parameter.any()):
-            torch.nn.init.normal_(parameter, std=0.02)
+    fill_zeros(decoder)
     tokens_BTD = torch.randn(options.batch, CELLS, WIDTH, device=device())
     mask_BT = torch.ones(options.batch, CELLS, dtype=torch.bool, device=device())
     picture = Features(tokens_BTD[:, 0], tokens_BTD, mask_BT)

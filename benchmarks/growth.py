@@ -14,28 +14,22 @@ from __future__ import annotations
 import argparse
 import io
 import statistics
-import subprocess
 import sys
 import tarfile
 import tempfile
-import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 
 import frame
-from cospace.batches import Batches, Feed, ImageFeed, Plan, TextFeed
 from cospace.experiment.log import Log
-from cospace.experiment.prepare import CPU_MICRO
 from cospace.experiment.settings import experiment
 from cospace.preprocess import ImagePreparer
 from cospace.tokens import Tokenizer
-from cospace.types import UserError
-from two_pass import sentences
+from race import start_and_wait
+from two_pass import noise, sentences
 
 SIDE = 32
 """Of the pictures, in pixels."""
@@ -70,7 +64,7 @@ def main() -> None:
     for pairs in options.pairs:
         with tempfile.TemporaryDirectory() as folder:
             write_shards(pairs, Path(folder))
-            results.append(train(pairs, options, Path(folder)).result(f"{pairs:,} pairs, batch {options.batch}"))
+            results.append(train(options, Path(folder)).result(f"{pairs:,} pairs, batch {options.batch}"))
         print(results[-1].line(), flush=True)
     results.append(simulated(options.simulated, options))
     print(results[-1].line(), flush=True)
@@ -110,49 +104,36 @@ def picture(number: int) -> bytes:
     return file.getvalue()
 
 
-def train(pairs: int, options: argparse.Namespace, folder: Path) -> Cost:
+def train(options: argparse.Namespace, folder: Path) -> Cost:
     """`cospace train` on the shards, watched from outside."""
     log = folder / "run" / "metrics.jsonl"
     settings = [f"training.steps={options.steps}", f"training.batch={options.batch}", "training.evaluations=1"]
     command = [sys.executable, "-m", "cospace", "train", str(folder / "*.tar"), "--out", str(folder / "run")]
-    own, peak, before = 0, 0, None
-    start = time.monotonic()
-    with (folder / "output").open("wb") as sink:
-        process = subprocess.Popen([*command, "--no-report", *settings], stdout=sink, stderr=sink)
-        for anonymous, highest in memory(process):
-            own, peak = max(own, anonymous), max(peak, highest)
-            if before is None and log.exists() and b"\n" in log.read_bytes():
-                before = time.monotonic() - start
-    if process.returncode or before is None:
-        raise UserError(f"{pairs:,} pairs: {(folder / 'output').read_text(encoding='utf-8')[-2000:]}")
+    seen: list[tuple[int, int]] = []
+    before = start_and_wait(
+        [*command, "--no-report", *settings], folder / "output", log, lambda process: seen.append(memory(process))
+    )
     rates = [row["samples_per_second"] for row in Log(log).rows() if "samples_per_second" in row]
+    own, peak = (max(column) for column in zip(*seen, strict=True))
     return Cost(before, statistics.median(rates), own, peak)
 
 
-def memory(process: subprocess.Popen[bytes]) -> Iterator[tuple[int, int]]:
-    """Bytes that a running process has of its own, and the most it ever had in all, several times a second."""
-    while process.poll() is None:
-        try:
-            lines = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii").splitlines()
-        except OSError:
-            return
-        found = {line.split(":")[0]: line.split()[1] for line in lines if line.endswith("kB")}
-        yield int(found.get("RssAnon", 0)) * 1024, int(found.get("VmHWM", 0)) * 1024
-        time.sleep(0.1)
+def memory(process: int) -> tuple[int, int]:
+    """Bytes that a running process has of its own, and the most it ever had in all; nothing once it has ended."""
+    try:
+        lines = Path(f"/proc/{process}/status").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0, 0
+    found = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines if line.endswith("kB")}
+    return found.get("RssAnon", 0), found.get("VmHWM", 0)
 
 
 def simulated(rows: int, options: argparse.Namespace) -> frame.Result:
     """Batches from very many rows, drawn by one process without towers."""
     captions = sentences(SHARED)
-    item_of_row = np.arange(rows) % SHARED
     image, text = ImagePreparer(size=SIDE), Tokenizer.train(captions)
-    images = torch.randint(0, 256, (SHARED, 3, SIDE, SIDE), dtype=torch.uint8)
-    augment = experiment("small").data.augment
-    feeds: dict[str, Feed] = {
-        "image": ImageFeed(images, item_of_row, image, augment, 0),
-        "text": TextFeed(text.encode_all(captions), item_of_row, text, 0.0, 0),
-    }
-    batches = Batches(feeds, np.arange(rows), Plan(rows, options.batch, 0), CPU_MICRO)
+    settings = experiment("small", [f"training.batch={options.batch}"])
+    batches = noise(captions, image, text, settings, np.arange(rows) % SHARED)
     first = frame.timed(lambda: batches[0])
     later = frame.timed(lambda: [batches[step] for step in range(1, 21)]) / 20
     words = f"{first:.3g} s for the first batch, {options.batch / later:.4g} samples/s after it"

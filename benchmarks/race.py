@@ -170,8 +170,13 @@ def run_ours(track: Track, extra: Sequence[str], seed: int, out: Path) -> list[P
     return points_of(Log(log).rows(), first, track.quality)
 
 
-def start_and_wait(command: Sequence[str], output: Path, awaited: Path) -> float:
-    """Run a command to its end; seconds until its file ``awaited`` had a first whole line."""
+def start_and_wait(
+    command: Sequence[str], output: Path, awaited: Path, look: Callable[[int], None] = lambda process: None
+) -> float:
+    """Run a command to its end; seconds until its file ``awaited`` had a first whole line.
+
+    ``look`` is called with the process's number now and then.
+    """
     first = None
     with output.open("wb") as sink:
         start = time.monotonic()
@@ -179,6 +184,7 @@ def start_and_wait(command: Sequence[str], output: Path, awaited: Path) -> float
         while process.poll() is None:
             if first is None and awaited.exists() and b"\n" in awaited.read_bytes():
                 first = time.monotonic() - start
+            look(process.pid)
             time.sleep(0.02 if first is None else 0.5)
     if process.returncode or first is None:
         last = output.read_text(encoding="utf-8", errors="replace")[-2000:]

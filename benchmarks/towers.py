@@ -81,10 +81,15 @@ def space(chosen: Experiment, captions: Sequence[str]) -> Space:
         "text": configs["text"].build(TextSpec(VOCABULARY, CONTEXT)),
     }
     built = Space(encoders, configs, {"image": image, "text": tokenizer}, chosen.width)
-    for parameter in built.parameters():
+    fill_zeros(built)
+    return built.to(device())
+
+
+def fill_zeros(module: nn.Module) -> None:
+    """Small random weights where all are zero."""
+    for parameter in module.parameters():
         if not bool(parameter.any()):
             nn.init.normal_(parameter, std=0.02)
-    return built.to(device())
 
 
 def model_config(size: Size) -> dict[str, Any]:

@@ -117,7 +117,7 @@ def training(pairs: int, memory: float, pixels: int, folder: Path) -> tuple[Trai
     space = Space.build(settings.encoder_parts(), {"image": image, "text": text}, settings.width).to(device())
     objective = part("objectives", settings.objective).build().to(device())  # type: ignore[attr-defined]
     trainer = Trainer(space, objective, settings.training, folder / "checkpoints", Observers())
-    return trainer, noise(captions, image, text, settings)
+    return trainer, noise(captions, image, text, settings, np.arange(pairs))
 
 
 def sentences(count: int) -> list[str]:
@@ -127,15 +127,17 @@ def sentences(count: int) -> list[str]:
     return [" ".join(dice.choice(words, dice.integers(SHORTEST, LONGEST + 1))) for _ in range(count)]
 
 
-def noise(captions: list[str], image: ImagePreparer, text: Tokenizer, settings: Experiment) -> Batches:
-    """Batches of one random picture a caption."""
-    rows = np.arange(len(captions))
-    images = torch.randint(0, 256, (len(rows), 3, image.size, image.size), dtype=torch.uint8)
+def noise(
+    captions: list[str], image: ImagePreparer, text: Tokenizer, settings: Experiment, item_of_row: np.ndarray
+) -> Batches:
+    """Batches of rows that each show one of these captions and its random picture."""
+    rows = np.arange(len(item_of_row))
+    images = torch.randint(0, 256, (len(captions), 3, image.size, image.size), dtype=torch.uint8)
     feeds: dict[str, Feed] = {
-        "image": ImageFeed(images, rows, image, settings.data.augment, 0),
-        "text": TextFeed(text.encode_all(captions), rows, text, 0.0, 0),
+        "image": ImageFeed(images, item_of_row, image, settings.data.augment, 0),
+        "text": TextFeed(text.encode_all(captions), item_of_row, text, 0.0, 0),
     }
-    return Batches(feeds, rows, Plan(len(rows), len(rows), 0), CPU_MICRO)
+    return Batches(feeds, rows, Plan(len(rows), settings.training.batch or len(rows), 0), CPU_MICRO)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,9 @@ import pytest
 import cospace as library
 from conftest import TINY, Cospace, Shell, shape_picture
 from cospace import cli
-from cospace.experiment.telling import Told, commonest_answers, complaint
+from cospace.experiment.evaluate import decode_for, embed_store
+from cospace.experiment.report import sayings
+from cospace.experiment.telling import Remark, Told, commonest_answers, complaint, tell
 from cospace.fusion.teller import Answer
 from cospace.pairs import open_pairs
 
@@ -161,7 +163,7 @@ def test_wrong_inputs_get_one_sentence(
 
 
 def test_a_caption_that_never_changes_is_complained_about() -> None:
-    same = {item: [Answer("a dog", 0.5)] for item in range(40)}
+    same = {row: Remark(Answer("a dog", 0.5), "a cat", None) for row in range(40)}
     sentence = complaint(Told({"caption/distinct": 1 / 40}, same))
     assert sentence is not None
     assert "40 of 40" in sentence and "'a dog'" in sentence
@@ -174,3 +176,16 @@ def test_the_commonest_answers_are_kept_by_question(tmp_path: Path) -> None:
     assert found["what shape is it"] in ("circle", "square")
     assert found["is it red circle"] == "yes"
     assert found[""] == "yes"
+
+
+def test_what_was_said_of_some_pictures_stands_under_these(told: Path) -> None:
+    model, pairs = library.load(told), open_pairs(told.parent / "val.csv")
+    pairs, store = decode_for(model.space, pairs)
+    embedded = embed_store(model.space, pairs, store)
+    assert model.teller is not None
+    some = tell(model.teller, model.space, pairs, store, most=2, greedy=True)
+    for remarks in (some.captions, some.answers):
+        pictures = [pairs.items["image"][row] for row in remarks]
+        assert pictures == [pairs.items["image"][row] for row in (0, len(pairs) - 1)]
+    shown = {saying.item.picture for saying in sayings(embedded, some)}
+    assert shown == {"p0", f"p{len(embedded.image_NE) - 1}"}

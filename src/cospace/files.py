@@ -49,7 +49,7 @@ def atomic_write(path: Path, content: Content) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """``value`` as indented UTF-8 JSON, atomically; a NaN is refused because other readers would refuse it."""
-    atomic_write(path, _json(value))
+    atomic_write(path, as_json(value))
 
 
 def write_sealed(path: Path, value: Mapping[str, Any]) -> None:
@@ -304,7 +304,8 @@ def _relative(name: str) -> PurePosixPath:
     return path
 
 
-def _json(value: Any) -> bytes:
+def as_json(value: Any) -> bytes:
+    """What :func:`write_json` writes, for a file in :func:`write_folder`."""
     return (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8")
 
 

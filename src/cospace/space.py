@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 import torch
@@ -36,6 +36,7 @@ CHUNK = 128
 WINDOW = 4 * CHUNK
 """Items put in order of length before they are cut into chunks, so that texts are padded to their neighbours."""
 
+T = TypeVar("T")
 Progress = Callable[[int, int], None]
 
 
@@ -128,7 +129,7 @@ class Space(nn.Module):
         tower = compute_copy(self, compute_dtype("auto", where)).eval()
         preparer, done = self._preparer(modality), 0
         try:
-            for window in _chunks(prepared, WINDOW):
+            for window in chunks(prepared, WINDOW):
                 order = np.argsort([len(item) for item in window], kind="stable")
                 vectors = np.empty((len(window), self.width), np.float32)
                 for chunk in np.split(order, range(CHUNK, len(order), CHUNK)):
@@ -170,11 +171,11 @@ class Space(nn.Module):
             "calibration": None if self.calibration is None else [self.calibration.slope, self.calibration.offset],
         }
         content: dict[str, Any] = {
-            "space.json": _json(settings),
+            "space.json": files.as_json(settings),
             "weights.safetensors": tensors.writer(self.state_dict()),
             "golden.safetensors": tensors.writer(self._golden(golden)),
         }
-        content |= {f"{name}.json": _json(preparer.state()) for name, preparer in self.preparers.items()}
+        content |= {f"{name}.json": files.as_json(preparer.state()) for name, preparer in self.preparers.items()}
         files.write_folder(folder, content | dict(beside or {}))
 
     @classmethod
@@ -187,10 +188,7 @@ class Space(nn.Module):
             )
         files.verify(folder)
         settings = read_json(folder / "space.json")
-        if settings.get("format") != FORMAT:
-            raise UserError(
-                f"{folder} was written in format {settings.get('format')}; this version reads format {FORMAT}"
-            )
+        check_format(settings, FORMAT, folder)
         configs = {name: part("encoders", data) for name, data in settings["encoders"].items()}
         preparers = {name: PREPARERS[name].from_state(read_json(folder / f"{name}.json")) for name in configs}
         space = cls.build(configs, preparers, int(settings["width"]))
@@ -242,6 +240,12 @@ class Space(nn.Module):
                     f"{folder} does not reproduce its own golden {modality} vector (cosine {cosine:.6f}, at least "
                     f"{AGREEMENT} expected); its settings do not belong to its weights"
                 )
+
+
+def check_format(settings: Mapping[str, Any], known: int, folder: Path) -> None:
+    """Refuse what another version wrote."""
+    if settings.get("format") != known:
+        raise UserError(f"{folder} was written in format {settings.get('format')}; this version reads format {known}")
 
 
 def compute_copy(space: Space, dtype: torch.dtype) -> Space:
@@ -298,20 +302,11 @@ def _name(raw: Any) -> str:
     return str(raw) if isinstance(raw, str | Path) else type(raw).__name__
 
 
-def _chunks(items: Iterator[Tensor], size: int) -> Iterator[list[Tensor]]:
-    chunk: list[Tensor] = []
-    for item in items:
-        chunk.append(item)
-        if len(chunk) == size:
-            yield chunk
-            chunk = []
-    if chunk:
+def chunks(items: Iterator[T], size: int) -> Iterator[list[T]]:
+    """Lists of at most ``size`` items, in order."""
+    while chunk := list(islice(items, size)):
         yield chunk
 
 
 def _to(inputs: Any, where: torch.device) -> Any:
     return inputs.to(where)
-
-
-def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()

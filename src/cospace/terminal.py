@@ -80,8 +80,9 @@ class TrainingView(Progress):
 
     def _row(self, row: dict[str, Any], settings: Experiment) -> None:
         steps = settings.training.steps or 0
-        if any(name.startswith("val/") for name in row):
-            self._recall = _quality(row)
+        found = {name.removeprefix("val/"): value for name, value in row.items() if name.startswith("val/")}
+        if found:
+            self._recall = _quality(found)
             self.say(
                 f"step {row['step']:,} of {steps:,}  loss {row['loss']:.3f}{self._recall}  {row['minutes']:.1f} min"
             )
@@ -102,18 +103,18 @@ class TrainingView(Progress):
         return "\n".join(lines)
 
 
-def _quality(row: Mapping[str, float]) -> str:
-    """What an evaluation on the way found, in a few words."""
+def _quality(metrics: Mapping[str, float]) -> str:
+    """What an evaluation found, in a few words."""
     words = []
-    if "val/text_to_image/R@1" in row:
-        there, back = row["val/text_to_image/R@1"], row["val/image_to_text/R@1"]
+    if "text_to_image/R@1" in metrics:
+        there, back = metrics["text_to_image/R@1"], metrics["image_to_text/R@1"]
         words.append(f"R@1 {100 * there:.1f} % text to image, {100 * back:.1f} % image to text")
-    if "val/caption/true" in row:
-        words.append(f"captions true {100 * row['val/caption/true']:.1f} %")
-    elif "val/caption/CIDEr-D" in row:
-        words.append(f"captions CIDEr-D {row['val/caption/CIDEr-D']:.2f}")
-    if "val/vqa/accuracy" in row:
-        words.append(f"answers right {100 * row['val/vqa/accuracy']:.1f} %")
+    if "caption/true" in metrics:
+        words.append(f"captions true {100 * metrics['caption/true']:.1f} %")
+    elif "caption/CIDEr-D" in metrics:
+        words.append(f"captions CIDEr-D {metrics['caption/CIDEr-D']:.2f}")
+    if "vqa/accuracy" in metrics:
+        words.append(f"answers right {100 * metrics['vqa/accuracy']:.1f} %")
     return "".join(f"  {phrase}" for phrase in words)
 
 
@@ -148,8 +149,7 @@ def demo_summary(demo: Demo) -> str:
     """What a person reads at the end of ``cospace demo``."""
     lines = [metrics_table(demo.metrics), ""]
     for name, metrics in demo.more.items():
-        found = _quality({f"val/{key}": value for key, value in metrics.items()})
-        lines.append(f"{name}:{found}  among {metrics['n_images']:,.0f} pictures")
+        lines.append(f"{name}:{_quality(metrics)}  among {metrics['n_images']:,.0f} pictures")
     lines += [
         f"trained and evaluated in {demo.minutes:.1f} minutes",
         f"open the report:  {demo.out / 'report.html'}",

@@ -11,7 +11,7 @@ import torch
 
 from conftest import TINY, write_shapes
 from cospace.encoders import bag, linear
-from cospace.experiment.evaluate import Embedded, calibrate, classify, embed_pairs, health, measure, watch
+from cospace.experiment.evaluate import Embedded, calibrate, classify, decode_for, embed_store, health, measure, watch
 from cospace.experiment.train import Listener, Request, run
 from cospace.pairs import Pairs, Rows, build, open_pairs
 from cospace.preprocess import ImagePreparer
@@ -26,6 +26,10 @@ def fresh_space() -> Space:
     torch.manual_seed(0)
     configs = {"image": linear.Config.tiny(), "text": bag.Config.tiny()}
     return Space.build(configs, {"image": ImagePreparer(size=16), "text": Tokenizer.train(WORDS)}, 16).eval()
+
+
+def embed_pairs(space: Space, pairs: Pairs, bad_share: float = 0.01) -> Embedded:
+    return embed_store(space, *decode_for(space, pairs, bad_share))
 
 
 def embedded(vectors_NE: np.ndarray, captions: list[str]) -> Embedded:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from PIL import Image
 
 from .. import files
 from ..config import unknown
@@ -18,7 +15,7 @@ from ..preprocess import decode
 from ..types import Metrics, UserError
 from .evaluate import measure
 from .model import Model, embed_and_tell
-from .report import run_report
+from .report import png, run_report
 from .search import build_index
 from .train import Listener, Request, run
 
@@ -86,7 +83,5 @@ def run_demo(data: str, out: Path | None, command: str, listener: Listener, over
 
 def write_picture(raw: Any, path: Path) -> Path:
     """A built-in picture as a file, so that a command can name it."""
-    buffer = io.BytesIO()
-    Image.fromarray(decode(raw)).save(buffer, "PNG")
-    files.atomic_write(path, buffer.getvalue())
+    files.atomic_write(path, png(decode(raw)))
     return path

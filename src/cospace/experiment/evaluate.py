@@ -47,15 +47,15 @@ class Embedded:
         return both_ways(self.image_NE, self.text_NE, self.image_groups, self.text_groups)
 
 
-def embed_pairs(space: Space, pairs: Pairs, bad_share: float = 0.01, progress: Progress = silent) -> Embedded:
-    """Embed every different picture and text once; pictures that cannot be read are set aside, up to ``bad_share``."""
+def decode_for(space: Space, pairs: Pairs, bad_share: float = 0.01, progress: Progress = silent) -> tuple[Pairs, Store]:
+    """Decode every different picture once; those that cannot be read are set aside, up to ``bad_share`` of the rows."""
     need(pairs, *space.modalities)
     pairs, store = decode_all(pairs, space.preparers["image"], progress)  # type: ignore[arg-type]
-    return embed_store(space, pairs.stop_above(bad_share), store, progress)
+    return pairs.stop_above(bad_share), store
 
 
 def embed_store(space: Space, pairs: Pairs, store: Store, progress: Progress = silent) -> Embedded:
-    """The same for pictures that are decoded already."""
+    """Embed every different picture, decoded already, and every different text once."""
     used, image_of_row = np.unique(store.item_of_row, return_inverse=True)
     first = np.unique(image_of_row, return_index=True)[1]
     pictures = (store.images_N3SS[item] for item in used)

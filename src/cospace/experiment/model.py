@@ -17,8 +17,8 @@ from ..pairs import Pairs, open_pairs
 from ..preprocess import BadImage
 from ..space import Space
 from ..types import Metrics, UserError
-from .evaluate import Embedded, classify, embed_store, measure
-from .prepare import Progress, decode_all, need, silent
+from .evaluate import Embedded, classify, decode_for, embed_store, measure
+from .prepare import Progress, silent
 from .telling import ANSWERS, CAPTIONS, Told, tell
 
 
@@ -104,15 +104,8 @@ class Model:
         return metrics
 
 
-def embed_and_tell(
-    model: Model, pairs: Pairs, bad_share: float = 0.01, progress: Progress = silent
-) -> tuple[Embedded, Told]:
-    """Every different picture and text embedded once, and what the decoder, if there is one, says of the pictures.
-
-    Pictures that cannot be read are set aside, up to ``bad_share`` of the rows.
-    """
-    need(pairs, *model.space.modalities)
-    pairs, store = decode_all(pairs, model.space.preparers["image"], progress)  # type: ignore[arg-type]
-    pairs = pairs.stop_above(bad_share)
+def embed_and_tell(model: Model, pairs: Pairs, progress: Progress = silent) -> tuple[Embedded, Told]:
+    """Every different picture and text embedded once, and what the decoder, if there is one, says of the pictures."""
+    pairs, store = decode_for(model.space, pairs, progress=progress)
     told = Told() if model.teller is None else tell(model.teller, model.space, pairs, store, progress=progress)
     return embed_store(model.space, pairs, store, progress), told

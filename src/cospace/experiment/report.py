@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,12 +12,10 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from torch import Tensor
 
 from .. import __version__
 from ..evaluation import zero_shot
 from ..evaluation.examples import Item, Side, build_examples
-from ..evaluation.generation import answer_accuracy
 from ..evaluation.geometry import verdicts
 from ..evaluation.maps import pca_map
 from ..evaluation.platt import reliability, sample_scores
@@ -30,7 +28,7 @@ from .evaluate import Classified, Embedded, classify, complaint, measure
 from .log import Log
 from .model import Model, embed_and_tell
 from .prepare import Progress, silent
-from .telling import Judge, Told, annotators, true_captions
+from .telling import Told
 
 SHOWN = 12
 """Pairs drawn at random for the data card."""
@@ -163,20 +161,17 @@ def _sample(embedded: Embedded, shown: Mapping[str, Sequence[Item]]) -> list[Ite
 
 def sayings(embedded: Embedded, told: Told, seed: int = 0) -> list[Saying]:
     """Some answers and captions, right ones and wrong ones, drawn at random."""
-    pairs, made = embedded.pairs, []
-    for row, answers in told.answers.items():
-        truth = annotators(pairs, row)
-        picture = f"p{embedded.image_of_row[row]}"
-        right = answer_accuracy(answers[0].text, truth) >= 0.5
-        item = Item(Counter(truth).most_common(1)[0][0], picture)
-        made.append(Saying(item, answers[0].text, pairs.items["question"][row], right, 100 * answers[0].confidence))
-    if told.captions:
-        items = np.array(sorted(told.captions))
-        references, raws = true_captions(pairs, told.item_of_row, items)
-        for place, (item, texts, raw) in enumerate(zip(items.tolist(), references, raws, strict=True)):
-            caption = told.captions[item][0].text
-            judged = raw.holds(caption) if isinstance(raw, Judge) else None
-            made.append(Saying(Item(texts[0], f"p{place}"), caption, right=judged))
+    made = [
+        Saying(
+            Item(remark.truth, f"p{embedded.image_of_row[row]}"),
+            remark.said.text,
+            remark.question,
+            remark.right,
+            100 * remark.said.confidence if remark.question else None,
+        )
+        for remarks in (told.answers, told.captions)
+        for row, remark in remarks.items()
+    ]
     order = np.random.default_rng(seed).permutation(len(made))
     kept: dict[tuple[bool, bool | None], list[Saying]] = defaultdict(list)
     for place in order:
@@ -203,12 +198,14 @@ def _pictures(embedded: Embedded, report: Report) -> dict[str, bytes]:
         keys |= {item.picture for _, _, item in report.map.hung}
     if report.confusion is not None:
         keys |= {key for row in report.confusion.samples.values() for key in row}
-    return {key: _encode(embedded.images[int(key[1:])]) for key in sorted(k for k in keys if k is not None)}
+    images = embedded.images.permute(0, 2, 3, 1)
+    return {key: png(images[int(key[1:])].numpy()) for key in sorted(k for k in keys if k is not None)}
 
 
-def _encode(image_3SS: Tensor) -> bytes:
+def png(pixels: np.ndarray) -> bytes:
+    """A ``uint8`` picture ``(H, W, 3)`` as the bytes of a PNG file."""
     buffer = io.BytesIO()
-    Image.fromarray(image_3SS.permute(1, 2, 0).numpy()).save(buffer, "PNG")
+    Image.fromarray(pixels).save(buffer, "PNG")
     return buffer.getvalue()
 
 

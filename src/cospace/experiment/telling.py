@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -45,16 +45,23 @@ class Judge(Protocol):
     def holds(self, caption: str) -> bool: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """The best caption or answer found, one that is true, and whether it is right (open where nobody can tell)."""
+
+    said: Answer
+    truth: str
+    right: bool | None
+    question: str = ""
+
+
 @dataclass(slots=True)
 class Told:
-    """The best captions by picture and the best answers by row, with their figures."""
+    """What was said, by a row of the pairs that shows the picture, with its figures."""
 
     metrics: Metrics = field(default_factory=dict)
-    captions: dict[int, Sequence[Answer]] = field(default_factory=dict)
-    """By the picture's item in the store."""
-    item_of_row: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
-    answers: dict[int, Sequence[Answer]] = field(default_factory=dict)
-    """By the row of the pairs."""
+    captions: dict[int, Remark] = field(default_factory=dict)
+    answers: dict[int, Remark] = field(default_factory=dict)
 
 
 def tell(
@@ -68,7 +75,7 @@ def tell(
 ) -> Told:
     """Caption and answer whatever the decoder was taught, of at most ``most`` pictures and as many questions."""
     session = _Session(teller, space, pairs, store, greedy, progress)
-    told = Told(item_of_row=store.item_of_row)
+    told = Told()
     if "caption" in teller.lessons and "text" in pairs.items:
         told.captions, metrics = session.captions(some(np.unique(store.item_of_row), most))
         told.metrics |= metrics
@@ -89,21 +96,24 @@ class _Session:
     greedy: bool
     progress: Progress
 
-    def captions(self, items: np.ndarray) -> tuple[dict[int, Sequence[Answer]], Metrics]:
-        """Captions of pictures by their item."""
+    def captions(self, items: np.ndarray) -> tuple[dict[int, Remark], Metrics]:
+        """Captions of pictures, given by their items."""
         pictures = (self.store.images_N3SS[item] for item in items)
         how, tell = self._how(CAPTIONS), self._named("writing captions")
         found = self.teller.captions(self.space, pictures, how, tell, len(items))
-        captions = [texts[0].text for texts in found]
-        references, raws = true_captions(self.pairs, self.store.item_of_row, items)
-        figures = caption_metrics(captions, references)
-        judged = [raw.holds(caption) for raw, caption in zip(raws, captions, strict=True) if isinstance(raw, Judge)]
+        references, first = true_captions(self.pairs, self.store.item_of_row, items)
+        remarks = {}
+        for row, texts, truths in zip(first, found, references, strict=True):
+            raw = self.pairs.items["image"][row]
+            right = raw.holds(texts[0].text) if isinstance(raw, Judge) else None
+            remarks[row] = Remark(texts[0], truths[0], right)
+        figures = caption_metrics([remark.said.text for remark in remarks.values()], references)
+        judged = [remark.right for remark in remarks.values() if remark.right is not None]
         if judged:
             figures["true"] = float(np.mean(judged))
-        metrics = {f"caption/{name}": value for name, value in figures.items()}
-        return dict(zip(items.tolist(), found, strict=True)), metrics
+        return remarks, {f"caption/{name}": value for name, value in figures.items()}
 
-    def answers(self, rows: np.ndarray) -> tuple[dict[int, Sequence[Answer]], Metrics]:
+    def answers(self, rows: np.ndarray) -> tuple[dict[int, Remark], Metrics]:
         """Answers to the questions of some rows, and beside their figures those of guessing without the pictures."""
         questions = [self.pairs.items["question"][row] for row in rows]
         truths = [annotators(self.pairs, row) for row in rows]
@@ -120,7 +130,11 @@ class _Session:
         guesses = [prior.get(normal_answer(question), prior.get("", "")) for question in questions]
         blind = [answer_accuracy(guess, truth) for guess, truth in zip(guesses, truths, strict=True)]
         metrics["vqa/question_only"] = float(np.mean(blind))
-        return dict(zip(rows.tolist(), found, strict=True)), metrics
+        remarks = {
+            row: Remark(best[0], Counter(truth).most_common(1)[0][0], bool(share >= 0.5), question)
+            for row, best, truth, share, question in zip(rows.tolist(), found, truths, right, questions, strict=True)
+        }
+        return remarks, metrics
 
     def _how(self, how: Generation) -> Generation:
         return changed(how, beams=1) if self.greedy else how
@@ -149,14 +163,14 @@ def some(rows: np.ndarray, most: int | None) -> np.ndarray:
     return rows if most is None or len(rows) <= most else rows[np.linspace(0, len(rows) - 1, most).astype(int)]
 
 
-def true_captions(pairs: Pairs, item_of_row: np.ndarray, items: np.ndarray) -> tuple[list[list[str]], list[Any]]:
-    """The different captions of each picture, and the picture as the source has it."""
+def true_captions(pairs: Pairs, item_of_row: np.ndarray, items: np.ndarray) -> tuple[list[list[str]], list[int]]:
+    """The different captions of each picture, and the first row that shows it."""
     texts: dict[int, dict[str, None]] = defaultdict(dict)
-    raws: dict[int, Any] = {}
+    first: dict[int, int] = {}
     for row, item in enumerate(item_of_row.tolist()):
         texts[item][pairs.items["text"][row]] = None
-        raws.setdefault(item, pairs.items["image"][row])
-    return [list(texts[item]) for item in items.tolist()], [raws[item] for item in items.tolist()]
+        first.setdefault(item, row)
+    return [list(texts[item]) for item in items.tolist()], [first[item] for item in items.tolist()]
 
 
 def commonest_answers(pairs: Pairs) -> dict[str, str]:
@@ -177,7 +191,7 @@ def complaint(told: Told) -> str | None:
     share = told.metrics.get("caption/distinct", 1.0)
     if len(told.captions) < 20 or share >= CONSTANT:
         return None
-    most, count = Counter(texts[0].text for texts in told.captions.values()).most_common(1)[0]
+    most, count = Counter(remark.said.text for remark in told.captions.values()).most_common(1)[0]
     return (
         f"the decoder says almost the same of every picture ({count:,} of {len(told.captions):,} times {most!r}); "
         "train longer, or check that the pictures are what the captions speak of"

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from math import exp
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -16,7 +14,7 @@ from torch import Tensor
 
 from .. import files, tensors
 from ..config import read_json, validate
-from ..space import Space
+from ..space import Progress, Space, check_format, chunks
 from ..tokens import Tokenizer
 from ..types import Features, UserError
 from .decoder import Config, Decoder
@@ -30,9 +28,6 @@ FOLDER = "fusion"
 
 AT_ONCE = 64
 """Pictures that are told about at a time."""
-
-T = TypeVar("T")
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +90,7 @@ class Teller:
         where = next(space.parameters()).device
         space.eval()
         self.decoder.to(where).eval()
-        for chunk in _chunks(asked, AT_ONCE):
+        for chunk in chunks(asked, AT_ONCE):
             prompts = [prompt for _, prompt in chunk]
             picture, item_B = _seen(space, [picture for picture, _ in chunk], where)
             texts = generate(self.decoder, picture, item_B, prompts, how)
@@ -116,9 +111,9 @@ class Teller:
         """Files by name, to be written into the folder of the space that this belongs to."""
         settings = {"format": FORMAT, "lessons": self.lessons, "decoder": self.decoder.config.model_dump(mode="json")}
         return {
-            f"{FOLDER}/fusion.json": _json(settings),
-            f"{FOLDER}/tokenizer.json": _json(self.tokenizer.state()),
-            f"{FOLDER}/prior.json": _json(self.prior),
+            f"{FOLDER}/fusion.json": files.as_json(settings),
+            f"{FOLDER}/tokenizer.json": files.as_json(self.tokenizer.state()),
+            f"{FOLDER}/prior.json": files.as_json(self.prior),
             f"{FOLDER}/decoder.safetensors": tensors.writer(self.decoder.state_dict()),
         }
 
@@ -129,10 +124,7 @@ class Teller:
         if not folder.is_dir():
             return None
         settings = read_json(folder / "fusion.json")
-        if settings.get("format") != FORMAT:
-            raise UserError(
-                f"{folder} was written in format {settings.get('format')}; this version reads format {FORMAT}"
-            )
+        check_format(settings, FORMAT, folder)
         tokenizer = Tokenizer.from_state(read_json(folder / "tokenizer.json"))
         config = validate(Config, settings["decoder"], where=str(folder))
         teller = cls.build(config, tokenizer, space, settings["lessons"])
@@ -155,12 +147,3 @@ def _seen(space: Space, pictures: Sequence[Tensor], where: torch.device) -> tupl
     inputs: Any = space.preparers["image"].batch(list(places.values()))
     item_B = torch.tensor([number[id(picture)] for picture in pictures], device=where)
     return space.features("image", inputs.to(where)), item_B
-
-
-def _chunks(items: Iterator[T], size: int) -> Iterator[list[T]]:
-    while chunk := list(islice(items, size)):
-        yield chunk
-
-
-def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
