@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import cospace as library
@@ -18,9 +19,11 @@ from cospace.experiment.report import sayings
 from cospace.experiment.telling import Remark, Told, commonest_answers, complaint, tell
 from cospace.fusion.teller import Answer
 from cospace.pairs import open_pairs
+from cospace.types import UserError
 
 DECODER = ("decoder.width=32", "decoder.depth=1", "decoder.heads=2")
 QUICK = (*TINY, *DECODER, "training.evaluations=1")
+LOSSES = ("alignment", "caption", "answer", "match")
 KINDS = [(colour, shape) for colour in ("red", "green", "blue") for shape in ("circle", "square")]
 
 
@@ -70,9 +73,9 @@ def test_a_run_on_questions_captions_and_answers(told: Path, shell: Shell) -> No
     assert "text_to_image/R@1" in metrics
 
     rows = [json.loads(line) for line in (told / "metrics.jsonl").read_text().splitlines()]
-    assert all({"loss/alignment", "loss/caption", "loss/answer"} <= row.keys() for row in rows)
+    assert all({f"loss/{name}" for name in LOSSES} <= row.keys() for row in rows)
     assert rows[-1]["loss/answer"] < 0.5 * rows[0]["loss/answer"]
-    assert rows[-1]["loss"] == pytest.approx(sum(rows[-1][f"loss/{n}"] for n in ("alignment", "caption", "answer")))
+    assert rows[-1]["loss"] == pytest.approx(sum(rows[-1][f"loss/{n}"] for n in LOSSES))
 
     page = (told / "report.html").read_text(encoding="utf-8")
     assert "Captions and answers" in page
@@ -98,6 +101,62 @@ def test_caption_and_ask(told: Path, shell: Shell) -> None:
     model = library.load(told)
     assert model.caption([str(pictures[0])]) == [made[0]["caption"]]
     assert model.ask(pictures[0], "What colour is it?")[0].text == found["answer"]
+
+
+def test_the_decoder_tells_which_text_describes_a_picture(told: Path, shell: Shell, cospace: Cospace) -> None:
+    model = library.load(told)
+    images = [told.parent / "images" / f"{colour}-{shape}-100.png" for colour, shape in KINDS]
+    texts = [f"a {colour} {shape}" for colour, shape in KINDS]
+    chance_NM = model.match(image=images, text=texts)
+    assert chance_NM.shape == (6, 6)
+    assert chance_NM.diagonal().mean() > np.delete(chance_NM.ravel(), slice(None, None, 7)).mean() + 0.1
+    assert model.match(image=images[1:2], text=texts[2:3])[0, 0] == pytest.approx(chance_NM[1, 2], abs=1e-5)
+
+    metrics = model.metrics()
+    for way in ("text_to_image", "image_to_text"):
+        assert 0 <= metrics[f"rerank/{way}/R@1"] <= 1
+        assert metrics[f"rerank/{way}/R@1_before"] == pytest.approx(metrics[f"{way}/R@1"])  # of all queries here
+
+    shell.text("index", told, told.parent / "val.csv", "--out", told.parent / "idx")
+    plain = shell.json("search", told.parent / "idx", texts[0], "-k", 18)["results"]
+    again = shell.json("search", told.parent / "idx", texts[0], "-k", 18, "--rerank")["results"]
+    assert {row["id"] for row in plain} == {row["id"] for row in again}
+    odds = model.match(image=[row["path"] for row in again], text=texts[:1])[:, 0]
+    assert list(odds) == sorted(odds, reverse=True)
+    by_picture = shell.json("search", told.parent / "idx", "--image", images[0], "--find", "text", "--rerank")[
+        "results"
+    ]
+    odds = model.match(image=images[:1], text=[row["text"] for row in by_picture])[0]
+    assert list(odds) == sorted(odds, reverse=True)
+    refusal = cospace("search", told.parent / "idx", "--image", images[0], "--rerank").refusal()
+    assert "search pictures by a text" in refusal
+
+
+def test_a_run_of_captions_says_yes_or_no(tmp_path: Path, shell: Shell, cospace: Cospace) -> None:
+    train, val = (write(tmp_path, f"{name}.csv", first, 4) for name, first in (("a", 0), ("b", 50)))
+    out = tmp_path / "run"
+    shell.json("train", train, "--val", val, "--out", out, *QUICK, "training.steps=4", "tell=caption")
+    picture = tmp_path / "images" / "red-circle-0.png"
+    said = shell.json("ask", out, picture, "a red circle")
+    assert {answer["answer"] for answer in said["top"]} == {"yes", "no"}
+    assert sum(answer["confidence"] for answer in said["top"]) == pytest.approx(1)
+    shell.text("index", out, val, "--out", tmp_path / "idx")
+    assert shell.json("search", tmp_path / "idx", "a red circle", "--rerank")["results"]
+
+    out = tmp_path / "without"
+    shell.json(
+        "train", train, "--val", val, "--out", out, *QUICK, "training.steps=4", "tell=caption", "decoder.match=false"
+    )
+    assert "not taught which text describes a picture, only captions" in _refusal(library.load(out), picture)
+    shell.json("train", train, "--val", val, "--out", tmp_path / "none", *QUICK, "training.steps=4", "tell=nothing")
+    shell.text("index", tmp_path / "none", val, "--out", tmp_path / "blind")
+    assert "no decoder to look twice" in cospace("search", tmp_path / "blind", "a red circle", "--rerank").refusal()
+
+
+def _refusal(model: Any, picture: Path) -> str:
+    with pytest.raises(UserError) as caught:
+        model.match(image=[picture], text=["a red circle"])
+    return str(caught.value)
 
 
 def test_questions_alone_make_a_run_that_answers(tmp_path: Path, shell: Shell, cospace: Cospace) -> None:

@@ -44,6 +44,8 @@ class Batch:
     row_B: np.ndarray
     lessons: Mapping[str, Sequence[Sequences | None]] = field(default_factory=dict)
     """By name what a decoder learns to say (``caption``, ``answer``) about each micro-batch of pictures."""
+    captions: Sequence[Tensor] = ()
+    """Token ids of every row's caption, where a decoder learns to tell whether a text describes a picture."""
 
 
 class Feed(Protocol):
@@ -163,6 +165,10 @@ class Lesson:
     beside: Companions | None = None
     """Where given, further rows of the same pictures are learned in the same step."""
 
+    def said(self, rows: np.ndarray) -> list[Tensor]:
+        """Token ids of what is to be said about the picture of each row."""
+        return [self.targets[target][: self.longest] for target in self.target_of_row[rows]]
+
     def about(self, rows: np.ndarray, places: np.ndarray, micro: int, chunks: int) -> list[Sequences | None]:
         """For every micro-batch of pictures the sequences about them; ``places`` are those of the rows' pictures."""
         if self.beside is not None:
@@ -211,12 +217,14 @@ class Batches(torch.utils.data.Dataset[Batch]):
     ) -> None:
         self.feeds, self.groups, self.plan, self.micro = dict(feeds), groups, plan, micro
         self.lessons = dict(lessons or {})
+        self.captions = self.lessons.get("caption") if "text" in self.feeds else None
 
     def __getitem__(self, step: int) -> Batch:
         rows, epochs = self.plan.step(step)
         chunks = {name: self._chunks(feed, step, rows, epochs) for name, feed in self.feeds.items()}
         lessons = {name: self._about(lesson, rows, chunks["image"]) for name, lesson in self.lessons.items()}
-        return Batch(step, chunks, torch.from_numpy(self.groups[rows]), rows, lessons)
+        captions = () if self.captions is None else self.captions.said(rows)
+        return Batch(step, chunks, torch.from_numpy(self.groups[rows]), rows, lessons, captions)
 
     def _about(self, lesson: Lesson, rows: np.ndarray, pictures: Chunks) -> list[Sequences | None]:
         return lesson.about(rows, pictures.item_B.numpy(), self.micro, len(pictures.inputs))

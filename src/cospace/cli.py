@@ -205,6 +205,7 @@ def search(
     image: Path | None = None,
     k: Annotated[int, Parameter(name=["-k", "--k"])] = 10,
     find: Annotated[str | None, Parameter(help="Modality of the results: image or text.")] = None,
+    rerank: Annotated[bool, Parameter(help="Let the run's decoder look at the first results again.")] = False,
     json: Json = False,
 ) -> None:
     """Search an index by text or by picture.
@@ -214,7 +215,7 @@ def search(
     from .experiment.search import SearchableIndex
     from .terminal import hits_table
 
-    hits = SearchableIndex.open(index).search(text=text, image=image, k=k, find=find)
+    hits = SearchableIndex.open(index).search(text, image, k, find, rerank)
     results = [{"id": h.id, "score": h.score, "path": h.path, "text": h.text} for h in hits]
     _show({"results": results}, hits_table(hits), json)
 

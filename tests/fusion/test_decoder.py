@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from cospace.fusion.decoder import LONGEST, Config, Decoder, places
+from cospace.fusion.matching import Claims
 from cospace.tokens import Tokenizer, sequences
 from cospace.types import Features, TextSpec
 
@@ -83,6 +84,9 @@ def test_a_fresh_decoder_knows_nothing_and_learns_from_every_part() -> None:
         loss.backward()
         optimizer.step()
     assert loss < 0.1  # one sentence is learned by heart
+    speaking = [parameter for name, parameter in made.named_parameters() if not name.startswith("judge")]
+    assert all(parameter.grad is not None and bool(parameter.grad.any()) for parameter in speaking)
+    made.match_loss(Claims.of([torch.tensor([1, 5, 6, 2])], [0], [True]), single).backward()
     assert all(parameter.grad is not None and bool(parameter.grad.any()) for parameter in made.parameters())
 
 

@@ -77,6 +77,33 @@ def test_convolutions_are_stepped_as_matrices() -> None:
     assert torch.allclose(kernel.detach().flatten(1), -orthogonalise(gradient.flatten(1)[None])[0], atol=1e-5)
 
 
+def test_a_fixed_norm_stays_and_zeros_are_free() -> None:
+    torch.manual_seed(0)
+    weights = [torch.nn.Parameter(torch.randn(6, 4)), torch.nn.Parameter(torch.zeros(6, 4))]
+    optimizer = Muon(weights, lr=0.3, momentum=0.9, decay=0.0, dtype=torch.float32, fixed_norm=True)
+    norm, before = weights[0].norm().item(), weights[0].detach().clone()
+    for step in range(5):
+        for weight in weights:
+            weight.grad = torch.randn(6, 4)
+        optimizer.step()
+        assert weights[0].norm().item() == pytest.approx(norm, rel=1e-6), step
+    assert not torch.allclose(weights[0], before, atol=0.1)
+    assert weights[1].norm() > 0.3
+
+    again = Muon([weights[0]], lr=0.3, momentum=0.9, decay=0.0, dtype=torch.float32, fixed_norm=True)
+    again.load_state_dict({**optimizer.state_dict(), "param_groups": again.state_dict()["param_groups"]})
+    weights[0].grad = torch.randn(6, 4)
+    again.step()
+    assert weights[0].norm().item() == pytest.approx(norm, rel=1e-6)  # remembered, not measured anew
+
+
+def test_one_row_is_no_matrix() -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 1))
+    matrices, rest = split(model)
+    assert [tuple(p.shape) for p in matrices] == [(3, 4)]
+    assert len(rest) == 3
+
+
 class Small(nn.Module):
     def __init__(self) -> None:
         super().__init__()

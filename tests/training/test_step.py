@@ -14,12 +14,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from torch.nn.functional import log_softmax, normalize
+from torch.nn.functional import log_softmax, normalize, softplus
 
 from cospace.batches import Batch, Chunks, Lesson
 from cospace.encoders import bag, cnn, linear, transformer, vit
 from cospace.fusion.decoder import Config as DecoderConfig
 from cospace.fusion.decoder import Decoder
+from cospace.fusion.matching import Deceptions
 from cospace.objectives import softmax
 from cospace.preprocess import ImagePreparer
 from cospace.runtime import memory_of
@@ -382,7 +383,7 @@ def decoder_and_lessons(batch: Batch, micro: int = 3, drop: float = 0.0) -> tupl
         name: lesson.about(batch.row_B, pictures.item_B.numpy(), micro, len(pictures.inputs))
         for name, lesson in lessons.items()
     }
-    return decoder, replace(batch, lessons=taught)
+    return decoder, replace(batch, lessons=taught, captions=lessons["caption"].said(batch.row_B))
 
 
 def plain_with_lessons(tower: Space, objective: nn.Module, decoder: Decoder, batch: Batch) -> dict[str, Tensor]:
@@ -407,6 +408,18 @@ def plain_with_lessons(tower: Space, objective: nn.Module, decoder: Decoder, bat
             if one.said_BT[row, place]
         ]
         losses[name] = torch.stack(said).mean()
+    deceptions = Deceptions.of(batch, embeddings, [len(part.pooled_BD) for part in features["image"]])
+    assert deceptions is not None
+    judged = []
+    for place, seen in enumerate(features["image"]):
+        claims = deceptions.about(place)
+        assert claims is not None
+        for row, length in enumerate(claims.length_C.tolist()):
+            one = claims.ids_CT[[row], :length]
+            state_D = decoder(one, seen, claims.item_C[[row]])[0, -1]
+            odds = state_D @ decoder.judge.weight[0] + decoder.judge.bias[0]
+            judged.append(softplus(-odds if claims.true_C[row] else odds))
+    losses["match"] = torch.stack(judged).mean()
     torch.stack([loss.double() for loss in losses.values()]).sum().backward()
     return losses
 
@@ -420,7 +433,7 @@ def test_a_decoder_gets_and_gives_the_plain_gradients(share: float) -> None:
     objective, other = Contrast(), Contrast()
     expected_losses = plain_with_lessons(tower, objective, decoder, batch)
     done = forward_backward(twin, other, batch, CPU, int(share * graph_bytes(twin, batch)), pupil)
-    assert list(done.losses) == ["alignment", "caption", "answer"]
+    assert list(done.losses) == ["alignment", "caption", "answer", "match"]
     for name, loss in expected_losses.items():
         assert done.losses[name].item() == pytest.approx(loss.item(), rel=1e-6), name  # logits are float32
     expected, found = gradients(tower, objective, decoder), gradients(twin, other, pupil)
@@ -451,4 +464,4 @@ def test_a_decoder_learns_from_a_frozen_tower_and_from_pictures_alone() -> None:
     done = forward_backward(tower, Contrast(), alone, CPU, 0, decoder)
     assert list(done.losses) == ["caption", "answer"]
     assert not gradients(tower)
-    assert len(gradients(decoder)) == len([*decoder.parameters()])
+    assert len(gradients(decoder)) == len([*decoder.parameters()]) - len([*decoder.judge.parameters()])

@@ -18,6 +18,7 @@ from ..preprocess import BadImage
 from ..space import Space
 from ..types import Metrics, UserError
 from .evaluate import Embedded, classify, decode_for, embed_store, measure
+from .matching import rerank
 from .prepare import Progress, silent
 from .telling import ANSWERS, CAPTIONS, Told, tell
 
@@ -63,6 +64,17 @@ class Model:
         """Probabilities ``(n, m)`` that picture and text belong together: see :meth:`Space.score`."""
         return self.space.score(image=image, text=text)
 
+    def match(self, *, image: Sequence[Any], text: Sequence[str]) -> np.ndarray:
+        """Probabilities ``(n, m)`` that each text describes each picture, by the decoder, which reads both together.
+
+        Slower than :meth:`score`, and it sees what two separate vectors leave out.
+        """
+        pictures = [self._picture(one) for one in image]
+        pair_P2 = np.stack(np.meshgrid(range(len(pictures)), range(len(text)), indexing="ij"), axis=-1).reshape(-1, 2)
+        odds_P = self._teller("judgement of texts").match(self.space, pictures, text, pair_P2)
+        chance_NM: np.ndarray = 1 / (1 + np.exp(-odds_P.reshape(len(pictures), len(text))))
+        return chance_NM
+
     def caption(self, images: Sequence[Any], how: Generation = CAPTIONS) -> list[str]:
         """A sentence about each picture: a path, bytes, a PIL image or a ``uint8`` array."""
         pictures = [self._picture(image) for image in images]
@@ -70,9 +82,16 @@ class Model:
         return [texts[0].text for texts in told]
 
     def ask(self, image: Any, question: str, how: Generation = ANSWERS) -> list[Answer]:
-        """The likeliest answers to a question about a picture, best first, each with its probability."""
+        """The likeliest answers to a question about a picture, best first, each with its probability.
+
+        A run that was taught captions and no answers says whether a text describes the picture: yes or no.
+        """
         if not question.strip():
             raise UserError("the question is empty; ask something about the picture")
+        lessons = self._teller("answers").lessons
+        if "match" in lessons and "answer" not in lessons:
+            chance = float(self.match(image=[image], text=[question])[0, 0])
+            return sorted([Answer("yes", chance), Answer("no", 1 - chance)], key=lambda answer: -answer.confidence)
         return self._teller("answers").answers(self.space, iter([(self._picture(image), question)]), how)[0]
 
     def _teller(self, what: str) -> Teller:
@@ -108,4 +127,6 @@ def embed_and_tell(model: Model, pairs: Pairs, progress: Progress = silent) -> t
     """Every different picture and text embedded once, and what the decoder, if there is one, says of the pictures."""
     pairs, store = decode_for(model.space, pairs, progress=progress)
     told = Told() if model.teller is None else tell(model.teller, model.space, pairs, store, progress=progress)
-    return embed_store(model.space, pairs, store, progress), told
+    embedded = embed_store(model.space, pairs, store, progress)
+    told.metrics |= rerank(model.teller, model.space, embedded)
+    return embedded, told

@@ -141,7 +141,8 @@ def training_batches(pairs: Pairs, store: Store, space: Space, experiment: Exper
         texts, text_of_row = words["text"]
         feeds["text"] = TextFeed(texts, text_of_row, tokenizer, experiment.data.word_drop, training.seed)
     asked = experiment.data.questions
-    lessons = {name: words.lesson(name, store.item_of_row, asked) for name in experiment.lessons}
+    spoken = [name for name in experiment.lessons if name != "match"]
+    lessons = {name: words.lesson(name, store.item_of_row, asked) for name in spoken}
     plan = Plan(len(pairs), training.batch or len(pairs), training.seed)
     micro = training.micro or (CPU_MICRO if device().type == "cpu" else plan.batch)
     return Batches(feeds, pairs.groups, plan, micro, lessons)

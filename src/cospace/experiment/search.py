@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from .. import files
 from ..config import unknown
+from ..fusion.teller import Teller
 from ..pairs import Pairs, open_pairs
 from ..preprocess import BadImage
 from ..space import Space, decoded
 from ..stores import Hit, Item
 from ..stores.local import LocalIndex
 from ..types import Lazy, Problem, UserError
+from .matching import CANDIDATES
 from .model import Model
 from .prepare import Progress, silent
 from .settings import unique_items
@@ -99,8 +103,8 @@ def _parts(
 class SearchableIndex:
     """A folder with vectors, what they stand for, and the model that made them; it needs no run to be searched."""
 
-    def __init__(self, store: LocalIndex, space: Space) -> None:
-        self.store, self.space = store, space
+    def __init__(self, store: LocalIndex, space: Space, teller: Teller | None = None) -> None:
+        self.store, self.space, self.teller = store, space, teller
 
     @classmethod
     def open(cls, folder: str | Path) -> SearchableIndex:
@@ -110,12 +114,16 @@ class SearchableIndex:
         if not (folder / "model").is_dir() or not (folder / "vectors").is_dir():
             raise UserError(f"{folder} is no index; make one with: cospace index RUN PICTURES --out {folder}")
         space = Space.load(folder / "model")
-        return cls(LocalIndex.open(folder / "vectors", fingerprint=space.fingerprint), space)
+        store = LocalIndex.open(folder / "vectors", fingerprint=space.fingerprint)
+        return cls(store, space, Teller.load(folder / "model", space))
 
-    def search(self, text: str | None = None, image: Any = None, k: int = 10, find: str | None = None) -> list[Hit]:
+    def search(
+        self, text: str | None = None, image: Any = None, k: int = 10, find: str | None = None, rerank: bool = False
+    ) -> list[Hit]:
         """The ``k`` items nearest to a text or a picture, best first.
 
-        ``find`` chooses the modality of the results: pictures where the index holds any, otherwise texts.
+        ``find`` chooses the modality of the results: pictures where the index holds any, otherwise texts. ``rerank``
+        lets the decoder put the pictures found for a text, or the texts found for a picture, in order.
         """
         if (text is None) == (image is None):
             raise UserError("search by a text or by an image: give exactly one of the two")
@@ -126,11 +134,29 @@ class SearchableIndex:
         if find is not None and find not in self.space.modalities:
             raise UserError(unknown(find, self.space.modalities, "this index holds no"))
         query = self.space.embed(text=[text]) if text is not None else self.space.embed(image=[image])
-        if find is not None:
-            return self.store.search(query[0], k, {"modality": find})
-        return self.store.search(query[0], k, {"modality": "image"}) or self.store.search(
-            query[0], k, {"modality": "text"}
-        )
+        wanted = max(k, CANDIDATES) if rerank else k
+        for modality in [find] if find else ["image", "text"]:
+            hits = self.store.search(query[0], wanted, {"modality": modality})
+            if hits:
+                return (self._second_look(hits, text, image) if rerank else hits)[:k]
+        return []
+
+    def _second_look(self, hits: list[Hit], text: str | None, image: Any) -> list[Hit]:
+        """The same hits, the likeliest by the decoder first; those that it cannot look at stay behind them."""
+        if self.teller is None:
+            raise UserError("this index's model has no decoder to look twice; train with tell=caption")
+        seen: list[tuple[Hit, Tensor, str]] = []
+        for hit in hits:
+            raw, words = (hit.path, text) if image is None else (image, hit.text)
+            if words and (hit.modality == "image") == (image is None):
+                with suppress(BadImage):
+                    seen.append((hit, self.space.preparers["image"].prepare(raw), words))
+        if not seen:
+            raise UserError("nothing found can be looked at again: search pictures by a text, or texts by a picture")
+        pair_P2 = np.arange(len(seen))[:, None].repeat(2, 1)
+        odds_P = self.teller.match(self.space, [row[1] for row in seen], [row[2] for row in seen], pair_P2)
+        first = [seen[place][0] for place in np.argsort(-odds_P, kind="stable")]
+        return first + [hit for hit in hits if hit not in first]
 
 
 def build_index(
@@ -150,7 +176,7 @@ def build_index(
             done += len(part.items)
             if len(problems) > max(1.0, bad_share * (done + len(problems))):
                 pairs.without(problems).stop_above(bad_share)
-    return SearchableIndex(store, model.space), [*pairs.problems, *problems]
+    return SearchableIndex(store, model.space, model.teller), [*pairs.problems, *problems]
 
 
 def _store(model: Model, out: Path) -> LocalIndex:
@@ -162,8 +188,8 @@ def _store(model: Model, out: Path) -> LocalIndex:
     if out.exists() and not {path.name for path in out.iterdir()} <= {"model", "vectors"}:
         raise UserError(f"{out} is not empty and holds no index; choose another --out")
     out.mkdir(parents=True, exist_ok=True)
-    names = [path for path in sorted(model.folder.iterdir()) if path.is_file() and path.name != "MANIFEST.json"]
-    files.write_folder(out / "model", {path.name: path.read_bytes() for path in names})
+    paths = [path for path in sorted(model.folder.rglob("*")) if path.is_file() and path.name != "MANIFEST.json"]
+    files.write_folder(out / "model", {str(path.relative_to(model.folder)): path.read_bytes() for path in paths})
     return LocalIndex.create(out / "vectors", fingerprint, model.space.width)
 
 

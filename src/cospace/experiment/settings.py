@@ -25,7 +25,7 @@ from ..types import WORDS, UserError
 
 _SIDES = re.compile(r"\b(?:left|right|east|west|clockwise|anticlockwise)", re.IGNORECASE)
 
-LOOKS, GROWTH, LEAST_LOOKS = 400, 0.608, 6.0
+LOOKS, GROWTH, LEAST_LOOKS = 400, 0.608, 7.0
 """A run sees ``LOOKS * pictures ** GROWTH`` pairs, and at least every picture ``LEAST_LOOKS`` times."""
 
 SIZES = (32, 64)
@@ -93,14 +93,15 @@ class Experiment(Config):
 
     @property
     def lessons(self) -> list[str]:
-        """What the decoder of a fitted experiment is taught."""
-        return {"both": ["caption", "answer"], "nothing": []}.get(self.tell, [self.tell])
+        """What the decoder of a fitted experiment is taught; whoever learns captions learns which are true."""
+        taught = {"both": ["caption", "answer"], "nothing": []}.get(self.tell, [self.tell])
+        return [*taught, *(["match"] if self.decoder.match and "caption" in taught else [])]
 
     def fitted(self, facts: Facts) -> Experiment:
         """The same experiment with every open setting filled in from the data.
 
         How many pairs a run sees grows slower than the pictures: 50,000 for 2,800 of them (18 looks at each), and
-        from some 45,000 pictures on six looks at each. A batch is about a tenth of the data, between 64 and 256, so
+        from some 30,000 pictures on seven looks at each. A batch is about a tenth of the data, between 64 and 256, so
         that an epoch has ten steps or more; where few classes share the pictures it is smaller, since a class counts
         once.
         """

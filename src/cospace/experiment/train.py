@@ -26,6 +26,7 @@ from ..types import Metrics, UserError
 from .board import board
 from .evaluate import Embedded, calibrate, complaint, embed_store, measure, watch
 from .log import Log
+from .matching import rerank
 from .model import Model
 from .prepare import Progress, Store, can_train, decode_all, hold_out, preparers, silent, training_batches
 from .settings import Experiment, experiment, facts_of, unique_items
@@ -197,6 +198,7 @@ class _Run:
         embedded = embed_store(space, pairs, store, progress)
         told = self._tell(pairs, store, last, progress)
         if last:
+            told.metrics |= rerank(self.teller, space, embedded)
             self._embedded, self._told = embedded, told
         return measure(space, embedded) | told.metrics
 

@@ -1,7 +1,8 @@
 """A causal decoder with cross-attention (Vaswani et al. 2017, section 3.1) over a picture's tokens.
 
 One decoder writes captions and answers: what it says follows a prompt, which is empty for a caption and the question
-for an answer. Training reads whole sequences at once; :class:`State` keeps what is needed to go on token by token.
+for an answer. What it makes of a text that it has read to the end tells whether that text describes the picture.
+Training reads whole sequences at once; :class:`State` keeps what is needed to go on token by token.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from typing import cast
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, linear
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, linear
 
 from ..config import Config as BaseConfig
 from ..layers import MLP, Norm, attend, heads_of, merged
 from ..tokens import Sequences
 from ..types import Features, TextSpec
+from .matching import Claims
 
 LONGEST = 128
 """Most tokens of a prompt and what follows it together."""
@@ -32,6 +34,8 @@ class Config(BaseConfig):
     drop: float = Field(default=0.0, ge=0, lt=1)
     smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Share of a token's target that is spread over the vocabulary (label smoothing)."""
+    match: bool = True
+    """Where it learns captions, also learn to tell whether a text describes a picture."""
 
     def build(self, spec: TextSpec, memory_width: int) -> Decoder:
         return Decoder(self, spec, memory_width)
@@ -81,6 +85,7 @@ class Decoder(nn.Module):
         self.before = nn.Parameter(0.5 * torch.randn(config.width))
         self.blocks = nn.ModuleList(DecoderBlock(config, memory_width) for _ in range(config.depth))
         self.norm = Norm(config.width)
+        self.judge = nn.Linear(config.width, 1)
 
     def forward(self, ids_BT: Tensor, picture: Features, item_B: Tensor) -> Tensor:
         """What the decoder makes of every token, ``(B, T, D)``: :meth:`logits` of it tell what comes next."""
@@ -100,6 +105,17 @@ class Decoder(nn.Module):
             label_smoothing=self.config.smoothing,
             reduction="sum",
         )
+
+    def match(self, claims: Claims, picture: Features) -> Tensor:
+        """Logits ``(C,)`` that each text describes its picture, from what is made of the text's last token."""
+        at_C1 = claims.length_C[:, None] - 1
+        states_C1D, _ = self.advance(claims.ids_CT, self.start(picture, claims.item_C), at_C1)
+        logits_C1: Tensor = self.judge(states_C1D[:, 0])
+        return logits_C1[:, 0].float()
+
+    def match_loss(self, claims: Claims, picture: Features) -> Tensor:
+        """The summed cross-entropy of true or false."""
+        return binary_cross_entropy_with_logits(self.match(claims, picture), claims.true_C, reduction="sum")
 
     def start(self, picture: Features, item_B: Tensor) -> State:
         """The state before the first token, of texts about the pictures at ``item_B``."""

@@ -8,6 +8,7 @@ from math import exp
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
@@ -19,8 +20,9 @@ from ..tokens import Tokenizer
 from ..types import Features, UserError
 from .decoder import Config, Decoder
 from .generate import Generation, Said, generate
+from .matching import Claims
 
-FORMAT = 1
+FORMAT = 2
 """Version of the saved folder; a reader refuses what it does not know."""
 
 FOLDER = "fusion"
@@ -28,6 +30,12 @@ FOLDER = "fusion"
 
 AT_ONCE = 64
 """Pictures that are told about at a time."""
+
+CLAIMS = 256
+"""Texts that are compared with pictures at a time."""
+
+
+_TAUGHT = {"caption": "captions", "answer": "answers", "match": "which text describes a picture"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +86,26 @@ class Teller:
         prompted = ((picture, self.tokenizer.prepare(question)) for picture, question in asked)
         return self._tell(space, prompted, how, progress, total)
 
+    @torch.inference_mode()
+    def match(self, space: Space, pictures: Sequence[Tensor], texts: Sequence[str], pair_P2: np.ndarray) -> np.ndarray:
+        """Log-odds ``(P,)`` that texts describe prepared pictures; ``pair_P2`` holds the places of both."""
+        self._need("match", "which text describes a picture")
+        where = next(space.parameters()).device
+        space.eval()
+        self.decoder.to(where).eval()
+        ids = [self.tokenizer.prepare(text) for text in texts]
+        length_P = np.array([len(text) for text in ids])[pair_P2[:, 1]]
+        odds_P = np.zeros(len(pair_P2), np.float32)
+        for shown in chunks(iter(np.unique(pair_P2[:, 0]).tolist()), AT_ONCE):
+            seen = _features(space, [pictures[place] for place in shown], where)
+            about = np.flatnonzero(np.isin(pair_P2[:, 0], shown))
+            about = about[np.argsort(length_P[about], kind="stable")]
+            for part in np.split(about, range(CLAIMS, len(about), CLAIMS)):
+                item_C = np.searchsorted(shown, pair_P2[part, 0]).tolist()
+                claims = Claims.of([ids[text] for text in pair_P2[part, 1]], item_C)
+                odds_P[part] = self.decoder.match(claims.to(where), seen).cpu().numpy()
+        return odds_P
+
     def _tell(
         self,
         space: Space,
@@ -104,7 +132,7 @@ class Teller:
 
     def _need(self, lesson: str, what: str) -> None:
         if lesson not in self.lessons:
-            taught = " and ".join(f"{name}s" for name in self.lessons)
+            taught = " and ".join(_TAUGHT[name] for name in self.lessons)
             raise UserError(f"this run's decoder was not taught {what}, only {taught}; train on pairs that have them")
 
     def content(self) -> dict[str, files.Content]:
@@ -144,6 +172,10 @@ def _seen(space: Space, pictures: Sequence[Tensor], where: torch.device) -> tupl
     """Features of the different pictures, and which of them each place shows."""
     places = {id(picture): picture for picture in pictures}
     number = {key: place for place, key in enumerate(places)}
-    inputs: Any = space.preparers["image"].batch(list(places.values()))
     item_B = torch.tensor([number[id(picture)] for picture in pictures], device=where)
-    return space.features("image", inputs.to(where)), item_B
+    return _features(space, list(places.values()), where), item_B
+
+
+def _features(space: Space, pictures: Sequence[Tensor], where: torch.device) -> Features:
+    inputs: Any = space.preparers["image"].batch(pictures)
+    return space.features("image", inputs.to(where))

@@ -28,6 +28,9 @@ class OptimConfig(Config):
     scale_rate: float = Field(default=10.0, gt=0)
     decoder_rate: float = Field(default=3.0, gt=0)
     momentum: float = Field(default=0.95, ge=0, lt=1)
+    fixed_norm: bool = True
+    """Muon's matrices keep the norm that they start with, so that a step turns them by as much at the end as at the
+    start; those that start at zero are free."""
     betas: tuple[float, float] = (0.9, 0.98)
     decay: float = Field(default=0.01, ge=0)
     warmup: int | None = Field(default=None, ge=0)
@@ -79,12 +82,23 @@ def _iterate_gram(x_LMN: Tensor, steps: int) -> Tensor:
 class Muon(Optimizer):
     """Momentum whose update of every matrix is made orthogonal (Jordan et al. 2024); convolutions as matrices.
 
+    With ``fixed_norm`` every matrix is brought back to the norm it started with, unless that is zero (Jordan 2024 for
+    convolutions): updates of one size add up to a growing matrix otherwise, which each of them turns less and less.
+
     torch has the same optimizer, but its Newton-Schulz iteration always runs in bfloat16, which is ten times slower
     than float32 on a CPU without matrix units, takes one matrix at a time and refuses convolutions.
     """
 
-    def __init__(self, params: Iterable[Any], lr: float, momentum: float, decay: float, dtype: torch.dtype) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum, "decay": decay})
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float,
+        momentum: float,
+        decay: float,
+        dtype: torch.dtype,
+        fixed_norm: bool = False,
+    ) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum, "decay": decay, "fixed_norm": fixed_norm})
         self.dtype = dtype
 
     @torch.no_grad()
@@ -108,7 +122,12 @@ class Muon(Optimizer):
         stack = orthogonalise(torch.stack(updates).to(self.dtype)).float()
         shape_factor = math.sqrt(max(1.0, stack.shape[-2] / stack.shape[-1]))
         for p, update in zip(params, stack, strict=True):
+            if group["fixed_norm"] and "norm" not in self.state[p]:
+                self.state[p]["norm"] = p.norm()
             p.mul_(1 - group["lr"] * group["decay"]).add_(update.view_as(p), alpha=-group["lr"] * shape_factor)
+            if group["fixed_norm"]:
+                norm = self.state[p]["norm"]
+                p.mul_(torch.where(norm > 0, norm / p.norm(), 1.0))
 
 
 def optimizers(
@@ -132,12 +151,14 @@ def optimizers(
             muon.append({"params": matrices, "lr": config.matrix_rate * factor})
     if scales := list(objective.parameters()):
         adamw.append({"params": scales, "weight_decay": 0.0, "lr": config.rate * config.scale_rate})
-    made: list[Optimizer] = [Muon(muon, config.matrix_rate, config.momentum, config.decay, dtype)] if muon else []
+    made: list[Optimizer] = []
+    if muon:
+        made.append(Muon(muon, config.matrix_rate, config.momentum, config.decay, dtype, config.fixed_norm))
     return [*made, AdamW(adamw, lr=config.rate, betas=config.betas)]
 
 
 def split(space: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """Weights of linear and convolutional maps inside the encoders, and everything else.
+    """Weights of linear and convolutional maps inside the encoders, and everything else; one row is no matrix.
 
     Embedding tables, positions and the projections into the space stay with AdamW, whose update does not force all
     directions to the same size.
@@ -145,7 +166,7 @@ def split(space: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     chosen = {
         id(module.weight)
         for path, module in space.named_modules()
-        if isinstance(module, nn.Linear | nn.Conv2d) and "projections" not in path
+        if isinstance(module, nn.Linear | nn.Conv2d) and len(module.weight) > 1 and "projections" not in path
     }
     trained = [p for p in space.parameters() if p.requires_grad]
     return [p for p in trained if id(p) in chosen], [p for p in trained if id(p) not in chosen]

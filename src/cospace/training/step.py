@@ -25,6 +25,7 @@ from torch.random import fork_rng
 
 from ..batches import Batch
 from ..fusion.decoder import Decoder
+from ..fusion.matching import Deceptions
 from ..runtime import memory_of
 from ..space import Space
 from ..tokens import Sequences
@@ -41,6 +42,9 @@ def room_for_graphs(gigabytes: float | None, where: torch.device) -> int:
 
 ALIGNMENT = "alignment"
 """Name of the objective's loss beside those of a decoder's lessons."""
+
+MATCH = "match"
+"""Name of the lesson in which true texts are told from false ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +86,10 @@ def forward_backward(
         loss = objective(embeddings, batch.groups_B.to(where))
         loss.backward()
         losses[ALIGNMENT] = loss.detach()
-    teacher = None if decoder is None else Teacher(decoder, batch.lessons, where)
+    teacher = None
+    if decoder is not None:
+        sizes = [len(part.items_UE) for part in encoded["image"]]
+        teacher = Teacher(decoder, batch, Deceptions.of(batch, embeddings, sizes), where)
     with unchanged_buffers(tower):
         for name, parts in reversed(encoded.items()):
             for place in reversed(range(len(parts))):
@@ -112,24 +119,32 @@ def encode(tower: Space, batch: Batch, where: torch.device, room: int) -> dict[s
 
 
 class Teacher:
-    """A decoder's lessons of one step: cross-entropy per token, each lesson averaged over the whole batch."""
+    """A decoder's lessons of one step: cross-entropy per token or per claim, each averaged over the whole batch."""
 
-    def __init__(self, decoder: Decoder, lessons: Mapping[str, Any], where: torch.device) -> None:
-        self.decoder, self.lessons, self.where = decoder, lessons, where
-        self.tokens = {name: sum(int(said.said_BT.sum()) for said in parts if said) for name, parts in lessons.items()}
-        self.losses = {name: torch.zeros((), device=where) for name in lessons}
+    def __init__(self, decoder: Decoder, batch: Batch, deceptions: Deceptions | None, where: torch.device) -> None:
+        self.decoder, self.lessons, self.where = decoder, batch.lessons, where
+        self.tokens = {
+            name: sum(int(said.said_BT.sum()) for said in parts if said) for name, parts in batch.lessons.items()
+        }
+        self.deceptions = deceptions if decoder.config.match else None
+        names = [*batch.lessons, *([MATCH] if self.deceptions else [])]
+        self.losses = {name: torch.zeros((), device=where) for name in names}
 
     def gradient(self, features: Features, place: int) -> Tensor | None:
-        """Teach what is to be said about a micro-batch; the gradient of its tokens, or nothing without a lesson."""
+        """Teach all about a micro-batch of pictures; the gradient of its tokens, or nothing without a lesson."""
         tokens_UTD = features.tokens_BTD.detach().requires_grad_()
         seen = Features(features.pooled_BD.detach(), tokens_UTD, features.mask_BT)
         for name, parts in self.lessons.items():
             said: Sequences | None = parts[place]
             if said is not None:
-                loss = self.decoder.loss(said.to(self.where), seen) / self.tokens[name]
-                loss.backward()  # type: ignore[no-untyped-call]
-                self.losses[name] += loss.detach()
+                self._learn(name, self.decoder.loss(said.to(self.where), seen) / self.tokens[name])
+        if self.deceptions is not None and (claims := self.deceptions.about(place)) is not None:
+            self._learn(MATCH, self.decoder.match_loss(claims.to(self.where), seen) / self.deceptions.total)
         return tokens_UTD.grad
+
+    def _learn(self, name: str, loss: Tensor) -> None:
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.losses[name] += loss.detach()
 
 
 class MicroBatch:
