@@ -248,3 +248,81 @@ def test_what_was_said_of_some_pictures_stands_under_these(told: Path) -> None:
         assert pictures == [pairs.items["image"][row] for row in (0, len(pairs) - 1)]
     shown = {saying.item.picture for saying in sayings(embedded, some)}
     assert shown == {"p0", f"p{len(embedded.image_NE) - 1}"}
+
+
+# ------------------------------------------------------------------------------------------------ from an earlier run
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run without a decoder; beside it a table of questions without captions, ``asked.csv``."""
+    folder = tmp_path_factory.mktemp("plain")
+    train, val = write(folder, "train.csv", 0, 6), write(folder, "val.csv", 100, 3)
+    write(folder, "asked.csv", 0, 6, captions=False)
+    write(folder, "unseen.csv", 100, 3, captions=False)
+    command = ["train", str(train), "--val", str(val), "--out", str(folder / "run"), *QUICK, "training.steps=20"]
+    assert cli.run([*command, "tell=nothing"]) == 0
+    return folder / "run"
+
+
+def vectors(run: Path) -> np.ndarray:
+    picture = str(run.parent / "images" / "red-circle-0.png")
+    model = library.load(run)
+    return np.concatenate([model.embed(image=[picture]), model.embed(text=["a red circle"])])
+
+
+def test_a_locked_space_learns_to_answer_and_stays_what_it_was(plain: Path, shell: Shell) -> None:
+    out = plain.parent / "answers"
+    data = (plain.parent / "asked.csv", "--val", plain.parent / "unseen.csv")
+    settings = ("locked=all", *DECODER, "training.steps=60", "training.batch=18", "training.evaluations=1")
+    metrics = shell.json("train", *data, "--out", out, "--from", plain, *settings)
+    assert metrics["vqa/accuracy"] > metrics["vqa/question_only"] - 0.05
+    assert np.array_equal(vectors(out), vectors(plain))
+    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert rows[-1]["loss"] < 0.5 * rows[0]["loss"]
+    facts = json.loads((out / "run.json").read_text())
+    assert facts["from"]["fingerprint"] == library.load(plain).space.fingerprint
+    assert shell.json("eval", out, plain.parent / "val.csv")["text_to_image/R@1"] > 0  # it still embeds captions
+
+    further = plain.parent / "further"
+    shell.json("train", *data, "--out", further, "--from", out, "locked=all", "training.steps=1", "training.batch=18")
+    rows = [json.loads(line) for line in (further / "metrics.jsonl").read_text().splitlines()]
+    assert rows[0]["loss"] < 1.5 * metrics_of(out)["loss"] + 0.1  # its decoder goes on, too
+
+
+def metrics_of(run: Path) -> dict[str, Any]:
+    row: dict[str, Any] = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+    return row
+
+
+def test_one_side_can_be_locked(plain: Path, shell: Shell) -> None:
+    out, table = plain.parent / "one", plain.parent / "train.csv"
+    settings = ("locked=image", "tell=nothing", "training.steps=4", "training.batch=18")
+    shell.json("train", table, "--val", plain.parent / "val.csv", "--out", out, "--from", plain, *settings)
+    before, after = vectors(plain), vectors(out)
+    assert np.array_equal(before[0], after[0])
+    assert not np.allclose(before[1], after[1], atol=1e-4)
+    facts = json.loads((out / "config.json").read_text())
+    assert facts["encoders"] == json.loads((plain / "config.json").read_text())["encoders"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        (("encoders.image=vit",), "encoders.image is decided by the space"),
+        (("data.size=64",), "data.size is decided by the space"),
+        (("locked=sound",), "there is nothing to lock called 'sound'"),
+        (("locked=all", "tell=nothing"), "locked=all leaves nothing to learn but a decoder"),
+    ],
+)
+def test_what_an_earlier_run_decides_is_refused(plain: Path, cospace: Cospace, settings: Any, sentence: str) -> None:
+    table, out = plain.parent / "train.csv", plain.parent / "refused"
+    assert sentence in cospace("train", table, "--out", out, "--from", plain, *settings).refusal()
+
+
+def test_a_space_is_not_pulled_apart(plain: Path, cospace: Cospace) -> None:
+    table, out = plain.parent / "asked.csv", plain.parent / "apart"
+    assert "add locked=all" in cospace("train", table, "--out", out, "--from", plain).refusal()
+    assert "name that run with --from" in cospace("train", table, "--out", out, "locked=all").refusal()
+    missing = cospace("train", table, "--out", out, "--from", plain.parent / "nowhere").refusal()
+    assert "nowhere" in missing

@@ -90,6 +90,7 @@ def train(
     out: Path,
     recipe: str = "small",
     val: str | None = None,
+    source: Annotated[Path | None, Parameter(name="--from", help="A run to start from, see locked=.")] = None,
     columns: Columns = None,
     separator: Separator = None,
     report: Annotated[bool, Parameter(help="Write report.html into the run.")] = True,
@@ -98,7 +99,8 @@ def train(
     """Train a space on pairs. The same command again goes on where a killed one stopped.
 
     Settings are given as path=value, e.g. objective=sigmoid encoders.image=vit training.steps=500.
-    Recipes: small (default), coca, clip, siglip, joint-mse.
+    Recipes: small (default), coca, clip, siglip, joint-mse. --from RUN goes on from an earlier run's space;
+    locked=image, text or all leaves it as it is, e.g. to teach a decoder: --from RUN locked=all tell=both.
 
     Example: cospace train pairs.csv --val val.csv --out run
     """
@@ -107,19 +109,10 @@ def train(
     from .terminal import TrainingView
 
     with TrainingView() as view:
-        model = train_run(
-            Request(
-                pairs,
-                out,
-                recipe,
-                val,
-                overrides,
-                _columns(columns),
-                separator,
-                command=_command(),
-                listener=view.listener,
-            )
+        asked = Request(
+            pairs, out, recipe, val, overrides, _columns(columns), separator, source, _command(), view.listener
         )
+        model = train_run(asked)
     if report:
         from .experiment.report import run_report
 

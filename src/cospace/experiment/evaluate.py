@@ -19,7 +19,7 @@ from ..evaluation.zero_shot import class_vectors, templates_for, true_classes, z
 from ..pairs import Pairs
 from ..space import Space
 from ..types import Metrics
-from .prepare import Progress, Store, decode_all, need, silent
+from .prepare import Progress, Store, decode_all, silent
 from .settings import unique_items
 
 HEALTH_ROWS = 2048
@@ -49,7 +49,6 @@ class Embedded:
 
 def decode_for(space: Space, pairs: Pairs, bad_share: float = 0.01, progress: Progress = silent) -> tuple[Pairs, Store]:
     """Decode every different picture once; those that cannot be read are set aside, up to ``bad_share`` of the rows."""
-    need(pairs, *space.modalities)
     pairs, store = decode_all(pairs, space.preparers["image"], progress)  # type: ignore[arg-type]
     return pairs.stop_above(bad_share), store
 
@@ -66,8 +65,8 @@ def embed_store(space: Space, pairs: Pairs, store: Store, progress: Progress = s
 
 
 def _texts(space: Space, pairs: Pairs, progress: Progress) -> tuple[Tensor, np.ndarray, np.ndarray]:
-    """Vectors and groups of the different texts, and the text of every row; nothing in a space of pictures alone."""
-    if "text" not in space.modalities:
+    """Vectors and groups of the different texts, and the text of every row; nothing where space or pairs have none."""
+    if "text" not in space.modalities or "text" not in pairs.items:
         return torch.zeros(0, space.width), np.zeros(0, np.int64), np.zeros(0, np.int64)
     texts, groups, text_of_row = unique_items(pairs, "text")
     prepared = (space.preparers["text"].prepare(text) for text in texts)

@@ -19,7 +19,7 @@ from ..space import Space
 from ..types import Metrics, UserError
 from .evaluate import Embedded, classify, decode_for, embed_store, measure
 from .matching import rerank
-from .prepare import Progress, silent
+from .prepare import Progress, need, silent
 from .telling import ANSWERS, CAPTIONS, Told, tell
 
 
@@ -125,6 +125,8 @@ class Model:
 
 def embed_and_tell(model: Model, pairs: Pairs, progress: Progress = silent) -> tuple[Embedded, Told]:
     """Every different picture and text embedded once, and what the decoder, if there is one, says of the pictures."""
+    answers = model.teller is not None and {"question", "answer"} <= pairs.items.keys()
+    need(pairs, *(["image"] if answers else model.space.modalities))
     pairs, store = decode_for(model.space, pairs, progress=progress)
     told = Told() if model.teller is None else tell(model.teller, model.space, pairs, store, progress=progress)
     embedded = embed_store(model.space, pairs, store, progress)

@@ -137,7 +137,7 @@ def training_batches(pairs: Pairs, store: Store, space: Space, experiment: Exper
         "image": ImageFeed(store.images_N3SS, store.item_of_row, image, augment, training.seed, coarse),
     }
     words = Words(pairs, tokenizer)
-    if "text" in space.modalities:
+    if "text" in space.modalities and "text" in pairs.items:
         texts, text_of_row = words["text"]
         feeds["text"] = TextFeed(texts, text_of_row, tokenizer, experiment.data.word_drop, training.seed)
     asked = experiment.data.questions

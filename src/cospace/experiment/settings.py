@@ -59,6 +59,8 @@ class Experiment(Config):
     encoders: dict[str, dict[str, Any]]
     objective: dict[str, Any]
     width: int = Field(default=256, gt=0)
+    locked: str = "nothing"
+    """Modality of an earlier run (``--from``) whose encoder does not learn, ``all``, or ``nothing``."""
     tell: Tell = "auto"
     """What a decoder learns to say of pictures: ``both`` captions and answers, as far as the data has them; ``auto``
     is that where there are questions, and nothing elsewhere."""

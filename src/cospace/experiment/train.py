@@ -17,7 +17,6 @@ from torch import Tensor
 from .. import files
 from ..config import part
 from ..evaluation.zero_shot import templates_for
-from ..fusion.teller import Teller
 from ..pairs import Pairs, open_pairs
 from ..runtime import describe, device
 from ..space import Space
@@ -28,9 +27,10 @@ from .evaluate import Embedded, calibrate, complaint, embed_store, measure, watc
 from .log import Log
 from .matching import rerank
 from .model import Model
-from .prepare import Progress, Store, can_train, decode_all, hold_out, preparers, silent, training_batches
-from .settings import Experiment, experiment, facts_of, unique_items
-from .telling import Told, commonest_answers, tell
+from .prepare import Progress, Store, can_train, decode_all, hold_out, silent, training_batches
+from .settings import Experiment, experiment, facts_of, unique_items, words_of
+from .start import adopted, start
+from .telling import Told, tell
 from .telling import complaint as constant
 
 VALIDATED = 1000
@@ -60,6 +60,8 @@ class Request:
     overrides: Iterable[str] = ()
     columns: dict[str, str] | None = None
     separator: str | None = None
+    source: Path | None = None
+    """A run to start from."""
     command: str = ""
     listener: Listener = field(default_factory=Listener)
 
@@ -75,9 +77,10 @@ def run(request: Request) -> Model:
         )
     with files.Lock(out):
         data = _open(request, open_settings)
-        settings = open_settings.fitted(facts_of(data.train))
-        _same_run(out, settings, data)
-        return _Run(request, settings, data).go()
+        source = None if request.source is None else Model.load(request.source)
+        settings = adopted(open_settings.fitted(facts_of(data.train)), source, request.overrides, data.train)
+        _same_run(out, settings, data, source)
+        return _Run(request, settings, data, source).go()
 
 
 @dataclass(slots=True)
@@ -101,9 +104,13 @@ def _open(request: Request, settings: Experiment) -> _Data:
     return _Data(pairs, val)
 
 
-def _same_run(out: Path, settings: Experiment, data: _Data) -> None:
+def _same_run(out: Path, settings: Experiment, data: _Data, source: Model | None) -> None:
     """Write what decides the run, or check that a run with checkpoints here was decided by the same."""
-    identity = {"config": settings.model_dump(mode="json"), "data": [data.train.fingerprint, data.val.fingerprint]}
+    identity = {
+        "config": settings.model_dump(mode="json"),
+        "data": [data.train.fingerprint, data.val.fingerprint],
+        "from": None if source is None else source.space.fingerprint,
+    }
     path = out / "identity.json"
     if not path.exists() or not any((out / "checkpoints").glob("step-*")):
         files.write_json(path, identity)
@@ -131,20 +138,12 @@ def _landscape(image_3SS: Tensor) -> np.ndarray:
 class _Run:
     """One run from decoded pictures to the finished folder."""
 
-    def __init__(self, request: Request, settings: Experiment, data: _Data) -> None:
+    def __init__(self, request: Request, settings: Experiment, data: _Data, source: Model | None) -> None:
         self.request, self.settings, self.listener = request, settings, request.listener
         self.out = request.out
-        torch.manual_seed(settings.training.seed)
-        prepare = preparers(data.train, settings)
-        parts = settings.encoder_parts()
-        self.space = Space.build(parts, {name: prepare[name] for name in parts}, settings.width).to(device())
-        self.teller = None
-        if settings.lessons:
-            self.teller = Teller.build(settings.decoder, prepare["text"], self.space, settings.lessons)
-            self.teller.decoder.to(device())
-            if "answer" in settings.lessons:
-                self.teller.prior = commonest_answers(data.train)
-        self.tokenizer = prepare["text"]
+        self.source = None if source is None else {"run": str(source.run), "fingerprint": source.space.fingerprint}
+        begin = start(settings, data.train, source)
+        self.space, self.teller, self.tokenizer = begin.space, begin.teller, begin.tokenizer
         self.train, self.store = self._decode(data.train, "train")
         self.val, self.val_store = self._decode(data.val, "val")
         self.log = Log(self.out / "metrics.jsonl")
@@ -220,9 +219,10 @@ class _Run:
         captions: Sequence[str] = ()
         golden: dict[str, Sequence[Any]] = {"image": [_landscape(image) for image in self.store.images_N3SS[:4]]}
         if "text" in self.space.modalities:
+            golden["text"] = words_of(self.train)[:4]
+        if len(embedded.text_NE):
             self.space.calibration = calibrate(embedded)
             captions = unique_items(self.train, "text")[0]
-            golden["text"] = captions[:4]
         files.write_json(self.out / "config.json", self.settings.model_dump(mode="json"))
         files.write_json(self.out / "metrics.json", metrics)
         files.write_json(self.out / "run.json", self._facts(captions))
@@ -243,6 +243,7 @@ class _Run:
             "torch": torch.__version__,
             "machine": describe(device()),
             "command": self.request.command,
+            "from": self.source,
             "finished": time.strftime("%Y-%m-%d %H:%M:%S"),
             "data": {"name": self.train.name, "fingerprint": self.train.fingerprint, **facts_of(self.train).plain()},
             "validation": {"name": self.val.name, "fingerprint": self.val.fingerprint, "rows": len(self.val)},

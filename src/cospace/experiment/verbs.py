@@ -18,12 +18,16 @@ def train(
     val: str | Path | Pairs | None = None,
     recipe: str = "small",
     overrides: Iterable[str] = (),
+    source: str | Path | None = None,
 ) -> Model:
     """Train a space on ``pairs`` into the folder ``out``; ``overrides`` are ``dotted.path=value`` texts.
 
+    ``source`` is the folder of a run to start from.
+
     The same call again goes on where a killed one stopped.
     """
-    return run(Request(pairs, Path(out), recipe=recipe, val=val, overrides=tuple(overrides)))
+    begin = None if source is None else Path(source)
+    return run(Request(pairs, Path(out), recipe=recipe, val=val, overrides=tuple(overrides), source=begin))
 
 
 def load(folder: str | Path) -> Model:

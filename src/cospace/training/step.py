@@ -71,18 +71,19 @@ def forward_backward(
     """Embeddings of the whole batch, the objective on them, the decoder's lessons, gradients in all parameters.
 
     At most ``room`` bytes of the towers' activations, and those of one micro-batch on top, exist at a time. A space
-    of a single modality has nothing to align.
+    of a single modality, or one that is locked as a whole, has nothing to align.
     """
     for module in (tower, objective, decoder):
         if module is not None:
             module.train().zero_grad(set_to_none=True)
+    rest_locked(tower)
     encoded = encode(tower, batch, where, room)
     embeddings = {
         name: torch.cat([part.items_UE for part in parts])[batch.chunks[name].item_B.to(where)]
         for name, parts in encoded.items()
     }
     losses: dict[str, Tensor] = {}
-    if len(embeddings) > 1:
+    if len(embeddings) > 1 and any(rows.requires_grad for rows in embeddings.values()):
         loss = objective(embeddings, batch.groups_B.to(where))
         loss.backward()
         losses[ALIGNMENT] = loss.detach()
@@ -97,6 +98,12 @@ def forward_backward(
     if teacher is not None:
         losses |= teacher.losses
     return Outcome(losses, {name: rows.detach() for name, rows in embeddings.items()})
+
+
+def rest_locked(tower: Space) -> None:
+    """Encoders without a parameter that learns drop nothing and gather no statistics."""
+    for encoder in tower.encoders.values():
+        encoder.train(any(parameter.requires_grad for parameter in encoder.parameters()))
 
 
 def encode(tower: Space, batch: Batch, where: torch.device, room: int) -> dict[str, list[MicroBatch]]:
