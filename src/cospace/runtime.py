@@ -24,8 +24,8 @@ def device() -> torch.device:
 def compute_dtype(precision: Precision, where: torch.device) -> torch.dtype:
     """The number format of the towers' compute copy.
 
-    ``auto`` takes bfloat16 where the hardware multiplies it natively (GPUs since Ampere, CPUs with AMX tiles), where
-    it is several times faster than float32. Elsewhere, emulated bfloat16 is up to ten times slower.
+    ``auto`` takes bfloat16 where the hardware multiplies it natively (GPUs since Ampere, CPUs with AMX tiles or
+    AVX-512's dot products of it), where it is two to six times faster. Emulated elsewhere, it is up to ten times slower.
     """
     import torch
 
@@ -40,8 +40,8 @@ def has_fast_bfloat16(where: torch.device) -> bool:
 
     if where.type == "cuda":
         return torch.cuda.get_device_capability(where)[0] >= 8
-    probe = getattr(torch.cpu, "_is_amx_tile_supported", None)
-    return bool(probe is not None and probe())
+    probes = [getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported")]
+    return any(probe is not None and probe() for probe in probes)
 
 
 def memory_of(where: torch.device) -> int:

@@ -259,11 +259,11 @@ def compute_copy(space: Space, dtype: torch.dtype) -> Space:
     norms = [m for m in space.modules() if isinstance(m, nn.BatchNorm2d)]
     shared = [*norms, space.projections, space.preparers, space.configs]
     twin = copy.deepcopy(space, memo={id(item): item for item in shared})
-    kept = {id(p) for p in space.parameters()}
-    for parameter in twin.encoders.parameters():
-        if id(parameter) not in kept:
-            parameter.data = parameter.data.to(dtype)
-            parameter.grad = None
+    kept = {id(tensor) for tensor in (*space.parameters(), *space.buffers())}
+    for tensor in (*twin.encoders.parameters(), *twin.encoders.buffers()):
+        if id(tensor) not in kept and tensor.is_floating_point():
+            tensor.data = tensor.data.to(dtype)
+            tensor.grad = None
     return twin
 
 
