@@ -25,7 +25,7 @@ def compute_dtype(precision: Precision, where: torch.device) -> torch.dtype:
     """The number format of the towers' compute copy.
 
     ``auto`` takes bfloat16 where the hardware multiplies it natively (GPUs since Ampere, CPUs with AMX tiles or
-    AVX-512's dot products of it), where it is two to six times faster. Emulated elsewhere, it is up to ten times slower.
+    AVX-512's dot products), where it is two to six times faster. Emulated elsewhere, it is up to ten times slower.
     """
     import torch
 
