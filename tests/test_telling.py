@@ -14,9 +14,10 @@ import pytest
 import cospace as library
 from conftest import TINY, Cospace, Shell, shape_picture
 from cospace import cli
+from cospace.evaluation.generation import caption_metrics
 from cospace.experiment.evaluate import decode_for, embed_store
 from cospace.experiment.report import sayings
-from cospace.experiment.telling import Remark, Told, commonest_answers, complaint, tell
+from cospace.experiment.telling import Remark, Told, complaint, tell
 from cospace.fusion.teller import Answer
 from cospace.pairs import open_pairs
 from cospace.types import UserError
@@ -230,11 +231,20 @@ def test_a_caption_that_never_changes_is_complained_about() -> None:
     assert complaint(Told()) is None
 
 
-def test_the_commonest_answers_are_kept_by_question(tmp_path: Path) -> None:
-    found = commonest_answers(open_pairs(write(tmp_path, "some.csv", 0, 1)))
-    assert found["what shape is it"] in ("circle", "square")
-    assert found["is it red circle"] == "yes"
-    assert found[""] == "yes"
+def test_baselines_borrow_the_captions_of_training(told: Path) -> None:
+    """The nearest caption of a picture, and one caption for all: on these shapes the first is nearly always right."""
+    model, pairs = library.load(told), open_pairs(told.parent / "val.csv")
+    assert model.teller is not None
+    assert dict(model.teller.prior.captions) == {f"a {colour} {shape}": 24 for colour, shape in KINDS}
+    metrics = model.evaluate(told.parent / "val.csv")
+    nearest, commonest = metrics["caption/nearest/CIDEr-D"], metrics["caption/commonest/CIDEr-D"]
+    assert 0 < commonest < nearest
+    texts = [f"a {colour} {shape}" for colour, shape in KINDS]
+    first = np.unique(pairs.keys["image"], return_index=True)[1].tolist()
+    pictures, own = [pairs.items["image"][row] for row in first], [[pairs.items["text"][row]] for row in first]
+    found = (model.embed(image=pictures) @ model.embed(text=texts).T).argmax(1)
+    expected = caption_metrics([texts[place] for place in found], own)["CIDEr-D"]
+    assert nearest == pytest.approx(expected, abs=1e-6)
 
 
 def test_what_was_said_of_some_pictures_stands_under_these(told: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     from .experiment.train import Listener
     from .stores import Hit
 
-SHARES = ("zero_shot/top", "vqa/", "caption/true", "caption/distinct")
-"""Beginnings of metrics that are shares and shown in per cent."""
+SHARES = re.compile(r"zero_shot/top|vqa/|caption/(\w+/)?(true|distinct)$")
+"""Metrics that are shares and shown in per cent."""
 
 QUIET_SECONDS = 20.0
 """Where stderr is a file, a line this often takes the place of the moving bar."""
@@ -124,10 +125,10 @@ def metrics_table(metrics: Mapping[str, float]) -> str:
     for name, value in metrics.items():
         if name.startswith("chance/"):
             continue
-        if "R@" in name or "mAP" in name or name.startswith(SHARES) or name.endswith("per_class"):
+        if "R@" in name or "mAP" in name or SHARES.match(name) or name.endswith("per_class"):
             chance = metrics.get(f"chance/{name}")
             rows.append((name, f"{100 * value:6.1f} %", "" if chance is None else f"chance {100 * chance:.2g} %"))
-        elif name.startswith(("space/", "caption/")) and name.count("/") == 1:
+        elif name.startswith("caption/") or (name.startswith("space/") and name.count("/") == 1):
             rows.append((name, f"{value:6.2f}", ""))
         elif name.startswith("n_") or name.endswith(("median_rank", "/n")):
             rows.append((name, f"{value:6,.0f}", ""))

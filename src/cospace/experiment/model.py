@@ -17,6 +17,7 @@ from ..pairs import Pairs, open_pairs
 from ..preprocess import BadImage
 from ..space import Space
 from ..types import Metrics, UserError
+from .borrowing import borrowed
 from .evaluate import Embedded, classify, decode_for, embed_store, measure
 from .matching import rerank
 from .prepare import Progress, need, silent
@@ -130,5 +131,6 @@ def embed_and_tell(model: Model, pairs: Pairs, progress: Progress = silent) -> t
     pairs, store = decode_for(model.space, pairs, progress=progress)
     told = Told() if model.teller is None else tell(model.teller, model.space, pairs, store, progress=progress)
     embedded = embed_store(model.space, pairs, store, progress)
+    told.metrics |= borrowed(model.teller, model.space, embedded, told)
     told.metrics |= rerank(model.teller, model.space, embedded)
     return embedded, told

@@ -10,6 +10,8 @@ import torch
 from torch import nn
 
 from ..config import plain, unknown
+from ..evaluation.generation import normal_answer
+from ..fusion.prior import Prior
 from ..fusion.teller import Teller
 from ..pairs import Pairs
 from ..runtime import device
@@ -19,7 +21,6 @@ from ..types import UserError
 from .model import Model
 from .prepare import preparers
 from .settings import Experiment
-from .telling import commonest_answers
 
 DECIDED = ("encoders", "width", "data.size", "data.vocabulary", "data.length")
 """Settings that belong to a space, and so cannot be chosen by a run that starts from one."""
@@ -110,6 +111,9 @@ def _teller(
     if source is not None and source.teller is not None:
         teller.decoder.load_state_dict(source.teller.decoder.state_dict())
     teller.decoder.to(device())
-    if "answer" in settings.lessons:
-        teller.prior = commonest_answers(train)
+    asked = zip(train.items["question"], train.items["answer"], strict=True) if "answer" in settings.lessons else ()
+    teller.prior = Prior.of(
+        train.items["text"] if "caption" in settings.lessons else (),
+        ((normal_answer(question), answer) for question, answer in asked),
+    )
     return teller

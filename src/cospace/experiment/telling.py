@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -33,9 +33,6 @@ KINDS = ("kind", "question_type", "type")
 
 MOST_KINDS = 24
 """Kinds beyond these get no figure of their own."""
-
-PRIOR = 10_000
-"""Questions whose commonest answer a run remembers."""
 
 
 @runtime_checkable
@@ -102,16 +99,10 @@ class _Session:
         how, tell = self._how(CAPTIONS), self._named("writing captions")
         found = self.teller.captions(self.space, pictures, how, tell, len(items))
         references, first = true_captions(self.pairs, self.store.item_of_row, items)
-        remarks = {}
-        for row, texts, truths in zip(first, found, references, strict=True):
-            raw = self.pairs.items["image"][row]
-            right = raw.holds(texts[0].text) if isinstance(raw, Judge) else None
-            remarks[row] = Remark(texts[0], truths[0], right)
-        figures = caption_metrics([remark.said.text for remark in remarks.values()], references)
-        judged = [remark.right for remark in remarks.values() if remark.right is not None]
-        if judged:
-            figures["true"] = float(np.mean(judged))
-        return remarks, {f"caption/{name}": value for name, value in figures.items()}
+        best = {row: texts[0] for row, texts in zip(first, found, strict=True)}
+        right, metrics = judged(self.pairs, {row: said.text for row, said in best.items()}, references)
+        remarks = {row: Remark(best[row], truths[0], right[row]) for row, truths in zip(first, references, strict=True)}
+        return remarks, metrics
 
     def answers(self, rows: np.ndarray) -> tuple[dict[int, Remark], Metrics]:
         """Answers to the questions of some rows, and beside their figures those of guessing without the pictures."""
@@ -126,8 +117,7 @@ class _Session:
         metrics = {"vqa/accuracy": float(right.mean())}
         for kind, of_kind in _kinds(self.pairs, rows).items():
             metrics[f"vqa/accuracy/{kind}"] = float(right[of_kind].mean())
-        prior = self.teller.prior
-        guesses = [prior.get(normal_answer(question), prior.get("", "")) for question in questions]
+        guesses = [self.teller.prior.answer(normal_answer(question)) for question in questions]
         blind = [answer_accuracy(guess, truth) for guess, truth in zip(guesses, truths, strict=True)]
         metrics["vqa/question_only"] = float(np.mean(blind))
         remarks = {
@@ -141,6 +131,21 @@ class _Session:
 
     def _named(self, what: str) -> Callable[[int, int], None]:
         return lambda done, total: self.progress(what, done, total)
+
+
+def judged(
+    pairs: Pairs, captions: Mapping[int, str], references: Sequence[Sequence[str]]
+) -> tuple[dict[int, bool | None], Metrics]:
+    """Whether each caption of a row's picture is true, where the picture knows, and the figures of all of them."""
+    right: dict[int, bool | None] = {}
+    for row, caption in captions.items():
+        raw = pairs.items["image"][row]
+        right[row] = raw.holds(caption) if isinstance(raw, Judge) else None
+    figures = caption_metrics(list(captions.values()), references)
+    known = [one for one in right.values() if one is not None]
+    if known:
+        figures["true"] = float(np.mean(known))
+    return right, {f"caption/{name}": value for name, value in figures.items()}
 
 
 def annotators(pairs: Pairs, row: int) -> list[str]:
@@ -171,19 +176,6 @@ def true_captions(pairs: Pairs, item_of_row: np.ndarray, items: np.ndarray) -> t
         texts[item][pairs.items["text"][row]] = None
         first.setdefault(item, row)
     return [list(texts[item]) for item in items.tolist()], [first[item] for item in items.tolist()]
-
-
-def commonest_answers(pairs: Pairs) -> dict[str, str]:
-    """The commonest answer to every (normalised) question, and under the empty text that to all of them.
-
-    What can be had without looking at a picture: an answerer must do better.
-    """
-    counts: dict[str, Counter[str]] = defaultdict(Counter)
-    for question, answer in zip(pairs.items["question"], pairs.items["answer"], strict=True):
-        counts[normal_answer(question)][answer] += 1
-        counts[""][answer] += 1
-    often = sorted(counts, key=lambda question: -counts[question].total())[: PRIOR + 1]
-    return {question: counts[question].most_common(1)[0][0] for question in often}
 
 
 def complaint(told: Told) -> str | None:

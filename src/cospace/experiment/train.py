@@ -23,6 +23,7 @@ from ..space import Space
 from ..training.loop import Observers, Trainer
 from ..types import Metrics, UserError
 from .board import board
+from .borrowing import borrowed
 from .evaluate import Embedded, calibrate, complaint, embed_store, measure, watch
 from .log import Log
 from .matching import rerank
@@ -197,7 +198,7 @@ class _Run:
         embedded = embed_store(space, pairs, store, progress)
         told = self._tell(pairs, store, last, progress)
         if last:
-            told.metrics |= rerank(self.teller, space, embedded)
+            told.metrics |= borrowed(self.teller, space, embedded, told) | rerank(self.teller, space, embedded)
             self._embedded, self._told = embedded, told
         return measure(space, embedded) | told.metrics
 

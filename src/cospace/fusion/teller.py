@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import exp
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,9 @@ from ..types import Features, UserError
 from .decoder import Config, Decoder
 from .generate import Generation, Said, generate
 from .matching import Claims
+from .prior import Prior
 
-FORMAT = 2
+FORMAT = 3
 """Version of the saved folder; a reader refuses what it does not know."""
 
 FOLDER = "fusion"
@@ -51,8 +52,7 @@ class Teller:
 
     def __init__(self, decoder: Decoder, tokenizer: Tokenizer, lessons: Sequence[str]) -> None:
         self.decoder, self.tokenizer, self.lessons = decoder, tokenizer, tuple(lessons)
-        self.prior: dict[str, str] = {}
-        """The commonest answer in training by question: what a guess without the picture would be."""
+        self.prior = Prior()
 
     @classmethod
     def build(cls, config: Config, tokenizer: Tokenizer, space: Space, lessons: Sequence[str]) -> Teller:
@@ -141,7 +141,7 @@ class Teller:
         return {
             f"{FOLDER}/fusion.json": files.as_json(settings),
             f"{FOLDER}/tokenizer.json": files.as_json(self.tokenizer.state()),
-            f"{FOLDER}/prior.json": files.as_json(self.prior),
+            f"{FOLDER}/prior.json": files.as_json(asdict(self.prior)),
             f"{FOLDER}/decoder.safetensors": tensors.writer(self.decoder.state_dict()),
         }
 
@@ -162,7 +162,7 @@ class Teller:
             raise UserError(
                 f"the decoder in {folder} does not fit its settings; load it with the version of cospace that wrote it"
             ) from error
-        teller.prior = read_json(folder / "prior.json")
+        teller.prior = Prior(**read_json(folder / "prior.json"))
         teller.decoder.eval()
         return teller
 
