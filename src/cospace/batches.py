@@ -205,7 +205,10 @@ class Plan:
 
 
 class Batches(torch.utils.data.Dataset[Batch]):
-    """Batches by step number: a map-style data set, so that worker processes and restarts need no state."""
+    """Batches by step number: a map-style data set, so that worker processes and restarts need no state.
+
+    From the step ``compared`` on, a batch brings what it takes to tell true captions from false ones.
+    """
 
     def __init__(
         self,
@@ -214,16 +217,18 @@ class Batches(torch.utils.data.Dataset[Batch]):
         plan: Plan,
         micro: int,
         lessons: Mapping[str, Lesson] | None = None,
+        compared: int | None = None,
     ) -> None:
         self.feeds, self.groups, self.plan, self.micro = dict(feeds), groups, plan, micro
         self.lessons = dict(lessons or {})
-        self.captions = self.lessons.get("caption") if "text" in self.feeds else None
+        self.compared = compared
 
     def __getitem__(self, step: int) -> Batch:
         rows, epochs = self.plan.step(step)
         chunks = {name: self._chunks(feed, step, rows, epochs) for name, feed in self.feeds.items()}
         lessons = {name: self._about(lesson, rows, chunks["image"]) for name, lesson in self.lessons.items()}
-        captions = () if self.captions is None else self.captions.said(rows)
+        compare = self.compared is not None and step >= self.compared
+        captions = self.lessons["caption"].said(rows) if compare else ()
         return Batch(step, chunks, torch.from_numpy(self.groups[rows]), rows, lessons, captions)
 
     def _about(self, lesson: Lesson, rows: np.ndarray, pictures: Chunks) -> list[Sequences | None]:

@@ -20,7 +20,12 @@ class Calibration:
 
     def probability(self, cosine: np.ndarray | float) -> np.ndarray:
         """Probabilities in float64, of the cosine's shape."""
-        return 1 / (1 + np.exp(-np.clip(self.slope * np.asarray(cosine, np.float64) + self.offset, -700, 700)))
+        probability: np.ndarray = 1 / (1 + np.exp(-np.clip(self.log_odds(cosine), -700, 700)))
+        return probability
+
+    def log_odds(self, cosine: np.ndarray | float) -> np.ndarray:
+        """Evidence that can be added to other evidence: ``log(p / (1 - p))``, float64, of the cosine's shape."""
+        return np.asarray(self.slope * np.asarray(cosine, np.float64) + self.offset)
 
     def at(self, prior: float) -> Calibration:
         """The same evidence when the share ``prior`` (between 0 and 1) of what is scored matches."""

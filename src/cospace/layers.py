@@ -35,14 +35,19 @@ def merged(heads_BHTd: Tensor) -> Tensor:
 def attend(query: Tensor, key: Tensor, value: Tensor, scale_H11: Tensor, visible: Tensor | None = None) -> Tensor:
     """Multi-head attention (Vaswani et al. 2017, eq. 1) with normalised queries and keys (Henry et al. 2020).
 
-    ``query`` is ``(B, H, T, d)``, ``key`` and ``value`` are ``(B, H, M, d)``; ``visible`` is true where a query may
-    look, in any shape that broadcasts to ``(B, H, T, M)``.
+    ``query`` is ``(B, H, T, d)``, ``key`` (of :func:`unit` length already, since it may be looked at many times) and
+    ``value`` are ``(B, H, M, d)``; ``visible`` is true where a query may look, in any shape that broadcasts to
+    ``(B, H, T, M)``.
     """
-    query = nn.functional.normalize(query, dim=-1) * scale_H11.to(query.dtype)
-    logits = query @ nn.functional.normalize(key, dim=-1).transpose(-1, -2)
+    logits = (unit(query) * scale_H11.to(query.dtype)) @ key.transpose(-1, -2)
     if visible is not None:
         logits = logits.masked_fill(~visible, float("-inf"))
     return logits.softmax(-1) @ value
+
+
+def unit(vectors: Tensor) -> Tensor:
+    """The same directions, of length one along the last axis."""
+    return nn.functional.normalize(vectors, dim=-1)
 
 
 class Attention(nn.Module):
@@ -60,7 +65,7 @@ class Attention(nn.Module):
     def forward(self, tokens_BTD: Tensor, mask_BT: Tensor | None = None) -> Tensor:
         query, key, value = (heads_of(part, self.heads) for part in self.qkv(tokens_BTD).chunk(3, dim=-1))
         visible = None if mask_BT is None else mask_BT[:, None, None, :]
-        attended_BTD: Tensor = self.out(merged(attend(query, key, value, self.scale, visible)))
+        attended_BTD: Tensor = self.out(merged(attend(query, unit(key), value, self.scale, visible)))
         return attended_BTD
 
 

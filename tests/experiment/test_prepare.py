@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from conftest import write_shapes
 from cospace.experiment import prepare
-from cospace.experiment.prepare import HELD_OUT, decode_all, hold_out, need, preparers
+from cospace.experiment.prepare import HELD_OUT, decode_all, hold_out, need, preparers, training_batches
 from cospace.experiment.settings import experiment, facts_of
 from cospace.pairs import Pairs, Rows, build, open_pairs
 from cospace.preprocess import ImagePreparer
+from cospace.space import Space
 from cospace.types import UserError
 
 PREPARER = ImagePreparer(size=8)
@@ -155,3 +156,15 @@ def test_preparation_is_learned_from_the_training_captions() -> None:
     assert parts["text"].spec.vocabulary <= 300
     with pytest.raises(ValueError, match="fitted"):
         preparers(pairs, experiment())
+
+
+@pytest.mark.parametrize(("share", "first"), [(0.4, 6), (1, 0), (0, None)])
+def test_pairs_are_compared_in_the_last_steps(share: float, first: int | None) -> None:
+    pairs = made(list(range(20)), list(range(20)))
+    said = ["data.size=16", "training.steps=10", "training.batch=4", "tell=caption", f"decoder.match={share}"]
+    fitted = experiment("small", said).fitted(facts_of(pairs))
+    space = Space.build(fitted.encoder_parts(), preparers(pairs, fitted), fitted.width)
+    kept, store = decode_all(pairs, space.preparers["image"])
+    batches = training_batches(kept, store, space, fitted, space.preparers["text"])
+    compared = [step for step in range(10) if batches[step].captions]
+    assert compared == ([] if first is None else list(range(first, 10)))

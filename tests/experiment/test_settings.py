@@ -119,6 +119,7 @@ def test_nothing_stays_open(rows: int, side: int) -> None:
     assert 1 <= training.optim.warmup <= training.steps
     assert made.data.size in SIZES
     assert made.data.augment.flip is not None
+    assert made.data.coarse is not None
     assert made.fitted(facts(rows=rows, images=5, side=9)) == made, "what is filled in is not filled in again"
 
 
@@ -155,6 +156,17 @@ def test_what_is_said_is_kept() -> None:
     made = experiment("small", said).fitted(facts())
     assert (made.training.steps, made.training.batch, made.training.optim.warmup) == (7, 9, 0)
     assert (made.data.size, made.data.augment.flip) == (48, False)
+
+
+def test_a_decoder_sees_whole_pictures_and_has_more_steps() -> None:
+    alone, told = experiment().fitted(facts()), experiment().fitted(facts(questions=100))
+    assert (alone.tell, told.tell) == ("nothing", "both")
+    assert (alone.data.coarse, told.data.coarse) == (0.6, 0.0)
+    assert (alone.training.batch, told.training.batch) == (256, 128)
+    assert alone.training.steps is not None
+    assert told.training.steps is not None
+    assert told.training.steps >= 2 * alone.training.steps - 1
+    assert experiment("small", ["data.coarse=0.3"]).fitted(facts(questions=100)).data.coarse == 0.3
 
 
 # ------------------------------------------------------------------------------------------------ facts

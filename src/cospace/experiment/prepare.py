@@ -28,7 +28,7 @@ Progress = Callable[[str, int, int], None]
 MEMORY = 4 << 30
 """Bytes of prepared pictures that are kept in memory; more go to a file beside the run, mapped into memory."""
 
-CPU_MICRO = 64
+CPU_MICRO = 128
 """Items at a time on a CPU: enough to keep it busy, few enough that texts in length order need little padding."""
 
 HELD_OUT = 500
@@ -132,7 +132,8 @@ def training_batches(pairs: Pairs, store: Store, space: Space, experiment: Exper
     training = experiment.training
     image: ImagePreparer = space.preparers["image"]  # type: ignore[assignment]
     augment: Augment = experiment.data.augment
-    coarse = round(experiment.data.coarse * (training.steps or 0))
+    steps = training.steps or 0
+    coarse = round((experiment.data.coarse or 0) * steps)
     feeds: dict[str, Feed] = {
         "image": ImageFeed(store.images_N3SS, store.item_of_row, image, augment, training.seed, coarse),
     }
@@ -145,7 +146,9 @@ def training_batches(pairs: Pairs, store: Store, space: Space, experiment: Exper
     lessons = {name: words.lesson(name, store.item_of_row, asked) for name in spoken}
     plan = Plan(len(pairs), training.batch or len(pairs), training.seed)
     micro = training.micro or (CPU_MICRO if device().type == "cpu" else plan.batch)
-    return Batches(feeds, pairs.groups, plan, micro, lessons)
+    matches = "match" in experiment.lessons and "text" in feeds
+    compared = round((1 - experiment.decoder.match) * steps) if matches else None
+    return Batches(feeds, pairs.groups, plan, micro, lessons, compared)
 
 
 class Words:

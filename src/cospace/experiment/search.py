@@ -20,7 +20,7 @@ from ..space import Space, decoded
 from ..stores import Hit, Item
 from ..stores.local import LocalIndex
 from ..types import Lazy, Problem, UserError
-from .matching import CANDIDATES
+from .matching import CANDIDATES, evidence
 from .model import Model
 from .prepare import Progress, silent
 from .settings import unique_items
@@ -155,6 +155,7 @@ class SearchableIndex:
             raise UserError("nothing found can be looked at again: search pictures by a text, or texts by a picture")
         pair_P2 = np.arange(len(seen))[:, None].repeat(2, 1)
         odds_P = self.teller.match(self.space, [row[1] for row in seen], [row[2] for row in seen], pair_P2)
+        odds_P = evidence(self.space, odds_P, np.array([hit.score for hit, *_ in seen]))
         first = [seen[place][0] for place in np.argsort(-odds_P, kind="stable")]
         return first + [hit for hit in hits if hit not in first]
 

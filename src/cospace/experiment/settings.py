@@ -28,6 +28,9 @@ _SIDES = re.compile(r"\b(?:left|right|east|west|clockwise|anticlockwise)", re.IG
 LOOKS, GROWTH, LEAST_LOOKS = 400, 0.608, 7.0
 """A run sees ``LOOKS * pictures ** GROWTH`` pairs, and at least every picture ``LEAST_LOOKS`` times."""
 
+COARSE = 0.6
+"""Share of the steps with coarse pictures where a space is all that is learned."""
+
 SIZES = (32, 64)
 """Sides that pictures are brought to; the largest one that their own size fills is taken."""
 
@@ -37,9 +40,9 @@ class DataConfig(Config):
 
     size: int | None = Field(default=None, ge=8)
     augment: Augment = Augment()
-    coarse: float = Field(default=0.0, ge=0, le=1)
+    coarse: float | None = Field(default=None, ge=0, le=1)
     """Share of the steps, from the first, that see pictures at three quarters of their side, at little over half the
-    cost."""
+    cost; left open, 0.6, and nothing where a decoder learns, since it cannot begin before it sees details."""
     questions: int = Field(default=4, ge=1)
     """How many of its questions a picture is asked at a step; it is encoded once."""
     word_drop: float = Field(default=0.0, ge=0, lt=1)
@@ -105,11 +108,13 @@ class Experiment(Config):
         How many pairs a run sees grows slower than the pictures: 50,000 for 2,800 of them (18 looks at each), and
         from some 30,000 pictures on seven looks at each. A batch is about a tenth of the data, between 64 and 256, so
         that an epoch has ten steps or more; where few classes share the pictures it is smaller, since a class counts
-        once.
+        once, and where a decoder learns it is at most 128, since that needs steps more than pairs.
         """
         training, data = self.training, self.data
         wanted = max(2.0, min(facts.rows / 10, facts.groups * 10))
-        batch = min(training.batch or int(2 ** np.clip(round(math.log2(wanted)), 6, 8)), facts.rows)
+        tell = facts.told(self.tell)
+        largest = 8 if tell == "nothing" else 7
+        batch = min(training.batch or int(2 ** np.clip(round(math.log2(wanted)), 6, largest)), facts.rows)
         seen = max(LOOKS * facts.images**GROWTH, LEAST_LOOKS * facts.images)
         steps = training.steps or max(20, math.ceil(seen / batch))
         warmup = training.optim.warmup
@@ -117,13 +122,14 @@ class Experiment(Config):
         optim = training.optim.model_copy(update={"warmup": warmup})
         fits = [size for size in SIZES if size <= facts.side * 1.05]
         size = data.size or (fits[-1] if fits else SIZES[0])
+        coarse = data.coarse if data.coarse is not None else COARSE if tell == "nothing" else 0.0
         flip = not facts.names_sides if data.augment.flip is None else data.augment.flip
         augment = data.augment.model_copy(update={"flip": flip})
         return self.model_copy(
             update={
                 "encoders": {name: made for name, made in self.encoders.items() if name != "text" or facts.texts},
-                "tell": facts.told(self.tell),
-                "data": data.model_copy(update={"size": size, "augment": augment}),
+                "tell": tell,
+                "data": data.model_copy(update={"size": size, "augment": augment, "coarse": coarse}),
                 "training": training.model_copy(update={"batch": batch, "steps": steps, "optim": optim}),
             }
         )

@@ -187,7 +187,7 @@ class _Run:
             self.listener.say(f"step {row['step']}: {sentence}")
 
     def _evaluate(self, space: Space, last: bool) -> Metrics:
-        """Retrieval and health on some of the validation pictures, after the last step on all of them."""
+        """Retrieval and health on some of the validation pictures; after the last step on all, which calibrate."""
         pairs, store = self.val, self.val_store
         items = np.unique(store.item_of_row)
         if not last and len(items) > VALIDATED:
@@ -198,6 +198,8 @@ class _Run:
         embedded = embed_store(space, pairs, store, progress)
         told = self._tell(pairs, store, last, progress)
         if last:
+            if len(embedded.text_NE):
+                space.calibration = calibrate(embedded)
             told.metrics |= borrowed(self.teller, space, embedded, told) | rerank(self.teller, space, embedded)
             self._embedded, self._told = embedded, told
         return measure(space, embedded) | told.metrics
@@ -212,7 +214,7 @@ class _Run:
         return told
 
     def _finish(self) -> Model:
-        """Calibrate on the validation pairs, save the model and everything that says where it came from."""
+        """Save the model, calibrated by its last evaluation, and everything that says where it came from."""
         if self._embedded is None:  # the last step was done by an earlier run that was killed after it
             self._evaluate(self.space, last=True)
         embedded, told = cast("Embedded", self._embedded), self._told
@@ -222,7 +224,6 @@ class _Run:
         if "text" in self.space.modalities:
             golden["text"] = words_of(self.train)[:4]
         if len(embedded.text_NE):
-            self.space.calibration = calibrate(embedded)
             captions = unique_items(self.train, "text")[0]
         files.write_json(self.out / "config.json", self.settings.model_dump(mode="json"))
         files.write_json(self.out / "metrics.json", metrics)

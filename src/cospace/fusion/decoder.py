@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, linear
 
 from ..config import Config as BaseConfig
-from ..layers import MLP, Norm, attend, heads_of, merged
+from ..layers import MLP, Norm, attend, heads_of, merged, unit
 from ..tokens import Sequences
 from ..types import Features, TextSpec
 from .matching import Claims
@@ -30,12 +30,13 @@ class Config(BaseConfig):
 
     width: int = Field(default=128, gt=0)
     depth: int = Field(default=2, gt=0)
-    heads: int = Field(default=2, gt=0)
+    heads: int = Field(default=8, gt=0)
     drop: float = Field(default=0.0, ge=0, lt=1)
     smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Share of a token's target that is spread over the vocabulary (label smoothing)."""
-    match: bool = True
-    """Where it learns captions, also learn to tell whether a text describes a picture."""
+    match: float = Field(default=0.25, ge=0, le=1)
+    """Where it learns captions, the share of the steps, the last ones, in which it also learns to tell whether a text
+    describes a picture. A decoder that cannot read pictures yet learns nothing from that."""
 
     def build(self, spec: TextSpec, memory_width: int) -> Decoder:
         return Decoder(self, spec, memory_width)
@@ -43,7 +44,7 @@ class Config(BaseConfig):
 
 @dataclass(slots=True)
 class Memory:
-    """What a layer has seen: keys and values of the picture ``(B, H, M, d)``, and of the tokens so far."""
+    """What a layer has seen: unit keys and values of the picture ``(B, H, M, d)``, and of the tokens so far."""
 
     picture: tuple[Tensor, Tensor]
     past: tuple[Tensor, Tensor] | None = None
@@ -166,7 +167,7 @@ class DecoderBlock(nn.Module):
     def look(self, tokens_UMD: Tensor, item_B: Tensor) -> Memory:
         """Keys and values of the pictures, once for all tokens that will look at them."""
         key_UMD, value_UMD = self.key_value(tokens_UMD).chunk(2, dim=-1)
-        return Memory((heads_of(key_UMD, self.heads)[item_B], heads_of(value_UMD, self.heads)[item_B]))
+        return Memory((unit(heads_of(key_UMD, self.heads))[item_B], heads_of(value_UMD, self.heads)[item_B]))
 
     def forward(self, tokens_BTD: Tensor, memory: Memory, mask_BM: Tensor, at_BS: Tensor | None = None) -> Tensor:
         """New tokens, or those at ``at_BS`` alone, after all of them were taken into the memory."""
@@ -185,6 +186,7 @@ class DecoderBlock(nn.Module):
         width, past = asking_BSD.shape[-1], 0
         query = heads_of(linear(asking_BSD, self.qkv.weight[:width]), self.heads)
         key, value = (heads_of(part, self.heads) for part in linear(new_BTD, self.qkv.weight[width:]).chunk(2, dim=-1))
+        key = unit(key)
         if memory.past is not None:
             past = memory.past[0].shape[2]
             key, value = (torch.cat(pair, dim=2) for pair in zip(memory.past, (key, value), strict=True))

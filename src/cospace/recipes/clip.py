@@ -6,5 +6,6 @@ Half of the patches are left out of every training step (Li et al. 2023, FLIP), 
 RECIPE = {
     "encoders": {"image": {"name": "vit", "keep": 0.5}, "text": "transformer"},
     "objective": "softmax",
+    "data": {"coarse": 0.0},
     "width": 256,
 }

@@ -7,6 +7,5 @@ RECIPE = {
     },
     "objective": {"name": "softmax", "smoothing": 0.1},
     "tell": "both",
-    "data": {"coarse": 0.6},
     "width": 256,
 }

@@ -8,6 +8,7 @@ cores and give a mean R@1 of 0.10, 0.11 and 0.69 (one run each, 2026-11-23).
 RECIPE = {
     "encoders": {"image": "linear", "text": "bag"},
     "objective": "mse",
+    "data": {"coarse": 0.0},
     "width": 256,
     "training": {"optim": {"name": "adamw"}},
 }

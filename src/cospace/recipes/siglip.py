@@ -3,5 +3,6 @@
 RECIPE = {
     "encoders": {"image": {"name": "vit", "keep": 0.5}, "text": "transformer"},
     "objective": "sigmoid",
+    "data": {"coarse": 0.0},
     "width": 256,
 }

@@ -10,6 +10,5 @@ RECIPE = {
         "text": {"name": "transformer", "width": 192, "depth": 2},
     },
     "objective": {"name": "softmax", "smoothing": 0.1},
-    "data": {"coarse": 0.6},
     "width": 256,
 }
