@@ -263,6 +263,15 @@ def test_map_of_a_flat_space_is_faithful() -> None:
 def test_verdict_and_cautions() -> None:
     metrics = {"n_images": 1000.0, "n_texts": 5000.0, "image_to_text/R@1": 0.412, "chance/image_to_text/R@1": 0.001}
     assert report.verdict(metrics) == "Finds the right caption first for 41 % of 1,000 pictures (chance 0.1 %)."
+    told = {"caption/true": 0.994, "caption/CIDEr-D": 4.0, "vqa/accuracy": 0.9, "vqa/question_only": 0.412}
+    assert report.verdict(metrics | told) == report.verdict(metrics) + (
+        " Its captions are true of 99 % of the pictures."
+        " Answers 90 % of the questions rightly (guessing without the picture: 41 %)."
+    )
+    compared = {"caption/CIDEr-D": 0.2, "caption/nearest/CIDEr-D": 0.1, "caption/commonest/CIDEr-D": 0.05}
+    sentence = "Its captions reach CIDEr-D 0.20 (the nearest caption of training: 0.10, the commonest: 0.05)."
+    assert report.verdict(compared) == sentence
+    assert report.verdict({}) == "Nothing was scored."
     assert report.cautions(metrics) == []
     assert "Small set: 40 images" in report.cautions({"n_images": 40.0, "n_texts": 5000.0})[0]
     assert report.cautions(metrics, "the space is collapsing")[0] == "The space is collapsing"

@@ -63,9 +63,14 @@ def write_report(path: Path, report: Report) -> int:
 
 
 def verdict(metrics: Metrics, names: tuple[str, str] = ("image", "text")) -> str:
-    """One sentence that a newcomer understands, with the number of queries and chance."""
+    """What a newcomer understands: a sentence on search, one on captions, one on answers, each beside its chance."""
+    sentences = [_found(metrics, names), _described(metrics), _answered(metrics)]
+    return " ".join(sentence for sentence in sentences if sentence) or "Nothing was scored."
+
+
+def _found(metrics: Metrics, names: tuple[str, str]) -> str:
     first, second = names
-    sentences = []
+    parts = []
     for direction, query, found in (
         (f"{first}_to_{second}", names[0], "caption" if second == "text" else second),
         (f"{second}_to_{first}", names[1], "picture" if first == "image" else first),
@@ -74,21 +79,40 @@ def verdict(metrics: Metrics, names: tuple[str, str] = ("image", "text")) -> str
         if share is None or chance is None:
             continue
         queries = {"image": "pictures", "text": "captions"}.get(query, f"{query} items")
-        sentences.append(
+        parts.append(
             f"the right {found} first for {100 * share:.0f} % of {metrics[f'n_{query}s']:,.0f} {queries} "
             f"(chance {100 * chance:.2g} %)"
         )
-    if sentences:
-        return "Finds " + " and ".join(sentences) + "."
+    if parts:
+        return "Finds " + " and ".join(parts) + "."
     if "zero_shot/top1" in metrics:
         return (
             f"Names the right one of {metrics['n_classes']:,.0f} classes for {100 * metrics['zero_shot/top1']:.0f} % "
             f"of {metrics['zero_shot/n']:,.0f} pictures (chance {100 * metrics['chance/zero_shot/top1']:.2g} %)."
         )
-    if "vqa/accuracy" in metrics:
-        right, blind = 100 * metrics["vqa/accuracy"], 100 * metrics.get("vqa/question_only", 0.0)
-        return f"Answers {right:.0f} % of the questions rightly (guessing without the picture: {blind:.0f} %)."
-    return "Nothing was scored."
+    return ""
+
+
+def _described(metrics: Metrics) -> str:
+    """How good the captions are, beside the nearest and the commonest caption of training for the same pictures."""
+    figure = next((name for name in ("true", "CIDEr-D") if f"caption/{name}" in metrics), None)
+    if figure is None:
+        return ""
+    what = {"true": "Its captions are true of {:.0%} of the pictures", "CIDEr-D": "Its captions reach CIDEr-D {:.2f}"}
+    baselines = [f"caption/{name}/{figure}" for name in ("nearest", "commonest")]
+    sentence = what[figure].format(metrics[f"caption/{figure}"])
+    if all(name in metrics for name in baselines):
+        shown = "{:.0%}" if figure == "true" else "{:.2f}"
+        near, common = (shown.format(metrics[name]) for name in baselines)
+        sentence += f" (the nearest caption of training: {near}, the commonest: {common})"
+    return sentence.replace("%", " %") + "."
+
+
+def _answered(metrics: Metrics) -> str:
+    if "vqa/accuracy" not in metrics:
+        return ""
+    right, blind = 100 * metrics["vqa/accuracy"], 100 * metrics.get("vqa/question_only", 0.0)
+    return f"Answers {right:.0f} % of the questions rightly (guessing without the picture: {blind:.0f} %)."
 
 
 def cautions(metrics: Metrics, diagnosis: str | None = None) -> list[str]:

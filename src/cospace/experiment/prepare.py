@@ -141,9 +141,12 @@ def training_batches(pairs: Pairs, store: Store, space: Space, experiment: Exper
     if "text" in space.modalities and "text" in pairs.items:
         texts, text_of_row = words["text"]
         feeds["text"] = TextFeed(texts, text_of_row, tokenizer, experiment.data.word_drop, training.seed)
-    asked = experiment.data.questions
-    spoken = [name for name in experiment.lessons if name != "match"]
-    lessons = {name: words.lesson(name, store.item_of_row, asked) for name in spoken}
+    said = {"caption": experiment.data.captions, "answer": experiment.data.questions}
+    lessons = {
+        name: words.lesson(name, Companions(store.item_of_row, count))
+        for name, count in said.items()
+        if name in experiment.lessons
+    }
     plan = Plan(len(pairs), training.batch or len(pairs), training.seed)
     micro = training.micro or (CPU_MICRO if device().type == "cpu" else plan.batch)
     matches = "match" in experiment.lessons and "text" in feeds
@@ -164,9 +167,9 @@ class Words:
             self._encoded[kind] = self.tokenizer.encode_all(texts), text_of_row
         return self._encoded[kind]
 
-    def lesson(self, name: str, image_of_row: np.ndarray, asked: int) -> Lesson:
-        """What a decoder should say: captions after nothing, answers after their questions, ``asked`` a picture."""
+    def lesson(self, name: str, beside: Companions) -> Lesson:
+        """What a decoder should say: captions after nothing, answers after their questions."""
         if name == "caption":
             nothing = [self.tokenizer.prepare("")], np.zeros(len(self.pairs), np.int64)
-            return Lesson(*nothing, *self["text"], LONGEST)
-        return Lesson(*self["question"], *self["answer"], LONGEST, Companions(image_of_row, asked))
+            return Lesson(*nothing, *self["text"], LONGEST, beside)
+        return Lesson(*self["question"], *self["answer"], LONGEST, beside)

@@ -43,8 +43,10 @@ class DataConfig(Config):
     coarse: float | None = Field(default=None, ge=0, le=1)
     """Share of the steps, from the first, that see pictures at three quarters of their side, at little over half the
     cost; left open, 0.6, and nothing where a decoder learns, since it cannot begin before it sees details."""
-    questions: int = Field(default=4, ge=1)
-    """How many of its questions a picture is asked at a step; it is encoded once."""
+    captions: int = Field(default=2, ge=1)
+    """How many of its captions a decoder learns to write about a picture at a step; it is encoded once."""
+    questions: int = Field(default=3, ge=1)
+    """How many of its questions a picture is asked at a step."""
     word_drop: float = Field(default=0.0, ge=0, lt=1)
     vocabulary: int | None = Field(default=None, ge=300)
     length: int = Field(default=64, ge=4)

@@ -61,7 +61,8 @@ class State:
     """Where a batch of unfinished texts stands: every layer's memory, the last token's embedding, tokens so far."""
 
     layers: list[Memory]
-    mask_BM: Tensor
+    mask_BM: Tensor | None
+    """Where the pictures' tokens are real; nothing where all of them are."""
     last_B1D: Tensor | None = None
     length: int = 0
 
@@ -69,7 +70,7 @@ class State:
         """Keep these rows of everything."""
         for layer in self.layers:
             layer.select(rows)
-        self.mask_BM = self.mask_BM[rows]
+        self.mask_BM = None if self.mask_BM is None else self.mask_BM[rows]
         self.last_B1D = None if self.last_B1D is None else self.last_B1D[rows]
 
 
@@ -121,7 +122,7 @@ class Decoder(nn.Module):
     def start(self, picture: Features, item_B: Tensor) -> State:
         """The state before the first token, of texts about the pictures at ``item_B``."""
         layers = [cast("DecoderBlock", block).look(picture.tokens_BTD, item_B) for block in self.blocks]
-        return State(layers, picture.mask_BT[item_B])
+        return State(layers, None if bool(picture.mask_BT.all()) else picture.mask_BT[item_B])
 
     def advance(self, ids_BT: Tensor, state: State, at_BS: Tensor | None = None) -> tuple[Tensor, State]:
         """Read further tokens; texts in a state are equally long, except for padding after their end.
@@ -169,14 +170,17 @@ class DecoderBlock(nn.Module):
         key_UMD, value_UMD = self.key_value(tokens_UMD).chunk(2, dim=-1)
         return Memory((unit(heads_of(key_UMD, self.heads))[item_B], heads_of(value_UMD, self.heads)[item_B]))
 
-    def forward(self, tokens_BTD: Tensor, memory: Memory, mask_BM: Tensor, at_BS: Tensor | None = None) -> Tensor:
+    def forward(
+        self, tokens_BTD: Tensor, memory: Memory, mask_BM: Tensor | None = None, at_BS: Tensor | None = None
+    ) -> Tensor:
         """New tokens, or those at ``at_BS`` alone, after all of them were taken into the memory."""
         known_BTD = self.self_norm(tokens_BTD)
         tokens_BTD = chosen(tokens_BTD, at_BS)
         looked = self._look_back(chosen(known_BTD, at_BS), known_BTD, memory, at_BS)
         tokens_BTD = tokens_BTD + self.drop(self.self_out(looked))
         query = heads_of(self.query(self.cross_norm(tokens_BTD)), self.heads)
-        seen = attend(query, *memory.picture, self.scales[1], mask_BM[:, None, None, :])
+        real = None if mask_BM is None else mask_BM[:, None, None, :]
+        seen = attend(query, *memory.picture, self.scales[1], real)
         tokens_BTD = tokens_BTD + self.drop(self.cross_out(merged(seen)))
         thought: Tensor = tokens_BTD + self.drop(self.mlp(self.mlp_norm(tokens_BTD)))
         return thought
@@ -191,6 +195,8 @@ class DecoderBlock(nn.Module):
             past = memory.past[0].shape[2]
             key, value = (torch.cat(pair, dim=2) for pair in zip(memory.past, (key, value), strict=True))
         memory.past = (key, value)
+        if new_BTD.shape[1] == 1:  # the newest token sees everything
+            return merged(attend(query, key, value, self.scales[0]))
         own_BS = torch.arange(new_BTD.shape[1], device=key.device)[None] if at_BS is None else at_BS
         visible_B1SM = torch.arange(key.shape[2], device=key.device) <= past + own_BS[:, None, :, None]
         return merged(attend(query, key, value, self.scales[0], visible_B1SM))
