@@ -180,12 +180,25 @@ def test_every_picture_is_stored_once(full: Report, written: str) -> None:
 
 
 def test_an_empty_report_keeps_its_sections(tmp_path: Path) -> None:
-    bare = Report(name="x", date="", verdict="Nothing was scored.", command="", version="0", metrics={})
+    bare = Report(name="x", date="", verdict=["Nothing was scored."], command="", version="0", metrics={})
     write_report(tmp_path / "r.html", bare)
     page = (tmp_path / "r.html").read_text(encoding="utf-8")
     assert page.count("<section") == 9
     assert page.count('class="none"') >= 7
     assert Tags(page).open == []
+
+
+def test_what_a_decoder_adds_stands_beside_the_search(full: Report, tmp_path: Path) -> None:
+    told = {"caption/true": 0.97, "vqa/accuracy": 0.984, "vqa/question_only": 0.412}
+    looked = {"rerank/text_to_image/R@1": 0.996, "rerank/text_to_image/R@1_before": 0.988}
+    curves = [{"step": s, "val/rerank/text_to_image/R@1": 0.5, "val/caption/true": 0.4} for s in (1, 2)]
+    write_report(tmp_path / "r.html", replace(full, metrics={**full.metrics, **told, **looked}, curves=curves))
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    cards = re.findall(r'<p class="what">(.*?)</p>', page)
+    assert cards == ["text → picture · R@1", "picture → text · R@1", "zero-shot classes · top-1", "captions · true"]
+    assert "takes R@1 from text → picture 98.8 to 99.6." in page
+    assert "R@1 by step" not in page
+    assert "Captions and answers by step" in page
 
 
 def test_it_steps_down_once_and_says_so(full: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,16 +275,18 @@ def test_map_of_a_flat_space_is_faithful() -> None:
 
 def test_verdict_and_cautions() -> None:
     metrics = {"n_images": 1000.0, "n_texts": 5000.0, "image_to_text/R@1": 0.412, "chance/image_to_text/R@1": 0.001}
-    assert report.verdict(metrics) == "Finds the right caption first for 41 % of 1,000 pictures (chance 0.1 %)."
+    found = ("Finds the right caption first for 41 % of 1,000 pictures (chance 0.1 %).",)
+    assert report.verdict(metrics) == found
     told = {"caption/true": 0.994, "caption/CIDEr-D": 4.0, "vqa/accuracy": 0.9, "vqa/question_only": 0.412}
-    assert report.verdict(metrics | told) == report.verdict(metrics) + (
-        " Its captions are true of 99 % of the pictures."
-        " Answers 90 % of the questions rightly (guessing without the picture: 41 %)."
+    assert report.verdict(metrics | told) == (
+        *found,
+        "Its captions are true of 99 % of the pictures.",
+        "Answers 90 % of the questions rightly (guessing without the picture: 41 %).",
     )
     compared = {"caption/CIDEr-D": 0.2, "caption/nearest/CIDEr-D": 0.1, "caption/commonest/CIDEr-D": 0.05}
     sentence = "Its captions reach CIDEr-D 0.20 (the nearest caption of training: 0.10, the commonest: 0.05)."
-    assert report.verdict(compared) == sentence
-    assert report.verdict({}) == "Nothing was scored."
+    assert report.verdict(compared) == (sentence,)
+    assert report.verdict({}) == ("Nothing was scored.",)
     assert report.cautions(metrics) == []
     assert "Small set: 40 images" in report.cautions({"n_images": 40.0, "n_texts": 5000.0})[0]
     assert report.cautions(metrics, "the space is collapsing")[0] == "The space is collapsing"

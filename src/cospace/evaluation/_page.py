@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..types import Metrics
 from . import _plots
 from ._pictures import Sheet
 from ._svg import number
@@ -20,6 +21,11 @@ from .parts import Report, Saying
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 _STRATA = {"random": "Drawn at random", "best": "Among the best", "worst": "The worst"}
 _MEASURES = ("R@1", "R@5", "R@10", "MRR", "mAP", "median_rank")
+_TITLES = {
+    "zero_shot/top1": ("zero-shot classes", "top-1"),
+    "caption/true": ("captions", "true"),
+    "vqa/accuracy": ("answers", "right"),
+}
 _LONGEST = 300
 _ROOT = r"(?:~|[A-Za-z]:)?[/\\]"
 _PATH = re.compile(rf"""\w+://\S+|'{_ROOT}[^']+'|"{_ROOT}[^"]+"|(?<![\w.:/\\<]){_ROOT}[^\s'",;)\]}}]+""")
@@ -83,23 +89,29 @@ def _masthead(report: Report, note: str) -> str:
     fingerprint = f" · data {plain(report.data['fingerprint'])}" if "fingerprint" in report.data else ""
     return (
         f'<header class="masthead"><p class="kicker">cospace report · {plain(report.date)}</p>'
-        f'<h1>{plain(report.name)}</h1><p class="verdict">{plain(report.verdict).replace(" %", "&nbsp;%")}</p>{warned}'
+        f"<h1>{plain(report.name)}</h1>{_verdict(report.verdict)}{warned}"
         f'<div class="cards">{_cards(report)}</div>'
         f'<p class="facts"><code>{plain(report.command)}</code><br>cospace {plain(report.version)}{fingerprint}</p>'
         f"{small}</header>"
     )
 
 
+def _verdict(sentences: Sequence[str]) -> str:
+    """The first sentence as the page's headline, the others under it."""
+    first, *others = (plain(sentence).replace(" %", "&nbsp;%") for sentence in sentences)
+    more = f'<p class="more">{" ".join(others)}</p>' if others else ""
+    return f'<p class="verdict">{first}</p>{more}'
+
+
 def _cards(report: Report) -> str:
     """Up to four headline numbers, each with its interval, the number of queries and chance."""
-    found = [key for key in report.metrics if key.endswith("/R@1") and not key.startswith("chance/")]
-    found += [key for key in ("zero_shot/top1",) if key in report.metrics]
-    found += [key for key in report.metrics if key.endswith("/mAP")]
+    found = [f"{direction}/R@1" for direction in _directions(report.metrics)]
+    found += [key for key in _TITLES if key in report.metrics]
+    found += [f"{direction}/mAP" for direction in _directions(report.metrics)]
     cards = []
     for key in found[:4]:
         group, measure = key.rsplit("/", 1)
-        name = "zero-shot classes" if group == "zero_shot" else direction_words(group)
-        words = {"top1": "top-1"}.get(measure, measure)
+        name, words = _TITLES.get(key, (direction_words(group), measure))
         under = [_bounds(report, key), _queries(report, group), _chance(report, key)]
         cards.append(
             f'<div class="card"><p class="what">{plain(name)} · {words}</p>'
@@ -122,12 +134,19 @@ def _queries(report: Report, group: str) -> str:
 
 
 def _chance(report: Report, key: str) -> str:
+    if key == "vqa/accuracy" and "vqa/question_only" in report.metrics:
+        return f"without the picture {100 * report.metrics['vqa/question_only']:.1f} %"
     chance = report.metrics.get(f"chance/{key}")
     return "" if chance is None else f"chance {100 * chance:.2g} %"
 
 
+def _directions(metrics: Metrics) -> list[str]:
+    """The directions of retrieval that were measured: ``text_to_image`` and the like."""
+    return [key.removesuffix("/R@1") for key in metrics if key.endswith("/R@1") and key.count("/") == 1]
+
+
 def _retrieval(report: Report) -> str:
-    directions = [key.removesuffix("/R@1") for key in report.metrics if key.endswith("/R@1") and key.count("/") == 1]
+    directions = _directions(report.metrics)
     if not directions:
         return _none("Retrieval was not measured: it needs pairs with both modalities.")
     rows = []
@@ -146,8 +165,20 @@ def _retrieval(report: Report) -> str:
         f"<tbody>{''.join(rows)}</tbody></table></div>{_plots.recall(report.recall)}</div>"
         '<p class="note">Percent, except the rank. R@k: a true match is among the first k results. In brackets the '
         "95 % interval: whole groups (a picture with all of its captions) drawn again 2,000 times, seed 0; "
-        "Wilson's where there are few groups or no spread. Ties count against the model.</p>"
+        "Wilson's where there are few groups or no spread. Ties count against the model."
+        f"{_second_look(report.metrics)}</p>"
     )
+
+
+def _second_look(metrics: Metrics) -> str:
+    """What re-ranking by the decoder does to R@1, where the run has one that judges pairs."""
+    changes = [
+        f"{direction_words(direction)} {100 * metrics[f'rerank/{direction}/R@1_before']:.1f} to "
+        f"{100 * metrics[f'rerank/{direction}/R@1']:.1f}"
+        for direction in _directions(metrics)
+        if f"rerank/{direction}/R@1" in metrics
+    ]
+    return f" A second look by the decoder (--rerank) takes R@1 from {', '.join(changes)}." if changes else ""
 
 
 def _cell(report: Report, key: str) -> str:

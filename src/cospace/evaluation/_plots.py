@@ -24,7 +24,8 @@ def curves(rows: Sequence[Mapping[str, float]]) -> str:
     """Loss and R@1 against steps and against minutes, and whatever else of interest was logged."""
     keys = dict.fromkeys(key for row in rows for key in row)
     losses = [key for key in ("loss", "val/loss") if key in keys]
-    recalls = [key for key in keys if key.startswith("val/") and key.endswith("/R@1") and "chance" not in key]
+    recalls = [key for key in keys if key.startswith("val/") and key.endswith("/R@1") and key.count("/") == 2]
+    told = [key for key in ("val/caption/true", "val/vqa/accuracy") if key in keys]
     rest = [k for k in ("scale", "temperature", "gradient_norm", "val/space/effective_rank") if k in keys]
     figures = []
     for axis, label in (("step", "step"), ("minutes", "minutes")):
@@ -33,6 +34,9 @@ def curves(rows: Sequence[Mapping[str, float]]) -> str:
             if recalls:
                 axes = Axes(f"R@1 by {label}", label, "R@1", y_range=_SHARE, percent=True)
                 figures.append(chart(axes, [_series(rows, axis, key) for key in recalls]))
+    if told:
+        axes = Axes("Captions and answers by step", "step", "right", y_range=_SHARE, percent=True)
+        figures.append(chart(axes, [_series(rows, "step", key) for key in told]))
     for key in rest:
         name = _name(key)
         figures.append(chart(Axes(f"{name.capitalize()} by step", "step", name), [_series(rows, "step", key)]))
@@ -172,6 +176,7 @@ def _series(rows: Sequence[Mapping[str, float]], x: str, y: str) -> Line:
 def _name(key: str) -> str:
     """A metric's key in the few words that fit at the end of its line."""
     known = {"loss": "training", "val/loss": "validation", "image": "picture"}
+    known |= {"val/caption/true": "captions", "val/vqa/accuracy": "answers"}
     if key in known:
         return known[key]
     words = key.removeprefix("val/").removeprefix("space/").removesuffix("/R@1")

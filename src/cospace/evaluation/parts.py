@@ -73,7 +73,7 @@ class Report:
 
     name: str
     date: str
-    verdict: str
+    verdict: Sequence[str]
     command: str
     version: str
     metrics: Metrics

@@ -62,10 +62,10 @@ def write_report(path: Path, report: Report) -> int:
     return len(content)
 
 
-def verdict(metrics: Metrics, names: tuple[str, str] = ("image", "text")) -> str:
+def verdict(metrics: Metrics, names: tuple[str, str] = ("image", "text")) -> tuple[str, ...]:
     """What a newcomer understands: a sentence on search, one on captions, one on answers, each beside its chance."""
-    sentences = [_found(metrics, names), _described(metrics), _answered(metrics)]
-    return " ".join(sentence for sentence in sentences if sentence) or "Nothing was scored."
+    sentences = (_found(metrics, names), _described(metrics), _answered(metrics))
+    return tuple(sentence for sentence in sentences if sentence) or ("Nothing was scored.",)
 
 
 def _found(metrics: Metrics, names: tuple[str, str]) -> str:

@@ -30,7 +30,7 @@ class BuiltIn:
 
 
 SETS = {
-    "scenes": BuiltIn("scenes/val", ("scenes/heldout",), steps=130),
+    "scenes": BuiltIn("scenes/val", ("scenes/heldout",), steps=300),
     "glyphs": BuiltIn("glyphs/characters", ("glyphs/faces",), steps=450),
 }
 
@@ -64,7 +64,7 @@ def run_demo(data: str, out: Path | None, command: str, listener: Listener, over
         listener.say(f"{out} is trained already; remove it to train again")
         model = Model.load(out)
     else:
-        settings = (f"training.steps={chosen.steps}", "tell=nothing", *overrides)
+        settings = (f"training.steps={chosen.steps}", *overrides)
         train, val = built_in(data), built_in(chosen.validation)
         model = run(Request(train, out, val=val, overrides=settings, command=command, listener=listener))
     more = {}

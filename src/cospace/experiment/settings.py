@@ -25,7 +25,7 @@ from ..types import WORDS, UserError
 
 _SIDES = re.compile(r"\b(?:left|right|east|west|clockwise|anticlockwise)", re.IGNORECASE)
 
-LOOKS, GROWTH, LEAST_LOOKS = 400, 0.608, 7.0
+LOOKS, GROWTH, LEAST_LOOKS = 400, 0.608, 12.0
 """A run sees ``LOOKS * pictures ** GROWTH`` pairs, and at least every picture ``LEAST_LOOKS`` times."""
 
 COARSE = 0.6
@@ -108,7 +108,7 @@ class Experiment(Config):
         """The same experiment with every open setting filled in from the data.
 
         How many pairs a run sees grows slower than the pictures: 50,000 for 2,800 of them (18 looks at each), and
-        from some 30,000 pictures on seven looks at each. A batch is about a tenth of the data, between 64 and 256, so
+        from some 8,000 pictures on twelve looks at each. A batch is about a tenth of the data, between 64 and 256, so
         that an epoch has ten steps or more; where few classes share the pictures it is smaller, since a class counts
         once, and where a decoder learns it is at most 128, since that needs steps more than pairs.
         """
