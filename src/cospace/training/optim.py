@@ -154,7 +154,7 @@ def optimizers(
     made: list[Optimizer] = []
     if muon:
         made.append(Muon(muon, config.matrix_rate, config.momentum, config.decay, dtype, config.fixed_norm))
-    return [*made, AdamW(adamw, lr=config.rate, betas=config.betas)]
+    return [*made, AdamW(adamw, lr=config.rate, betas=config.betas, fused=True)]
 
 
 def split(space: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
