@@ -277,6 +277,8 @@ def test_verdict_and_cautions() -> None:
     metrics = {"n_images": 1000.0, "n_texts": 5000.0, "image_to_text/R@1": 0.412, "chance/image_to_text/R@1": 0.001}
     found = ("Finds the right caption first for 41 % of 1,000 pictures (chance 0.1 %).",)
     assert report.verdict(metrics) == found
+    assert "for 99.5 % of 1,000" in report.verdict(metrics | {"image_to_text/R@1": 0.995})[0]
+    assert "for 100 % of 1,000" in report.verdict(metrics | {"image_to_text/R@1": 1.0})[0]
     told = {"caption/true": 0.994, "caption/CIDEr-D": 4.0, "vqa/accuracy": 0.9, "vqa/question_only": 0.412}
     assert report.verdict(metrics | told) == (
         *found,

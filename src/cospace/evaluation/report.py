@@ -80,7 +80,7 @@ def _found(metrics: Metrics, names: tuple[str, str]) -> str:
             continue
         queries = {"image": "pictures", "text": "captions"}.get(query, f"{query} items")
         parts.append(
-            f"the right {found} first for {100 * share:.0f} % of {metrics[f'n_{query}s']:,.0f} {queries} "
+            f"the right {found} first for {_percent(share)} % of {metrics[f'n_{query}s']:,.0f} {queries} "
             f"(chance {100 * chance:.2g} %)"
         )
     if parts:
@@ -91,6 +91,11 @@ def _found(metrics: Metrics, names: tuple[str, str]) -> str:
             f"of {metrics['zero_shot/n']:,.0f} pictures (chance {100 * metrics['chance/zero_shot/top1']:.2g} %)."
         )
     return ""
+
+
+def _percent(share: float) -> str:
+    """A whole percent, which is 100 only where nothing is missing."""
+    return f"{100 * share:.1f}" if 0.995 <= share < 1 else f"{100 * share:.0f}"
 
 
 def _described(metrics: Metrics) -> str:

@@ -25,8 +25,9 @@ from ..types import WORDS, UserError
 
 _SIDES = re.compile(r"\b(?:left|right|east|west|clockwise|anticlockwise)", re.IGNORECASE)
 
-LOOKS, GROWTH, LEAST_LOOKS = 400, 0.608, 12.0
-"""A run sees ``LOOKS * pictures ** GROWTH`` pairs, and at least every picture ``LEAST_LOOKS`` times."""
+LOOKS, GROWTH, LEAST_LOOKS, LEAST_LESSONS = 400, 0.608, 12.0, 7.0
+"""A run sees ``LOOKS * pictures ** GROWTH`` pairs, and at least every picture ``LEAST_LOOKS`` times; with a decoder, to
+which a look is several captions and questions, ``LEAST_LESSONS`` times."""
 
 COARSE = 0.6
 """Share of the steps with coarse pictures where a space is all that is learned."""
@@ -117,7 +118,8 @@ class Experiment(Config):
         tell = facts.told(self.tell)
         largest = 8 if tell == "nothing" else 7
         batch = min(training.batch or int(2 ** np.clip(round(math.log2(wanted)), 6, largest)), facts.rows)
-        seen = max(LOOKS * facts.images**GROWTH, LEAST_LOOKS * facts.images)
+        looks = LEAST_LOOKS if tell == "nothing" else LEAST_LESSONS
+        seen = max(LOOKS * facts.images**GROWTH, looks * facts.images)
         steps = training.steps or max(20, math.ceil(seen / batch))
         warmup = training.optim.warmup
         warmup = min(100, max(1, steps // 20)) if warmup is None else warmup
