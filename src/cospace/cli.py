@@ -11,13 +11,17 @@ import json
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter
 
 from . import __version__
 from .types import UserError
+
+if TYPE_CHECKING:
+    from .pairs import Pairs
 
 app = App(
     name="cospace",
@@ -36,10 +40,42 @@ _ADVICE = {
 }
 
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON object on stdout.")]
-Columns = Annotated[
-    str | None, Parameter(help="Which columns of a table hold what, e.g. image=file,text=title; sniffed if left out.")
-]
-Separator = Annotated[str | None, Parameter(help="Separator of a text table; sniffed if left out.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a table of pairs is read; both are sniffed if left out."""
+
+    columns: Annotated[
+        str | None,
+        Parameter(help="Which columns of a table hold what, e.g. image=file,text=title; sniffed if left out."),
+    ] = None
+    separator: Annotated[str | None, Parameter(help="Separator of a text table; sniffed if left out.")] = None
+
+    def by_modality(self) -> dict[str, str] | None:
+        """``image=file,text=title`` as a mapping."""
+        if self.columns is None:
+            return None
+        columns = {}
+        for assignment in self.columns.split(","):
+            modality, found, column = assignment.partition("=")
+            if not found or not modality or not column:
+                raise UserError(f"cannot read --columns {self.columns!r}; write it as image=COLUMN,text=COLUMN")
+            columns[modality.strip()] = column.strip()
+        return columns
+
+    def open(self, pairs: str) -> Pairs:
+        """The pairs, read so."""
+        from .pairs import open_pairs
+
+        return open_pairs(pairs, self.by_modality(), self.separator)
+
+
+LayoutOptions = Annotated[Layout, Parameter(name="*")]
+"""The options of a layout among a command's own."""
+
+AS_FOUND = Layout()
+"""Everything is sniffed."""
 
 
 def main() -> None:
@@ -64,19 +100,16 @@ def run(arguments: Sequence[str]) -> int:
 
 
 @app.command
-def check(
-    pairs: str, /, *, out: Path | None = None, columns: Columns = None, separator: Separator = None, json: Json = False
-) -> None:
+def check(pairs: str, /, *, out: Path | None = None, layout: LayoutOptions = AS_FOUND, json: Json = False) -> None:
     """Look at pairs before anyone trains on them: missing and broken pictures, empty captions, duplicates.
 
     Example: cospace check pairs.csv --out clean
     """
     from .check import check as look
-    from .pairs import open_pairs
     from .terminal import Progress
 
     with Progress() as progress:
-        checked = look(open_pairs(pairs, _columns(columns), separator), progress=progress.counter("checking"))
+        checked = look(layout.open(pairs), progress=progress.counter("checking"))
     if out is not None:
         checked.write(out)
     _show(checked.to_json(), checked.to_text(), json)
@@ -91,8 +124,7 @@ def train(
     recipe: str = "small",
     val: str | None = None,
     source: Annotated[Path | None, Parameter(name="--from", help="A run to start from, see locked=.")] = None,
-    columns: Columns = None,
-    separator: Separator = None,
+    layout: LayoutOptions = AS_FOUND,
     report: Annotated[bool, Parameter(help="Write report.html into the run.")] = True,
     json: Json = False,
 ) -> None:
@@ -109,10 +141,8 @@ def train(
     from .terminal import TrainingView
 
     with TrainingView() as view:
-        asked = Request(
-            pairs, out, recipe, val, overrides, _columns(columns), separator, source, _command(), view.listener
-        )
-        model = train_run(asked)
+        how = (layout.by_modality(), layout.separator)
+        model = train_run(Request(pairs, out, recipe, val, overrides, *how, source, _command(), view.listener))
     if report:
         from .experiment.report import run_report
 
@@ -130,8 +160,7 @@ def evaluate(
     classes: Annotated[Path | None, Parameter(help="Class names, one a line: adds zero-shot accuracy.")] = None,
     templates: Annotated[Path | None, Parameter(help="Prompt templates with {} for the name, one a line.")] = None,
     report: Annotated[Path | None, Parameter(help="Write a self-contained HTML report.")] = None,
-    columns: Columns = None,
-    separator: Separator = None,
+    layout: LayoutOptions = AS_FOUND,
     json: Json = False,
 ) -> None:
     """Measure a trained space on pairs: retrieval both ways, zero-shot classification, the space's health.
@@ -140,11 +169,10 @@ def evaluate(
     """
     from .experiment.model import Model
     from .experiment.report import evaluate_and_report
-    from .pairs import open_pairs
     from .terminal import Progress, metrics_table
 
     with Progress() as progress:
-        opened = open_pairs(pairs, _columns(columns), separator)
+        opened = layout.open(pairs)
         model = Model.load(run)
         metrics = evaluate_and_report(model, opened, classes, templates, report, _command(), progress.long_work)
     _show(metrics, metrics_table(metrics), json)
@@ -272,19 +300,6 @@ def demo(data: str = "scenes", /, *overrides: str, out: Path | None = None, json
     with TrainingView() as view:
         result = run_demo(data, out, _command(), view.listener, overrides)
     _show(result.metrics, demo_summary(result), json)
-
-
-def _columns(given: str | None) -> dict[str, str] | None:
-    """``image=file,text=title`` as a mapping."""
-    if given is None:
-        return None
-    columns = {}
-    for assignment in given.split(","):
-        modality, found, column = assignment.partition("=")
-        if not found or not modality or not column:
-            raise UserError(f"cannot read --columns {given!r}; write it as image=COLUMN,text=COLUMN")
-        columns[modality.strip()] = column.strip()
-    return columns
 
 
 def _refused(sentence: str) -> int:

@@ -285,6 +285,8 @@ def test_verdict_and_cautions() -> None:
         "Its captions are true of 99 % of the pictures.",
         "Answers 90 % of the questions rightly (guessing without the picture: 41 %).",
     )
+    assert "Answers 99.9 % of" in report.verdict({"vqa/accuracy": 0.999})[0]
+    assert "true of 99.8 % of" in report.verdict({"caption/true": 0.998})[0]
     compared = {"caption/CIDEr-D": 0.2, "caption/nearest/CIDEr-D": 0.1, "caption/commonest/CIDEr-D": 0.05}
     sentence = "Its captions reach CIDEr-D 0.20 (the nearest caption of training: 0.10, the commonest: 0.05)."
     assert report.verdict(compared) == (sentence,)

@@ -103,21 +103,25 @@ def _described(metrics: Metrics) -> str:
     figure = next((name for name in ("true", "CIDEr-D") if f"caption/{name}" in metrics), None)
     if figure is None:
         return ""
-    what = {"true": "Its captions are true of {:.0%} of the pictures", "CIDEr-D": "Its captions reach CIDEr-D {:.2f}"}
-    baselines = [f"caption/{name}/{figure}" for name in ("nearest", "commonest")]
-    sentence = what[figure].format(metrics[f"caption/{figure}"])
-    if all(name in metrics for name in baselines):
-        shown = "{:.0%}" if figure == "true" else "{:.2f}"
-        near, common = (shown.format(metrics[name]) for name in baselines)
+    what = {"true": "Its captions are true of {} of the pictures", "CIDEr-D": "Its captions reach CIDEr-D {}"}
+    names = [f"caption/{name}{figure}" for name in ("", "nearest/", "commonest/")]
+    own, *baselines = (
+        f"{_percent(metrics[name])} %" if figure == "true" else f"{metrics[name]:.2f}"
+        for name in names
+        if name in metrics
+    )
+    sentence = what[figure].format(own)
+    if len(baselines) == 2:
+        near, common = baselines
         sentence += f" (the nearest caption of training: {near}, the commonest: {common})"
-    return sentence.replace("%", " %") + "."
+    return sentence + "."
 
 
 def _answered(metrics: Metrics) -> str:
     if "vqa/accuracy" not in metrics:
         return ""
-    right, blind = 100 * metrics["vqa/accuracy"], 100 * metrics.get("vqa/question_only", 0.0)
-    return f"Answers {right:.0f} % of the questions rightly (guessing without the picture: {blind:.0f} %)."
+    right, blind = _percent(metrics["vqa/accuracy"]), _percent(metrics.get("vqa/question_only", 0.0))
+    return f"Answers {right} % of the questions rightly (guessing without the picture: {blind} %)."
 
 
 def cautions(metrics: Metrics, diagnosis: str | None = None) -> list[str]:
