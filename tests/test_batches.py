@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cospace.augment import Augment, draws
-from cospace.batches import Batch, Batches, Companions, ImageFeed, Lesson, Plan, TextFeed, items_of
+from cospace.batches import FILL, Batch, Batches, Companions, ImageFeed, Lesson, Plan, TextFeed, filling, items_of
 from cospace.preprocess import ImagePreparer
-from cospace.tokens import Tokenizer
+from cospace.tokens import STRIDE, Tokenizer
 
 WORDS = ["bus", "a red bus", "a long caption about two red buses", "dog"]
 TOKENIZER = Tokenizer.train(WORDS)
@@ -78,11 +78,32 @@ def test_an_item_is_encoded_once_however_many_rows_share_it() -> None:
     )
 
 
+def test_a_large_batch_is_filled_up_with_items_that_no_row_asks_for() -> None:
+    batches = make(rows=200, batch=90, augment=Augment(shift=0), micro=64)
+    feed, rows = batches.feeds["image"], batches.plan.step(0)[0]
+    assert isinstance(feed, ImageFeed)
+    different = len(set(feed.item_of_row[rows]))
+    assert different % FILL
+    sizes = [len(inputs.images_B3SS) for inputs in batches[0].chunks["image"].inputs]
+    assert sizes == [64, different + filling(different) - 64]
+    image, texts = rebuilt(batches, 0)
+    expected = feed.preparer.normalise(feed.images_N3SS[torch.from_numpy(feed.item_of_row[rows])])
+    assert torch.equal(image, expected)
+    assert texts == [TOKENIZER.encode([WORDS[row % len(WORDS)]])[0] for row in rows]
+
+
+@given(count=st.integers(1, 500))
+def test_filling_costs_less_than_a_quarter(count: int) -> None:
+    assert 0 <= filling(count) < max(1, count / 4)
+    assert count < 4 * FILL or (count + filling(count)) % FILL == 0
+
+
 def test_micro_batches_hold_texts_of_like_length() -> None:
     batch = make(micro=2)[0]
     lengths = [chunk.mask_BT.sum(1).tolist() for chunk in batch.chunks["text"].inputs]
     assert [n for chunk in lengths for n in chunk] == sorted(n for chunk in lengths for n in chunk)
-    assert all(chunk.ids_BT.shape[1] == max(n) for chunk, n in zip(batch.chunks["text"].inputs, lengths, strict=True))
+    for chunk, n in zip(batch.chunks["text"].inputs, lengths, strict=True):
+        assert max(n) <= chunk.ids_BT.shape[1] < max(n) + STRIDE
 
 
 @pytest.mark.parametrize("workers", [0, 2])

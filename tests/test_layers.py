@@ -7,7 +7,7 @@ import torch
 from torch.autograd import gradcheck
 from torch.nn.functional import normalize
 
-from cospace.layers import SquaredReLU, unit
+from cospace.layers import SelfAttention, SquaredReLU, attend, heads_of, merged, unit
 
 
 def drawn(*shape: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
@@ -55,3 +55,37 @@ def test_squared_relu_is_a_relu_squared() -> None:
     arrived = drawn(7, 5).T
     torch.testing.assert_close(torch.autograd.grad(made, inputs, arrived), torch.autograd.grad(plain, inputs, arrived))
     assert gradcheck(SquaredReLU.apply, (inputs,))
+
+
+def plainly(qkv_BTD: torch.Tensor, scale_H11: torch.Tensor, visible: torch.Tensor | None) -> torch.Tensor:
+    query, key, value = (heads_of(part, len(scale_H11)) for part in qkv_BTD.chunk(3, dim=-1))
+    return merged(attend(query, normalize(key, dim=-1), value, scale_H11, visible))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_self_attention_is_attention_on_its_own_parts(masked: bool) -> None:
+    qkv, scale = drawn(2, 5, 18).requires_grad_(), drawn(3, 1, 1).abs().requires_grad_()
+    lengths = torch.tensor([5, 3])
+    visible = (torch.arange(5) < lengths[:, None])[:, None, None] if masked else None
+    made, plain = SelfAttention.apply(qkv, scale, visible), plainly(qkv, scale, visible)
+    torch.testing.assert_close(made, plain)
+    arrived = drawn(2, 5, 6).flip(1)
+    for mine, theirs in zip(
+        torch.autograd.grad(made, (qkv, scale), arrived), torch.autograd.grad(plain, (qkv, scale), arrived), strict=True
+    ):
+        torch.testing.assert_close(mine, theirs)
+    assert gradcheck(lambda qkv, scale: SelfAttention.apply(qkv, scale, visible), (qkv, scale))
+
+
+def test_self_attention_in_bfloat16_is_close() -> None:
+    exact = drawn(4, 20, 96, dtype=torch.float32).requires_grad_()
+    rough = exact.detach().bfloat16().requires_grad_()
+    scale = torch.full((2, 1, 1), 4.0)
+    made, plain = SelfAttention.apply(rough, scale.bfloat16(), None), plainly(exact, scale, None)
+    torch.testing.assert_close(made.float(), plain, rtol=0, atol=0.05)
+    arrived = drawn(4, 20, 32, dtype=torch.float32)
+    (mine,), (theirs,) = (
+        torch.autograd.grad(made, rough, arrived.bfloat16()),
+        torch.autograd.grad(plain, exact, arrived),
+    )
+    assert torch.nn.functional.cosine_similarity(mine.float().flatten(), theirs.flatten(), dim=0) > 0.999

@@ -176,10 +176,10 @@ def test_a_compute_copy_shares_what_must_stay_exact() -> None:
     assert compute_copy(made, torch.float32) is made
     assert twin.projections is made.projections
     assert twin.preparers is made.preparers
-    norms = {name: module for name, module in made.named_modules() if isinstance(module, nn.BatchNorm2d)}
-    assert list(norms) == ["encoders.image.theirs"]
-    assert all(twin.get_submodule(name) is norm for name, norm in norms.items())
-    shared = {id(parameter) for name in norms for parameter in norms[name].parameters()}
+    exact = {name: m for name, m in made.named_modules() if isinstance(m, nn.BatchNorm2d | nn.Embedding)}
+    assert list(exact) == ["encoders.image.theirs", "encoders.text.embed", "encoders.text.positions"]
+    assert all(twin.get_submodule(name) is module for name, module in exact.items())
+    shared = {id(parameter) for name in exact for parameter in exact[name].parameters()}
     copied = [p for p in twin.encoders.parameters() if id(p) not in shared]
     assert copied
     assert {p.dtype for p in copied} == {torch.bfloat16}

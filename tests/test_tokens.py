@@ -5,10 +5,11 @@ from __future__ import annotations
 import unicodedata
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cospace.tokens import Tokenizer, vocabulary_for
+from cospace.tokens import STRIDE, Tokenizer, padded, sequences, vocabulary_for
 from cospace.types import UserError
 
 CAPTIONS = ["a red bus", "A blue bus", "café at night", "woman student: dark skin tone", "two dogs 128"]
@@ -42,12 +43,30 @@ def test_the_two_spellings_of_an_accent_are_one() -> None:
     assert TOKENIZER.encode([composed]) == TOKENIZER.encode([decomposed])
 
 
-def test_a_batch_is_padded_to_its_own_longest_text() -> None:
+def test_a_batch_is_padded_to_the_stride_that_fits_its_longest_text() -> None:
     prepared = [TOKENIZER.prepare(text) for text in ("bus", "a red bus at night")]
     batch = TOKENIZER.batch(prepared)
-    assert batch.ids_BT.shape[1] == max(map(len, prepared))
+    longest = max(map(len, prepared))
+    assert longest <= batch.ids_BT.shape[1] < longest + STRIDE
+    assert batch.ids_BT.shape[1] % STRIDE == 0
     assert batch.mask_BT.sum(1).tolist() == [len(ids) for ids in prepared]
     assert (batch.ids_BT[~batch.mask_BT] == 0).all()
+
+
+@pytest.mark.parametrize("most", [6, 7, 8, 9])
+def test_rows_are_never_longer_than_the_context(most: int) -> None:
+    assert padded([torch.ones(6, dtype=torch.int64)], most).shape == (1, min(most, 8))
+
+
+def test_sequences_that_follow_ask_for_nothing() -> None:
+    texts = [TOKENIZER.prepare(text) for text in CAPTIONS[:3]]
+    prompt = TOKENIZER.prepare("")
+    plain = sequences([prompt] * 3, texts, [0, 1, 1], 16)
+    more = plain.followed_by(2)
+    assert len(more) == 5
+    assert more.said_BT.sum() == plain.said_BT.sum()
+    assert torch.equal(more.said_BT[:3], plain.said_BT)
+    assert more.item_B.tolist() == [0, 1, 1, 1, 1]
 
 
 def test_state_round_trip_encodes_the_same() -> None:

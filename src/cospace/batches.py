@@ -22,6 +22,18 @@ from .preprocess import ImagePreparer
 from .runtime import allow_open_files
 from .tokens import Sequences, Tokenizer, sequences
 
+FILL = 16
+"""Items of a batch are filled up to a multiple of this by repeating the last, for which no row asks.
+
+Shapes repeat then, and few of them are compiled: see :func:`cospace.tokens.padded`. A batch with fewer than four times
+as many is left alone.
+"""
+
+
+def filling(count: int) -> int:
+    """How many items are added to ``count`` of them."""
+    return -count % FILL if count >= 4 * FILL else 0
+
 
 @dataclass(frozen=True, slots=True)
 class Chunks:
@@ -182,7 +194,8 @@ class Lesson:
             return None
         prompts = [self.prompts[prompt] for prompt in asked_B3[:, 1]]
         targets = [self.targets[target] for target in asked_B3[:, 2]]
-        return sequences(prompts, targets, (asked_B3[:, 0] - first).tolist(), self.longest)
+        items = (asked_B3[:, 0] - first).tolist()
+        return sequences(prompts, targets, items, self.longest).followed_by(filling(len(items)))
 
 
 class Plan:
@@ -236,9 +249,10 @@ class Batches(torch.utils.data.Dataset[Batch]):
 
     def _chunks(self, feed: Feed, step: int, rows: np.ndarray, epochs: np.ndarray) -> Chunks:
         items, first, inverse = np.unique(feed.item_of_row[rows], return_index=True, return_inverse=True)
-        inputs, order = feed.chunks(step, items, epochs[first], self.micro)
-        place = np.empty(len(items), dtype=np.int64)
-        place[order] = np.arange(len(items))
+        filled = np.pad(np.arange(len(items)), (0, filling(len(items))), mode="edge")
+        inputs, order = feed.chunks(step, items[filled], epochs[first][filled], self.micro)
+        place = np.empty(len(filled), dtype=np.int64)
+        place[order] = np.arange(len(filled))
         return Chunks(inputs, torch.from_numpy(place[inverse]))
 
     def stream(self, start: int, stop: int, workers: int) -> Iterator[Batch]:

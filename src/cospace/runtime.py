@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     import torch
 
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""glibc's names for what ``mallopt`` sets: bytes at the end of the heap, or in one piece, that go back when freed."""
+
 Precision = Literal["auto", "float32", "bfloat16"]
 
 
@@ -72,6 +75,20 @@ def allow_open_files() -> None:
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     with suppress(ValueError, OSError):  # macOS calls it unlimited and refuses to set that
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep memory that it frees, for the next tensor of that size.
+
+    Every large tensor of a training step is otherwise given back to the system and asked for again, page by page: a
+    tenth of the step. glibc alone has the switch.
+    """
+    with suppress(OSError, AttributeError):
+        import ctypes
+
+        libc = ctypes.CDLL("libc.so.6")
+        for setting in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD):
+            libc.mallopt(setting, 2**30)
 
 
 def describe(where: torch.device) -> str:

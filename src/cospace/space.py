@@ -251,13 +251,13 @@ def check_format(settings: Mapping[str, Any], known: int, folder: Path) -> None:
 def compute_copy(space: Space, dtype: torch.dtype) -> Space:
     """A copy of the space whose encoders compute in ``dtype``; the space itself for float32.
 
-    Projections and batch norms are shared with the original, in float32: similarities and statistics keep their
-    precision, and there is nothing to copy back.
+    Projections, batch norms and tables of embeddings are shared with the original, in float32: similarities,
+    statistics and sums of many small gradients keep their precision, and there is nothing to copy back.
     """
     if dtype == torch.float32:
         return space
-    norms = [m for m in space.modules() if isinstance(m, nn.BatchNorm2d)]
-    shared = [*norms, space.projections, space.preparers, space.configs]
+    precise = [m for m in space.modules() if isinstance(m, nn.BatchNorm2d | nn.Embedding)]
+    shared = [*precise, space.projections, space.preparers, space.configs]
     twin = copy.deepcopy(space, memo={id(item): item for item in shared})
     kept = {id(tensor) for tensor in (*space.parameters(), *space.buffers())}
     for tensor in (*twin.encoders.parameters(), *twin.encoders.buffers()):

@@ -21,10 +21,13 @@ PAD_ID, BEGIN_ID, END_ID = range(3)
 LENGTH = 64
 """Default longest text in tokens; longer captions are cut and counted."""
 
+STRIDE = 4
+"""Rows of token ids are multiples of this long."""
+
 
 @dataclass(frozen=True, slots=True)
 class TokenBatch:
-    """Texts as ``ids_BT`` (int64) with ``mask_BT``, true where a token is real; ``T`` is the longest of the batch."""
+    """Texts as ``ids_BT`` (int64) with ``mask_BT``, true where a token is real; ``T`` fits the longest."""
 
     ids_BT: torch.Tensor
     mask_BT: torch.Tensor
@@ -54,6 +57,31 @@ class Sequences:
     def __len__(self) -> int:
         return len(self.ids_BT)
 
+    def followed_by(self, more: int) -> Sequences:
+        """The last sequence some more times, with nothing to be said."""
+        import torch
+
+        ids_BT, next_BT, said_BT, item_B = (
+            torch.cat([rows, rows[-1:].expand(more, *rows.shape[1:])])
+            for rows in (self.ids_BT, self.next_BT, self.said_BT, self.item_B)
+        )
+        said_BT[len(self) :] = False
+        return Sequences(ids_BT, next_BT, said_BT, item_B)
+
+
+def padded(texts: Sequence[torch.Tensor], most: int) -> torch.Tensor:
+    """Token ids in rows ``(B, T)``, zeros after each text's end; ``T`` is a multiple of :data:`STRIDE`, or ``most``.
+
+    A matrix product is compiled when its shape is first met, which takes longer than many a product: a tower that met
+    every length once would compile for a sixth of its time.
+    """
+    from torch.nn.functional import pad
+    from torch.nn.utils.rnn import pad_sequence
+
+    ids_BT = pad_sequence(list(texts), batch_first=True)
+    length = ids_BT.shape[1]
+    return pad(ids_BT, (0, max(0, min(most, length + -length % STRIDE) - length)))
+
 
 def sequences(
     prompts: Sequence[torch.Tensor], targets: Sequence[torch.Tensor], items: Sequence[int], longest: int
@@ -65,10 +93,8 @@ def sequences(
     """
     import torch
 
-    pad = torch.nn.utils.rnn.pad_sequence
     whole = [torch.cat([prompt, target[1:]])[: longest + 1] for prompt, target in zip(prompts, targets, strict=True)]
-    ids_BT = pad([ids[:-1] for ids in whole], batch_first=True)
-    next_BT = pad([ids[1:] for ids in whole], batch_first=True)
+    ids_BT, next_BT = padded([ids[:-1] for ids in whole], longest), padded([ids[1:] for ids in whole], longest)
     first_B = torch.tensor([len(prompt) - 1 for prompt in prompts])
     end_B = torch.tensor([len(ids) - 1 for ids in whole])
     place_T = torch.arange(ids_BT.shape[1])
@@ -170,11 +196,11 @@ class Tokenizer:
         return torch.tensor(self.encode([text])[0], dtype=torch.int64)
 
     def batch(self, prepared: Sequence[torch.Tensor]) -> TokenBatch:
-        """Pad to the longest of these texts, not to a fixed context."""
+        """Pad to the longest of these texts, not to a fixed context; see :func:`padded`."""
         import torch
 
         lengths = torch.tensor([len(ids) for ids in prepared])
-        ids_BT = torch.nn.utils.rnn.pad_sequence(list(prepared), batch_first=True)
+        ids_BT = padded(prepared, self.length)
         return TokenBatch(ids_BT, torch.arange(ids_BT.shape[1])[None, :] < lengths[:, None])
 
     def decode(self, ids: Iterable[int]) -> str:

@@ -43,7 +43,8 @@ class RNN(nn.Module):
 
     def forward(self, texts: TokenBatch) -> Features:
         lengths = texts.mask_BT.sum(1).cpu()
-        packed = pack_padded_sequence(self.embed(texts.ids_BT), lengths, batch_first=True, enforce_sorted=False)
+        tokens_BTD = self.embed(texts.ids_BT).to(next(self.cells.parameters()).dtype)
+        packed = pack_padded_sequence(tokens_BTD, lengths, batch_first=True, enforce_sorted=False)
         states, _ = self.cells(packed)
         tokens_BTD, _ = pad_packed_sequence(states, batch_first=True, total_length=texts.ids_BT.shape[1])
         return Features(masked_mean(tokens_BTD, texts.mask_BT), tokens_BTD, texts.mask_BT)

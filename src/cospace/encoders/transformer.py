@@ -50,7 +50,8 @@ class Transformer(nn.Module):
     def forward(self, texts: TokenBatch) -> Features:
         place_T = torch.arange(texts.ids_BT.shape[1], device=texts.ids_BT.device)
         tokens_BTD = self.embed(texts.ids_BT) + self.positions(place_T)
-        tokens_BTD = with_neighbours(tokens_BTD * texts.mask_BT[..., None], self.neighbours)
+        tokens_BTD = (tokens_BTD * texts.mask_BT[..., None]).to(self.neighbours.dtype)
+        tokens_BTD = with_neighbours(tokens_BTD, self.neighbours)
         for block in self.blocks:
             tokens_BTD = block(tokens_BTD, texts.mask_BT)
         tokens_BTD = self.norm(tokens_BTD)

@@ -17,7 +17,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy,
 
 from ..config import Config as BaseConfig
 from ..layers import MLP, Norm, attend, heads_of, merged, unit
-from ..tokens import Sequences
+from ..tokens import STRIDE, Sequences
 from ..types import Features, TextSpec
 from .matching import Claims
 
@@ -211,5 +211,6 @@ def places(said_BT: Tensor) -> tuple[Tensor, Tensor]:
     """Where each row is true, ``(B, S)`` in order, and which of these are real: rows with fewer are filled up."""
     count_B = said_BT.sum(1)
     most = int(count_B.max()) if len(count_B) else 0
+    most = min(most + -most % STRIDE, said_BT.shape[1])
     at_BS = said_BT.int().argsort(dim=1, descending=True, stable=True)[:, :most]
     return at_BS, torch.arange(most, device=said_BT.device) < count_B[:, None]

@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 from ..batches import Batch, Batches
 from ..config import Config
 from ..fusion.decoder import Decoder
-from ..runtime import Precision, compute_dtype
+from ..runtime import Precision, compute_dtype, keep_freed_memory
 from ..space import Space, compute_copy
 from ..types import Metrics, UserError
 from .checkpoint import Checkpoints
@@ -84,6 +84,7 @@ class Trainer:
         tell: Observers,
         decoder: Decoder | None = None,
     ) -> None:
+        keep_freed_memory()
         self.space, self.objective, self.config, self.tell = space, objective, config, tell
         self.learner = Learner(space, decoder)
         self.where = next(space.parameters()).device
