@@ -180,12 +180,14 @@ def test_no_handler_swallows_everything(path: Path) -> None:
 
 @parametrize_files
 def test_no_pickle_is_ever_read(path: Path) -> None:
-    modules = {name.split(".")[0] for _, name in imported(path)}
+    modules = {name.split(".")[0] for _, name in imported(path) if name != "pickle.UnpicklingError"}
     assert not modules & PICKLES
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Call):
             call = ast.unparse(node.func)
-            assert call not in {"torch.load", "torch.save", "eval", "exec"}, f"{path.name}:{node.lineno} calls {call}"
+            safe = call == "torch.load" and any(word.arg == "weights_only" for word in node.keywords)
+            banned = call in {"torch.load", "torch.save", "eval", "exec"} and not safe
+            assert not banned, f"{path.name}:{node.lineno} calls {call}"
             loose = [word for word in node.keywords if word.arg in {"allow_pickle", "trust_remote_code"}]
             assert all(ast.unparse(word.value) == "False" for word in loose), f"{path.name}:{node.lineno}"
             weights = [word for word in node.keywords if word.arg == "weights_only"]

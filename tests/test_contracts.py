@@ -86,7 +86,7 @@ def test_encoder_gives_features_of_its_width(name: str) -> None:
     features = module(inputs)
     assert isinstance(features, Features)
     assert features.pooled_BD.shape == (BATCH, module.width)
-    assert features.tokens_BTD.shape == (*features.mask_BT.shape, module.width)
+    assert features.tokens_BTD.shape == (*features.mask_BT.shape, getattr(module, "token_width", module.width))
     assert features.mask_BT.dtype == torch.bool
     assert features.mask_BT.any(1).all(), "every item has a real token"
     assert features.pooled_BD.isfinite().all()
@@ -166,7 +166,8 @@ def test_an_encoder_saved_and_loaded_is_bit_equal(name: str) -> None:
 def test_an_encoder_computes_and_learns_in_bfloat16(name: str) -> None:
     """In the copy that training and embedding use where the hardware is fast at it."""
     module, inputs = encoder(name)
-    space = Space({"any": module}, {}, {}, 8).eval()
+    width = cast(int, module.width) if getattr(module, "in_space", False) else 8
+    space = Space({"any": module}, {}, {}, width).eval()
     copied = compute_copy(space, torch.bfloat16)
     exact_BE, rough_BE = space.encode("any", inputs), copied.encode("any", inputs)
     assert nn.functional.cosine_similarity(exact_BE, rough_BE).min() > 0.99

@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy, normalize
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from cospace.objectives import _tiled, mse, sigmoid, softmax, vicreg
+from cospace.objectives import _tiled, mse, sigmoid, softmax, trusted, vicreg
 from cospace.types import Metrics
 
 
@@ -294,3 +294,38 @@ def test_gradients_that_were_handed_over_are_not_handed_over_again(name: str) ->
     loss = CONTRASTIVE[name].tiled(torch.arange(6), left, right, *numbers)
     with pytest.raises(RuntimeError, match="no second derivative"):
         torch.autograd.grad(loss, left, create_graph=True)
+
+
+# ------------------------------------------------------------------------------------------------- doubtful pairs
+
+
+def noisy_batch(wrong: int, rows: int = 64, width: int = 32) -> dict[str, torch.Tensor]:
+    """Pairs that lie close together, and the last ``wrong`` of them with their texts passed round."""
+    dice = torch.Generator().manual_seed(7)
+    image = torch.randn(rows, width, generator=dice)
+    text = image + 0.5 * torch.randn(rows, width, generator=dice)
+    text[rows - wrong :] = text[rows - wrong :].roll(1, 0)
+    return {"image": image, "text": text}
+
+
+@pytest.mark.parametrize("wrong", [0, 8, 16])
+def test_wrong_pairs_are_left_out_and_right_ones_are_not(wrong: int) -> None:
+    kept = trusted(noisy_batch(wrong), 0.25).tolist()
+    assert kept == list(range(64 - wrong))
+
+
+@given(share=st.floats(0, 0.9), rows=st.integers(4, 40))
+def test_no_more_than_the_share_is_left_out(share: float, rows: int) -> None:
+    dice = torch.Generator().manual_seed(rows)
+    noise = {name: torch.randn(rows, 8, generator=dice) for name in ("image", "text")}
+    kept = trusted(noise, share)
+    assert len(kept) >= rows - int(share * rows)
+    assert kept.tolist() == sorted(set(kept.tolist()))
+
+
+def test_a_trimmed_loss_is_the_loss_of_the_trusted_rows_while_training() -> None:
+    batch, groups = noisy_batch(16), torch.arange(64)
+    trimmed, plain = softmax.Config(trim=0.25).build(), softmax.Config().build()
+    right = {name: rows[:48] for name, rows in batch.items()}
+    torch.testing.assert_close(trimmed.train()(batch, groups), plain(right, groups[:48]))
+    torch.testing.assert_close(trimmed.eval()(batch, groups), plain(batch, groups))

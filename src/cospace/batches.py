@@ -21,6 +21,7 @@ from .augment import Augment, draws
 from .preprocess import ImagePreparer
 from .runtime import allow_open_files
 from .tokens import Sequences, Tokenizer, sequences
+from .types import Pooled
 
 FILL = 16
 """Items of a batch are filled up to a multiple of this by repeating the last, for which no row asks.
@@ -138,6 +139,17 @@ class TextFeed:
         keep = draws(self.seed, np.array([epoch]), np.array([item]), len(text))[0] >= self.drop
         keep[[0, -1]] = True
         return text[torch.from_numpy(keep)]
+
+
+class PooledFeed:
+    """Items of an encoder that does not learn, encoded once: a step costs the other tower alone (Zhai et al. 2022)."""
+
+    def __init__(self, pooled_ND: Tensor, item_of_row: np.ndarray) -> None:
+        self.pooled_ND, self.item_of_row = pooled_ND, item_of_row
+
+    def chunks(self, step: int, items: np.ndarray, epochs: np.ndarray, size: int) -> tuple[list[Any], np.ndarray]:
+        parts = torch.split(self.pooled_ND[torch.from_numpy(items)], size)
+        return [Pooled(part) for part in parts], np.arange(len(items))
 
 
 class Companions:

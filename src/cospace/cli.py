@@ -123,7 +123,8 @@ def train(
     out: Path,
     recipe: str = "small",
     val: str | None = None,
-    source: Annotated[Path | None, Parameter(name="--from", help="A run to start from, see locked=.")] = None,
+    source: Annotated[str | None, Parameter(name="--from", help="A run or a published model to start from.")] = None,
+    reference: Annotated[str | None, Parameter(help="Pairs on which --from shows what it has forgotten.")] = None,
     layout: LayoutOptions = AS_FOUND,
     report: Annotated[bool, Parameter(help="Write report.html into the run.")] = True,
     json: Json = False,
@@ -131,8 +132,9 @@ def train(
     """Train a space on pairs. The same command again goes on where a killed one stopped.
 
     Settings are given as path=value, e.g. objective=sigmoid encoders.image=vit training.steps=500.
-    Recipes: small (default), coca, clip, siglip, joint-mse. --from RUN goes on from an earlier run's space;
-    locked=image, text or all leaves it as it is, e.g. to teach a decoder: --from RUN locked=all tell=both.
+    Recipes: small (default), coca, clip, siglip, joint-mse. --from goes on from an earlier run, or from a published
+    model (a folder, hf:OWNER/NAME); a tower that it lacks is made anew. locked=image, text or all leaves what it brings
+    as it is, e.g. --from minilm locked=text, or to teach a decoder --from RUN locked=all tell=both.
 
     Example: cospace train pairs.csv --val val.csv --out run
     """
@@ -142,7 +144,8 @@ def train(
 
     with TrainingView() as view:
         how = (layout.by_modality(), layout.separator)
-        model = train_run(Request(pairs, out, recipe, val, overrides, *how, source, _command(), view.listener))
+        request = Request(pairs, out, recipe, val, overrides, *how, source, reference, _command(), view.listener)
+        model = train_run(request)
     if report:
         from .experiment.report import run_report
 
@@ -286,6 +289,50 @@ def ask(
     top = [{"answer": answer.text, "confidence": answer.confidence} for answer in answers]
     lines = [f"{answer.text}  {100 * answer.confidence:.1f} %" for answer in answers]
     _show({**top[0], "top": top}, "\n".join(lines), json)
+
+
+@app.command(name="import")
+def import_(source: str, /, *, out: Path, json: Json = False) -> None:
+    """Make a run of a published model: CLIP or SigLIP, in the layout of transformers or of OpenCLIP.
+
+    The source is a folder, hf:OWNER/NAME, or openclip:FOLDER. Where the library that wrote it is installed, its vectors
+    are compared with ours.
+
+    Example: cospace import hf:openai/clip-vit-base-patch32 --out clip
+    """
+    from .experiment.publishing import import_model
+
+    made = import_model(source, out, _command())
+    summary = made.summary()
+    lines = [
+        f"{made.family}, {summary['parameters']:,} weights, vectors of {summary['width']} numbers: {out}",
+        made.compared.sentence(),
+        f"make pictures searchable: cospace index {out} PICTURES --out idx",
+    ]
+    _show(summary, "\n".join(lines), json)
+
+
+@app.command
+def export(
+    run: Path,
+    /,
+    *,
+    format: Annotated[str, Parameter(help="hf (transformers), openclip or onnx.")],
+    out: Path,
+    json: Json = False,
+) -> None:
+    """Write a run for another library, which loads it back. Its vectors are compared with ours where it is installed.
+
+    Example: cospace export clip --format hf --out clip-hf
+    """
+    from .experiment.publishing import export_model
+
+    made = export_model(run, format, out)
+    _show(
+        {"out": str(out), "peer": made.compared.peer, "differences": made.compared.differences},
+        f"{out}: {made.compared.sentence()}",
+        json,
+    )
 
 
 @app.command

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
@@ -21,7 +22,7 @@ from .config import PartConfig, part, plain, read_json, unknown
 from .preprocess import BadImage, ImagePreparer
 from .runtime import compute_dtype, cores, device
 from .tokens import Tokenizer
-from .types import Features, UserError
+from .types import Features, Pooled, UserError
 
 FORMAT = 1
 """Version of the saved folder; a reader refuses what it does not know."""
@@ -70,12 +71,11 @@ class Space(nn.Module):
         super().__init__()
         self.width = width
         self.encoders = nn.ModuleDict(encoders)
-        self.projections = nn.ModuleDict(
-            {name: nn.Linear(cast("int", encoder.width), width, bias=False) for name, encoder in encoders.items()}
-        )
+        self.projections = nn.ModuleDict({name: projection(encoder, width) for name, encoder in encoders.items()})
         self.configs, self.preparers = dict(configs), dict(preparers)
         self.calibration: Calibration | None = None
         self.fingerprint: str | None = None
+        self.twin: Twin | None = None
 
     @classmethod
     def build(cls, configs: Mapping[str, PartConfig], preparers: Mapping[str, Preparer], width: int) -> Space:
@@ -93,7 +93,9 @@ class Space(nn.Module):
         return self.project(modality, self.features(modality, inputs))
 
     def features(self, modality: str, inputs: Any) -> Features:
-        """What the encoder makes of a batch of prepared inputs, in its own number format."""
+        """What the encoder makes of a batch of prepared inputs, in its own number format; or made of them before."""
+        if isinstance(inputs, Pooled):
+            return inputs.features()
         encoder = self.encoders[modality]
         if isinstance(inputs, Tensor):
             inputs = inputs.to(next(encoder.parameters()).dtype)
@@ -124,22 +126,47 @@ class Space(nn.Module):
         self, modality: str, prepared: Iterator[Tensor], progress: Progress | None = None, total: int = 0
     ) -> Iterator[np.ndarray]:
         """Unit vectors ``(at most WINDOW, E)`` in the given order; the model runs in the machine's fast format."""
+
+        def unit(tower: Space, inputs: Any) -> Tensor:
+            return normalize(tower.encode(modality, inputs), dim=-1)
+
+        return self._through(unit, modality, prepared, progress, total)
+
+    def pooled_prepared(
+        self, modality: str, prepared: Iterator[Tensor], progress: Progress | None = None, total: int = 0
+    ) -> Iterator[np.ndarray]:
+        """What the encoder pools of each item, ``(at most WINDOW, D)``, before it is led into the space."""
+
+        def pooled(tower: Space, inputs: Any) -> Tensor:
+            return tower.features(modality, inputs).pooled_BD.float()
+
+        return self._through(pooled, modality, prepared, progress, total)
+
+    def _through(
+        self,
+        make: Callable[[Space, Any], Tensor],
+        modality: str,
+        prepared: Iterator[Tensor],
+        progress: Progress | None,
+        total: int,
+    ) -> Iterator[np.ndarray]:
+        """Windows of items in order of length, chunk by chunk through the compute copy, and back in their order."""
         where = next(self.parameters()).device
         was_training = self.training
-        tower = compute_copy(self, compute_dtype("auto", where)).eval()
+        tower = self._fast().eval()
         preparer, done = self._preparer(modality), 0
         try:
             for window in chunks(prepared, WINDOW):
                 order = np.argsort([len(item) for item in window], kind="stable")
-                vectors = np.empty((len(window), self.width), np.float32)
+                made: list[np.ndarray] = []
                 for chunk in np.split(order, range(CHUNK, len(order), CHUNK)):
                     inputs = _to(preparer.batch([window[place] for place in chunk]), where)
                     with torch.inference_mode():
-                        vectors[chunk] = normalize(tower.encode(modality, inputs), dim=-1).cpu().numpy()
+                        made.append(make(tower, inputs).cpu().numpy())
                     done += len(chunk)
                     if progress is not None:
                         progress(done, total)
-                yield vectors
+                yield np.concatenate(made)[np.argsort(order)]
         finally:
             self.train(was_training)
 
@@ -154,6 +181,17 @@ class Space(nn.Module):
             )
         cosine: np.ndarray = self.embed(image=image) @ self.embed(text=text).T
         return self.calibration.probability(cosine).astype(np.float32)
+
+    def _fast(self) -> Space:
+        """The compute copy for this device, made again only where a weight has changed since the last time."""
+        weights = [*self.parameters(), *self.buffers()]
+        dtype = compute_dtype("auto", weights[0].device)
+        if dtype == torch.float32:
+            return self
+        state = tuple((weight.data_ptr(), weight._version) for weight in weights)
+        if self.twin is None or self.twin.state != state:
+            self.twin = Twin(state, compute_copy(self, dtype))
+        return self.twin.space
 
     def save(
         self, folder: Path, golden: Mapping[str, Sequence[Any]], beside: Mapping[str, files.Content] | None = None
@@ -242,6 +280,24 @@ class Space(nn.Module):
                 )
 
 
+@dataclass(frozen=True, slots=True)
+class Twin:
+    """A compute copy, and the addresses and versions of the weights that it was made from."""
+
+    state: tuple[tuple[int, int], ...]
+    space: Space
+
+
+def projection(encoder: nn.Module, width: int) -> nn.Module:
+    """From an encoder into the space: a linear map, or nothing where the encoder's own head leads there."""
+    own = cast("int", encoder.width)
+    if not getattr(encoder, "in_space", False):
+        return nn.Linear(own, width, bias=False)
+    if own != width:
+        raise UserError(f"this encoder leads into a space of width {own}, not {width}")
+    return nn.Identity()
+
+
 def check_format(settings: Mapping[str, Any], known: int, folder: Path) -> None:
     """Refuse what another version wrote."""
     if settings.get("format") != known:
@@ -257,14 +313,19 @@ def compute_copy(space: Space, dtype: torch.dtype) -> Space:
     if dtype == torch.float32:
         return space
     precise = [m for m in space.modules() if isinstance(m, nn.BatchNorm2d | nn.Embedding)]
-    shared = [*precise, space.projections, space.preparers, space.configs]
-    twin = copy.deepcopy(space, memo={id(item): item for item in shared})
-    kept = {id(tensor) for tensor in (*space.parameters(), *space.buffers())}
-    for tensor in (*twin.encoders.parameters(), *twin.encoders.buffers()):
-        if id(tensor) not in kept and tensor.is_floating_point():
-            tensor.data = tensor.data.to(dtype)
-            tensor.grad = None
-    return twin
+    memo: dict[int, Any] = {id(item): item for item in (*precise, space.projections, space.preparers, space.configs)}
+    memo[id(space.twin)] = None
+    for module in (module for module in space.encoders.modules() if module not in precise):
+        for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
+            if tensor.is_floating_point():
+                memo[id(tensor)] = _in_dtype(tensor, dtype)
+    return copy.deepcopy(space, memo)
+
+
+def _in_dtype(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """A copy of a parameter or buffer, without its gradient."""
+    made = tensor.detach().to(dtype, copy=True)
+    return nn.Parameter(made, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else made
 
 
 def decoded(raws: Sequence[Any], preparer: Preparer) -> Iterator[tuple[int, Tensor | BadImage]]:

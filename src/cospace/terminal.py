@@ -93,7 +93,7 @@ class TrainingView(Progress):
     def summary(self, metrics: Mapping[str, float], out: Path) -> str:
         """What a person reads at the end of ``cospace train``."""
         report = out / "report.html"
-        lines = [metrics_table(metrics), "", f"the model is in {out}"]
+        lines = [metrics_table(metrics), "", *_before(metrics), f"the model is in {out}"]
         if report.exists():
             lines.append(f"open the report: {report}")
         lines.append(f"make pictures searchable: cospace index {out} PICTURES --out idx")
@@ -102,6 +102,17 @@ class TrainingView(Progress):
         if "vqa/accuracy" in metrics:
             lines.append(f'ask about one: cospace ask {out} PICTURE "a question"')
         return "\n".join(lines)
+
+
+def _before(metrics: Mapping[str, float]) -> list[str]:
+    """What a run that went on from another has gained on its own pairs, and lost on a reference."""
+    lines = []
+    for words, opening in (("validation pairs", ""), ("the reference", "reference/")):
+        if f"{opening}before/text_to_image/R@1" in metrics:
+            names = ("text_to_image/R@1", "image_to_text/R@1")
+            then, now = ({name: metrics[start + name] for name in names} for start in (f"{opening}before/", opening))
+            lines.append(f"{words} before:{_quality(then)}; now:{_quality(now)}")
+    return lines
 
 
 def _quality(metrics: Mapping[str, float]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -130,16 +130,51 @@ def vocabulary_for(captions: Sequence[str]) -> int:
     return int(min(16_384, max(512, len(words))))
 
 
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """What a published tokenizer does to texts before it cuts them into tokens; our own does none of this.
+
+    ``lower`` writes them in lower case, ``clean`` mends text from the web as the first CLIP does (:func:`cleaned`).
+    """
+
+    lower: bool = False
+    clean: bool = False
+
+
+PLAIN = Manner()
+"""Nothing of all that."""
+
+
+def cleaned(text: str) -> str:
+    """Text from the web mended as CLIP's published code does it: broken encodings, HTML entities, runs of blanks.
+
+    Letters beyond ASCII need the library ftfy, which CLIP was trained with (``pip install 'cospace[pretrained]'``).
+    """
+    import html
+
+    if not text.isascii():
+        try:
+            import ftfy
+        except ModuleNotFoundError as error:
+            raise UserError(
+                "this tokenizer mends texts that are not plain ASCII with the library ftfy; "
+                "pip install 'cospace[pretrained]'"
+            ) from error
+        text = ftfy.fix_text(text)
+    return " ".join(html.unescape(html.unescape(text)).split())
+
+
 class Tokenizer:
     """Byte-level BPE with ``<begin>`` and ``<end>`` around every text; no text is ever out of vocabulary.
 
     Captions are brought to Unicode NFC and lower case first, so that the two spellings of an accented letter and of a
-    sentence's first word are one. Ids 0, 1, 2 are padding, begin and end.
+    sentence's first word are one. Ids 0, 1, 2 are padding, begin and end. A published tokenizer brings all of this with
+    it, in the ``tokenizers`` library's format and in its ``manner``.
     """
 
-    def __init__(self, bpe: BPE, length: int = LENGTH) -> None:
+    def __init__(self, bpe: BPE, length: int = LENGTH, manner: Manner = PLAIN) -> None:
         self._bpe = bpe
-        self.length = length
+        self.length, self.manner = length, manner
 
     @classmethod
     def train(cls, captions: Sequence[str], vocabulary: int | None = None, length: int = LENGTH) -> Tokenizer:
@@ -170,12 +205,30 @@ class Tokenizer:
         """What a text encoder must be built for."""
         return TextSpec(vocabulary=self._bpe.get_vocab_size(), length=self.length)
 
+    def ends(self) -> tuple[str | None, str]:
+        """The entries that stand before and after every text; the first may be none."""
+        ids = self.encode([""])[0]
+        return (self.entry(ids[0]) if len(ids) > 1 else None), self.entry(ids[-1])
+
+    def entry(self, number: int) -> str:
+        """The entry of the vocabulary with this id."""
+        return str(self._bpe.id_to_token(number))
+
+    def id_of(self, token: str) -> int | None:
+        """The id of an entry of the vocabulary, if there is such an entry."""
+        number: int | None = self._bpe.token_to_id(token)
+        return number
+
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids per text, cut to ``length`` with ``<end>`` kept in the last place."""
-        clean = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
+        clean = [self._mended(text.encode("utf-8", "replace").decode("utf-8")) for text in texts]
         cut = self.length
         ids = [encoding.ids for encoding in self._bpe.encode_batch(clean)]
         return [row if len(row) <= cut else [*row[: cut - 1], row[-1]] for row in ids]
+
+    def _mended(self, text: str) -> str:
+        text = cleaned(text) if self.manner.clean else text
+        return text.lower() if self.manner.lower else text
 
     def encode_all(self, texts: Sequence[str], at_once: int = 10_000) -> EncodedTexts:
         """:meth:`encode` for very many texts, packed."""
@@ -209,11 +262,13 @@ class Tokenizer:
 
     def state(self) -> dict[str, Any]:
         """Everything as JSON data: the length, and the ``tokenizers`` library's own format."""
-        return {"length": self.length, "bpe": json.loads(self._bpe.to_str())}
+        manner = {} if self.manner == PLAIN else {"manner": asdict(self.manner)}
+        return {"length": self.length, "bpe": json.loads(self._bpe.to_str()), **manner}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Tokenizer:
         """The inverse of :meth:`state`."""
         from tokenizers import Tokenizer as BPE
 
-        return cls(BPE.from_str(json.dumps(state["bpe"])), int(state["length"]))
+        manner = Manner(**state.get("manner", {}))
+        return cls(BPE.from_str(json.dumps(state["bpe"])), int(state["length"]), manner)

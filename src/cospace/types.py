@@ -85,6 +85,22 @@ class Features:
 
 
 @dataclass(frozen=True, slots=True)
+class Pooled:
+    """Items whose encoder does not learn, as what it made of them once: ``pooled_BD``, in place of its inputs."""
+
+    pooled_BD: torch.Tensor
+
+    def to(self, where: torch.device) -> Pooled:
+        """The same on another device."""
+        return Pooled(self.pooled_BD.to(where))
+
+    def features(self) -> Features:
+        """As an encoder gives it; the one token is the whole item."""
+        mask_B1 = self.pooled_BD.new_ones(len(self.pooled_BD), 1).bool()
+        return Features(self.pooled_BD, self.pooled_BD[:, None], mask_B1)
+
+
+@dataclass(frozen=True, slots=True)
 class ImageSpec:
     """What an image encoder is built for: square pictures of ``size`` pixels with ``channels`` channels."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..augment import Augment
-from ..batches import Batches, Companions, Feed, ImageFeed, Lesson, Plan, TextFeed
+from ..batches import Batches, Companions, Feed, ImageFeed, Lesson, Plan, PooledFeed, TextFeed
 from ..fusion.decoder import LONGEST
 from ..pairs import Pairs
 from ..preprocess import BadImage, ImagePreparer
@@ -139,8 +139,10 @@ def training_batches(pairs: Pairs, store: Store, space: Space, experiment: Exper
     }
     words = Words(pairs, tokenizer)
     if "text" in space.modalities and "text" in pairs.items:
-        texts, text_of_row = words["text"]
-        feeds["text"] = TextFeed(texts, text_of_row, tokenizer, experiment.data.word_drop, training.seed)
+        own: Tokenizer = space.preparers["text"]  # type: ignore[assignment]
+        texts, text_of_row = (words if own is tokenizer else Words(pairs, own))["text"]
+        feeds["text"] = TextFeed(texts, text_of_row, own, experiment.data.word_drop, training.seed)
+    feeds |= pooled_feeds(space, store, feeds, experiment)
     said = {"caption": experiment.data.captions, "answer": experiment.data.questions}
     lessons = {
         name: words.lesson(name, Companions(store.item_of_row, count))
@@ -152,6 +154,22 @@ def training_batches(pairs: Pairs, store: Store, space: Space, experiment: Exper
     matches = "match" in experiment.lessons and "text" in feeds
     compared = round((1 - experiment.decoder.match) * steps) if matches else None
     return Batches(feeds, pairs.groups, plan, micro, lessons, compared)
+
+
+def pooled_feeds(space: Space, store: Store, feeds: Mapping[str, Feed], experiment: Experiment) -> dict[str, Feed]:
+    """The modalities whose encoder does not learn, every item encoded once; not pictures that a decoder looks at.
+
+    What is encoded once is seen as it is: neither moved pictures nor left out words.
+    """
+    made: dict[str, Feed] = {}
+    for name, feed in feeds.items():
+        learns = any(parameter.requires_grad for parameter in space.encoders[name].parameters())
+        if learns or len(feeds) < 2 or (name == "image" and experiment.lessons):
+            continue
+        items: Any = feed.tokens if isinstance(feed, TextFeed) else store.images_N3SS
+        pooled = list(space.pooled_prepared(name, (items[place] for place in range(len(items)))))
+        made[name] = PooledFeed(torch.from_numpy(np.concatenate(pooled)), feed.item_of_row)
+    return made
 
 
 class Words:

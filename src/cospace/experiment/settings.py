@@ -67,6 +67,12 @@ class Experiment(Config):
     width: int = Field(default=256, gt=0)
     locked: str = "nothing"
     """Modality of an earlier run (``--from``) whose encoder does not learn, ``all``, or ``nothing``."""
+    lora: int = Field(default=0, ge=0)
+    """Rank of the low-rank adapters that learn in place of the weights of an earlier run or a published model; 0 lets
+    these learn themselves. In the saved run the adapters are part of the weights."""
+    blend: float | Literal["auto"] = 1.0
+    """How far on the way from the weights that a run started from to those that it learned the saved ones lie; ``auto``
+    looks at every quarter of the way, on the validation pairs and on the reference, and takes the best."""
     tell: Tell = "auto"
     """What a decoder learns to say of pictures: ``both`` captions and answers, as far as the data has them; ``auto``
     is that where there are questions, and nothing elsewhere."""

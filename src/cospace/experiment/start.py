@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+import re
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass, field
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -16,23 +17,32 @@ from ..fusion.teller import Teller
 from ..pairs import Pairs
 from ..runtime import device
 from ..space import Space
-from ..tokens import Tokenizer
+from ..tokens import BEGIN_ID, END_ID, Tokenizer
+from ..training.adapters import add_adapters
 from ..types import UserError
 from .model import Model
 from .prepare import preparers
 from .settings import Experiment
 
-DECIDED = ("encoders", "width", "data.size", "data.vocabulary", "data.length")
-"""Settings that belong to a space, and so cannot be chosen by a run that starts from one."""
+DECIDED = {"image": ("encoders.image", "data.size"), "text": ("encoders.text", "data.vocabulary")}
+"""Settings that belong to a tower, and so cannot be chosen by a run that starts from one."""
+
+
+KEPT = 20
+"""First positions of a text that are left as they are when it may become longer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """The modules of a run before its first step; ``tokenizer`` is what a decoder reads and writes with."""
+    """The modules of a run before its first step; ``tokenizer`` is what a decoder reads and writes with.
+
+    ``paces`` are the shares of the learning rate for parameters that have learned something already.
+    """
 
     space: Space
     tokenizer: Tokenizer
     teller: Teller | None
+    paces: Mapping[nn.Parameter, float] = field(default_factory=dict)
 
 
 def adopted(settings: Experiment, source: Model | None, overrides: Iterable[str], train: Pairs) -> Experiment:
@@ -43,20 +53,70 @@ def adopted(settings: Experiment, source: Model | None, overrides: Iterable[str]
                 f"locked={settings.locked} keeps what an earlier run has learned; name that run with --from"
             )
         return settings
-    for text in overrides:
-        path = text.partition("=")[0]
-        if any(path == decided or path.startswith(decided + ".") for decided in DECIDED):
-            raise UserError(f"{path} is decided by the space of {source.run}; leave it out, or leave out --from")
     space = source.space
+    _refuse_decided(overrides, source, [*space.modalities, *(["width"] if whole(settings, space) else [])])
     _check_locked(settings, space, train)
-    changes: dict[str, Any] = {
-        "encoders": {name: plain(config) for name, config in space.configs.items()},
-        "width": space.width,
-        "data": settings.data.model_copy(update={"size": space.preparers["image"].spec.size}),
-    }
+    taken = {name: plain(config) for name, config in space.configs.items()}
+    changes: dict[str, Any] = {"encoders": {**settings.encoders, **taken}}
+    if whole(settings, space):
+        changes |= {"encoders": taken, "width": space.width}
+    if "text" in taken:
+        settings = settings.model_copy(
+            update={"data": settings.data.model_copy(update={"length": _length(space, overrides)})}
+        )
+    if "image" in taken:
+        coarse = settings.data.coarse if getattr(space.configs["image"], "any_size", True) else 0.0
+        update = {"size": space.preparers["image"].spec.size, "coarse": coarse}
+        changes["data"] = settings.data.model_copy(update=update)
     if source.teller is not None:
         changes["decoder"] = source.teller.decoder.config
     return settings.model_copy(update=changes)
+
+
+def _length(space: Space, overrides: Iterable[str]) -> int:
+    """Longest text in tokens: the space's own, unless a longer one is asked for and its positions can be stretched."""
+    own = int(space.preparers["text"].spec.length)
+    asked = [int(text.partition("=")[2]) for text in overrides if text.startswith("data.length=")]
+    if not asked or asked[-1] == own:
+        return own
+    stretchable = isinstance(getattr(space.encoders["text"], "positions", None), nn.Embedding)
+    if asked[-1] < own or not stretchable:
+        raise UserError(f"data.length={asked[-1]}: texts of this space have up to {own} tokens, and that can only grow")
+    return asked[-1]
+
+
+def stretch(space: Space, length: int) -> None:
+    """Let a text tower read up to ``length`` tokens: learned positions are interpolated in a straight line.
+
+    The first :data:`KEPT` stay as they are, since most texts have no more and these have learned most (Zhang et al.
+    2024, Long-CLIP, section 3.1).
+    """
+    encoder, tokenizer = space.encoders["text"], cast("Tokenizer", space.preparers["text"])
+    own = tokenizer.length
+    if length == own:
+        return
+    known_TD = cast("nn.Embedding", encoder.positions).weight.detach()
+    kept = min(KEPT, own - 2)
+    tail_TD = nn.functional.interpolate(known_TD[kept:].T[None], size=length - kept, mode="linear", align_corners=True)
+    longer = nn.Embedding(length, known_TD.shape[1])
+    longer.weight.data.copy_(torch.cat([known_TD[:kept], tail_TD[0].T]))
+    encoder.positions = longer
+    if hasattr(encoder, "length"):
+        encoder.length = length  # type: ignore[assignment]
+    tokenizer.length = length
+
+
+def whole(settings: Experiment, space: Space) -> bool:
+    """Whether a space has all towers that are wanted, so that nothing but further steps is to come."""
+    return settings.encoders.keys() <= set(space.modalities)
+
+
+def _refuse_decided(overrides: Iterable[str], source: Model, taken: Iterable[str]) -> None:
+    decided = [path for name in taken for path in DECIDED.get(name, (name,))]
+    for text in overrides:
+        path = text.partition("=")[0]
+        if any(path == known or path.startswith(known + ".") for known in [*decided]):
+            raise UserError(f"{path} is decided by the space of {source.run}; leave it out, or leave out --from")
 
 
 def _check_locked(settings: Experiment, space: Space, train: Pairs) -> None:
@@ -73,33 +133,74 @@ def _check_locked(settings: Experiment, space: Space, train: Pairs) -> None:
 
 
 def start(settings: Experiment, train: Pairs, source: Model | None) -> Start:
-    """Fresh modules, or those of the run to start from; locked encoders and projections do not learn."""
+    """Fresh modules, or those of the run to start from beside fresh ones; locked encoders do not learn."""
     torch.manual_seed(settings.training.seed)
+    prepare = preparers(train, settings)
     if source is None:
-        prepare = preparers(train, settings)
         parts = settings.encoder_parts()
-        space = Space.build(parts, {name: prepare[name] for name in parts}, settings.width)
-        tokenizer = prepare["text"]
+        space = Space.build(parts, {name: prepare[name] for name in parts}, settings.width).to(device())
+        return Start(space, prepare["text"], _teller(settings, train, space, prepare["text"], None))
+    if "text" in source.space.modalities:
+        stretch(source.space, settings.data.length)
+    if whole(settings, source.space):
+        space, begun = source.space, [*source.space.parameters()]
     else:
-        space = source.space
-        tokenizer = _tokenizer(source) or preparers(train, settings)["text"]
-    lock(space, settings.locked)
-    return Start(space.to(device()), tokenizer, _teller(settings, train, space, tokenizer, source))
+        space = beside(source.space, settings, prepare)
+        begun = [p for name in source.space.modalities for p in space.encoders[name].parameters()]
+    tokenizer = _tokenizer(source) or prepare["text"]
+    space.to(device())
+    lock(space, settings.locked, set(begun))
+    paces = _paces(space, begun, settings)
+    return Start(space, tokenizer, _teller(settings, train, space, tokenizer, source), paces)
 
 
-def lock(space: Space, locked: str) -> None:
-    """Everything learns but the modality of this name, or ``all``."""
+def _paces(space: Space, begun: Iterable[nn.Parameter], settings: Experiment) -> dict[nn.Parameter, float]:
+    """How fast what has begun to learn goes on; adapters take the place of towers that would."""
+    optim = settings.training.optim
+    paces = dict.fromkeys(begun, optim.begun_rate)
+    for encoder in space.encoders.values():
+        depth = len(getattr(encoder, "blocks", ()))
+        for name, parameter in encoder.named_parameters():
+            if parameter in paces:
+                paces[parameter] *= optim.layer_decay ** below_the_last(name, depth)
+        if settings.lora and all(p in paces and p.requires_grad for p in encoder.parameters()):
+            paces |= dict.fromkeys(add_adapters(encoder, settings.lora), optim.adapter_rate)
+    return paces
+
+
+def below_the_last(name: str, depth: int) -> int:
+    """How many of ``depth`` blocks stand between a parameter and the end of its encoder."""
+    block = re.match(r"blocks\.(\d+)\.", name)
+    if block is not None:
+        return depth - 1 - int(block[1])
+    return depth if name.split(".")[0] in ("embed", "positions", "positions_TD", "first", "norm_in") else 0
+
+
+def beside(space: Space, settings: Experiment, prepare: Mapping[str, Any]) -> Space:
+    """The encoders of a space with fresh ones for what it lacks, all of them led into a new space."""
+    parts = settings.encoder_parts()
+    encoders: dict[str, nn.Module] = {}
+    preparation: dict[str, Any] = {}
+    for name, part in parts.items():
+        known = name in space.modalities
+        preparation[name] = space.preparers[name] if known else prepare[name]
+        encoders[name] = space.encoders[name] if known else part.build(preparation[name].spec)  # type: ignore[attr-defined]
+    return Space(encoders, parts, preparation, settings.width)
+
+
+def lock(space: Space, locked: str, begun: Set[nn.Parameter]) -> None:
+    """Everything learns but what the modality of this name, or ``all``, brought along."""
     for name in space.modalities:
-        parts: list[nn.Module] = [space.encoders[name], space.projections[name]]
-        for part in parts:
-            part.requires_grad_(locked not in ("all", name))
+        for parameter in (*space.encoders[name].parameters(), *space.projections[name].parameters()):
+            parameter.requires_grad_(not (locked in ("all", name) and parameter in begun))
 
 
 def _tokenizer(source: Model) -> Tokenizer | None:
+    """What a decoder can write with: that of an earlier one, or of a space that was trained here."""
     if source.teller is not None:
         return source.teller.tokenizer
     own = source.space.preparers.get("text")
-    return own if isinstance(own, Tokenizer) else None
+    return own if isinstance(own, Tokenizer) and own.encode([""]) == [[BEGIN_ID, END_ID]] else None
 
 
 def _teller(

@@ -20,17 +20,21 @@ from ..evaluation.zero_shot import templates_for
 from ..pairs import Pairs, open_pairs
 from ..runtime import describe, device
 from ..space import Space
+from ..training.adapters import merge_adapters
 from ..training.loop import Observers, Trainer
 from ..types import Metrics, UserError
+from .before import OWN, REFERENCE, Before
+from .blending import best, blend, sweep
 from .board import board
 from .borrowing import borrowed
 from .evaluate import Embedded, calibrate, complaint, embed_store, measure, watch
 from .log import Log
 from .matching import rerank
 from .model import Model
-from .prepare import Progress, Store, can_train, decode_all, hold_out, silent, training_batches
+from .prepare import Progress, Store, can_train, decode_all, hold_out, need, silent, training_batches
+from .publishing import opened
 from .settings import Experiment, experiment, facts_of, unique_items, words_of
-from .start import adopted, start
+from .start import adopted, start, stretch, whole
 from .telling import Told, tell
 from .telling import complaint as constant
 
@@ -61,8 +65,10 @@ class Request:
     overrides: Iterable[str] = ()
     columns: dict[str, str] | None = None
     separator: str | None = None
-    source: Path | None = None
-    """A run to start from."""
+    source: str | None = None
+    """A run or a published model to start from: a folder, ``hf:NAME`` or ``openclip:FOLDER``."""
+    reference: str | Path | Pairs | None = None
+    """Pairs of another kind, on which a run that goes on from another shows what it has forgotten."""
     command: str = ""
     listener: Listener = field(default_factory=Listener)
 
@@ -78,23 +84,38 @@ def run(request: Request) -> Model:
         )
     with files.Lock(out):
         data = _open(request, open_settings)
-        source = None if request.source is None else Model.load(request.source)
+        source = None if request.source is None else opened(request.source)
         settings = adopted(open_settings.fitted(facts_of(data.train)), source, request.overrides, data.train)
+        _needs_source(settings, data, source)
         _same_run(out, settings, data, source)
         return _Run(request, settings, data, source).go()
+
+
+def _needs_source(settings: Experiment, data: _Data, source: Model | None) -> None:
+    """Refuse what only a run that goes on from another can do."""
+    asked = {"--reference": data.reference is not None, "blend": settings.blend != 1}
+    for name in (name for name, given in asked.items() if given):
+        if source is None or not whole(settings, source.space):
+            raise UserError(f"{name} looks back at a whole space; name the one to start from with --from")
+    if settings.lora and source is None:
+        raise UserError("lora adapts what was learned before; name a run or a published model with --from")
 
 
 @dataclass(slots=True)
 class _Data:
     train: Pairs
     val: Pairs
+    reference: Pairs | None = None
 
 
 def _open(request: Request, settings: Experiment) -> _Data:
     share = settings.data.bad_share
     pairs = can_train(open_pairs(request.pairs, request.columns, request.separator)).stop_above(share)
+    reference = None if request.reference is None else open_pairs(request.reference)
+    if reference is not None:
+        need(reference, "image", "text")
     if request.val is None:
-        return _Data(*hold_out(pairs, settings.training.seed))
+        return _Data(*hold_out(pairs, settings.training.seed), reference)
     val = can_train(open_pairs(request.val, request.columns, request.separator)).stop_above(share)
     if lacking := sorted(pairs.items.keys() - val.items.keys()):
         raise UserError(
@@ -102,7 +123,7 @@ def _open(request: Request, settings: Experiment) -> _Data:
         )
     if len(np.unique(val.groups)) < 2:
         raise UserError(f"all pairs of {val.name} match each other; validation needs at least two that do not")
-    return _Data(pairs, val)
+    return _Data(pairs, val, reference)
 
 
 def _same_run(out: Path, settings: Experiment, data: _Data, source: Model | None) -> None:
@@ -145,6 +166,7 @@ class _Run:
         self.source = None if source is None else {"run": str(source.run), "fingerprint": source.space.fingerprint}
         begin = start(settings, data.train, source)
         self.space, self.teller, self.tokenizer = begin.space, begin.teller, begin.tokenizer
+        self.paces = begin.paces
         self.train, self.store = self._decode(data.train, "train")
         self.val, self.val_store = self._decode(data.val, "val")
         self.log = Log(self.out / "metrics.jsonl")
@@ -152,6 +174,13 @@ class _Run:
         self._collapsed = 0
         self._embedded: Embedded | None = None
         self._told = Told()
+        self.before = self._before(data.reference) if source is not None and whole(settings, source.space) else None
+
+    def _before(self, reference: Pairs | None) -> Before:
+        sets = {OWN: (self.val, self.val_store)} if "text" in self.val.items else {}
+        if reference is not None:
+            sets[REFERENCE] = self._decode(reference, "reference")
+        return Before(self.out / "before.json", sets)
 
     def _decode(self, pairs: Pairs, name: str) -> tuple[Pairs, Store]:
         spill = self.out / "cache" / f"{name}.npy"
@@ -164,9 +193,13 @@ class _Run:
         observers = Observers(self.log.begin, self._row, self._evaluate, watch, self.listener.say)
         decoder = None if self.teller is None else self.teller.decoder
         folder = self.out / "checkpoints"
-        trainer = Trainer(self.space, objective, self.settings.training, folder, observers, decoder)
+        if self.before is not None:
+            self.before.note(self.space)
+        trainer = Trainer(self.space, objective, self.settings.training, folder, observers, decoder, self.paces)
         trainer.fit(batches)
-        model = self._finish()
+        merge_adapters(self.space)
+        swept = self._blend()
+        model = self._finish(swept)
         trainer.checkpoints.clear()
         shutil.rmtree(self.out / "cache", ignore_errors=True)
         return model
@@ -213,12 +246,27 @@ class _Run:
             self.listener.say(sentence)
         return told
 
-    def _finish(self) -> Model:
+    def _blend(self) -> Metrics:
+        """Mix the weights with those that the run started from, where that was asked for."""
+        share, source = self.settings.blend, self.request.source
+        if self.before is None or share == 1 or source is None:
+            return {}
+        begun = opened(source).space
+        stretch(begun, self.settings.data.length)
+        old = begun.state_dict()
+        swept = sweep(self.space, old, self.before) if share == "auto" else {}
+        share = best(swept) if share == "auto" else share
+        blend(self.space, old, dict(self.space.state_dict()), share)
+        self._embedded = None
+        return {**swept, "blend/share": share}
+
+    def _finish(self, swept: Metrics) -> Model:
         """Save the model, calibrated by its last evaluation, and everything that says where it came from."""
         if self._embedded is None:  # the last step was done by an earlier run that was killed after it
             self._evaluate(self.space, last=True)
         embedded, told = cast("Embedded", self._embedded), self._told
         metrics = measure(self.space, embedded) | told.metrics
+        metrics |= swept | ({} if self.before is None else self.before.compared(self.space))
         captions: Sequence[str] = ()
         golden: dict[str, Sequence[Any]] = {"image": [_landscape(image) for image in self.store.images_N3SS[:4]]}
         if "text" in self.space.modalities:
@@ -230,6 +278,7 @@ class _Run:
         files.write_json(self.out / "run.json", self._facts(captions))
         self.space.save(self.out / "model", golden, {} if self.teller is None else self.teller.content())
         (self.out / "identity.json").unlink()
+        (self.out / "before.json").unlink(missing_ok=True)
         model = Model.load(self.out)
         model.validation, model.told = embedded, told
         return model

@@ -22,11 +22,11 @@ def train(
 ) -> Model:
     """Train a space on ``pairs`` into the folder ``out``; ``overrides`` are ``dotted.path=value`` texts.
 
-    ``source`` is the folder of a run to start from.
+    ``source`` is what to start from: the folder of a run or of a published model, or ``hf:NAME``.
 
     The same call again goes on where a killed one stopped.
     """
-    begin = None if source is None else Path(source)
+    begin = None if source is None else str(source)
     return run(Request(pairs, Path(out), recipe=recipe, val=val, overrides=tuple(overrides), source=begin))
 
 

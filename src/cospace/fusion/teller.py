@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from math import exp
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -57,7 +57,8 @@ class Teller:
     @classmethod
     def build(cls, config: Config, tokenizer: Tokenizer, space: Space, lessons: Sequence[str]) -> Teller:
         """A fresh decoder for the pictures of a space."""
-        width = int(space.encoders["image"].width)  # type: ignore[arg-type]
+        encoder = space.encoders["image"]
+        width = cast("int", getattr(encoder, "token_width", encoder.width))
         return cls(config.build(tokenizer.spec, width), tokenizer, lessons)
 
     def captions(

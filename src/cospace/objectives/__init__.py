@@ -34,4 +34,30 @@ def same_group(groups_B: Tensor) -> Tensor:
 
 def average(losses: list[Tensor]) -> Tensor:
     """Mean over modality pairs."""
-    return torch.stack(losses).mean()
+    return torch.stack(losses).mean(0)
+
+
+DOUBTFUL = 2.0
+"""Standard deviations above the cosine of strangers from which on a pair is believed."""
+
+
+@torch.no_grad()
+def trusted(embeddings: Mapping[str, Tensor], share: float) -> Tensor:
+    """The rows ``(K,)`` of a batch that are worth learning from; at most ``share`` of them are left out.
+
+    Trimmed loss (Shen and Sanghavi 2019): a pair that the model, which learns the common before the odd (Arpit et
+    al. 2017), finds among the least alike is probably wrong. Left out are those of the lowest ``share`` that are no
+    more alike than strangers are, so pairs that are plainly right stay even where nothing is wrong.
+    """
+    own_B, strange_B = (
+        average([_alike(left_BE, right_BE.roll(shift, 0)) for left_BE, right_BE in modality_pairs(embeddings)])
+        for shift in (0, 1)
+    )
+    low_B = own_B.argsort().argsort() < int(share * len(own_B))
+    return torch.nonzero(~(low_B & (own_B < strange_B.mean() + DOUBTFUL * strange_B.std())))[:, 0]
+
+
+def _alike(left_BE: Tensor, right_BE: Tensor) -> Tensor:
+    """Cosine of each row of one side with the same row of the other."""
+    alike_B: Tensor = torch.linalg.vecdot(normalize(left_BE, dim=-1), normalize(right_BE, dim=-1))
+    return alike_B

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid, normalize
 
 from ..config import PartConfig
-from . import average, cosine, modality_pairs, same_group
+from . import average, cosine, modality_pairs, same_group, trusted
 from ._tiled import Gradients, Tile, Tiles, is_small, with_gradients
 
 
@@ -31,12 +31,15 @@ class Config(PartConfig):
     """``scale`` is the inverse temperature to start from; it is learned and kept within ``[1, max_scale]``.
 
     ``smoothing`` is the share of a row's target that is spread evenly over all groups (label smoothing, Szegedy et
-    al. 2016): it keeps few classes, or doubtful pairs, from being learned by heart.
+    al. 2016): it keeps few classes, or doubtful pairs, from being learned by heart. ``trim`` is the share of a batch's
+    pairs that may be left out where the model doubts them (:func:`cospace.objectives.trusted`): about as large as the
+    share of wrong pairs, 0 for clean ones.
     """
 
     scale: float = Field(default=1 / 0.07, gt=0)
     max_scale: float = Field(default=100.0, ge=1)
     smoothing: float = Field(default=0.0, ge=0, lt=1)
+    trim: float = Field(default=0.0, ge=0, lt=1)
 
     def build(self) -> Softmax:
         return Softmax(self)
@@ -49,9 +52,12 @@ class Softmax(nn.Module):
         super().__init__()
         self.log_scale = nn.Parameter(torch.tensor(math.log(config.scale)))
         self.max_log_scale = math.log(config.max_scale)
-        self.smoothing = config.smoothing
+        self.smoothing, self.trim = config.smoothing, config.trim
 
     def forward(self, embeddings: Mapping[str, Tensor], groups: Tensor) -> Tensor:
+        if self.trim and self.training:
+            kept_K = trusted(embeddings, self.trim)
+            embeddings, groups = {name: rows_BE[kept_K] for name, rows_BE in embeddings.items()}, groups[kept_K]
         scale = self.log_scale.clamp(0.0, self.max_log_scale).exp()
         contrast = dense if is_small(groups) else tiled
         pairs = modality_pairs(embeddings)

@@ -83,6 +83,7 @@ class Trainer:
         checkpoints: Path,
         tell: Observers,
         decoder: Decoder | None = None,
+        paces: Mapping[nn.Parameter, float] | None = None,
     ) -> None:
         keep_freed_memory()
         self.space, self.objective, self.config, self.tell = space, objective, config, tell
@@ -90,7 +91,7 @@ class Trainer:
         self.where = next(space.parameters()).device
         self.room = room_for_graphs(config.memory, self.where)
         dtype = compute_dtype(config.precision, self.where)
-        self.optimizers = optimizers(config.optim, space, objective, dtype, decoder)
+        self.optimizers = optimizers(config.optim, space, objective, dtype, decoder, paces)
         self.peaks = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
         modules = {"objective": objective, **self.learner.named()}
         self.checkpoints = Checkpoints(checkpoints, modules, self.optimizers)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, cast
 
 import torch
@@ -19,7 +19,9 @@ class OptimConfig(Config):
 
     ``matrix_rate`` is the rate of Muon's matrices (a relative change per step), ``rate`` that of AdamW's parameters.
     ``scale_rate`` multiplies ``rate`` for learned temperatures and biases, which short runs otherwise never move;
-    ``decoder_rate`` multiplies both for a decoder, which has fewer steps than it needs.
+    ``decoder_rate`` multiplies both for a decoder, which has fewer steps than it needs. What an earlier run or a
+    published model has learned is moved by AdamW alone, at ``begun_rate`` of ``rate``, for every block below the last
+    once more times ``layer_decay``; low-rank adapters of it at ``adapter_rate`` of ``rate``.
     """
 
     name: Literal["muon", "adamw"] = "muon"
@@ -27,6 +29,9 @@ class OptimConfig(Config):
     matrix_rate: float = Field(default=0.02, gt=0)
     scale_rate: float = Field(default=10.0, gt=0)
     decoder_rate: float = Field(default=3.0, gt=0)
+    begun_rate: float = Field(default=0.01, gt=0)
+    adapter_rate: float = Field(default=0.1, gt=0)
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
     momentum: float = Field(default=0.95, ge=0, lt=1)
     fixed_norm: bool = True
     """Muon's matrices keep the norm that they start with, so that a step turns them by as much at the end as at the
@@ -136,14 +141,21 @@ def optimizers(
     objective: nn.Module,
     dtype: torch.dtype,
     decoder: nn.Module | None = None,
+    paces: Mapping[nn.Parameter, float] | None = None,
 ) -> list[Optimizer]:
-    """The optimizers of a run. Decay touches matrices only, never norms, biases, embeddings or temperatures."""
+    """The optimizers of a run. Decay touches matrices only, never norms, biases, embeddings or temperatures.
+
+    AdamW moves the space's parameters that have a pace, at that share of its rate.
+    """
+    paces = paces or {}
     adamw: list[dict[str, Any]] = []
     muon: list[dict[str, Any]] = []
     for module, factor in ((space, 1.0), (decoder, config.decoder_rate)):
         if module is None:
             continue
         matrices, vectors = split(module)
+        adamw += paced([p for p in (*matrices, *vectors) if p in paces], paces, config)
+        matrices, vectors = ([p for p in part if p not in paces] for part in (matrices, vectors))
         adamw.append({"params": vectors, "weight_decay": 0.0, "lr": config.rate * factor})
         if config.name == "adamw":
             adamw.append({"params": matrices, "weight_decay": config.decay, "lr": config.rate * factor})
@@ -155,6 +167,19 @@ def optimizers(
     if muon:
         made.append(Muon(muon, config.matrix_rate, config.momentum, config.decay, dtype, config.fixed_norm))
     return [*made, AdamW(adamw, lr=config.rate, betas=config.betas, fused=True)]
+
+
+def paced(
+    parameters: Iterable[nn.Parameter], paces: Mapping[nn.Parameter, float], config: OptimConfig
+) -> list[dict[str, Any]]:
+    """AdamW's groups for parameters with paces: one for each pace, matrices with decay and the rest without."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for parameter in parameters:
+        decay = config.decay if parameter.ndim > 1 else 0.0
+        groups.setdefault((paces[parameter], decay), []).append(parameter)
+    return [
+        {"params": group, "weight_decay": decay, "lr": config.rate * pace} for (pace, decay), group in groups.items()
+    ]
 
 
 def split(space: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:

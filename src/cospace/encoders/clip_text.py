@@ -1,0 +1,54 @@
+"""CLIP's text tower (Radford et al. 2021): a causal transformer that ends in the state of the end token."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ..tokens import TokenBatch
+from ..types import Features, TextSpec
+from ._published import TowerConfig, blocks
+
+
+class Config(TowerConfig):
+    """As published beside ViT-B/32 unless said otherwise."""
+
+    modality: ClassVar[str] = "text"
+    width: int = 512
+    heads: int = 8
+    hidden: int = 2048
+
+    @classmethod
+    def tiny(cls) -> Config:
+        return cls(width=16, depth=2, heads=2, hidden=32)
+
+    def build(self, spec: TextSpec) -> ClipText:
+        return ClipText(self, spec)
+
+
+class ClipText(nn.Module):
+    """Tokens see what stands before them, so that padding after the end token is never looked at."""
+
+    def __init__(self, config: Config, spec: TextSpec) -> None:
+        super().__init__()
+        self.width = config.width
+        self.embed = nn.Embedding(spec.vocabulary, config.width)
+        self.positions = nn.Embedding(spec.length, config.width)
+        nn.init.normal_(self.embed.weight, std=0.02)
+        nn.init.normal_(self.positions.weight, std=0.01)
+        self.blocks = blocks(config)
+        self.norm = nn.LayerNorm(config.width, eps=config.eps)
+
+    def forward(self, texts: TokenBatch) -> Features:
+        length = texts.ids_BT.shape[1]
+        place_T = torch.arange(length, device=texts.ids_BT.device)
+        visible_TT = place_T[:, None] >= place_T
+        tokens_BTD: Tensor = (self.embed(texts.ids_BT) + self.positions(place_T)).to(self.norm.weight.dtype)
+        for block in self.blocks:
+            tokens_BTD = block(tokens_BTD, visible_TT)
+        tokens_BTD = self.norm(tokens_BTD)
+        last_B = texts.mask_BT.sum(1) - 1
+        pooled_BD = tokens_BTD[torch.arange(last_B.shape[0], device=last_B.device), last_B]
+        return Features(pooled_BD, tokens_BTD, texts.mask_BT)

@@ -1,0 +1,1 @@
+"""Published models: their weights under our names, their tokenizer and preparation, and proof that it all fits."""

@@ -1,0 +1,156 @@
+"""ALIGN (Jia et al. 2021) as transformers writes it: an EfficientNet, a BERT, and pictures prepared for the former.
+
+Names are those of ``AlignModel`` in transformers 5; a setting that ``config.json`` leaves out has the value that this
+class gives it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..config import read_json, validate
+from ..encoders import bert, efficientnet
+from ..preprocess import ImagePreparer
+from ..types import UserError
+from .bert import bert_rules
+from .huggingface import IGNORED, RESAMPLES, tower_settings
+from .published import Plan
+from .renames import Rule, affine, convolved, in_blocks
+from .vocabulary import tokenizer_in
+
+UNUSED = ("*.position_ids", "*.token_type_ids", "text_model.pooler.*")
+"""Numbers that count places, and a map that ALIGN's texts do not go through."""
+
+NAMES = {
+    "channels": "out_channels",
+    "repeats": "num_block_repeats",
+    "kernels": "kernel_sizes",
+    "strides": "strides",
+    "ratios": "expand_ratios",
+    "square": "depthwise_padding",
+    "wider": "width_coefficient",
+    "deeper": "depth_coefficient",
+    "divisor": "depth_divisor",
+    "squeeze": "squeeze_expansion_ratio",
+    "eps": "batch_norm_eps",
+    "drop": "drop_connect_rate",
+}
+"""Our names of an EfficientNet's settings and theirs; both have the same values for what is left out."""
+
+PROCESSORS = {"EfficientNetImageProcessor", "EfficientNetImageProcessorFast", "EfficientNetImageProcessorPil"}
+"""Who may prepare the pictures: all do the same."""
+
+
+def plan(folder: Path, settings: Mapping[str, Any]) -> Plan:
+    """How to read a folder of an ALIGN; cosines are divided by its temperature."""
+    width = int(settings.get("projection_dim", 640))
+    text = settings.get("text_config") or {}
+    image = image_config(settings.get("vision_config") or {}, folder / "config.json")
+    words = bert.Config(pool="first", space=width, **tower_settings(text, (768, 12, 12, 3072), "gelu", 1e-12, folder))
+    length = min(int(text.get("max_position_embeddings", 512)), longest(folder))
+    return Plan(
+        family="ALIGN",
+        layout="transformers",
+        configs={"image": image, "text": words},
+        preparers={"image": image_preparer(folder), "text": tokenizer_in(folder, length)},
+        width=width,
+        rules=[*image_rules(image), *text_rules(words.depth)],
+        ignored=(*IGNORED, *UNUSED),
+        scale="temperature",
+        divides=True,
+    )
+
+
+def image_config(settings: Mapping[str, Any], path: Path) -> efficientnet.Config:
+    """The picture tower. Their momentum is not taken over: what it names is one minus torch's."""
+    channels = list(settings.get("out_channels", efficientnet.Config().channels))
+    before = list(settings.get("in_channels", (32, 16, 24, 40, 80, 112, 192)))
+    known = (
+        before == [32, *channels[:-1]]
+        and settings.get("hidden_act", "swish") in ("swish", "silu")
+        and settings.get("pooling_type", "mean") == "mean"
+    )
+    if not known:
+        raise UserError(f"{path} describes an EfficientNet that is not read here: {dict(settings)}")
+    given = {ours: settings[key] for ours, key in NAMES.items() if key in settings}
+    return validate(efficientnet.Config, {"in_space": True, **given}, where=f"{path}: vision_config")
+
+
+def longest(folder: Path) -> int:
+    """The longest text in tokens that the tokenizer's own settings allow."""
+    path = folder / "tokenizer_config.json"
+    asked = read_json(path).get("model_max_length") if path.is_file() else None
+    return int(asked) if asked else 1_000_000
+
+
+def image_preparer(folder: Path) -> ImagePreparer:
+    """What ``preprocessor_config.json`` asks of an ``EfficientNetImageProcessor``: squash, cut out the middle, scale.
+
+    Pixels ``x`` of 0 to 255 become ``a x + b`` in up to four steps; we write that as ``(x / 255 - mean) / std``.
+    """
+    path = folder / "preprocessor_config.json"
+    if not path.is_file():
+        raise UserError(f"{path} is missing; without it nobody knows how pictures are to be prepared")
+    asked = read_json(path)
+    whole = _side(asked.get("size", 346))
+    side = _side(asked.get("crop_size", 289)) if asked.get("do_center_crop", False) else whole
+    resample = asked.get("resample", 3)
+    known = (
+        asked.get("image_processor_type", "EfficientNetImageProcessor") in PROCESSORS
+        and asked.get("do_resize", True)
+        and asked.get("do_rescale", True)
+        and resample in RESAMPLES
+    )
+    if not known or whole is None or side is None or side > whole:
+        raise UserError(f"{path} asks for steps that are not known here: {asked}")
+    mean, std = _affine(asked)
+    before_crop = whole if side != whole else None
+    steps = {"size": side, "before_crop": before_crop, "resample": RESAMPLES[resample], "mean": mean, "std": std}
+    return validate(ImagePreparer, steps, where=str(path))
+
+
+def _side(given: Any) -> int | None:
+    """The side of a square, or nothing for what is none."""
+    if isinstance(given, Mapping):
+        given = given.get("height") if given.get("height") == given.get("width") else None
+    return None if given is None else int(given)
+
+
+def _affine(asked: Mapping[str, Any]) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation a channel that have the effect of all steps together."""
+    means, stds = (asked.get(key, [0.5] * 3) for key in ("image_mean", "image_std"))
+    made = []
+    for mean, std in zip(means, stds, strict=True):
+        factor, term = float(asked.get("rescale_factor", 1 / 255)), -1.0 if asked.get("rescale_offset") else 0.0
+        if asked.get("do_normalize", True):
+            factor, term = factor / std, (term - mean) / std
+        if asked.get("include_top", True):
+            factor, term = factor / std, term / std
+        made.append((-term / (255 * factor), 1 / (255 * factor)))
+    return [mean for mean, _ in made], [std for _, std in made]
+
+
+def image_rules(config: efficientnet.Config) -> list[Rule]:
+    """The picture tower; blocks whose middle is as wide as their input have nothing that widens."""
+    tower = "vision_model"
+    rules = convolved("encoders.image.stem", f"{tower}.embeddings.convolution", f"{tower}.embeddings.batchnorm")
+    for number, shape in enumerate(config.shapes()):
+        ours, theirs = f"encoders.image.blocks.{number}", f"{tower}.encoder.blocks.{number}"
+        if shape.middle != shape.before:
+            rules += convolved(f"{ours}.widen", f"{theirs}.expansion.expand_conv", f"{theirs}.expansion.expand_bn")
+        filters, narrows = f"{theirs}.depthwise_conv.depthwise", f"{theirs}.projection.project"
+        rules += [
+            *convolved(f"{ours}.filter", f"{filters}_conv", f"{filters}_norm"),
+            *affine(f"{ours}.gate_in", f"{theirs}.squeeze_excite.reduce"),
+            *affine(f"{ours}.gate_out", f"{theirs}.squeeze_excite.expand"),
+            *convolved(f"{ours}.narrow", f"{narrows}_conv", f"{narrows}_bn"),
+        ]
+    return rules
+
+
+def text_rules(depth: int) -> list[Rule]:
+    """The text tower, whose first state goes through a linear map into the space."""
+    head = affine("encoders.text.head", "text_projection")
+    return [*in_blocks(depth, bert_rules("encoders.text", "text_model.")), *head]

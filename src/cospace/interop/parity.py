@@ -1,0 +1,158 @@
+"""The same pictures and texts through the library that a model comes from, and how far its vectors are from ours."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from ..layers import masked_mean
+from ..space import Space
+from ..types import UserError
+from .bert import pooling
+from .published import Published
+
+LARGEST = 1e-4
+"""Largest difference of a number of a unit vector, float32 on both sides, that is taken for rounding."""
+
+TEXTS = (
+    "a photo of a cat",
+    "two red buses at night, seen from above",
+    "Caf\u00e9 & cr\u00eape: 25% off!",
+    "don't look; it's 12:30",
+    "one two three four five six seven eight nine ten " * 12,
+)
+"""Short and long, with signs, capitals, digits and letters that are not ASCII; the last exceeds every context."""
+
+
+def pictures(size: int, count: int = 3) -> list[np.ndarray]:
+    """Pictures that cannot be mistaken for one another, ``uint8`` ``(size, size, 3)``: waves of several lengths."""
+    place = np.arange(size) / size
+    wave = np.stack([np.sin(2 * np.pi * (k + 1) * place[:, None] * place[None] + k) for k in range(3 * count)])
+    levels = (127.5 + 127 * wave).astype(np.uint8).reshape(count, 3, size, size).transpose(0, 2, 3, 1)
+    return [np.ascontiguousarray(one) for one in levels]
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """Largest absolute difference between unit vectors, by modality; or why nothing was compared."""
+
+    peer: str
+    differences: dict[str, float]
+    left_out: str = ""
+
+    def sentence(self) -> str:
+        """For people."""
+        if self.left_out:
+            return f"not compared with {self.peer}: {self.left_out}"
+        worst = ", ".join(f"{name} {difference:.1e}" for name, difference in self.differences.items())
+        return f"largest difference to {self.peer}: {worst}"
+
+
+Encode = Callable[[Any], Tensor]
+Peer = Callable[[Path], Mapping[str, Encode]]
+"""From a folder to what a library makes of prepared pictures, or of texts, by modality."""
+
+
+def compare(published: Published, space: Space | None = None) -> Compared:
+    """Run both sides, ours with ``space`` if it is given and otherwise with what was read.
+
+    Raises :class:`UserError` where they differ by more than :data:`LARGEST`.
+    """
+    layout, space = published.plan.layout, space or published.space
+    try:
+        encoders = PEERS[layout](published.folder)
+    except ImportError as error:
+        return Compared(layout, {}, f"it cannot be imported here ({error})")
+    except RuntimeError as error:  # of a torchvision that was built for another torch
+        if "torchvision::" not in str(error):
+            raise
+        return Compared(layout, {}, "it cannot be imported here beside this torchvision")
+    differences = {}
+    for modality, ours in exactly(space).items():
+        with torch.inference_mode():
+            theirs = encoders[modality](examples(space)[modality])
+        differences[modality] = float((normalize(theirs.float(), dim=-1) - ours).abs().max())
+    return check(Compared(layout, differences), published.folder.name)
+
+
+def check(compared: Compared, name: str) -> Compared:
+    """The same, or one sentence where something differs by more than rounding does."""
+    for modality, difference in compared.differences.items():
+        if not difference <= LARGEST:
+            raise UserError(
+                f"the {modality} vectors of {name} differ from {compared.peer}'s by {difference:.1e} "
+                f"(at most {LARGEST:.0e} expected), so nothing was written"
+            )
+    return compared
+
+
+def examples(space: Space) -> dict[str, Any]:
+    """Prepared pictures ``(B, 3, S, S)`` and raw texts, for the modalities that a space has."""
+    shown: dict[str, Any] = {"text": TEXTS}
+    if "image" in space.modalities:
+        preparer = space.preparers["image"]
+        shown["image"] = preparer.batch([preparer.prepare(one) for one in pictures(preparer.spec.size)])
+    return {modality: shown[modality] for modality in space.modalities}
+
+
+def exactly(space: Space) -> dict[str, Tensor]:
+    """Our unit vectors of the examples in float32, by modality."""
+    shown = examples(space)
+    if "text" in shown:
+        preparer = space.preparers["text"]
+        shown["text"] = preparer.batch([preparer.prepare(text) for text in TEXTS])
+    with torch.inference_mode():
+        return {modality: normalize(space.encode(modality, inputs), dim=-1) for modality, inputs in shown.items()}
+
+
+def _transformers(folder: Path) -> Mapping[str, Encode]:
+    library = importlib.import_module("transformers")
+    model: Any = library.AutoModel.from_pretrained(folder).eval()
+    tokenizer: Any = library.AutoTokenizer.from_pretrained(folder)
+    settings = getattr(model.config, "text_config", model.config)
+    filled = model.config.model_type == "siglip"
+
+    def tokens(texts: Sequence[str]) -> dict[str, Tensor]:
+        length = min(settings.max_position_embeddings, tokenizer.model_max_length)
+        padding = "max_length" if filled else True
+        inputs = tokenizer(list(texts), padding=padding, truncation=True, max_length=length, return_tensors="pt")
+        return {key: inputs[key] for key in inputs if key in ("input_ids", *([] if filled else ["attention_mask"]))}
+
+    if hasattr(model, "get_text_features"):
+        return {
+            "image": lambda images: _vectors(model.get_image_features(pixel_values=images)),
+            "text": lambda texts: _vectors(model.get_text_features(**tokens(texts))),
+        }
+    return {"text": lambda texts: _pooled(model, tokens(texts), pooling(folder))}
+
+
+def _vectors(made: Any) -> Tensor:
+    """The vectors of an output, which transformers 5 wraps."""
+    vectors: Tensor = made if isinstance(made, Tensor) else made.pooler_output
+    return vectors
+
+
+def _pooled(model: Any, inputs: Mapping[str, Tensor], how: str) -> Tensor:
+    """What sentence-transformers makes of a BERT's last states."""
+    states_BTD: Tensor = model(**inputs).last_hidden_state
+    return masked_mean(states_BTD, inputs["attention_mask"].bool()) if how == "mean" else states_BTD[:, 0]
+
+
+def _openclip(folder: Path) -> Mapping[str, Encode]:
+    library = importlib.import_module("open_clip")
+    name = f"local-dir:{folder.resolve()}"
+    model: Any = library.create_model(name).eval()
+    tokenizer: Any = library.get_tokenizer(name)
+    return {"image": model.encode_image, "text": lambda texts: model.encode_text(tokenizer(list(texts)))}
+
+
+PEERS: dict[str, Peer] = {"transformers": _transformers, "OpenCLIP": _openclip}
+"""The library behind a layout."""

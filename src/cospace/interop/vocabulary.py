@@ -1,0 +1,113 @@
+"""Published tokenizers as ours: the ``tokenizers`` library's own file, or CLIP's list of merges."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tokenizers import Tokenizer as BPE
+
+from ..config import read_json
+from ..tokens import PLAIN, Manner, Tokenizer
+from ..types import UserError
+
+CLIP_BEGIN, CLIP_END = "<|startoftext|>", "<|endoftext|>"
+CLIP_VOCABULARY = 49_408
+"""Entries of CLIP's vocabulary: 256 bytes, each also as the end of a word, the merges, begin and end."""
+
+MODELS = ("BPE", "WordPiece", "Unigram", "WordLevel")
+"""Kinds of tokenizers that the library knows."""
+
+WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+"""What CLIP's tokenizer takes for a word, a number's digit, or a run of signs."""
+
+
+def tokenizer_in(folder: Path, length: int, manner: Manner = PLAIN) -> Tokenizer:
+    """The tokenizer of a published folder: ``tokenizer.json``, or ``vocab.json`` with ``merges.txt`` of a CLIP."""
+    if (folder / "tokenizer.json").is_file():
+        return Tokenizer(_opened(folder / "tokenizer.json"), length, manner)
+    if (folder / "merges.txt").is_file() and (folder / "vocab.json").is_file():
+        vocabulary, lines = read_json(folder / "vocab.json"), (folder / "merges.txt").read_text("utf-8").splitlines()
+        return Tokenizer(clip_bpe(vocabulary, _merges(lines)), length, manner)
+    raise UserError(f"{folder} holds no tokenizer.json; save the model together with its (fast) tokenizer")
+
+
+def filler_of(folder: Path, tokenizer: Tokenizer) -> int:
+    """The id of padding, for a tower that was trained to see it."""
+    path = folder / "tokenizer_config.json"
+    token = read_json(path).get("pad_token")
+    token = token.get("content") if isinstance(token, Mapping) else token
+    number = None if token is None else tokenizer.id_of(str(token))
+    if number is None:
+        raise UserError(f"{path} names no padding that its vocabulary knows ({token!r}), which this text tower reads")
+    return number
+
+
+def _opened(path: Path) -> BPE:
+    described = read_json(path)
+    model = described.get("model") if isinstance(described, Mapping) else None
+    if not isinstance(model, Mapping) or model.get("type") not in MODELS or "vocab" not in model:
+        raise UserError(f"{path} describes no tokenizer; save the model again together with its (fast) tokenizer")
+    made = BPE.from_file(str(path))
+    made.no_padding()
+    made.no_truncation()
+    return made
+
+
+def clip_tokenizer(path: Path, length: int) -> Tokenizer:
+    """CLIP's tokenizer from the list of merges that it was published with (``bpe_simple_vocab_16e6.txt.gz``)."""
+    lines = gzip.decompress(path.read_bytes()).decode("utf-8").splitlines()
+    merges = _merges(lines)[: CLIP_VOCABULARY - 2 * 256 - 2]
+    letters = [letter for _, letter in sorted(byte_letters().items())]
+    entries = [*letters, *(letter + "</w>" for letter in letters), *("".join(pair) for pair in merges)]
+    entries += [CLIP_BEGIN, CLIP_END]
+    bpe = clip_bpe({entry: number for number, entry in enumerate(entries)}, merges)
+    return Tokenizer(bpe, length, Manner(clean=True))
+
+
+def byte_letters() -> dict[int, str]:
+    """The printable letter that stands for each byte in a byte-level vocabulary, in that vocabulary's order."""
+    shown = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    hidden = [byte for byte in range(256) if byte not in shown]
+    order = {byte: chr(byte) for byte in shown} | {byte: chr(256 + place) for place, byte in enumerate(hidden)}
+    return dict(enumerate(order.values()))
+
+
+def _merges(lines: Sequence[str]) -> list[tuple[str, str]]:
+    """Pairs of entries, best first; a first line that names a version is none."""
+    first = 1 if lines and "#version" in lines[0] else 0
+    pairs = [line.split(" ") for line in lines[first:]]
+    return [(pair[0], pair[1]) for pair in pairs if len(pair) == 2]
+
+
+def clip_bpe(vocabulary: dict[str, int], merges: Sequence[tuple[str, str]]) -> BPE:
+    """CLIP's byte-level BPE: lower case, words end in ``</w>``, begin and end around every text."""
+    from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, processors
+
+    bpe = BPE(
+        models.BPE(
+            vocabulary,
+            list(merges),
+            continuing_subword_prefix="",
+            end_of_word_suffix="</w>",
+            fuse_unk=False,
+            unk_token=CLIP_END,
+        )
+    )
+    bpe.normalizer = normalizers.Sequence(
+        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
+    )
+    bpe.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(WORDS), behavior="removed", invert=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
+    )
+    bpe.decoder = decoders.ByteLevel()
+    bpe.add_special_tokens([CLIP_BEGIN, CLIP_END])
+    begin, end = vocabulary[CLIP_BEGIN], vocabulary[CLIP_END]
+    bpe.post_processor = processors.TemplateProcessing(
+        single=f"{CLIP_BEGIN} $A {CLIP_END}", special_tokens=[(CLIP_BEGIN, begin), (CLIP_END, end)]
+    )
+    return bpe

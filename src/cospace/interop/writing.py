@@ -1,0 +1,216 @@
+"""A space in the layout of another library, which loads it back: transformers and OpenCLIP.
+
+Only towers that such a library knows can be written in its layout, which are those that came from one, trained further
+or not.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from .. import files
+from ..encoders import bert, clip_text, clip_vit, siglip_text, siglip_vit
+from ..encoders._published import TowerConfig
+from ..preprocess import ImagePreparer
+from ..space import Space
+from ..tensors import writer
+from ..tokens import Tokenizer
+from ..types import UserError
+from . import bert as bert_layout
+from . import huggingface, openclip
+from .renames import Rule, in_blocks, renamed
+
+RESAMPLES = {name: number for number, name in huggingface.RESAMPLES.items()}
+ACTIVATIONS = {ours: theirs for theirs, ours in huggingface.ACTIVATIONS.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The numbers that turn a cosine into a logit: ``scale * cosine + bias``."""
+
+    scale: float = 100.0
+    bias: float = 0.0
+
+
+def transformers_folder(space: Space, judged: Judged) -> dict[str, files.Content]:
+    """Files of a folder that ``AutoModel``, ``AutoTokenizer`` and ``AutoImageProcessor`` load."""
+    kinds = {name: type(config) for name, config in space.configs.items()}
+    known: list[tuple[dict[str, type], Callable[[Space], Any]]] = [
+        ({"image": clip_vit.Config, "text": clip_text.Config}, _clip),
+        ({"image": siglip_vit.Config, "text": siglip_text.Config}, _siglip),
+        ({"text": bert.Config}, _bert),
+    ]
+    for towers, describe in known:
+        if kinds == towers:
+            settings, rules = describe(space)
+            break
+    else:
+        raise _unknown(space, "transformers")
+    tensors = renamed(space, rules)
+    if "image" in space.modalities:
+        tensors["logit_scale"] = torch.tensor(math.log(judged.scale))
+    if kinds.get("text") is siglip_text.Config:
+        tensors = {**tensors, "logit_scale": torch.tensor([math.log(judged.scale)])}
+        tensors["logit_bias"] = torch.tensor([judged.bias])
+    content: dict[str, files.Content] = {
+        "config.json": files.as_json(settings),
+        "model.safetensors": writer(tensors),
+        **tokenizer_files(space),
+    }
+    if "image" in space.modalities:
+        content["preprocessor_config.json"] = files.as_json(_preparation(space.preparers["image"]))  # type: ignore[arg-type]
+    return content
+
+
+def openclip_folder(space: Space, judged: Judged) -> dict[str, files.Content]:
+    """Files of a folder that ``open_clip.create_model("local-dir:...")`` loads."""
+    image, text = space.configs.get("image"), space.configs.get("text")
+    if not (isinstance(image, clip_vit.Config) and isinstance(text, clip_text.Config)):
+        raise _unknown(space, "OpenCLIP")
+    preparer: ImagePreparer = space.preparers["image"]  # type: ignore[assignment]
+    fits = {ours: theirs for theirs, ours in openclip.FITS.items()}
+    same = (image.activation, image.eps) == (text.activation, text.eps)
+    if not same or image.activation not in ("gelu", "quick_gelu") or image.eps != 1e-5 or preparer.fit not in fits:
+        raise UserError("OpenCLIP's layout has no words for these towers' activations, norms or preparation")
+    if preparer.before_crop is not None:
+        raise UserError("OpenCLIP's layout has no words for pictures that are resized to more than they are cropped to")
+    spec = space.preparers["text"].spec
+    settings = {
+        "embed_dim": space.width,
+        "quick_gelu": image.activation == "quick_gelu",
+        "vision_cfg": {
+            "image_size": preparer.size, "layers": image.depth, "width": image.width, "patch_size": image.patch,
+            "head_width": image.width // image.heads, "mlp_ratio": image.hidden / image.width,
+        },
+        "text_cfg": {
+            "context_length": spec.length, "vocab_size": spec.vocabulary, "width": text.width, "heads": text.heads,
+            "layers": text.depth, "mlp_ratio": text.hidden / text.width, "hf_tokenizer_name": "cospace",
+        },
+    }  # fmt: skip
+    preparation = {
+        "mean": list(preparer.mean), "std": list(preparer.std), "interpolation": preparer.resample,
+        "resize_mode": fits[preparer.fit],
+    }  # fmt: skip
+    rules = [*openclip.image_rules(image.depth), *openclip.text_rules(text.depth)]
+    tensors = {**renamed(space, rules), "logit_scale": torch.tensor(math.log(judged.scale))}
+    return {
+        openclip.CONFIG: files.as_json({"model_cfg": settings, "preprocess_cfg": preparation}),
+        "open_clip_model.safetensors": writer(tensors),
+        **tokenizer_files(space),
+    }
+
+
+def tokenizer_files(space: Space) -> dict[str, files.Content]:
+    """The text tower's tokenizer as ``AutoTokenizer`` reads it."""
+    tokenizer: Tokenizer = space.preparers["text"]  # type: ignore[assignment]
+    first, last = tokenizer.ends()
+    filler = getattr(space.configs["text"], "filler", None)
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": tokenizer.length,
+        "eos_token": last,
+        "pad_token": last if filler is None else tokenizer.entry(filler),
+        **({} if first is None else {"bos_token": first}),
+    }
+    return {
+        "tokenizer.json": json.dumps(tokenizer.state()["bpe"], ensure_ascii=False).encode("utf-8"),
+        "tokenizer_config.json": files.as_json(settings),
+    }
+
+
+def _unknown(space: Space, library: str) -> UserError:
+    towers = " and ".join(str(type(config).__module__.rsplit(".", 1)[-1]) for config in space.configs.values())
+    return UserError(
+        f"{library} has no model made of {towers}; only towers that it knows can be written in its layout "
+        "(--format onnx writes any)"
+    )
+
+
+def _clip(space: Space) -> tuple[dict[str, Any], list[Rule]]:
+    image, text = space.configs["image"], space.configs["text"]
+    assert isinstance(image, clip_vit.Config)
+    assert isinstance(text, clip_text.Config)
+    settings = {
+        "model_type": "clip",
+        "architectures": ["CLIPModel"],
+        "projection_dim": space.width,
+        "vision_config": {**_tower(image), "patch_size": image.patch, "image_size": space.preparers["image"].spec.size},
+        "text_config": {**_tower(text), **_words(space)},
+    }
+    return settings, [*huggingface.clip_image_rules(image.depth), *huggingface.clip_text_rules(text.depth)]
+
+
+def _siglip(space: Space) -> tuple[dict[str, Any], list[Rule]]:
+    image, text = space.configs["image"], space.configs["text"]
+    assert isinstance(image, siglip_vit.Config)
+    assert isinstance(text, siglip_text.Config)
+    settings = {
+        "model_type": "siglip",
+        "architectures": ["SiglipModel"],
+        "vision_config": {**_tower(image), "patch_size": image.patch, "image_size": space.preparers["image"].spec.size},
+        "text_config": {**_tower(text), **_words(space), "projection_size": space.width, "pad_token_id": text.filler},
+    }
+    return settings, [*huggingface.siglip_image_rules(image.depth), *huggingface.siglip_text_rules(text.depth)]
+
+
+def _bert(space: Space) -> tuple[dict[str, Any], list[Rule]]:
+    config = space.configs["text"]
+    assert isinstance(config, bert.Config)
+    settings = {
+        "model_type": "bert",
+        "architectures": ["BertModel"],
+        "type_vocab_size": 2,
+        **_tower(config),
+        **_words(space),
+    }
+    return settings, in_blocks(config.depth, bert_layout.bert_rules("encoders.text"))
+
+
+def _tower(config: TowerConfig) -> dict[str, Any]:
+    return {
+        "hidden_size": config.width,
+        "num_hidden_layers": config.depth,
+        "num_attention_heads": config.heads,
+        "intermediate_size": config.hidden,
+        "hidden_act": ACTIVATIONS[config.activation],
+        "layer_norm_eps": config.eps,
+    }
+
+
+def _words(space: Space) -> dict[str, Any]:
+    tokenizer: Tokenizer = space.preparers["text"]  # type: ignore[assignment]
+    first, last = (None if token is None else tokenizer.id_of(token) for token in tokenizer.ends())
+    return {
+        "vocab_size": tokenizer.spec.vocabulary,
+        "max_position_embeddings": tokenizer.length,
+        "bos_token_id": first,
+        "eos_token_id": last,
+        "pad_token_id": last,
+    }
+
+
+def _preparation(preparer: ImagePreparer) -> dict[str, Any]:
+    crops = preparer.fit == "crop"
+    if preparer.fit == "pad":
+        raise UserError("transformers' layout has no words for pictures that get white borders")
+    square = {"height": preparer.size, "width": preparer.size}
+    return {
+        "image_processor_type": "CLIPImageProcessor",
+        "do_resize": True,
+        "size": {"shortest_edge": preparer.before_crop or preparer.size} if crops else square,
+        "resample": RESAMPLES[preparer.resample],
+        "do_center_crop": crops,
+        "crop_size": square,
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(preparer.mean),
+        "image_std": list(preparer.std),
+        "do_convert_rgb": True,
+    }

@@ -1,0 +1,401 @@
+"""Published models are read with every weight in its place: beside the libraries that wrote them, and with faults."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from fnmatch import fnmatch
+from pathlib import Path
+
+import numpy as np
+import published
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from cospace.cli import run
+from cospace.experiment.publishing import import_model
+from cospace.interop import align, parity, sources
+from cospace.interop.renames import load_renamed, renamed
+from cospace.interop.weights import weights_in
+from cospace.space import Space
+from cospace.types import UserError
+from peers import import_peer
+
+CLOSE = 1e-5
+"""Largest difference between numbers of unit vectors in float32 on both sides; 1e-7 is what rounding gives."""
+
+MODELS: dict[str, Callable[[Path], Path]] = {
+    "CLIP, QuickGELU": published.clip,
+    "CLIP, GELU": lambda folder: published.clip(folder, "gelu"),
+    "CLIP, other patches": lambda folder: published.clip(folder, patch=16),
+    "SigLIP": published.siglip,
+    "BERT": published.bert,
+    "BERT, first token": lambda folder: published.first_token(published.bert(folder)),
+    "DistilBERT": lambda folder: published.bert(folder, "DistilBert"),
+    "CLIP of OpenCLIP": published.openclip,
+    "CLIP of OpenCLIP, QuickGELU": lambda folder: published.openclip(folder, quick=True),
+    "CLIP ResNet of OpenCLIP": lambda folder: published.openclip(folder, pictures=published.RESNET),
+    "ALIGN": published.align,
+}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Every model once."""
+    import_peer("open_clip")
+    made = {}
+    for name, write in MODELS.items():
+        folder = tmp_path_factory.mktemp("published")
+        made[name] = write(folder)
+    return made
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_vectors_are_those_of_the_library_that_wrote_it(name: str, folders: dict[str, Path]) -> None:
+    read = sources.read(str(folders[name]))
+    compared = parity.compare(read)
+    assert not compared.left_out
+    assert list(compared.differences) == read.space.modalities
+    assert max(compared.differences.values()) <= CLOSE
+
+
+@pytest.mark.parametrize(
+    "name", ["CLIP, GELU", "SigLIP", "BERT", "CLIP of OpenCLIP", "CLIP ResNet of OpenCLIP", "ALIGN"]
+)
+def test_an_imported_run_embeds_and_describes_itself(name: str, folders: dict[str, Path], tmp_path: Path) -> None:
+    made = import_model(str(folders[name]), tmp_path / "run")
+    vectors = made.model.embed(text=["a photo of a cat", "two red buses"])
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["published"]["layout"] == made.compared.peer
+    assert (made.model.space.calibration is not None) == (name == "SigLIP")
+    with pytest.raises(UserError, match="already holds"):
+        import_model(str(folders[name]), tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", ["CLIP ResNet of OpenCLIP", "ALIGN"])
+def test_what_is_written_is_what_was_read(name: str, folders: dict[str, Path]) -> None:
+    read = sources.read(str(folders[name]))
+    _, theirs = weights_in(folders[name])
+    written = renamed(read.space, read.plan.rules)
+    ignored = [*read.plan.ignored, read.plan.scale]
+    assert {key for key in theirs if not any(fnmatch(key, pattern) for pattern in ignored)} == written.keys()
+    for key in sorted(key for key in written if "_embeddings" not in key):
+        assert torch.equal(written[key], theirs[key]), key
+    again = Space.build(read.plan.configs, read.plan.preparers, read.plan.width)
+    load_renamed(again, read.plan.rules, written, name)
+    for key, tensor in again.state_dict().items():
+        assert torch.equal(tensor, read.space.state_dict()[key]), key
+
+
+@pytest.mark.parametrize("name", ["CLIP ResNet of OpenCLIP", "ALIGN"])
+def test_every_weight_shows_in_the_vectors(name: str, folders: dict[str, Path]) -> None:
+    """Or the comparison with the library would say nothing about that weight."""
+    space = sources.read(str(folders[name])).space
+    before = parity.exactly(space)
+    for key, tensor in space.state_dict().items():
+        if not tensor.is_floating_point():
+            continue
+        kept = tensor.clone()
+        tensor.copy_(kept.roll(1, 0))
+        after = parity.exactly(space)
+        tensor.copy_(kept)
+        assert max(float((after[part] - before[part]).abs().max()) for part in after) > 10 * CLOSE, key
+
+
+def test_align_s_temperature_divides(folders: dict[str, Path]) -> None:
+    assert sources.read(str(folders["ALIGN"])).scale == pytest.approx(20)
+    assert sources.read(str(folders["CLIP ResNet of OpenCLIP"])).scale == pytest.approx(1 / 0.07)
+
+
+@pytest.mark.parametrize("name", ["CLIP ResNet of OpenCLIP", "ALIGN"])
+@pytest.mark.parametrize("statistic", ["running_mean", "running_var"])
+def test_swapped_statistics_are_noticed(name: str, statistic: str, folders: dict[str, Path]) -> None:
+    read = sources.read(str(folders[name]))
+    norms = [module for module in read.space.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    first, second = [norm for norm in norms if norm.num_features == norms[-1].num_features][-2:]
+    state = getattr(first, statistic).clone()
+    getattr(first, statistic).copy_(getattr(second, statistic))
+    getattr(second, statistic).copy_(state)
+    with pytest.raises(UserError, match="image vectors"):
+        parity.compare(read)
+
+
+@pytest.fixture
+def copied(folders: dict[str, Path], tmp_path: Path) -> Path:
+    """A CLIP to spoil."""
+    return Path(shutil.copytree(folders["CLIP, GELU"], tmp_path / "clip"))
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return dict(load_file(folder / "model.safetensors"))
+
+
+def change_json(path: Path, **changes: object) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_a_missing_tensor_is_named(copied: Path) -> None:
+    tensors = weights(copied)
+    del tensors["vision_model.post_layernorm.bias"]
+    save_file(tensors, copied / "model.safetensors")
+    with pytest.raises(UserError, match=r"lacks vision_model\.post_layernorm\.bias"):
+        sources.read(str(copied))
+
+
+def test_a_tensor_too_many_is_named(copied: Path) -> None:
+    save_file({**weights(copied), "vision_model.extra": torch.zeros(3)}, copied / "model.safetensors")
+    with pytest.raises(UserError, match=r"holds vision_model\.extra"):
+        sources.read(str(copied))
+
+
+def test_a_wrong_shape_is_named(copied: Path) -> None:
+    tensors = weights(copied)
+    tensors["text_projection.weight"] = torch.zeros(5, 5)
+    save_file(tensors, copied / "model.safetensors")
+    with pytest.raises(UserError, match=r"text_projection\.weight has shape \(5, 5\), its settings ask for \(24, 32\)"):
+        sources.read(str(copied))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.999])
+def test_a_truncated_file_is_refused(copied: Path, share: float) -> None:
+    whole = (copied / "model.safetensors").read_bytes()
+    (copied / "model.safetensors").write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(UserError, match="cannot be read as safetensors"):
+        sources.read(str(copied))
+
+
+def test_a_pickle_of_tensors_is_read_and_one_with_code_is_not_run(copied: Path, tmp_path: Path) -> None:
+    plain = sources.read(str(copied)).space.state_dict()
+    tensors = weights(copied)
+    (copied / "model.safetensors").unlink()
+    torch.save(
+        {"state_dict": {f"module.{name}": tensor for name, tensor in tensors.items()}}, copied / "pytorch_model.bin"
+    )
+    for name, tensor in sources.read(str(copied)).space.state_dict().items():
+        assert torch.equal(tensor, plain[name])
+
+    torch.save({"bomb": Bomb(tmp_path / "ran")}, copied / "pytorch_model.bin")
+    with pytest.raises(UserError, match="pickles that hold code are never run"):
+        sources.read(str(copied))
+    assert not (tmp_path / "ran").exists()
+
+
+class Bomb:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return Path.touch, (self.path,)
+
+
+def test_shards_are_put_together(copied: Path) -> None:
+    plain = sources.read(str(copied)).space.state_dict()
+    tensors = weights(copied)
+    (copied / "model.safetensors").unlink()
+    names = sorted(tensors)
+    where = {name: f"model-{place % 2}.safetensors" for place, name in enumerate(names)}
+    for file in set(where.values()):
+        save_file({name: tensors[name] for name in names if where[name] == file}, copied / file)
+    (copied / "model.safetensors.index.json").write_text(json.dumps({"weight_map": where}))
+    for name, tensor in sources.read(str(copied)).space.state_dict().items():
+        assert torch.equal(tensor, plain[name])
+    (copied / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {**where, names[0]: "../secret"}}))
+    with pytest.raises(UserError, match="not a file beside it"):
+        sources.read(str(copied))
+
+
+@pytest.mark.parametrize(
+    ("file", "changes", "sentence"),
+    [
+        ("config.json", {"model_type": "blip"}, "describes 'blip'; these are read: .*clip"),
+        ("preprocessor_config.json", {"resample": 0}, "asks for steps that are not known"),
+        ("preprocessor_config.json", {"size": {"height": 16, "width": 16}, "do_center_crop": False}, "not known here"),
+        ("preprocessor_config.json", {"do_normalize": False}, "not known here"),
+    ],
+)
+def test_what_is_not_understood_is_refused(copied: Path, file: str, changes: dict[str, object], sentence: str) -> None:
+    change_json(copied / file, **changes)
+    with pytest.raises(UserError, match=sentence):
+        sources.read(str(copied))
+
+
+@pytest.mark.parametrize(
+    ("part", "changes", "sentence"),
+    [
+        ("vision_config", {"pooling_type": "max"}, "an EfficientNet that is not read here"),
+        ("vision_config", {"in_channels": [32, 8, 24]}, "an EfficientNet that is not read here"),
+        ("vision_config", {"strides": [1, 2]}, "need one entry for each stage"),
+        ("vision_config", {"depth_coefficient": 2.0}, r"has shape .*, its settings ask for"),
+        ("vision_config", {"depth_coefficient": 0.5}, "lacks vision_model"),
+        ("text_config", {"hidden_act": "mish"}, "asks for the activation 'mish'"),
+        (None, {"projection_dim": 48}, "leads into a space of width 40, not 48"),
+    ],
+)
+def test_an_align_that_is_not_understood_is_refused(
+    part: str | None, changes: dict[str, object], sentence: str, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(folders["ALIGN"], tmp_path / "align"))
+    settings = json.loads((folder / "config.json").read_text())
+    change_json(folder / "config.json", **({part: {**settings[part], **changes}} if part else changes))
+    with pytest.raises(UserError, match=sentence):
+        sources.read(str(folder))
+
+
+@pytest.mark.parametrize("layers", [[1, 2, 1], [1, 1, 1, 1], [2, 2, 1, 1]])
+def test_a_resnet_of_another_depth_is_refused(layers: list[int], folders: dict[str, Path], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(folders["CLIP ResNet of OpenCLIP"], tmp_path / "clip"))
+    settings = json.loads((folder / "open_clip_config.json").read_text())
+    settings["model_cfg"]["vision_cfg"]["layers"] = layers
+    change_json(folder / "open_clip_config.json", **settings)
+    with pytest.raises(UserError, match=r"not read here|lacks visual|holds visual"):
+        sources.read(str(folder))
+
+
+@pytest.mark.parametrize("file", ["config.json", "preprocessor_config.json", "tokenizer.json", "model.safetensors"])
+def test_a_missing_file_is_named(copied: Path, file: str) -> None:
+    (copied / file).unlink()
+    with pytest.raises(UserError, match="holds|is missing"):
+        sources.read(str(copied))
+
+
+def test_another_tokenizer_is_noticed(copied: Path, folders: dict[str, Path], tmp_path: Path) -> None:
+    """A swapped tokenizer gives other ids than the library reads from its own files."""
+    published_model = sources.read(str(copied))
+    other = sources.read(str(folders["SigLIP"])).space.preparers["text"]
+    published_model.space.preparers["text"] = other
+    with pytest.raises(UserError, match="the text vectors of .* differ"):
+        parity.compare(published_model)
+
+
+def test_a_swapped_activation_is_noticed(copied: Path) -> None:
+    model = sources.read(str(copied))
+    for block in model.space.encoders["image"].blocks:
+        block.mlp.activation = "quick_gelu"
+    with pytest.raises(UserError, match="the image vectors of .* differ"):
+        parity.compare(model)
+
+
+@pytest.mark.parametrize(
+    ("source", "sentence"),
+    [("nowhere", "does not exist"), ("openclip:nowhere", "does not exist"), ("hf:not a name", "cannot be fetched")],
+)
+def test_a_source_that_is_not_there(
+    source: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=sentence):
+        sources.read(source)
+
+
+def test_a_file_is_no_source_and_neither_is_an_empty_folder(tmp_path: Path, copied: Path) -> None:
+    with pytest.raises(UserError, match="is a file; give the folder"):
+        sources.read(str(copied / "model.safetensors"))
+    with pytest.raises(UserError, match="holds neither"):
+        sources.read(str(tmp_path))
+
+
+# ------------------------------------------------------------------------------------------- tokenizers and pictures
+
+HARD = [
+    *parity.TEXTS,
+    "",
+    "  spaces   here ",
+    "ÄÖÜ ß straße",
+    "emoji 🦊 and 日本語",
+    "it’s “quoted”",
+    "&lt;b&gt; &amp;amp;",
+    "a" * 300,
+]
+"""Texts on which tokenizers part."""
+
+
+def test_clip_s_tokenizer_gives_open_clip_s_ids(folders: dict[str, Path]) -> None:
+    tokenizer = sources.read(str(folders["CLIP of OpenCLIP"])).space.preparers["text"]
+    theirs = import_peer("open_clip").SimpleTokenizer(context_length=published.LENGTH)(HARD)
+    for text, ids, expected in zip(HARD, tokenizer.encode(HARD), theirs.tolist(), strict=True):
+        assert ids == expected[: len(ids)], text
+        assert not any(expected[len(ids) :]), text
+
+
+@pytest.mark.parametrize("name", ["CLIP, GELU", "SigLIP", "BERT", "DistilBERT", "ALIGN"])
+def test_ids_are_those_of_transformers(name: str, folders: dict[str, Path]) -> None:
+    tokenizer = sources.read(str(folders[name])).space.preparers["text"]
+    theirs = import_peer("transformers").AutoTokenizer.from_pretrained(folders[name])
+    expected = theirs(HARD, truncation=True, max_length=published.LENGTH)["input_ids"]
+    assert tokenizer.encode(HARD) == expected
+
+
+def test_pictures_are_prepared_as_transformers_does(folders: dict[str, Path]) -> None:
+    dice = np.random.default_rng(1)
+    noise = Image.fromarray(dice.integers(0, 256, (9, 13, 3), dtype=np.uint8)).resize(
+        (130, 90), Image.Resampling.BICUBIC
+    )
+    processor = import_peer("transformers").CLIPImageProcessorPil.from_pretrained(folders["CLIP, GELU"])
+    theirs = processor(noise, return_tensors="pt")["pixel_values"]
+    preparer = sources.read(str(folders["CLIP, GELU"])).space.preparers["image"]
+    ours = preparer.batch([preparer.prepare(noise)])
+    level = 1 / 255 / 0.26
+    assert (ours - theirs).abs().max() <= 1.01 * level  # a resized level is rounded once by either
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"do_center_crop": False, "resample": 3},
+        {"rescale_factor": 1 / 255, "rescale_offset": False, "do_normalize": True, "image_mean": [0.48, 0.46, 0.41]},
+        {"include_top": True, "image_std": [0.27, 0.26, 0.28]},
+        {"do_normalize": True, "include_top": True, "image_std": [0.6, 0.5, 0.4]},
+    ],
+)
+def test_align_s_pictures_are_prepared_as_transformers_does(changes: dict[str, object], tmp_path: Path) -> None:
+    dice = np.random.default_rng(1)
+    noise = Image.fromarray(dice.integers(0, 256, (9, 13, 3), dtype=np.uint8)).resize(
+        (130, 90), Image.Resampling.BICUBIC
+    )
+    processor = published.align_preparation(tmp_path, **changes)
+    theirs = processor(noise, return_tensors="pt")["pixel_values"]
+    preparer = align.image_preparer(tmp_path)
+    ours = preparer.batch([preparer.prepare(noise)])
+    assert ours.shape == theirs.shape
+    level = torch.tensor([1 / (255 * std) for std in preparer.std]).view(3, 1, 1)
+    assert ((ours - theirs).abs() / level).max() <= 1.01
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"size": {"height": 42, "width": 40}},
+        {"size": {"height": 30, "width": 30}},
+        {"do_resize": False},
+        {"do_rescale": False},
+        {"resample": 1},
+        {"image_processor_type": "CLIPImageProcessor"},
+    ],
+)
+def test_another_preparation_of_align_s_pictures_is_refused(changes: dict[str, object], tmp_path: Path) -> None:
+    published.align_preparation(tmp_path)
+    change_json(tmp_path / "preprocessor_config.json", **changes)
+    with pytest.raises(UserError, match="asks for steps that are not known here"):
+        align.image_preparer(tmp_path)
+
+
+# ----------------------------------------------------------------------------------------------- the command line
+
+
+def test_import_from_the_command_line(
+    folders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["import", str(folders["CLIP, GELU"]), "--out", str(tmp_path / "run"), "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["family"] == "CLIP"
+    assert max(shown["differences"].values()) <= CLOSE
+    assert run(["import", str(tmp_path / "none"), "--out", str(tmp_path / "other")]) == 2
+    assert "does not exist" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
