@@ -294,7 +294,9 @@ def projection(encoder: nn.Module, width: int) -> nn.Module:
     if not getattr(encoder, "in_space", False):
         return nn.Linear(own, width, bias=False)
     if own != width:
-        raise UserError(f"this encoder leads into a space of width {own}, not {width}")
+        raise UserError(
+            f"this encoder leads into a space of width {own}, not {width}; set width={own}, or the encoder's own `space`"
+        )
     return nn.Identity()
 
 

@@ -16,12 +16,13 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from cospace.cli import run
+from cospace.encoders import efficientnet
 from cospace.experiment.publishing import import_model
 from cospace.interop import align, parity, sources
 from cospace.interop.renames import load_renamed, renamed
 from cospace.interop.weights import weights_in
 from cospace.space import Space
-from cospace.types import UserError
+from cospace.types import ImageSpec, UserError
 from peers import import_peer
 
 CLOSE = 1e-5
@@ -121,6 +122,28 @@ def test_swapped_statistics_are_noticed(name: str, statistic: str, folders: dict
     getattr(second, statistic).copy_(state)
     with pytest.raises(UserError, match="image vectors"):
         parity.compare(read)
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "sentence"),
+    [("CLIP ResNet of OpenCLIP", 48, "reads pictures of 64 px, 48 px were given"), ("ALIGN", 7, "7 px are too small")],
+)
+def test_pictures_of_a_side_that_a_tower_cannot_read_are_refused(
+    name: str, side: int, sentence: str, folders: dict[str, Path]
+) -> None:
+    space = sources.read(str(folders[name])).space
+    with pytest.raises(UserError, match=sentence):
+        space.encode("image", torch.zeros(2, 3, side, side))
+
+
+def test_leaving_blocks_out_keeps_the_mean() -> None:
+    block = efficientnet.Config.tiny().build(ImageSpec(16)).blocks[-1].train()
+    block.drop = 0.25
+    torch.manual_seed(0)
+    made = block._sometimes(torch.ones(40_000, 1, 1, 1))
+    assert made.unique().tolist() == pytest.approx([0, 4 / 3])
+    assert float(made.mean()) == pytest.approx(1, abs=0.02)
+    assert torch.equal(block.eval()._sometimes(made), made)
 
 
 @pytest.fixture
@@ -399,3 +422,11 @@ def test_import_from_the_command_line(
     assert run(["import", str(tmp_path / "none"), "--out", str(tmp_path / "other")]) == 2
     assert "does not exist" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
+
+
+def test_a_processor_saved_as_one_file_is_read(copied: Path) -> None:
+    expected = sources.read(str(copied)).space.preparers["image"]
+    asked = json.loads((copied / "preprocessor_config.json").read_text())
+    (copied / "preprocessor_config.json").unlink()
+    (copied / "processor_config.json").write_text(json.dumps({"image_processor": asked, "processor_class": "X"}))
+    assert sources.read(str(copied)).space.preparers["image"] == expected

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
 
 from ..config import PartConfig
@@ -45,13 +45,6 @@ class Config(PartConfig):
     drop: float = Field(default=0.2, ge=0, lt=1)
     in_space: bool = False
 
-    @model_validator(mode="after")
-    def _one_entry_a_stage(self) -> Config:
-        lengths = {len(part) for part in (self.channels, self.repeats, self.kernels, self.strides, self.ratios)}
-        if len(lengths) != 1 or 0 in lengths:
-            raise ValueError("channels, repeats, kernels, strides and ratios need one entry for each stage")
-        return self
-
     @classmethod
     def tiny(cls) -> Config:
         return cls(
@@ -70,6 +63,12 @@ class Config(PartConfig):
 
     def shapes(self) -> list[Shape]:
         """Every block, first to last. The first of a stage changes the channels and is not added to its input."""
+        lengths = [len(part) for part in (self.channels, self.repeats, self.kernels, self.strides, self.ratios)]
+        if len(set(lengths)) != 1 or 0 in lengths:
+            raise UserError(
+                "an EfficientNet's channels, repeats, kernels, strides and ratios need one entry for each stage; they "
+                f"have {', '.join(map(str, lengths))}"
+            )
         made: list[Shape] = []
         before = self.rounded(self.stem)
         times = [math.ceil(self.deeper * repeats) for repeats in self.repeats]

@@ -15,7 +15,7 @@ from ..encoders import bert, efficientnet
 from ..preprocess import ImagePreparer
 from ..types import UserError
 from .bert import bert_rules
-from .huggingface import IGNORED, RESAMPLES, tower_settings
+from .huggingface import IGNORED, RESAMPLES, preparation_in, tower_settings
 from .published import Plan
 from .renames import Rule, affine, convolved, in_blocks
 from .vocabulary import tokenizer_in
@@ -90,10 +90,7 @@ def image_preparer(folder: Path) -> ImagePreparer:
 
     Pixels ``x`` of 0 to 255 become ``a x + b`` in up to four steps; we write that as ``(x / 255 - mean) / std``.
     """
-    path = folder / "preprocessor_config.json"
-    if not path.is_file():
-        raise UserError(f"{path} is missing; without it nobody knows how pictures are to be prepared")
-    asked = read_json(path)
+    path, asked = preparation_in(folder)
     whole = _side(asked.get("size", 346))
     side = _side(asked.get("crop_size", 289)) if asked.get("do_center_crop", False) else whole
     resample = asked.get("resample", 3)

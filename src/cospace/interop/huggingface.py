@@ -80,12 +80,20 @@ RESAMPLES = {2: "bilinear", 3: "bicubic"}
 """Pillow's numbers of the two filters that published models use."""
 
 
+def preparation_in(folder: Path) -> tuple[Path, dict[str, Any]]:
+    """How pictures are prepared, and the file that says so; transformers 5 has it in a file with the tokenizer's."""
+    path, both = folder / "preprocessor_config.json", folder / "processor_config.json"
+    if path.is_file():
+        return path, dict(read_json(path))
+    asked = read_json(both).get("image_processor") if both.is_file() else None
+    if not isinstance(asked, Mapping):
+        raise UserError(f"{path} is missing; without it nobody knows how pictures are to be prepared")
+    return both, dict(asked)
+
+
 def image_preparer(folder: Path, size: int) -> ImagePreparer:
     """What ``preprocessor_config.json`` asks for, or one sentence for a step that we do not have."""
-    path = folder / "preprocessor_config.json"
-    if not path.is_file():
-        raise UserError(f"{path} is missing; without it nobody knows how pictures are to be prepared")
-    asked = read_json(path)
+    path, asked = preparation_in(folder)
     crops = bool(asked.get("do_center_crop", False))
     target, side = _sides(asked.get("size", size)), _sides(asked.get("crop_size", size))
     final = side if crops else target

@@ -70,7 +70,10 @@ def compare(published: Published, space: Space | None = None) -> Compared:
     try:
         encoders = PEERS[layout](published.folder)
     except ImportError as error:
-        return Compared(layout, {}, f"it cannot be imported here ({error})")
+        first = str(error).split(". ")[0]
+        return Compared(
+            layout, {}, f"it cannot be imported here ({first}); what it needs, torchvision included, must fit"
+        )
     except RuntimeError as error:  # of a torchvision that was built for another torch
         if "torchvision::" not in str(error):
             raise

@@ -44,7 +44,7 @@ class Rule:
         if self.form == "stacked":
             return torch.cat(list(tensors))
         if self.form == "segment":
-            return tensors[0] + tensors[1][0]
+            return tensors[0].float() + tensors[1][0].float()
         return tensors[0].mT if self.form == "transposed" else tensors[0]
 
     def write(self, tensor: Tensor) -> Sequence[Tensor]:

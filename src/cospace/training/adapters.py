@@ -37,5 +37,5 @@ def _adapted(tower: nn.Module) -> Iterator[tuple[nn.Module, str, Any]]:
 def _library() -> Any:
     try:
         return importlib.import_module("peft")
-    except ModuleNotFoundError as error:
-        raise UserError("low-rank adapters need the library peft; pip install 'cospace[lora]'") from error
+    except ImportError as error:
+        raise UserError(f"low-rank adapters need the library peft ({error}); pip install 'cospace[lora]'") from error
