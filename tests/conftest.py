@@ -14,9 +14,13 @@ import pytest
 from PIL import Image, ImageDraw
 
 from cospace import cli
+from peers import declare_operators
 
 hypothesis.settings.register_profile("cospace", deadline=None)  # a time limit would judge the machine, not the code
 hypothesis.settings.load_profile("cospace")
+
+OPERATORS = declare_operators()
+"""What a torchvision built for another torch lacks: timm and transformers cannot be imported beside it otherwise."""
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 160, 60), "blue": (40, 60, 220), "black": (20, 20, 20)}
 SHAPES = ("circle", "square")

@@ -295,7 +295,7 @@ def projection(encoder: nn.Module, width: int) -> nn.Module:
         return nn.Linear(own, width, bias=False)
     if own != width:
         raise UserError(
-            f"this encoder leads into a space of width {own}, not {width}; set width={own}, or the encoder's own `space`"
+            f"this encoder leads into a space of width {own}, not {width}; set width={own}, or the encoder's `space`"
         )
     return nn.Identity()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import string
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -134,12 +135,16 @@ def vocabulary_for(captions: Sequence[str]) -> int:
 class Manner:
     """What a published tokenizer does to texts before it cuts them into tokens; our own does none of this.
 
-    ``lower`` writes them in lower case, ``clean`` mends text from the web as the first CLIP does (:func:`cleaned`).
+    ``lower`` writes them in lower case, ``bare`` takes out ASCII's punctuation and runs of blanks (SigLIP does both),
+    and ``clean`` mends text from the web as the first CLIP does (:func:`cleaned`).
     """
 
     lower: bool = False
+    bare: bool = False
     clean: bool = False
 
+
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 PLAIN = Manner()
 """Nothing of all that."""
@@ -228,7 +233,8 @@ class Tokenizer:
 
     def _mended(self, text: str) -> str:
         text = cleaned(text) if self.manner.clean else text
-        return text.lower() if self.manner.lower else text
+        text = text.lower() if self.manner.lower else text
+        return " ".join(text.translate(_PUNCTUATION).split()) if self.manner.bare else text
 
     def encode_all(self, texts: Sequence[str], at_once: int = 10_000) -> EncodedTexts:
         """:meth:`encode` for very many texts, packed."""

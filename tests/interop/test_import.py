@@ -14,14 +14,17 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer as BPE
 
 from cospace.cli import run
 from cospace.encoders import efficientnet
+from cospace.experiment.model import Model
 from cospace.experiment.publishing import import_model
 from cospace.interop import align, parity, sources
 from cospace.interop.renames import load_renamed, renamed
 from cospace.interop.weights import weights_in
-from cospace.space import Space
+from cospace.interop.writing import tokenizer_files
+from cospace.space import Space, compute_copy
 from cospace.types import ImageSpec, UserError
 from peers import import_peer
 
@@ -430,3 +433,58 @@ def test_a_processor_saved_as_one_file_is_read(copied: Path) -> None:
     (copied / "preprocessor_config.json").unlink()
     (copied / "processor_config.json").write_text(json.dumps({"image_processor": asked, "processor_class": "X"}))
     assert sources.read(str(copied)).space.preparers["image"] == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "same_as"),
+    [
+        ("SiglipTokenizer", "A  Photo, of: a CAT!", "a photo of a cat"),
+        ("Siglip2Tokenizer", "A Photo of a CAT", "a photo of a cat"),
+        ("GemmaTokenizerFast", "A Photo of a CAT", "a photo of a cat"),
+    ],
+)
+def test_siglip_s_texts_are_what_it_was_trained_on(
+    name: str, text: str, same_as: str, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(folders["SigLIP"], tmp_path / "siglip"))
+    described = json.loads((folder / "tokenizer.json").read_text())
+    (folder / "tokenizer.json").write_text(json.dumps({**described, "normalizer": None}))
+    change_json(folder / "tokenizer_config.json", tokenizer_class=name)
+    tokenizer = sources.read(str(folder)).space.preparers["text"]
+    plain = sources.read(str(folders["SigLIP"])).space.preparers["text"]
+    assert tokenizer.encode([text]) == plain.encode([same_as])
+    import_model_without_peer(folder, tmp_path / "run")
+    again = Model.load(tmp_path / "run").space.preparers["text"]
+    assert again.encode([text]) == plain.encode([same_as])
+    files = tokenizer_files(Model.load(tmp_path / "run").space)
+    (tmp_path / "written.json").write_bytes(files["tokenizer.json"])
+    written = BPE.from_file(str(tmp_path / "written.json"))
+    assert written.encode(text).ids == plain.encode([same_as])[0]
+
+
+def import_model_without_peer(folder: Path, out: Path) -> None:
+    """A run of a folder, not compared: its tokenizer's class names what the test's file is not."""
+    read = sources.read(str(folder))
+    read.space.save(out, {"text": ["a cat"]})
+
+
+def test_padding_before_texts_is_refused(folders: dict[str, Path], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(folders["SigLIP"], tmp_path / "siglip"))
+    change_json(folder / "tokenizer_config.json", padding_side="left")
+    with pytest.raises(UserError, match="puts padding before texts"):
+        sources.read(str(folder))
+
+
+@pytest.mark.parametrize("name", ["CLIP, GELU", "SigLIP", "BERT", "ALIGN"])
+def test_the_fast_path_gives_the_same_vectors(name: str, folders: dict[str, Path]) -> None:
+    """Texts of their real length, in the copy that searches and training use where the hardware is fast at bfloat16."""
+    space = sources.read(str(folders[name])).space
+    fast = compute_copy(space, torch.bfloat16).eval()
+    for modality, exact in parity.exactly(space).items():
+        shown = parity.examples(space)[modality]
+        prepared = [space.preparers["text"].prepare(text) for text in shown] if modality == "text" else None
+        for place in range(len(exact)):
+            inputs = shown[place : place + 1] if prepared is None else space.preparers["text"].batch([prepared[place]])
+            with torch.inference_mode():
+                alone = torch.nn.functional.normalize(fast.encode(modality, inputs), dim=-1)[0]
+            assert float(alone @ exact[place]) > 0.995  # a tower of random weights amplifies rounding

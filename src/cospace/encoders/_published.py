@@ -54,12 +54,13 @@ class Attention(nn.Module):
 def attend(query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None = None) -> Tensor:
     """``softmax(q k' / sqrt(d)) v``: torch's fused kernel on a GPU, plain products on a CPU, faster to learn by."""
     if query.is_cuda:
-        seen: Tensor = scaled_dot_product_attention(query, key, value, attn_mask=visible)
-        return seen
+        fused: Tensor = scaled_dot_product_attention(query, key, value, attn_mask=visible)
+        return fused
     logits = (query * query.shape[-1] ** -0.5) @ key.mT
     if visible is not None:
         logits = logits.masked_fill(~visible, float("-inf"))
-    return logits.softmax(-1) @ value
+    seen: Tensor = logits.softmax(-1) @ value
+    return seen
 
 
 class MLP(nn.Module):

@@ -16,7 +16,7 @@ from ..preprocess import ImagePreparer
 from ..types import UserError
 from .published import Plan
 from .renames import Rule, affine, in_blocks, same, stacked
-from .vocabulary import filler_of, tokenizer_in
+from .vocabulary import filler_of, siglip_tokenizer, tokenizer_in
 
 ACTIVATIONS = {"gelu": "gelu", "quick_gelu": "quick_gelu", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu"}
 """Their names of activations and ours."""
@@ -47,7 +47,7 @@ def siglip(folder: Path, settings: Mapping[str, Any]) -> Plan:
     towers = tower_settings(image, (768, 12, 12, 3072), "gelu_pytorch_tanh", 1e-6, folder)
     words = tower_settings(text, (768, 12, 12, 3072), "gelu_pytorch_tanh", 1e-6, folder)
     space = int(text.get("projection_size") or words["width"])
-    tokenizer = tokenizer_in(folder, int(text.get("max_position_embeddings", 64)))
+    tokenizer = siglip_tokenizer(folder, int(text.get("max_position_embeddings", 64)))
     configs = {
         "image": siglip_vit.Config(patch=patch, **towers),
         "text": siglip_text.Config(space=space, filler=filler_of(folder, tokenizer), **words),

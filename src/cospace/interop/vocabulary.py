@@ -33,6 +33,20 @@ def tokenizer_in(folder: Path, length: int, manner: Manner = PLAIN) -> Tokenizer
     raise UserError(f"{folder} holds no tokenizer.json; save the model together with its (fast) tokenizer")
 
 
+def siglip_tokenizer(folder: Path, length: int) -> Tokenizer:
+    """SigLIP's tokenizer: both generations were trained on lower case, the first also without punctuation.
+
+    Only the tokenizer's class says so; its ``tokenizer.json`` does not (Tschannen et al. 2025, SigLIP 2).
+    """
+    path = folder / "tokenizer_config.json"
+    settings = read_json(path) if path.is_file() else {}
+    if settings.get("padding_side", "right") != "right":
+        raise UserError(f"{path} puts padding before texts; this text tower is read with padding after them")
+    name = str(settings.get("tokenizer_class", "")).removesuffix("Fast")
+    manners = {"SiglipTokenizer": Manner(lower=True, bare=True), "Siglip2Tokenizer": Manner(lower=True)}
+    return tokenizer_in(folder, length, manners.get(name, Manner(lower=True) if name == "GemmaTokenizer" else PLAIN))
+
+
 def filler_of(folder: Path, tokenizer: Tokenizer) -> int:
     """The id of padding, for a tower that was trained to see it."""
     path = folder / "tokenizer_config.json"

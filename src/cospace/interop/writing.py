@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import string
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -119,9 +121,28 @@ def tokenizer_files(space: Space) -> dict[str, files.Content]:
         **({} if first is None else {"bos_token": first}),
     }
     return {
-        "tokenizer.json": json.dumps(tokenizer.state()["bpe"], ensure_ascii=False).encode("utf-8"),
+        "tokenizer.json": json.dumps(_normalising(tokenizer), ensure_ascii=False).encode("utf-8"),
         "tokenizer_config.json": files.as_json(settings),
     }
+
+
+def _normalising(tokenizer: Tokenizer) -> dict[str, Any]:
+    """The tokenizer's file, with the lower case and the bare text that its class brings along as normalizers."""
+    described: dict[str, Any] = tokenizer.state()["bpe"]
+    steps: list[dict[str, Any]] = [{"type": "Lowercase"}] if tokenizer.manner.lower else []
+    if tokenizer.manner.bare:
+        signs = "[" + re.escape(string.punctuation) + "]"
+        steps += [
+            {"type": "Replace", "pattern": {"Regex": pattern}, "content": to}
+            for pattern, to in ((signs, ""), (r"\s+", " "))
+        ]
+        steps.append({"type": "Strip", "strip_left": True, "strip_right": True})
+    own = described.get("normalizer")
+    return (
+        {**described, "normalizer": {"type": "Sequence", "normalizers": [*steps, *([own] if own else [])]}}
+        if steps
+        else described
+    )
 
 
 def _unknown(space: Space, library: str) -> UserError:

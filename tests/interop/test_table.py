@@ -1,0 +1,58 @@
+"""docs/published.md: every family, in both directions, with the largest difference that this machine measures.
+
+``WRITE_TABLES=1 make test ARGS=tests/interop/test_table.py`` writes it anew; otherwise the test demands that it lists
+what there is.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import torch
+from test_export import ONNX, WAYS
+from test_import import CLOSE, MODELS
+
+from cospace.experiment.publishing import export_model, import_model
+from cospace.interop.parity import Compared
+
+TABLE = Path(__file__).resolve().parents[2] / "docs" / "published.md"
+HEAD = """\
+# Published models, in and out
+
+Small models with random weights, every weight moved away from its start, beside the library that a layout belongs to:
+the largest absolute difference of any number of a unit vector, float32 on both sides, {torch}. Written by
+`WRITE_TABLES=1 make test ARGS=tests/interop/test_table.py`; `cospace import` and `export` print the same figure for
+real models and refuse more than 1e-4.
+
+| family | direction | library | pictures | texts |
+|---|---|---|---|---|
+"""
+
+
+def test_the_table_lists_every_family_and_direction(tmp_path: Path) -> None:
+    rows = []
+    for number, (name, write) in enumerate(MODELS.items()):
+        folder = tmp_path / f"in-{number}"
+        folder.mkdir()
+        rows.append(row(name, "in", import_model(str(write(folder)), tmp_path / f"run-{number}").compared))
+    ways = [*((name, *way) for name, way in WAYS.items()), *((name, write, "onnx") for name, write in ONNX.items())]
+    for number, (name, write, layout) in enumerate(ways):
+        folder = tmp_path / f"out-{number}"
+        folder.mkdir()
+        import_model(str(write(folder)), tmp_path / f"back-{number}")
+        made = export_model(tmp_path / f"back-{number}", layout, tmp_path / f"made-{number}")
+        rows.append(row(name, "out", made.compared))
+    if os.environ.get("WRITE_TABLES"):
+        TABLE.write_text(HEAD.format(torch=f"torch {torch.__version__}") + "".join(rows), encoding="utf-8")
+    listed = re.findall(r"^\| (.+?) \| (in|out) \| (.+?) \|", TABLE.read_text("utf-8"), re.MULTILINE)
+    assert listed == [re.findall(r"^\| (.+?) \| (in|out) \| (.+?) \|", line)[0] for line in rows]
+
+
+def row(name: str, direction: str, compared: Compared) -> str:
+    """A line of the table, of a comparison that was made and is close."""
+    assert not compared.left_out
+    assert max(compared.differences.values()) <= CLOSE
+    cells = [f"{compared.differences[m]:.1e}" if m in compared.differences else "" for m in ("image", "text")]
+    return f"| {name} | {direction} | {compared.peer} | {' | '.join(cells)} |\n"
