@@ -11,12 +11,13 @@ import torch
 
 from conftest import TINY, Cospace, Shell
 from cospace.batches import PooledFeed, TextFeed
+from cospace.experiment.adopting import adopted
 from cospace.experiment.blending import SHARES
 from cospace.experiment.model import Model
 from cospace.experiment.prepare import decode_all, training_batches
 from cospace.experiment.publishing import opened
 from cospace.experiment.settings import experiment, facts_of
-from cospace.experiment.start import KEPT, adopted, start
+from cospace.experiment.start import KEPT, start
 from cospace.pairs import open_pairs
 from cospace.types import UserError
 
@@ -203,3 +204,20 @@ def test_what_looks_back_needs_something_to_look_at(
     setting: str, shapes: Path, tmp_path: Path, cospace: Cospace
 ) -> None:
     assert "with --from" in cospace("train", shapes, "--out", tmp_path / "run", setting).refusal()
+
+
+def test_the_loss_goes_on_from_the_logits_that_were_published(
+    clip: Path, shapes: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    settings, _, _ = begun(clip, shapes, *FAST)
+    assert settings.objective["name"] == "softmax"
+    assert settings.objective["scale"] == pytest.approx(opened(str(clip)).facts["published"]["scale"])
+    assert begun(clip, shapes, "objective.scale=5.0", *FAST)[0].objective["scale"] == 5
+    siglip = published.siglip(tmp_path_factory.mktemp("siglip"))
+    settings, _, _ = begun(siglip, shapes, *FAST)
+    known = opened(str(siglip)).space.calibration
+    assert known is not None
+    assert settings.objective["name"] == "sigmoid"
+    assert (settings.objective["scale"], settings.objective["bias"]) == pytest.approx((known.slope, known.offset))
+    assert settings.objective["max_scale"] >= known.slope
+    assert begun(siglip, shapes, "objective=mse", *FAST)[0].objective["name"] == "mse"

@@ -119,7 +119,9 @@ def written(model: Model, name: str) -> dict[str, files.Content]:
     """The files of a format."""
     if name == "onnx":
         return onnx.onnx_folder(model.space)
-    return {"hf": writing.transformers_folder, "openclip": writing.openclip_folder}[name](model.space, judged(model))
+    return {"hf": writing.transformers_folder, "openclip": writing.openclip_folder}[name](
+        model.space, judgement(model) or writing.Judged()
+    )
 
 
 def compared_as(name: str, folder: Path, space: Space) -> parity.Compared:
@@ -129,13 +131,17 @@ def compared_as(name: str, folder: Path, space: Space) -> parity.Compared:
     return parity.compare(sources.read(str(folder)), copy.deepcopy(space).cpu())
 
 
-def judged(model: Model) -> writing.Judged:
-    """The scale and bias of the logits: those it was published with, or those that its last step had learned."""
-    scale = model.facts.get("published", {}).get("scale")
+def judgement(model: Model) -> writing.Judged | None:
+    """The scale and bias of the logits: what a run's last step had learned, or what the model was published with."""
     rows = Log(model.run / "metrics.jsonl").rows() if (model.run / "metrics.jsonl").is_file() else []
     learned: dict[str, float] = next((row for row in reversed(rows) if "scale" in row), {})
-    bias = model.space.calibration.offset if model.space.calibration is not None else 0.0
-    return writing.Judged(learned.get("scale", scale or 100.0), learned.get("bias", bias))
+    if learned:
+        return writing.Judged(learned["scale"], learned.get("bias", 0.0))
+    published = model.facts.get("published")
+    if published is None:
+        return None
+    bias = 0.0 if model.space.calibration is None else model.space.calibration.offset
+    return writing.Judged(published["scale"], bias)
 
 
 def card(model: Model, name: str) -> str:

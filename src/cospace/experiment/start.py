@@ -10,7 +10,6 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from ..config import plain, unknown
 from ..evaluation.generation import normal_answer
 from ..fusion.prior import Prior
 from ..fusion.teller import Teller
@@ -19,14 +18,10 @@ from ..runtime import device
 from ..space import Space
 from ..tokens import BEGIN_ID, END_ID, Tokenizer
 from ..training.adapters import add_adapters
-from ..types import UserError
+from .adopting import whole
 from .model import Model
 from .prepare import preparers
 from .settings import Experiment
-
-DECIDED = {"image": ("encoders.image", "data.size"), "text": ("encoders.text", "data.vocabulary")}
-"""Settings that belong to a tower, and so cannot be chosen by a run that starts from one."""
-
 
 KEPT = 20
 """First positions of a text that are left as they are when it may become longer."""
@@ -43,46 +38,6 @@ class Start:
     tokenizer: Tokenizer
     teller: Teller | None
     paces: Mapping[nn.Parameter, float] = field(default_factory=dict)
-
-
-def adopted(settings: Experiment, source: Model | None, overrides: Iterable[str], train: Pairs) -> Experiment:
-    """A fitted experiment with what the space that it starts from decides, or one sentence for a contradiction."""
-    if source is None:
-        if settings.locked != "nothing":
-            raise UserError(
-                f"locked={settings.locked} keeps what an earlier run has learned; name that run with --from"
-            )
-        return settings
-    space = source.space
-    _refuse_decided(overrides, source, [*space.modalities, *(["width"] if whole(settings, space) else [])])
-    _check_locked(settings, space, train)
-    taken = {name: plain(config) for name, config in space.configs.items()}
-    changes: dict[str, Any] = {"encoders": {**settings.encoders, **taken}}
-    if whole(settings, space):
-        changes |= {"encoders": taken, "width": space.width}
-    if "text" in taken:
-        settings = settings.model_copy(
-            update={"data": settings.data.model_copy(update={"length": _length(space, overrides)})}
-        )
-    if "image" in taken:
-        coarse = settings.data.coarse if getattr(space.configs["image"], "any_size", True) else 0.0
-        update = {"size": space.preparers["image"].spec.size, "coarse": coarse}
-        changes["data"] = settings.data.model_copy(update=update)
-    if source.teller is not None:
-        changes["decoder"] = source.teller.decoder.config
-    return settings.model_copy(update=changes)
-
-
-def _length(space: Space, overrides: Iterable[str]) -> int:
-    """Longest text in tokens: the space's own, unless a longer one is asked for and its positions can be stretched."""
-    own = int(space.preparers["text"].spec.length)
-    asked = [int(text.partition("=")[2]) for text in overrides if text.startswith("data.length=")]
-    if not asked or asked[-1] == own:
-        return own
-    stretchable = isinstance(getattr(space.encoders["text"], "positions", None), nn.Embedding)
-    if asked[-1] < own or not stretchable:
-        raise UserError(f"data.length={asked[-1]}: texts of this space have up to {own} tokens, and that can only grow")
-    return asked[-1]
 
 
 def stretch(space: Space, length: int) -> None:
@@ -104,32 +59,6 @@ def stretch(space: Space, length: int) -> None:
     if hasattr(encoder, "length"):
         encoder.length = length  # type: ignore[assignment]
     tokenizer.length = length
-
-
-def whole(settings: Experiment, space: Space) -> bool:
-    """Whether a space has all towers that are wanted, so that nothing but further steps is to come."""
-    return settings.encoders.keys() <= set(space.modalities)
-
-
-def _refuse_decided(overrides: Iterable[str], source: Model, taken: Iterable[str]) -> None:
-    decided = [path for name in taken for path in DECIDED.get(name, (name,))]
-    for text in overrides:
-        path = text.partition("=")[0]
-        if any(path == known or path.startswith(known + ".") for known in [*decided]):
-            raise UserError(f"{path} is decided by the space of {source.run}; leave it out, or leave out --from")
-
-
-def _check_locked(settings: Experiment, space: Space, train: Pairs) -> None:
-    known = ["nothing", "all", *space.modalities]
-    if settings.locked not in known:
-        raise UserError(unknown(settings.locked, known, "there is nothing to lock called"))
-    lacking = [name for name in space.modalities if name not in train.items]
-    if lacking and settings.locked not in ("all", "image"):
-        raise UserError(
-            f"{train.name} has no {lacking[0]} to hold the space together while its pictures move; add locked=all"
-        )
-    if settings.locked == "all" and not settings.lessons:
-        raise UserError("locked=all leaves nothing to learn but a decoder; add tell=caption, or questions with answers")
 
 
 def start(settings: Experiment, train: Pairs, source: Model | None) -> Start:

@@ -23,6 +23,7 @@ from ..space import Space
 from ..training.adapters import merge_adapters
 from ..training.loop import Observers, Trainer
 from ..types import Metrics, UserError
+from .adopting import adopted, whole
 from .before import OWN, REFERENCE, Before
 from .blending import best, blend, sweep
 from .board import board
@@ -34,7 +35,7 @@ from .model import Model
 from .prepare import Progress, Store, can_train, decode_all, hold_out, need, silent, training_batches
 from .publishing import opened
 from .settings import Experiment, experiment, facts_of, unique_items, words_of
-from .start import adopted, start, stretch, whole
+from .start import start, stretch
 from .telling import Told, tell
 from .telling import complaint as constant
 
