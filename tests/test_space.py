@@ -329,3 +329,35 @@ def test_saving_over_a_space_replaces_it_whole(saved: Path) -> None:
     assert not (saved / "stray.txt").exists()
     again = Space.load(saved).state_dict()
     assert all(torch.equal(tensor, again[name]) for name, tensor in other.state_dict().items())
+
+
+# ---------------------------------------------------------------------------------------------- the kept compute copy
+
+
+@pytest.fixture
+def in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine that is fast at bfloat16."""
+    monkeypatch.setattr("cospace.space.compute_dtype", lambda precision, where: torch.bfloat16)
+
+
+def test_the_compute_copy_is_kept_until_a_weight_changes(in_bfloat16: None) -> None:
+    made = build()
+    first = made.embed(text=["a red bus"])
+    twin = made.twin
+    assert np.array_equal(made.embed(text=["a red bus"]), first)
+    assert made.twin is twin
+    with torch.no_grad():
+        made.encoders["text"].norm.weight.mul_(torch.rand(made.encoders["text"].width))
+    assert not np.array_equal(made.embed(text=["a red bus"]), first)
+    assert made.twin is not twin
+
+
+def test_the_kept_copy_is_neither_saved_nor_copied(in_bfloat16: None, tmp_path: Path) -> None:
+    made = build()
+    names = set(made.state_dict())
+    made.embed(text=["a red bus"])
+    assert set(made.state_dict()) == names
+    assert compute_copy(made, torch.bfloat16).twin is None
+    assert len(list(made.parameters())) == len(list(build().parameters()))
+    made.save(tmp_path / "model", GOLDEN)
+    assert Space.load(tmp_path / "model").twin is None

@@ -181,3 +181,21 @@ def first_token(folder: Path) -> Path:
     modes = {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}
     (folder / "1_Pooling" / "config.json").write_text(json.dumps({"word_embedding_dimension": 32, **modes}))
     return folder
+
+
+def openai(folder: Path, pictures: Any = None) -> Path:
+    """The first CLIP's own table of tensors, half precision and without settings: one file."""
+    from safetensors.torch import save_file
+
+    library = import_peer("open_clip")
+    vision = pictures or {"image_size": 32, "layers": 2, "width": 64, "patch_size": 8}
+    words = {"context_length": LENGTH, "vocab_size": 49_408, "width": 64, "heads": 1, "layers": 2}
+    model = shaken(library.CLIP(24, vision_cfg=vision, text_cfg=words, quick_gelu=True))
+    tensors = {
+        name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in model.state_dict().items()
+    }
+    marks = {"input_resolution": vision["image_size"], "context_length": LENGTH, "vocab_size": 49_408}
+    tensors |= {name: torch.tensor(value) for name, value in marks.items()}
+    tensors.pop("attn_mask", None)
+    save_file(tensors, folder / "ViT-tiny.safetensors")
+    return folder / "ViT-tiny.safetensors"

@@ -42,6 +42,7 @@ MODELS: dict[str, Callable[[Path], Path]] = {
     "CLIP of OpenCLIP": published.openclip,
     "CLIP of OpenCLIP, QuickGELU": lambda folder: published.openclip(folder, quick=True),
     "CLIP ResNet of OpenCLIP": lambda folder: published.openclip(folder, pictures=published.RESNET),
+    "CLIP of OpenAI": published.openai,
     "ALIGN": published.align,
 }
 
@@ -319,11 +320,19 @@ def test_a_source_that_is_not_there(
         sources.read(source)
 
 
-def test_a_file_is_no_source_and_neither_is_an_empty_folder(tmp_path: Path, copied: Path) -> None:
-    with pytest.raises(UserError, match="is a file; give the folder"):
+def test_a_file_without_settings_is_no_source_and_neither_is_an_empty_folder(tmp_path: Path, copied: Path) -> None:
+    with pytest.raises(UserError, match="a file without settings and not OpenAI's own"):
         sources.read(str(copied / "model.safetensors"))
     with pytest.raises(UserError, match="holds neither"):
         sources.read(str(tmp_path))
+
+
+def test_a_cut_table_of_openai_s_is_refused(folders: dict[str, Path], tmp_path: Path) -> None:
+    tensors = dict(load_file(folders["CLIP of OpenAI"]))
+    del tensors["ln_final.weight"]
+    save_file(tensors, tmp_path / "cut.safetensors")
+    with pytest.raises(UserError, match=r"lacks ln_final\.weight"):
+        sources.read(str(tmp_path / "cut.safetensors"))
 
 
 # ------------------------------------------------------------------------------------------- tokenizers and pictures

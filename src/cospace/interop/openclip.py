@@ -36,8 +36,11 @@ FITS = {"shortest": "crop", "squash": "squash"}
 
 def plan(folder: Path) -> Plan:
     """How to read a folder with an ``open_clip_config.json``."""
-    path = folder / CONFIG
-    read = read_json(path)
+    return planned(read_json(folder / CONFIG), folder, folder / CONFIG)
+
+
+def planned(read: Mapping[str, Any], folder: Path, path: Path) -> Plan:
+    """The same for settings that were read, or guessed, from ``path``; the tokenizer is looked for in ``folder``."""
     settings = read.get("model_cfg", read)
     image, text = settings.get("vision_cfg") or {}, settings.get("text_cfg") or {}
     _refuse_others(path, image, IMAGE_KNOWN)

@@ -18,6 +18,7 @@ from ..space import Space
 from ..types import UserError
 from .bert import pooling
 from .published import Published
+from .weights import read_tensors
 
 LARGEST = 1e-4
 """Largest difference of a number of a unit vector, float32 on both sides, that is taken for rounding."""
@@ -157,5 +158,12 @@ def _openclip(folder: Path) -> Mapping[str, Encode]:
     return {"image": model.encode_image, "text": lambda texts: model.encode_text(tokenizer(list(texts)))}
 
 
-PEERS: dict[str, Peer] = {"transformers": _transformers, "OpenCLIP": _openclip}
+def _openai(path: Path) -> Mapping[str, Encode]:
+    library = importlib.import_module("open_clip")
+    model: Any = library.model.build_model_from_openai_state_dict(read_tensors(path)).float().eval()
+    tokenizer = library.SimpleTokenizer(context_length=model.context_length)
+    return {"image": model.encode_image, "text": lambda texts: model.encode_text(tokenizer(list(texts)))}
+
+
+PEERS: dict[str, Peer] = {"transformers": _transformers, "OpenCLIP": _openclip, "OpenAI": _openai}
 """The library behind a layout."""

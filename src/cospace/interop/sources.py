@@ -8,9 +8,9 @@ from typing import Any
 
 from ..config import read_json
 from ..types import UserError
-from . import align, bert, huggingface, openclip
+from . import align, bert, huggingface, openai, openclip
 from .published import Plan, Published, built
-from .weights import weights_in
+from .weights import read_tensors, weights_in
 
 HUB, OPENCLIP = "hf:", "openclip:"
 """Openings of a source: a repository on the hub, and a folder that is to be read as OpenCLIP's."""
@@ -30,18 +30,21 @@ TRANSFORMERS: dict[str, Callable[[Path, Mapping[str, Any]], Plan]] = {
 
 
 def read(source: str) -> Published:
-    """The space behind ``hf:NAME``, ``openclip:FOLDER`` or a folder in either library's layout."""
-    folder = folder_of(source)
-    plan = layout_of(folder, source)(folder)
-    name, tensors = weights_in(folder)
-    return built(plan, tensors, name, folder)
+    """The space behind ``hf:NAME``, ``openclip:FOLDER``, a folder in either library's layout, or a file of OpenAI's."""
+    place = place_of(source)
+    if place.is_file():
+        tensors = read_tensors(place)
+        return built(openai.plan(place, tensors), tensors, str(place), place)
+    plan = layout_of(place, source)(place)
+    name, tensors = weights_in(place)
+    return built(plan, tensors, name, place)
 
 
 def is_published(source: str) -> bool:
     """Whether this names a published model rather than a folder of ours."""
     folder = Path(source)
     named = (folder / openclip.CONFIG, folder / "config.json")
-    return source.startswith((HUB, OPENCLIP)) or any(path.is_file() for path in named)
+    return source.startswith((HUB, OPENCLIP)) or folder.is_file() or any(path.is_file() for path in named)
 
 
 def layout_of(folder: Path, source: str) -> Callable[[Path], Plan]:
@@ -66,18 +69,14 @@ def _transformers(folder: Path) -> Plan:
     return TRANSFORMERS[kind](folder, settings)
 
 
-def folder_of(source: str) -> Path:
-    """The folder of a source, fetched from the hub if it must be."""
+def place_of(source: str) -> Path:
+    """The folder, or the single file, of a source; fetched from the hub if it must be."""
     if source.startswith(HUB):
         return _fetched(source.removeprefix(HUB))
-    folder = Path(source.removeprefix(OPENCLIP)).expanduser()
-    if not folder.exists():
-        raise UserError(f"{folder} does not exist; give a folder, or {HUB}OWNER/NAME for a repository on the hub")
-    if not folder.is_dir():
-        raise UserError(
-            f"{folder} is a file; give the folder that it lies in, with its settings ({openclip.CONFIG} or config.json)"
-        )
-    return folder
+    place = Path(source.removeprefix(OPENCLIP)).expanduser()
+    if not place.exists():
+        raise UserError(f"{place} does not exist; give a folder, or {HUB}OWNER/NAME for a repository on the hub")
+    return place
 
 
 def _fetched(name: str) -> Path:
