@@ -103,10 +103,8 @@ def tokenizer(folder: Path, length: int) -> Tokenizer:
     if (folder / "tokenizer.json").is_file():
         return tokenizer_in(folder, length, Manner(clean=True))
     found = importlib.util.find_spec("open_clip")
-    places = (
-        [folder, *(Path(place) for place in (found.submodule_search_locations or []) if found)] if found else [folder]
-    )
-    for place in places:
+    installed = [] if found is None else [Path(place) for place in found.submodule_search_locations or ()]
+    for place in (folder, *installed):
         if (place / MERGES).is_file():
             return clip_tokenizer(place / MERGES, length)
     raise UserError(f"{folder} holds neither tokenizer.json nor {MERGES}; put one of them there, or install OpenCLIP")
