@@ -136,11 +136,13 @@ class Manner:
     """What a published tokenizer does to texts before it cuts them into tokens; our own does none of this.
 
     ``lower`` writes them in lower case, ``bare`` takes out ASCII's punctuation and runs of blanks (SigLIP does both),
-    and ``clean`` mends text from the web as the first CLIP does (:func:`cleaned`).
+    ``blank`` makes blanks of low lines before that, and ``clean`` mends text from the web as the first CLIP does
+    (:func:`cleaned`).
     """
 
     lower: bool = False
     bare: bool = False
+    blank: bool = False
     clean: bool = False
 
 
@@ -233,6 +235,7 @@ class Tokenizer:
 
     def _mended(self, text: str) -> str:
         text = cleaned(text) if self.manner.clean else text
+        text = text.replace("_", " ") if self.manner.blank else text
         text = text.lower() if self.manner.lower else text
         return " ".join(text.translate(_PUNCTUATION).split()) if self.manner.bare else text
 

@@ -10,6 +10,7 @@ import torch
 from tokenizers import Tokenizer as BPE
 from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
 
+from cospace.interop import openclip_siglip
 from peers import import_peer
 
 WORDS = ["a photo of a cat", "two red buses at night", "don't look; it's 12:30", "seen from above, 25% off", "crêpe"]
@@ -199,3 +200,55 @@ def openai(folder: Path, pictures: Any = None) -> Path:
     tensors.pop("attn_mask", None)
     save_file(tensors, folder / "ViT-tiny.safetensors")
     return folder / "ViT-tiny.safetensors"
+
+
+def small_trunk() -> None:
+    """Teach timm, and our table of its towers, a SigLIP of a test's size."""
+    timm = import_peer("timm")
+
+    def vit_test_patch8_siglip_32(pretrained: bool = False, **settings: Any) -> torch.nn.Module:
+        own = {"patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 4, "mlp_ratio": 2.0, "img_size": 32}
+        own |= {"class_token": False, "global_pool": "map", **_without_nothing(settings)}
+        made: torch.nn.Module = timm.models.VisionTransformer(**own)
+        return made
+
+    if not timm.is_model("vit_test_patch8_siglip_32"):
+        vit_test_patch8_siglip_32.__module__ = __name__
+        timm.models.register_model(vit_test_patch8_siglip_32)
+    openclip_siglip.TRUNKS["vit_test"] = (32, 2, 4, 64)
+
+
+def _without_nothing(settings: dict[str, Any]) -> dict[str, Any]:
+    unknown = {"pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"}
+    return {key: value for key, value in settings.items() if value is not None and key not in unknown | {"img_size"}}
+
+
+def siglip_of_openclip(folder: Path) -> Path:
+    """A SigLIP as OpenCLIP writes it for the hub, with a picture tower of timm's."""
+    from safetensors.torch import save_file
+
+    small_trunk()
+    library = import_peer("open_clip")
+    vocabulary = save_tokenizer(folder, "", "</s>")
+    settings: dict[str, Any] = {
+        "embed_dim": 32,
+        "init_logit_bias": -10,
+        "custom_text": True,
+        "vision_cfg": {
+            "image_size": 32, "timm_model_name": "vit_test_patch8_siglip_32", "timm_model_pretrained": False,
+            "timm_pool": "map", "timm_proj": "none",
+        },
+        "text_cfg": {
+            "context_length": LENGTH, "vocab_size": vocabulary, "hf_tokenizer_name": "test",
+            "tokenizer_kwargs": {"clean": "canonicalize"}, "width": 24, "heads": 4, "layers": 2,
+            "no_causal_mask": True, "proj_bias": True, "pool_type": "last", "norm_kwargs": {"eps": 1e-6},
+        },
+    }  # fmt: skip
+    model = shaken(library.CustomTextCLIP(**{key: value for key, value in settings.items() if key != "custom_text"}))
+    save_file(
+        {name: tensor.contiguous() for name, tensor in model.state_dict().items()},
+        folder / "open_clip_model.safetensors",
+    )
+    preparation = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resize_mode": "squash"}
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": settings, "preprocess_cfg": preparation}))
+    return folder

@@ -42,6 +42,7 @@ MODELS: dict[str, Callable[[Path], Path]] = {
     "CLIP of OpenCLIP": published.openclip,
     "CLIP of OpenCLIP, QuickGELU": lambda folder: published.openclip(folder, quick=True),
     "CLIP ResNet of OpenCLIP": lambda folder: published.openclip(folder, pictures=published.RESNET),
+    "SigLIP of OpenCLIP": published.siglip_of_openclip,
     "CLIP of OpenAI": published.openai,
     "ALIGN": published.align,
 }
@@ -497,3 +498,30 @@ def test_the_fast_path_gives_the_same_vectors(name: str, folders: dict[str, Path
             with torch.inference_mode():
                 alone = torch.nn.functional.normalize(fast.encode(modality, inputs), dim=-1)[0]
             assert float(alone @ exact[place]) > 0.995  # a tower of random weights amplifies rounding
+
+
+def test_siglip_s_ids_in_open_clip(folders: dict[str, Path]) -> None:
+    folder = folders["SigLIP of OpenCLIP"]
+    tokenizer = sources.read(str(folder)).space.preparers["text"]
+    theirs = import_peer("open_clip").get_tokenizer(f"local-dir:{folder}")([*HARD, "under_scored_words"]).tolist()
+    for text, ids, expected in zip(HARD, tokenizer.encode([*HARD, "under_scored_words"]), theirs, strict=False):
+        assert ids == expected[: len(ids)], text
+
+
+@pytest.mark.parametrize(
+    ("tower", "changes"),
+    [
+        ("vision_cfg", {"timm_pool": "avg"}),
+        ("vision_cfg", {"timm_model_name": "resnet50"}),
+        ("text_cfg", {"pool_type": "argmax"}),
+    ],
+)
+def test_other_towers_of_timm_are_refused(
+    tower: str, changes: dict[str, object], folders: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(folders["SigLIP of OpenCLIP"], tmp_path / "siglip"))
+    read = json.loads((folder / "open_clip_config.json").read_text())
+    read["model_cfg"][tower] |= changes
+    (folder / "open_clip_config.json").write_text(json.dumps(read))
+    with pytest.raises(UserError, match="which is not read here"):
+        sources.read(str(folder))

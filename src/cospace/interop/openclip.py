@@ -17,7 +17,7 @@ from ..encoders._published import Activation
 from ..preprocess import ImagePreparer
 from ..tokens import Manner, Tokenizer
 from ..types import UserError
-from . import resnet
+from . import openclip_siglip, resnet
 from .published import Plan
 from .renames import Rule, affine, in_blocks, same
 from .vocabulary import clip_tokenizer, tokenizer_in
@@ -43,10 +43,13 @@ def planned(read: Mapping[str, Any], folder: Path, path: Path) -> Plan:
     """The same for settings that were read, or guessed, from ``path``; the tokenizer is looked for in ``folder``."""
     settings = read.get("model_cfg", read)
     image, text = settings.get("vision_cfg") or {}, settings.get("text_cfg") or {}
+    prepare = image_preparer(read.get("preprocess_cfg") or {}, int(image.get("image_size", 224)), path)
+    if image.get("timm_model_name"):
+        return openclip_siglip.plan(read, folder, path, prepare)
     _refuse_others(path, image, IMAGE_KNOWN)
     _refuse_others(path, text, TEXT_KNOWN)
     activation: Activation = "quick_gelu" if settings.get("quick_gelu") else "gelu"
-    size, words = int(image.get("image_size", 224)), int(text.get("width", 512))
+    words = int(text.get("width", 512))
     space = int(settings.get("embed_dim", 512))
     pictures, picture_rules = _image_tower(image, activation, space)
     config = clip_text.Config(
@@ -58,10 +61,7 @@ def planned(read: Mapping[str, Any], folder: Path, path: Path) -> Plan:
     )
     configs = {"image": pictures, "text": config}
     length = int(text.get("context_length", 77))
-    preparers = {
-        "image": image_preparer(read.get("preprocess_cfg") or {}, size, path),
-        "text": tokenizer(folder, length),
-    }
+    preparers = {"image": prepare, "text": tokenizer(folder, length)}
     rules = [*picture_rules, *text_rules(config.depth)]
     return Plan("CLIP", "OpenCLIP", configs, preparers, space, rules, ("attn_mask",))
 

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from ..types import UserError
 
-Form = Literal["same", "transposed", "stacked", "segment"]
+Form = Literal["same", "transposed", "stacked", "segment", "only"]
 """How theirs becomes ours: as it is, a matrix turned over, several put on top of each other, and BERT's positions with
-the embedding of the first kind of segment added to each."""
+the embedding of the first kind of segment added to each, or the only entry of a first axis."""
 
 SEGMENTS = 2
 """Kinds of segments that BERT's table has."""
@@ -45,6 +45,8 @@ class Rule:
             return torch.cat(list(tensors))
         if self.form == "segment":
             return tensors[0].float() + tensors[1][0].float()
+        if self.form == "only":
+            return tensors[0][0]
         return tensors[0].mT if self.form == "transposed" else tensors[0]
 
     def write(self, tensor: Tensor) -> Sequence[Tensor]:
@@ -53,6 +55,8 @@ class Rule:
             return tensor.chunk(len(self.theirs))
         if self.form == "segment":
             return [tensor, tensor.new_zeros(SEGMENTS, tensor.shape[1])]
+        if self.form == "only":
+            return [tensor[None]]
         return [tensor.mT if self.form == "transposed" else tensor]
 
 
