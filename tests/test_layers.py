@@ -7,7 +7,7 @@ import torch
 from torch.autograd import gradcheck
 from torch.nn.functional import normalize
 
-from cospace.layers import SelfAttention, SquaredReLU, attend, heads_of, merged, unit
+from cospace.layers import SelfAttention, SquaredReLU, attend, heads_of, merged, squared_relu, unit
 
 
 def drawn(*shape: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
@@ -55,6 +55,16 @@ def test_squared_relu_is_a_relu_squared() -> None:
     arrived = drawn(7, 5).T
     torch.testing.assert_close(torch.autograd.grad(made, inputs, arrived), torch.autograd.grad(plain, inputs, arrived))
     assert gradcheck(SquaredReLU.apply, (inputs,))
+
+
+def test_squared_relu_without_gradients_is_the_same() -> None:
+    inputs = drawn(5, 7)
+    expected = inputs.relu().square()
+    with torch.no_grad():
+        torch.testing.assert_close(squared_relu(inputs.clone()), expected)
+    learned = inputs.clone().requires_grad_()
+    torch.testing.assert_close(squared_relu(learned), expected)
+    torch.testing.assert_close(learned.detach(), inputs)  # untouched where a gradient may be asked for
 
 
 def plainly(qkv_BTD: torch.Tensor, scale_H11: torch.Tensor, visible: torch.Tensor | None) -> torch.Tensor:
