@@ -71,10 +71,9 @@ def compare(published: Published, space: Space | None = None) -> Compared:
     try:
         encoders = PEERS[layout](published.folder)
     except ImportError as error:
-        first = str(error).split(". ")[0]
-        return Compared(
-            layout, {}, f"it cannot be imported here ({first}); what it needs, torchvision included, must fit"
-        )
+        if isinstance(error, ModuleNotFoundError) and error.name in ("transformers", "open_clip"):
+            return Compared(layout, {}, "it is not installed here")
+        return Compared(layout, {}, f"it cannot be imported here ({str(error).split('. ')[0]})")
     except RuntimeError as error:  # of a torchvision that was built for another torch
         if "torchvision::" not in str(error):
             raise
