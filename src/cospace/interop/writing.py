@@ -17,16 +17,16 @@ from typing import Any
 import torch
 
 from .. import files
-from ..encoders import bert, clip_text, clip_vit, siglip_text, siglip_vit
+from ..encoders import bert, clip_resnet, clip_text, clip_vit, efficientnet, siglip_text, siglip_vit
 from ..encoders._published import TowerConfig
 from ..preprocess import ImagePreparer
 from ..space import Space
 from ..tensors import writer
 from ..tokens import Tokenizer
 from ..types import UserError
+from . import align, huggingface, openclip, resnet
 from . import bert as bert_layout
-from . import huggingface, openclip
-from .renames import Rule, in_blocks, renamed
+from .renames import SEGMENTS, Rule, in_blocks, renamed
 
 RESAMPLES = {name: number for number, name in huggingface.RESAMPLES.items()}
 ACTIVATIONS = {ours: theirs for theirs, ours in huggingface.ACTIVATIONS.items()}
@@ -46,6 +46,7 @@ def transformers_folder(space: Space, judged: Judged) -> dict[str, files.Content
     known: list[tuple[dict[str, type], Callable[[Space], Any]]] = [
         ({"image": clip_vit.Config, "text": clip_text.Config}, _clip),
         ({"image": siglip_vit.Config, "text": siglip_text.Config}, _siglip),
+        ({"image": efficientnet.Config, "text": bert.Config}, _align),
         ({"text": bert.Config}, _bert),
     ]
     for towers, describe in known:
@@ -55,7 +56,9 @@ def transformers_folder(space: Space, judged: Judged) -> dict[str, files.Content
     else:
         raise _unknown(space, "transformers")
     tensors = renamed(space, rules)
-    if "image" in space.modalities:
+    if kinds.get("image") is efficientnet.Config:
+        tensors["temperature"] = torch.tensor(1 / judged.scale)
+    elif "image" in space.modalities:
         tensors["logit_scale"] = torch.tensor(math.log(judged.scale))
     if kinds.get("text") is siglip_text.Config:
         tensors = {**tensors, "logit_scale": torch.tensor([math.log(judged.scale)])}
@@ -66,30 +69,27 @@ def transformers_folder(space: Space, judged: Judged) -> dict[str, files.Content
         **tokenizer_files(space),
     }
     if "image" in space.modalities:
-        content["preprocessor_config.json"] = files.as_json(_preparation(space.preparers["image"]))  # type: ignore[arg-type]
+        content["preprocessor_config.json"] = files.as_json(preparation(space))
     return content
 
 
 def openclip_folder(space: Space, judged: Judged) -> dict[str, files.Content]:
     """Files of a folder that ``open_clip.create_model("local-dir:...")`` loads."""
     image, text = space.configs.get("image"), space.configs.get("text")
-    if not (isinstance(image, clip_vit.Config) and isinstance(text, clip_text.Config)):
+    if not (isinstance(image, clip_vit.Config | clip_resnet.Config) and isinstance(text, clip_text.Config)):
         raise _unknown(space, "OpenCLIP")
     preparer: ImagePreparer = space.preparers["image"]  # type: ignore[assignment]
     fits = {ours: theirs for theirs, ours in openclip.FITS.items()}
-    same = (image.activation, image.eps) == (text.activation, text.eps)
-    if not same or image.activation not in ("gelu", "quick_gelu") or image.eps != 1e-5 or preparer.fit not in fits:
-        raise UserError("OpenCLIP's layout has no words for these towers' activations, norms or preparation")
+    tower, rules = _openclip_image(image, text)
+    if tower is None or text.activation not in ("gelu", "quick_gelu") or text.eps != 1e-5 or preparer.fit not in fits:
+        raise UserError("OpenCLIP's layout has no words for these towers' activations, norms, strides or preparation")
     if preparer.before_crop is not None:
         raise UserError("OpenCLIP's layout has no words for pictures that are resized to more than they are cropped to")
     spec = space.preparers["text"].spec
     settings = {
         "embed_dim": space.width,
-        "quick_gelu": image.activation == "quick_gelu",
-        "vision_cfg": {
-            "image_size": preparer.size, "layers": image.depth, "width": image.width, "patch_size": image.patch,
-            "head_width": image.width // image.heads, "mlp_ratio": image.hidden / image.width,
-        },
+        "quick_gelu": text.activation == "quick_gelu",
+        "vision_cfg": {"image_size": preparer.size, **tower},
         "text_cfg": {
             "context_length": spec.length, "vocab_size": spec.vocabulary, "width": text.width, "heads": text.heads,
             "layers": text.depth, "mlp_ratio": text.hidden / text.width, "hf_tokenizer_name": "cospace",
@@ -99,13 +99,34 @@ def openclip_folder(space: Space, judged: Judged) -> dict[str, files.Content]:
         "mean": list(preparer.mean), "std": list(preparer.std), "interpolation": preparer.resample,
         "resize_mode": fits[preparer.fit],
     }  # fmt: skip
-    rules = [*openclip.image_rules(image.depth), *openclip.text_rules(text.depth)]
-    tensors = {**renamed(space, rules), "logit_scale": torch.tensor(math.log(judged.scale))}
+    tensors = {
+        **renamed(space, [*rules, *openclip.text_rules(text.depth)]),
+        "logit_scale": torch.tensor(math.log(judged.scale)),
+    }
     return {
         openclip.CONFIG: files.as_json({"model_cfg": settings, "preprocess_cfg": preparation}),
         "open_clip_model.safetensors": writer(tensors),
         **tokenizer_files(space),
     }
+
+
+def _openclip_image(
+    image: clip_vit.Config | clip_resnet.Config, text: clip_text.Config
+) -> tuple[dict[str, Any] | None, list[Rule]]:
+    """The settings of a picture tower, or nothing where OpenCLIP has no words for it, and its rules."""
+    if isinstance(image, clip_resnet.Config):
+        settings = {
+            "layers": list(image.depths), "width": image.width, "patch_size": None,
+            "head_width": 32 * image.width // image.heads,
+        }  # fmt: skip
+        known = image.strides == clip_resnet.Config().strides
+        return settings if known else None, resnet.image_rules(image.depths)
+    settings = {
+        "layers": image.depth, "width": image.width, "patch_size": image.patch,
+        "head_width": image.width // image.heads, "mlp_ratio": image.hidden / image.width,
+    }  # fmt: skip
+    same = (image.activation, image.eps) == (text.activation, text.eps)
+    return settings if same else None, openclip.image_rules(image.depth)
 
 
 def tokenizer_files(space: Space) -> dict[str, files.Content]:
@@ -129,7 +150,9 @@ def tokenizer_files(space: Space) -> dict[str, files.Content]:
 def _normalising(tokenizer: Tokenizer) -> dict[str, Any]:
     """The tokenizer's file, with the lower case and the bare text that its class brings along as normalizers."""
     described: dict[str, Any] = tokenizer.state()["bpe"]
-    steps: list[dict[str, Any]] = [{"type": "Lowercase"}] if tokenizer.manner.lower else []
+    blank = {"type": "Replace", "pattern": {"String": "_"}, "content": " "}
+    steps: list[dict[str, Any]] = [blank] if tokenizer.manner.blank else []
+    steps += [{"type": "Lowercase"}] if tokenizer.manner.lower else []
     if tokenizer.manner.bare:
         signs = "[" + re.escape(string.punctuation) + "]"
         steps += [
@@ -180,13 +203,37 @@ def _siglip(space: Space) -> tuple[dict[str, Any], list[Rule]]:
     return settings, [*huggingface.siglip_image_rules(image.depth), *huggingface.siglip_text_rules(text.depth)]
 
 
+def _align(space: Space) -> tuple[dict[str, Any], list[Rule]]:
+    image, text = space.configs["image"], space.configs["text"]
+    assert isinstance(image, efficientnet.Config)
+    assert isinstance(text, bert.Config)
+    if not (image.in_space and image.stem == efficientnet.Config().stem and text.pool == "first" and text.space):
+        raise UserError("transformers' ALIGN ends in the mean over its last grid, and in its text's first token")
+    given = image.model_dump(mode="json")
+    vision = {theirs: given[ours] for ours, theirs in align.NAMES.items()}
+    settings = {
+        "model_type": "align",
+        "architectures": ["AlignModel"],
+        "projection_dim": space.width,
+        "vision_config": {
+            **vision,
+            "in_channels": [image.stem, *image.channels[:-1]],
+            "image_size": space.preparers["image"].spec.size,
+            "hidden_dim": space.width,
+            "num_hidden_layers": 4 * sum(image.repeats),
+        },
+        "text_config": {**_tower(text), **_words(space), "type_vocab_size": SEGMENTS},
+    }
+    return settings, [*align.image_rules(image), *align.text_rules(text.depth)]
+
+
 def _bert(space: Space) -> tuple[dict[str, Any], list[Rule]]:
     config = space.configs["text"]
     assert isinstance(config, bert.Config)
     settings = {
         "model_type": "bert",
         "architectures": ["BertModel"],
-        "type_vocab_size": 2,
+        "type_vocab_size": SEGMENTS,
         **_tower(config),
         **_words(space),
     }
@@ -216,13 +263,34 @@ def _words(space: Space) -> dict[str, Any]:
     }
 
 
-def _preparation(preparer: ImagePreparer) -> dict[str, Any]:
+def preparation(space: Space) -> dict[str, Any]:
+    """How pictures are prepared, as a processor of transformers reads it."""
+    preparer: ImagePreparer = space.preparers["image"]  # type: ignore[assignment]
+    if not isinstance(space.configs["image"], efficientnet.Config):
+        if preparer.fit == "squash" and preparer.before_crop is not None:
+            raise UserError("transformers' CLIP has no words for pictures that are squashed and then cropped")
+        return _preparation(preparer, "CLIPImageProcessor")
+    if preparer.fit != "squash":
+        raise UserError("transformers' ALIGN has no words for pictures that keep their proportions")
+    whole = preparer.before_crop or preparer.size
+    asked = _preparation(preparer, "EfficientNetImageProcessor")
+    size = {"height": whole, "width": whole}
+    return {
+        **asked,
+        "size": size,
+        "do_center_crop": whole != preparer.size,
+        "include_top": False,
+        "rescale_offset": False,
+    }
+
+
+def _preparation(preparer: ImagePreparer, processor: str) -> dict[str, Any]:
     crops = preparer.fit == "crop"
     if preparer.fit == "pad":
         raise UserError("transformers' layout has no words for pictures that get white borders")
     square = {"height": preparer.size, "width": preparer.size}
     return {
-        "image_processor_type": "CLIPImageProcessor",
+        "image_processor_type": processor,
         "do_resize": True,
         "size": {"shortest_edge": preparer.before_crop or preparer.size} if crops else square,
         "resample": RESAMPLES[preparer.resample],
