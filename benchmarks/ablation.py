@@ -12,8 +12,6 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,10 +20,8 @@ from pathlib import Path
 import torch
 
 import frame
-from cospace.experiment.log import Log
 from cospace.runtime import device, has_fast_bfloat16
-from cospace.types import UserError
-from race import quality
+from race import quality, train_once
 
 SAVERS = {
     "pictures at three quarters of their side at first": ["data.coarse=0"],
@@ -79,15 +75,9 @@ def arguments() -> argparse.Namespace:
 
 
 def trained(options: argparse.Namespace, settings: Sequence[str], out: Path) -> Trained:
-    """One run in a process of its own."""
-    command = [sys.executable, "-m", "cospace", "train", options.train, "--val", options.val, "--out", str(out)]
-    command += ["--no-report", "training.evaluations=0", "tell=nothing", *options.settings, *settings]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise UserError(f"{' '.join(command)} ended with code {done.returncode}: {done.stderr[-2000:]}")
-    last = Log(out / "metrics.jsonl").rows()[-1]
-    metrics = {key.removeprefix("val/"): value for key, value in last.items()}
-    return Trained(quality(metrics, "mean R@1"), last["minutes"])
+    """One run."""
+    metrics = train_once(options.train, options.val, ["tell=nothing", *options.settings, *settings], out)
+    return Trained(quality(metrics, "mean R@1"), metrics["minutes"])
 
 
 def result(work: str, words: str, shipped: Sequence[Trained], without: Sequence[Trained]) -> frame.Result:

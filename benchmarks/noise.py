@@ -12,11 +12,9 @@ from __future__ import annotations
 import argparse
 import csv
 import os
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -24,12 +22,10 @@ import numpy as np
 import torch
 
 import frame
-from cospace.experiment.log import Log
 from cospace.pairs import Pairs, open_pairs
 from cospace.runtime import describe, device
-from cospace.types import UserError
 from pictures import files_of
-from race import quality
+from race import quality, train_once
 
 OBJECTIVES = {
     "softmax": [],
@@ -55,7 +51,8 @@ def main() -> None:
                 settings = [setting.format(noise=noise) for setting in OBJECTIVES[name]]
                 if noise or "trim" not in "".join(settings):
                     out = Path(folder) / f"{noise:g}-{name}"
-                    curves[name][noise] = trained(table, options, settings, out)
+                    metrics = train_once(table, options.val, [*settings, *options.settings], out)
+                    curves[name][noise] = quality(metrics, "mean R@1")
                     print(f"{name}, {noise:.0%} shuffled: {curves[name][noise]:.3f}", flush=True)
     write(curves, options)
 
@@ -85,17 +82,6 @@ def write_shuffled(pairs: Pairs, noise: float, folder: Path) -> Path:
         for path, text in zip(files_of(pairs, folder), text_of_row, strict=True):
             writer.writerow([path, pairs.items["text"][int(text)]])
     return folder / "pairs.csv"
-
-
-def trained(table: Path, options: argparse.Namespace, settings: Sequence[str], out: Path) -> float:
-    """Mean R@1 of one run on the validation pairs."""
-    command = [sys.executable, "-m", "cospace", "train", str(table), "--val", options.val, "--out", str(out)]
-    command += ["--no-report", "training.evaluations=0", *settings, *options.settings]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise UserError(f"{' '.join(command)} ended with code {done.returncode}: {done.stderr[-2000:]}")
-    last = Log(out / "metrics.jsonl").rows()[-1]
-    return quality({key.removeprefix("val/"): value for key, value in last.items()}, "mean R@1")
 
 
 def write(curves: Curves, options: argparse.Namespace) -> None:

@@ -170,6 +170,16 @@ def run_ours(track: Track, extra: Sequence[str], seed: int, out: Path) -> list[P
     return points_of(Log(log).rows(), first, track.quality)
 
 
+def train_once(train: str | Path, val: str | Path, settings: Sequence[str], out: Path) -> Metrics:
+    """`cospace train` in a process of its own: the last row of its log, metrics under their own names."""
+    command = [sys.executable, "-m", "cospace", "train", str(train), "--val", str(val), "--out", str(out)]
+    command += ["--no-report", "training.evaluations=0", *settings]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UserError(f"{' '.join(command)} ended with code {done.returncode}: {done.stderr[-2000:]}")
+    return {key.removeprefix("val/"): value for key, value in Log(out / "metrics.jsonl").rows()[-1].items()}
+
+
 def start_and_wait(
     command: Sequence[str], output: Path, awaited: Path, look: Callable[[int], None] = lambda process: None
 ) -> float:

@@ -26,7 +26,7 @@ from cospace.experiment.settings import Experiment, facts_of
 from cospace.pairs import Pairs, open_pairs
 from cospace.runtime import device
 from cospace.space import Space
-from cospace.training.loop import Observers, Trainer
+from cospace.training.loop import Learner, Observers, Trainer
 from peers import OpenClip, import_peer, worth_trying
 from pictures import captions_of, first_rows
 from towers import SIZES, Size, settings, space
@@ -99,7 +99,9 @@ def our_step(built: Space, pairs: Pairs, chosen: Experiment, folder: Path) -> tu
     pairs, store = decode_all(pairs, built.preparers["image"])  # type: ignore[arg-type]
     batches = training_batches(pairs, store, built, chosen, built.preparers["text"])  # type: ignore[arg-type]
     objective: Any = part("objectives", chosen.objective)
-    trainer = Trainer(built, objective.build().to(device()), chosen.training, folder / "checkpoints", Observers())
+    trainer = Trainer(
+        Learner(built), objective.build().to(device()), chosen.training, folder / "checkpoints", Observers()
+    )
     number = iter(range(chosen.training.steps or 0))
 
     def step() -> None:

@@ -28,7 +28,7 @@ from cospace.preprocess import ImagePreparer
 from cospace.runtime import device
 from cospace.space import Space
 from cospace.tokens import Tokenizer
-from cospace.training.loop import Observers, Trainer
+from cospace.training.loop import Learner, Observers, Trainer
 from cospace.training.step import encode, forward_backward
 
 LETTERS = "aeioubdfgklmnprst"
@@ -116,7 +116,7 @@ def training(pairs: int, memory: float, pixels: int, folder: Path) -> tuple[Trai
     torch.manual_seed(0)
     space = Space.build(settings.encoder_parts(), {"image": image, "text": text}, settings.width).to(device())
     objective = part("objectives", settings.objective).build().to(device())  # type: ignore[attr-defined]
-    trainer = Trainer(space, objective, settings.training, folder / "checkpoints", Observers())
+    trainer = Trainer(Learner(space), objective, settings.training, folder / "checkpoints", Observers())
     return trainer, noise(captions, image, text, settings, np.arange(pairs))
 
 

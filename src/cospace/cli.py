@@ -78,6 +78,23 @@ AS_FOUND = Layout()
 """Everything is sniffed."""
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a run goes on from, and what it must not forget; nothing for one that begins from nothing."""
+
+    source: Annotated[str | None, Parameter(name="--from", help="A run or a published model to start from.")] = None
+    reference: Annotated[
+        str | None, Parameter(name="--reference", help="Pairs on which --from shows what it has forgotten.")
+    ] = None
+
+
+OriginOptions = Annotated[Origin, Parameter(name="*")]
+"""The options of an origin among a command's own."""
+
+NOTHING = Origin()
+"""A run that begins from nothing."""
+
+
 def main() -> None:
     """Entry point of the ``cospace`` command."""
     sys.exit(run(sys.argv[1:]))
@@ -123,8 +140,7 @@ def train(
     out: Path,
     recipe: str = "small",
     val: str | None = None,
-    source: Annotated[str | None, Parameter(name="--from", help="A run or a published model to start from.")] = None,
-    reference: Annotated[str | None, Parameter(help="Pairs on which --from shows what it has forgotten.")] = None,
+    origin: OriginOptions = NOTHING,
     layout: LayoutOptions = AS_FOUND,
     report: Annotated[bool, Parameter(help="Write report.html into the run.")] = True,
     json: Json = False,
@@ -143,8 +159,8 @@ def train(
     from .terminal import TrainingView
 
     with TrainingView() as view:
-        how = (layout.by_modality(), layout.separator)
-        request = Request(pairs, out, recipe, val, overrides, *how, source, reference, _command(), view.listener)
+        how = (layout.by_modality(), layout.separator, origin.source, origin.reference)
+        request = Request(pairs, out, recipe, val, overrides, *how, _command(), view.listener)
         model = train_run(request)
     if report:
         from .experiment.report import run_report

@@ -23,6 +23,13 @@ class Norm(nn.LayerNorm):
         super().__init__(width, eps=1e-5, bias=False)
 
 
+def checked_heads(width: int, heads: int) -> int:
+    """The number of heads, where a width can be split among them."""
+    if width % heads:
+        raise UserError(f"a width of {width} cannot be split among {heads} heads; choose heads that divide it")
+    return heads
+
+
 def heads_of(tokens_BTD: Tensor, heads: int) -> Tensor:
     """``(B, T, D)`` to ``(B, H, T, D / H)``."""
     batch, length, width = tokens_BTD.shape
@@ -162,9 +169,7 @@ class Attention(nn.Module):
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        if width % heads:
-            raise UserError(f"a width of {width} cannot be split among {heads} heads; choose heads that divide it")
-        self.heads = heads
+        self.heads = checked_heads(width, heads)
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
         self.scale = nn.Parameter(torch.full((heads, 1, 1), math.sqrt(width / heads)))

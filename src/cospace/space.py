@@ -189,9 +189,9 @@ class Space(nn.Module):
         dtype = compute_dtype("auto", weights[0].device)
         if dtype == torch.float32:
             return self
-        keep_freed_memory()
         state = tuple((weight.data_ptr(), weight._version) for weight in weights)
         if self.twin is None or self.twin.state != state:
+            keep_freed_memory()
             self.twin = Twin(state, compute_copy(self, dtype))
         return self.twin.space
 

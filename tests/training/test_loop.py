@@ -18,7 +18,7 @@ from cospace.objectives import softmax
 from cospace.preprocess import ImagePreparer
 from cospace.space import Space, compute_copy
 from cospace.tokens import Tokenizer
-from cospace.training.loop import Observers, Trainer, TrainingConfig, evaluation_steps
+from cospace.training.loop import Learner, Observers, Trainer, TrainingConfig, evaluation_steps
 from cospace.training.optim import OptimConfig
 from cospace.types import UserError
 
@@ -50,7 +50,7 @@ def config(**changes: Any) -> TrainingConfig:
 def test_training_lowers_the_loss_and_logs_every_step(tmp_path: Path) -> None:
     made, rows = space(), []
     tell = Observers(row=rows.append)
-    Trainer(made, softmax.Config().build(), config(steps=40), tmp_path, tell).fit(batches(made))
+    Trainer(Learner(made), softmax.Config().build(), config(steps=40), tmp_path, tell).fit(batches(made))
     assert [row["step"] for row in rows] == list(range(1, 41))
     assert rows[-1]["loss"] < 0.6 * rows[0]["loss"]
     assert rows[0]["scale"] != rows[-1]["scale"]
@@ -59,7 +59,11 @@ def test_training_lowers_the_loss_and_logs_every_step(tmp_path: Path) -> None:
 def test_bfloat16_towers_follow_the_float32_masters(tmp_path: Path) -> None:
     made, rows = space(vit.Config.tiny(), transformer.Config.tiny()), []
     trainer = Trainer(
-        made, softmax.Config().build(), config(steps=30, precision="bfloat16"), tmp_path, Observers(row=rows.append)
+        Learner(made),
+        softmax.Config().build(),
+        config(steps=30, precision="bfloat16"),
+        tmp_path,
+        Observers(row=rows.append),
     )
     trainer.fit(batches(made))
     assert all(p.dtype == torch.float32 for p in made.parameters())
@@ -97,7 +101,7 @@ class Broken(nn.Module):
 
 def test_a_step_that_is_not_finite_changes_nothing_and_is_said(tmp_path: Path) -> None:
     made, said = space(), []
-    trainer = Trainer(made, Broken({1}), config(), tmp_path, Observers(say=said.append))
+    trainer = Trainer(Learner(made), Broken({1}), config(), tmp_path, Observers(say=said.append))
     before = {name: p.clone() for name, p in made.named_parameters()}
     trainer.step(batches(made)[0], 6)
     assert all(torch.equal(before[name], p) for name, p in made.named_parameters())
@@ -109,7 +113,7 @@ def test_a_step_that_is_not_finite_changes_nothing_and_is_said(tmp_path: Path) -
 
 def test_three_such_steps_in_a_row_stop_the_run(tmp_path: Path) -> None:
     made = space()
-    trainer = Trainer(made, Broken({2, 3, 4}), config(), tmp_path, Observers())
+    trainer = Trainer(Learner(made), Broken({2, 3, 4}), config(), tmp_path, Observers())
     with pytest.raises(UserError, match="3 steps in a row"):
         trainer.fit(batches(made))
 

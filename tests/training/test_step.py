@@ -26,7 +26,7 @@ from cospace.preprocess import ImagePreparer
 from cospace.runtime import memory_of
 from cospace.space import Space
 from cospace.tokens import TokenBatch, Tokenizer
-from cospace.training.loop import Observers, Trainer, TrainingConfig
+from cospace.training.loop import Learner, Observers, Trainer, TrainingConfig
 from cospace.training.optim import OptimConfig
 from cospace.training.step import SHARE, SavedBytes, encode, forward_backward, room_for_graphs
 from cospace.types import Features, TextSpec
@@ -353,7 +353,9 @@ def test_memory_changes_no_step_of_a_run(tmp_path: Path) -> None:
     for memory in (None, 0.0):
         tower, rows = space(PATCHES, transformer.Config.tiny(), kind=Space), []
         config = TrainingConfig(steps=5, memory=memory, optim=OptimConfig(warmup=1), precision="float32")
-        trainer = Trainer(tower, softmax.Config().build(), config, tmp_path / str(memory), Observers(row=rows.append))
+        trainer = Trainer(
+            Learner(tower), softmax.Config().build(), config, tmp_path / str(memory), Observers(row=rows.append)
+        )
         batch = batch_of(dtype=torch.float32)
         curves.append(
             [trainer.step(Batch(step, batch.chunks, batch.groups_B, batch.row_B), 5)[0]["loss"] for step in range(5)]

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, relu, scaled_dot_product_attention
 
 from ..config import PartConfig
-from ..layers import heads_of, merged
-from ..types import UserError
+from ..layers import checked_heads, heads_of, merged
 
 Activation = Literal["gelu", "gelu_tanh", "quick_gelu", "relu"]
 """GELU (Hendrycks and Gimpel 2016), its tanh approximation, ``x sigmoid(1.702 x)`` as in the first CLIP, and ReLU."""
@@ -39,9 +38,7 @@ class Attention(nn.Module):
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        if width % heads:
-            raise UserError(f"a width of {width} cannot be split among {heads} heads; choose heads that divide it")
-        self.heads = heads
+        self.heads = checked_heads(width, heads)
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
@@ -108,6 +105,13 @@ class Block(nn.Module):
 def blocks(config: TowerConfig, norm_first: bool = True) -> nn.ModuleList:
     """All blocks of a tower."""
     return nn.ModuleList(Block(config, norm_first) for _ in range(config.depth))
+
+
+def table(count: int, width: int, std: float = 0.02) -> nn.Embedding:
+    """A vector for each of ``count`` numbers, drawn small as published towers begin."""
+    made = nn.Embedding(count, width)
+    nn.init.normal_(made.weight, std=std)
+    return made
 
 
 def all_real(tokens_BTD: Tensor) -> Tensor:

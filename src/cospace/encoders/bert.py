@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..layers import masked_mean
 from ..tokens import TokenBatch
 from ..types import Features, TextSpec
-from ._published import TowerConfig, blocks
+from ._published import TowerConfig, blocks, table
 
 
 class Config(TowerConfig):
@@ -44,10 +44,8 @@ class Bert(nn.Module):
         super().__init__()
         self.pool, self.in_space = config.pool, config.space is not None
         self.width, self.token_width = config.space or config.width, config.width
-        self.embed = nn.Embedding(spec.vocabulary, config.width)
-        self.positions = nn.Embedding(spec.length, config.width)
-        nn.init.normal_(self.embed.weight, std=0.02)
-        nn.init.normal_(self.positions.weight, std=0.02)
+        self.embed = table(spec.vocabulary, config.width)
+        self.positions = table(spec.length, config.width)
         self.norm_in = nn.LayerNorm(config.width, eps=config.eps)
         self.blocks = blocks(config, norm_first=False)
         self.head = nn.Identity() if config.space is None else nn.Linear(config.width, config.space)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..tokens import TokenBatch
 from ..types import Features, TextSpec
-from ._published import TowerConfig, blocks
+from ._published import TowerConfig, blocks, table
 
 
 class Config(TowerConfig):
@@ -34,10 +34,8 @@ class ClipText(nn.Module):
     def __init__(self, config: Config, spec: TextSpec) -> None:
         super().__init__()
         self.width = config.width
-        self.embed = nn.Embedding(spec.vocabulary, config.width)
-        self.positions = nn.Embedding(spec.length, config.width)
-        nn.init.normal_(self.embed.weight, std=0.02)
-        nn.init.normal_(self.positions.weight, std=0.01)
+        self.embed = table(spec.vocabulary, config.width)
+        self.positions = table(spec.length, config.width, std=0.01)
         self.blocks = blocks(config)
         self.norm = nn.LayerNorm(config.width, eps=config.eps)
 

@@ -10,7 +10,7 @@ from torch.nn.functional import pad
 
 from ..tokens import TokenBatch
 from ..types import Features, TextSpec
-from ._published import Activation, TowerConfig, blocks
+from ._published import Activation, TowerConfig, blocks, table
 
 
 class Config(TowerConfig):
@@ -42,10 +42,8 @@ class SiglipText(nn.Module):
         super().__init__()
         self.length, self.filler = spec.length, config.filler
         self.width, self.token_width = config.space or config.width, config.width
-        self.embed = nn.Embedding(spec.vocabulary, config.width)
-        self.positions = nn.Embedding(spec.length, config.width)
-        nn.init.normal_(self.embed.weight, std=0.02)
-        nn.init.normal_(self.positions.weight, std=0.02)
+        self.embed = table(spec.vocabulary, config.width)
+        self.positions = table(spec.length, config.width)
         self.blocks = blocks(config)
         self.norm = nn.LayerNorm(config.width, eps=config.eps)
         self.head = nn.Linear(config.width, self.width)

@@ -64,8 +64,8 @@ def stretch(space: Space, length: int) -> None:
 def start(settings: Experiment, train: Pairs, source: Model | None) -> Start:
     """Fresh modules, or those of the run to start from beside fresh ones; locked encoders do not learn."""
     torch.manual_seed(settings.training.seed)
-    prepare = preparers(train, settings)
     if source is None:
+        prepare = preparers(train, settings)
         parts = settings.encoder_parts()
         space = Space.build(parts, {name: prepare[name] for name in parts}, settings.width).to(device())
         return Start(space, prepare["text"], _teller(settings, train, space, prepare["text"], None))
@@ -74,9 +74,9 @@ def start(settings: Experiment, train: Pairs, source: Model | None) -> Start:
     if whole(settings, source.space):
         space, begun = source.space, [*source.space.parameters()]
     else:
-        space = beside(source.space, settings, prepare)
+        space = beside(source.space, settings, preparers(train, settings))
         begun = [p for name in source.space.modalities for p in space.encoders[name].parameters()]
-    tokenizer = _tokenizer(source) or prepare["text"]
+    tokenizer = _tokenizer(source) or preparers(train, settings)["text"]
     space.to(device())
     lock(space, settings.locked, set(begun))
     paces = _paces(space, begun, settings)

@@ -21,7 +21,7 @@ from ..pairs import Pairs, open_pairs
 from ..runtime import describe, device
 from ..space import Space
 from ..training.adapters import merge_adapters
-from ..training.loop import Observers, Trainer
+from ..training.loop import Learner, Observers, Trainer
 from ..types import Metrics, UserError
 from .adopting import adopted, whole
 from .before import OWN, REFERENCE, Before
@@ -196,7 +196,8 @@ class _Run:
         folder = self.out / "checkpoints"
         if self.before is not None:
             self.before.note(self.space)
-        trainer = Trainer(self.space, objective, self.settings.training, folder, observers, decoder, self.paces)
+        learner = Learner(self.space, decoder, self.paces)
+        trainer = Trainer(learner, objective, self.settings.training, folder, observers)
         trainer.fit(batches)
         merge_adapters(self.space)
         swept = self._blend()

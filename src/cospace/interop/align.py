@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..config import read_json, validate
+from ..config import validate
 from ..encoders import bert, efficientnet
 from ..preprocess import ImagePreparer
 from ..types import UserError
@@ -18,7 +18,7 @@ from .bert import bert_rules
 from .huggingface import IGNORED, RESAMPLES, preparation_in, tower_settings
 from .published import Plan
 from .renames import Rule, affine, convolved, in_blocks
-from .vocabulary import tokenizer_in
+from .vocabulary import longest_in, tokenizer_in
 
 UNUSED = ("*.position_ids", "*.token_type_ids", "text_model.pooler.*")
 """Numbers that count places, and a map that ALIGN's texts do not go through."""
@@ -49,7 +49,9 @@ def plan(folder: Path, settings: Mapping[str, Any]) -> Plan:
     text = settings.get("text_config") or {}
     image = image_config(settings.get("vision_config") or {}, folder / "config.json")
     words = bert.Config(pool="first", space=width, **tower_settings(text, (768, 12, 12, 3072), "gelu", 1e-12, folder))
-    length = min(int(text.get("max_position_embeddings", 512)), longest(folder))
+    length = min(
+        int(text.get("max_position_embeddings", 512)), longest_in(folder / "tokenizer_config.json", "model_max_length")
+    )
     return Plan(
         family="ALIGN",
         layout="transformers",
@@ -76,13 +78,6 @@ def image_config(settings: Mapping[str, Any], path: Path) -> efficientnet.Config
         raise UserError(f"{path} describes an EfficientNet that is not read here: {dict(settings)}")
     given = {ours: settings[key] for ours, key in NAMES.items() if key in settings}
     return validate(efficientnet.Config, {"in_space": True, **given}, where=f"{path}: vision_config")
-
-
-def longest(folder: Path) -> int:
-    """The longest text in tokens that the tokenizer's own settings allow."""
-    path = folder / "tokenizer_config.json"
-    asked = read_json(path).get("model_max_length") if path.is_file() else None
-    return int(asked) if asked else 1_000_000
 
 
 def image_preparer(folder: Path) -> ImagePreparer:

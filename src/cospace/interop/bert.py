@@ -16,7 +16,7 @@ from ..types import UserError
 from .huggingface import ACTIVATIONS, IGNORED, tower_settings
 from .published import Plan
 from .renames import Rule, affine, in_blocks, same, stacked
-from .vocabulary import tokenizer_in
+from .vocabulary import longest_in, tokenizer_in
 
 WRAPPINGS = ("bert.", "distilbert.")
 """What stands before the names where a head for another task was saved around the tower."""
@@ -45,7 +45,7 @@ def distil_plan(folder: Path, settings: Mapping[str, Any]) -> Plan:
 
 def _plan(family: str, folder: Path, tower: Mapping[str, Any], positions: int, rules: list[Rule]) -> Plan:
     config = bert.Config(pool=pooling(folder), **tower)
-    length = min(positions, longest(folder))
+    length = min(positions, longest_in(folder / "sentence_bert_config.json", "max_seq_length"))
     tokenizer = tokenizer_in(folder, length)
     numbered = in_blocks(config.depth, rules)
     return Plan(
@@ -77,13 +77,6 @@ def pooling(folder: Path) -> Literal["mean", "first"]:
     if len(named) != 1 or named[0] not in known:
         raise UserError(f"{path} asks for the pooling {named}; the mean of all tokens and the first one are known")
     return known[named[0]]
-
-
-def longest(folder: Path) -> int:
-    """The longest text in tokens that sentence-transformers gives to the model, where it says so."""
-    path = folder / "sentence_bert_config.json"
-    asked = read_json(path).get("max_seq_length") if path.is_file() else None
-    return int(asked) if asked else 1_000_000
 
 
 def bert_rules(ours: str, theirs: str = "") -> list[Rule]:

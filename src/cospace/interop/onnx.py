@@ -21,7 +21,7 @@ from .. import files
 from ..space import Space
 from ..tokens import TokenBatch
 from ..types import UserError
-from .parity import TEXTS, Compared, check, exactly, examples
+from .parity import Compared, check, exactly, examples, read_by
 
 INPUTS = {"image": ["images"], "text": ["ids", "mask"]}
 
@@ -82,12 +82,8 @@ def graph(space: Space, modality: str) -> Callable[[Path], None]:
 
 def example_inputs(space: Space, modality: str) -> tuple[Tensor, ...]:
     """Inputs of a tower as plain tensors."""
-    shown = examples(space)[modality]
-    if modality == "image":
-        return (shown,)
-    preparer = space.preparers[modality]
-    texts = preparer.batch([preparer.prepare(text) for text in TEXTS])
-    return texts.ids_BT, texts.mask_BT
+    given = read_by(space, examples(space))[modality]
+    return (given.ids_BT, given.mask_BT) if isinstance(given, TokenBatch) else (given,)
 
 
 def compare_onnx(folder: Path, space: Space) -> Compared:

@@ -20,6 +20,7 @@ from ..types import UserError
 from . import openclip_siglip, resnet
 from .published import Plan
 from .renames import Rule, affine, in_blocks, same
+from .resblocks import resblock_rules
 from .vocabulary import clip_tokenizer, tokenizer_in
 
 CONFIG, MERGES = "open_clip_config.json", "bpe_simple_vocab_16e6.txt.gz"
@@ -117,7 +118,7 @@ def image_rules(depth: int) -> list[Rule]:
         *same("encoders.image.first", "visual.class_embedding"),
         *same("encoders.image.positions_TD", "visual.positional_embedding"),
         *affine("encoders.image.norm_in", "visual.ln_pre"),
-        *in_blocks(depth, block_rules("encoders.image", "visual.transformer.resblocks")),
+        *in_blocks(depth, resblock_rules("encoders.image", "visual.transformer.resblocks")),
         *affine("encoders.image.norm", "visual.ln_post"),
         Rule("projections.image.weight", ("visual.proj",), "transposed"),
     ]
@@ -128,21 +129,7 @@ def text_rules(depth: int) -> list[Rule]:
     return [
         *same("encoders.text.embed.weight", "token_embedding.weight"),
         *same("encoders.text.positions.weight", "positional_embedding"),
-        *in_blocks(depth, block_rules("encoders.text", "transformer.resblocks")),
+        *in_blocks(depth, resblock_rules("encoders.text", "transformer.resblocks")),
         *affine("encoders.text.norm", "ln_final"),
         Rule("projections.text.weight", ("text_projection",), "transposed"),
-    ]
-
-
-def block_rules(ours: str, theirs: str) -> list[Rule]:
-    """One transformer block."""
-    block, layer = f"{ours}.blocks.{{n}}", f"{theirs}.{{n}}"
-    return [
-        *affine(f"{block}.attention_norm", f"{layer}.ln_1"),
-        *same(f"{block}.attention.qkv.weight", f"{layer}.attn.in_proj_weight"),
-        *same(f"{block}.attention.qkv.bias", f"{layer}.attn.in_proj_bias"),
-        *affine(f"{block}.attention.out", f"{layer}.attn.out_proj"),
-        *affine(f"{block}.mlp_norm", f"{layer}.ln_2"),
-        *affine(f"{block}.mlp.up", f"{layer}.mlp.c_fc"),
-        *affine(f"{block}.mlp.down", f"{layer}.mlp.c_proj"),
     ]

@@ -14,6 +14,7 @@ from ..tokens import Manner
 from ..types import UserError
 from .published import Plan
 from .renames import Rule, affine, in_blocks, same, stacked
+from .resblocks import resblock_rules
 from .vocabulary import filler_of, tokenizer_in
 
 TRUNKS = {
@@ -111,17 +112,10 @@ def image_rules(depth: int) -> list[Rule]:
 
 def text_rules(depth: int) -> list[Rule]:
     """The text tower with its head."""
-    block, layer = "encoders.text.blocks.{n}", "text.transformer.resblocks.{n}"
     rules = [
         *same("encoders.text.embed.weight", "text.token_embedding.weight"),
         *same("encoders.text.positions.weight", "text.positional_embedding"),
-        *affine(f"{block}.attention_norm", f"{layer}.ln_1"),
-        *same(f"{block}.attention.qkv.weight", f"{layer}.attn.in_proj_weight"),
-        *same(f"{block}.attention.qkv.bias", f"{layer}.attn.in_proj_bias"),
-        *affine(f"{block}.attention.out", f"{layer}.attn.out_proj"),
-        *affine(f"{block}.mlp_norm", f"{layer}.ln_2"),
-        *affine(f"{block}.mlp.up", f"{layer}.mlp.c_fc"),
-        *affine(f"{block}.mlp.down", f"{layer}.mlp.c_proj"),
+        *resblock_rules("encoders.text", "text.transformer.resblocks"),
         *affine("encoders.text.norm", "text.ln_final"),
         *affine("encoders.text.head", "text.text_projection"),
     ]

@@ -78,10 +78,10 @@ def compare(published: Published, space: Space | None = None) -> Compared:
         if "torchvision::" not in str(error):
             raise
         return Compared(layout, {}, "it cannot be imported here beside this torchvision")
-    differences = {}
-    for modality, ours in exactly(space).items():
+    differences, shown = {}, examples(space)
+    for modality, ours in exactly(space, shown).items():
         with torch.inference_mode():
-            theirs = encoders[modality](examples(space)[modality])
+            theirs = encoders[modality](shown[modality])
         differences[modality] = float((normalize(theirs.float(), dim=-1) - ours).abs().max())
     return check(Compared(layout, differences), published.folder.name)
 
@@ -106,14 +106,20 @@ def examples(space: Space) -> dict[str, Any]:
     return {modality: shown[modality] for modality in space.modalities}
 
 
-def exactly(space: Space) -> dict[str, Tensor]:
-    """Our unit vectors of the examples in float32, by modality."""
-    shown = examples(space)
-    if "text" in shown:
+def read_by(space: Space, shown: Mapping[str, Any]) -> dict[str, Any]:
+    """The examples as the space's encoders read them: texts as token ids."""
+    read = dict(shown)
+    if "text" in read:
         preparer = space.preparers["text"]
-        shown["text"] = preparer.batch([preparer.prepare(text) for text in TEXTS])
+        read["text"] = preparer.batch([preparer.prepare(text) for text in shown["text"]])
+    return read
+
+
+def exactly(space: Space, shown: Mapping[str, Any] | None = None) -> dict[str, Tensor]:
+    """Our unit vectors of the examples in float32, by modality."""
+    inputs = read_by(space, examples(space) if shown is None else shown)
     with torch.inference_mode():
-        return {modality: normalize(space.encode(modality, inputs), dim=-1) for modality, inputs in shown.items()}
+        return {modality: normalize(space.encode(modality, given), dim=-1) for modality, given in inputs.items()}
 
 
 def _transformers(folder: Path) -> Mapping[str, Encode]:

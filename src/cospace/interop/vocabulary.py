@@ -47,6 +47,12 @@ def siglip_tokenizer(folder: Path, length: int) -> Tokenizer:
     return tokenizer_in(folder, length, manners.get(name, Manner(lower=True) if name == "GemmaTokenizer" else PLAIN))
 
 
+def longest_in(path: Path, key: str) -> int:
+    """The longest text in tokens that a file allows under this key; where it says nothing, as long as anything."""
+    asked = read_json(path).get(key) if path.is_file() else None
+    return int(asked) if asked else 1_000_000
+
+
 def filler_of(folder: Path, tokenizer: Tokenizer) -> int:
     """The id of padding, for a tower that was trained to see it."""
     path = folder / "tokenizer_config.json"

@@ -184,7 +184,7 @@ def _clip(space: Space) -> tuple[dict[str, Any], list[Rule]]:
         "model_type": "clip",
         "architectures": ["CLIPModel"],
         "projection_dim": space.width,
-        "vision_config": {**_tower(image), "patch_size": image.patch, "image_size": space.preparers["image"].spec.size},
+        "vision_config": _vision(space, image),
         "text_config": {**_tower(text), **_words(space)},
     }
     return settings, [*huggingface.clip_image_rules(image.depth), *huggingface.clip_text_rules(text.depth)]
@@ -197,7 +197,7 @@ def _siglip(space: Space) -> tuple[dict[str, Any], list[Rule]]:
     settings = {
         "model_type": "siglip",
         "architectures": ["SiglipModel"],
-        "vision_config": {**_tower(image), "patch_size": image.patch, "image_size": space.preparers["image"].spec.size},
+        "vision_config": _vision(space, image),
         "text_config": {**_tower(text), **_words(space), "projection_size": space.width, "pad_token_id": text.filler},
     }
     return settings, [*huggingface.siglip_image_rules(image.depth), *huggingface.siglip_text_rules(text.depth)]
@@ -249,6 +249,10 @@ def _tower(config: TowerConfig) -> dict[str, Any]:
         "hidden_act": ACTIVATIONS[config.activation],
         "layer_norm_eps": config.eps,
     }
+
+
+def _vision(space: Space, config: clip_vit.Config | siglip_vit.Config) -> dict[str, Any]:
+    return {**_tower(config), "patch_size": config.patch, "image_size": space.preparers["image"].spec.size}
 
 
 def _words(space: Space) -> dict[str, Any]:

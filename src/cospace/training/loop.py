@@ -68,6 +68,29 @@ class Observers:
     say: Callable[[str], None] = lambda sentence: None
 
 
+class Learner(nn.Module):
+    """What learns beside the objective: the space and, where there is one, a decoder.
+
+    ``paces`` are shares of the learning rate, for parameters that have learned something already.
+    """
+
+    def __init__(
+        self, space: Space, decoder: Decoder | None = None, paces: Mapping[nn.Parameter, float] | None = None
+    ) -> None:
+        super().__init__()
+        self.space, self.decoder, self.paces = space, decoder, paces or {}
+
+    def named(self) -> dict[str, nn.Module]:
+        """The modules by the names that checkpoints know."""
+        return {"space": self.space} | ({} if self.decoder is None else {"decoder": self.decoder})
+
+    def compute_copy(self, dtype: torch.dtype) -> Learner:
+        """A copy that computes in ``dtype``; this very one for float32."""
+        if dtype == torch.float32:
+            return self
+        return Learner(compute_copy(self.space, dtype), None if self.decoder is None else in_dtype(self.decoder, dtype))
+
+
 class Trainer:
     """Trains a space in place, going on from the newest checkpoint if there is one.
 
@@ -77,21 +100,19 @@ class Trainer:
 
     def __init__(
         self,
-        space: Space,
+        learner: Learner,
         objective: nn.Module,
         config: TrainingConfig,
         checkpoints: Path,
         tell: Observers,
-        decoder: Decoder | None = None,
-        paces: Mapping[nn.Parameter, float] | None = None,
     ) -> None:
         keep_freed_memory()
-        self.space, self.objective, self.config, self.tell = space, objective, config, tell
-        self.learner = Learner(space, decoder)
-        self.where = next(space.parameters()).device
+        self.learner, self.objective, self.config, self.tell = learner, objective, config, tell
+        self.space = learner.space
+        self.where = next(self.space.parameters()).device
         self.room = room_for_graphs(config.memory, self.where)
         dtype = compute_dtype(config.precision, self.where)
-        self.optimizers = optimizers(config.optim, space, objective, dtype, decoder, paces)
+        self.optimizers = optimizers(config.optim, self.space, objective, dtype, learner.decoder, learner.paces)
         self.peaks = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
         modules = {"objective": objective, **self.learner.named()}
         self.checkpoints = Checkpoints(checkpoints, modules, self.optimizers)
@@ -167,24 +188,6 @@ class Trainer:
         self.tell.say(
             f"step {batch.step + 1} gave a loss or gradient that is not finite and was left out (rows {rows})"
         )
-
-
-class Learner(nn.Module):
-    """What learns beside the objective: the space and, where there is one, a decoder."""
-
-    def __init__(self, space: Space, decoder: Decoder | None) -> None:
-        super().__init__()
-        self.space, self.decoder = space, decoder
-
-    def named(self) -> dict[str, nn.Module]:
-        """The modules by the names that checkpoints know."""
-        return {"space": self.space} | ({} if self.decoder is None else {"decoder": self.decoder})
-
-    def compute_copy(self, dtype: torch.dtype) -> Learner:
-        """A copy that computes in ``dtype``; this very one for float32."""
-        if dtype == torch.float32:
-            return self
-        return Learner(compute_copy(self.space, dtype), None if self.decoder is None else in_dtype(self.decoder, dtype))
 
 
 def in_dtype(decoder: Decoder, dtype: torch.dtype) -> Decoder:
