@@ -4,25 +4,40 @@ The contract of a store is :class:`Index`. A store keeps unit vectors with stabl
 run whose space they belong to; it refuses vectors of another. Adding an id again replaces the item. When ``add`` or
 ``delete`` returns, the change survives the death of the process; a reader sees all of a change or none of it. Scores
 are cosines. A store knows nothing of encoders: vectors come in and go out.
+
+Items are found by *number*: a handle that means the same item for as long as the store object is open and ``refresh``
+has not been called. Ids are for people and for good; numbers are for the thousands of results that nobody reads.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
 
 import numpy as np
+
+from ..types import UserError
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """What a store remembers of one vector. Each field is a column that ``where`` can select on."""
+    """What a store remembers of one vector. Each field, and each name among ``extras``, is a column of ``where``.
+
+    ``hash`` is equal for equal content: what has not changed need not be embedded again. ``width``, ``height``
+    (pixels, upright) and ``rgb`` (mean colour, ``0xRRGGBB``) are of a picture and 0 otherwise.
+    """
 
     id: str
     modality: str
     path: str = ""
     text: str = ""
+    hash: str = ""
+    width: int = 0
+    height: int = 0
+    rgb: int = 0
+    extras: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +51,56 @@ class Hit:
     text: str
 
 
+Relation = Literal["=", "!=", ">=", "<="]
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """``column relation values``: with ``=`` any of the values will do, with ``!=`` none may.
+
+    ``>=`` and ``<=`` take one value and compare as numbers; an item whose column is no number, or missing, fails.
+    """
+
+    column: str
+    relation: Relation
+    values: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, written: str) -> Condition:
+        """``label=cat|dog``, ``label!=cat``, ``year>=1990``."""
+        match = re.fullmatch(r"\s*([^=!<>]+?)\s*(=|!=|>=|<=)(.*)", written, re.DOTALL)
+        if match is None:
+            raise UserError(f"cannot read the filter {written!r}; write it as column=value, !=, >= or <=")
+        column, relation, value = match[1], match[2], match[3].strip()
+        if relation in (">=", "<="):
+            return cls(column, ">=" if relation == ">=" else "<=", (_number(value, written),))
+        return cls(column, "=" if relation == "=" else "!=", tuple(part.strip() for part in value.split("|")))
+
+
+def _number(value: str, written: str) -> str:
+    try:
+        float(value)
+    except ValueError:
+        raise UserError(f"the filter {written!r} compares with {value!r}, which is no number") from None
+    return value
+
+
+def of_modality(modality: str) -> Condition:
+    """The condition that most searches have."""
+    return Condition("modality", "=", (modality,))
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """For each query the numbers of its nearest items, best first, ``(Q, K)`` int64, and their cosines, float32.
+
+    Where fewer than ``K`` items satisfy the conditions, a row ends in numbers -1 with score ``-inf``.
+    """
+
+    numbers_QK: np.ndarray
+    scores_QK: np.ndarray
+
+
 class Index(Protocol):
     """A searchable set of unit vectors ``(N, width)`` with one :class:`Item` each."""
 
@@ -47,6 +112,10 @@ class Index(Protocol):
     def width(self) -> int:
         """Of a vector: the ``E`` of the space."""
 
+    @property
+    def version(self) -> int:
+        """Grows with every change that this object has seen."""
+
     def __len__(self) -> int: ...
 
     def add(self, items: Sequence[Item], vectors_NE: np.ndarray) -> None:
@@ -55,11 +124,57 @@ class Index(Protocol):
     def delete(self, ids: Iterable[str]) -> int:
         """Forget items; the number of those that were there."""
 
-    def search(self, query_E: np.ndarray, k: int, where: Mapping[str, str] | None = None) -> list[Hit]:
-        """The ``k`` nearest items, best first, among those whose columns equal ``where``."""
+    def finish(self, progress: Progress = ...) -> None:
+        """Bring what was added into the form that is fastest to search (merged, a graph where there are many)."""
 
-    def search_batch(self, queries_QE: np.ndarray, k: int, where: Mapping[str, str] | None = None) -> list[list[Hit]]:
-        """:meth:`search` for many queries in one pass over the vectors."""
+    def refresh(self) -> bool:
+        """Look for changes by others; true if there were any, and numbers then mean other items."""
+
+    def hashes(self) -> dict[str, str]:
+        """The content hash of every item by id: what a second indexing compares with."""
+
+    def nearest(self, queries_QE: np.ndarray, k: int, where: Sequence[Condition] = ()) -> Found:
+        """The ``k`` nearest items of each query among those that satisfy all conditions."""
+
+    def numbers(self, ids: Sequence[str]) -> np.ndarray:
+        """int64 ``(n,)``; -1 for an id that is not there."""
+
+    def select(self, where: Sequence[Condition] = (), most: int | None = None, seed: int = 0) -> np.ndarray:
+        """Numbers of the items that satisfy all conditions, ascending; a seeded sample where there are more."""
+
+    def items(self, numbers: Sequence[int]) -> list[Item]:
+        """What is remembered of them, in the given order."""
+
+    def looks(self, numbers: np.ndarray) -> np.ndarray:
+        """int32 ``(n, 3)``: width, height and mean colour of each, for laying out pages of results."""
+
+    def vectors(self, numbers: np.ndarray) -> np.ndarray:
+        """float32 ``(n, width)``."""
+
+    def columns(self) -> dict[str, int]:
+        """Names of the extras that items have, with the number of items that have them."""
 
     def close(self) -> None:
         """Release the right to write, and the files."""
+
+
+class Progress(Protocol):
+    """How long work is told of: what is being done, how much is done, of how much."""
+
+    def __call__(self, what: str, done: int, total: int, /) -> None: ...
+
+
+def search(index: Index, queries_QE: np.ndarray, k: int, where: Sequence[Condition] = ()) -> list[list[Hit]]:
+    """The results of each query as people read them, best first."""
+    found = index.nearest(queries_QE, k, where)
+    hits = []
+    for numbers_K, scores_K in zip(found.numbers_QK, found.scores_QK, strict=True):
+        there = numbers_K >= 0
+        items = index.items(numbers_K[there].tolist())
+        hits.append(
+            [
+                Hit(item.id, float(score), item.modality, item.path, item.text)
+                for item, score in zip(items, scores_K[there], strict=True)
+            ]
+        )
+    return hits
