@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from . import files, tensors
-from .calibration import Calibration
+from .calibration import Calibration, Matching
 from .config import PartConfig, part, plain, read_json, unknown
 from .preprocess import BadImage, ImagePreparer
 from .runtime import compute_dtype, cores, device, keep_freed_memory
@@ -74,6 +74,7 @@ class Space(nn.Module):
         self.projections = nn.ModuleDict({name: projection(encoder, width) for name, encoder in encoders.items()})
         self.configs, self.preparers = dict(configs), dict(preparers)
         self.calibration: Calibration | None = None
+        self.matching: dict[str, Matching] = {}
         self.fingerprint: str | None = None
         self.twin: Twin | None = None
 
@@ -209,6 +210,7 @@ class Space(nn.Module):
             "width": self.width,
             "encoders": {name: plain(config) for name, config in self.configs.items()},
             "calibration": None if self.calibration is None else [self.calibration.slope, self.calibration.offset],
+            "matching": {direction: asdict(matching) for direction, matching in self.matching.items()},
         }
         content: dict[str, Any] = {
             "space.json": files.as_json(settings),
@@ -235,6 +237,7 @@ class Space(nn.Module):
         space._restore(load_file(folder / "weights.safetensors"), folder)
         if settings["calibration"] is not None:
             space.calibration = Calibration(*settings["calibration"])
+        space.matching = {direction: Matching(**data) for direction, data in settings.get("matching", {}).items()}
         space.eval()
         space._check_golden(load_file(folder / "golden.safetensors"), folder)
         own = [name for name in files.read_manifest(folder) if "/" not in name]

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..calibration import Calibration
+from ..calibration import Calibration, Matching
 from ..evaluation.geometry import diagnose, geometry
+from ..evaluation.matches import fit_matching
 from ..evaluation.platt import fit, sample_scores
 from ..evaluation.retrieval import Ranking, both_ways, retrieval
 from ..evaluation.zero_shot import class_vectors, templates_for, true_classes, zero_shot
@@ -145,6 +146,21 @@ def calibrate(embedded: Embedded, seed: int = 0) -> Calibration:
     )
     is_match = np.concatenate([np.ones(len(matched), bool), np.zeros(len(unmatched), bool)])
     return fit(np.concatenate([matched, unmatched]), is_match)
+
+
+def calibrate_search(embedded: Embedded, seed: int = 0) -> dict[str, Matching]:
+    """What a search may say of its results, by direction, on these held-out pairs."""
+    sides = {
+        "text": (embedded.text_NE, embedded.text_groups),
+        "image": (embedded.image_NE, embedded.image_groups),
+    }
+    fitted = {}
+    for asked, found in (("text", "image"), ("image", "text")):
+        (query_NE, query_N), (gallery_ME, gallery_M) = sides[asked], sides[found]
+        matching = fit_matching(query_NE, gallery_ME, (query_N, gallery_M), seed)
+        if matching is not None:
+            fitted[f"{asked}_to_{found}"] = matching
+    return fitted
 
 
 def watch(embeddings: Mapping[str, Tensor]) -> Metrics:

@@ -28,7 +28,7 @@ from .before import OWN, REFERENCE, Before
 from .blending import best, blend, sweep
 from .board import board
 from .borrowing import borrowed
-from .evaluate import Embedded, calibrate, complaint, embed_store, measure, watch
+from .evaluate import Embedded, calibrate, calibrate_search, complaint, embed_store, measure, watch
 from .log import Log
 from .matching import rerank
 from .model import Model
@@ -234,7 +234,7 @@ class _Run:
         told = self._tell(pairs, store, last, progress)
         if last:
             if len(embedded.text_NE):
-                space.calibration = calibrate(embedded)
+                space.calibration, space.matching = calibrate(embedded), calibrate_search(embedded)
             told.metrics |= borrowed(self.teller, space, embedded, told) | rerank(self.teller, space, embedded)
             self._embedded, self._told = embedded, told
         return measure(space, embedded) | told.metrics
