@@ -55,7 +55,7 @@ class Access:
     @classmethod
     def choose(cls, host: str, port: int, token: str | None, names: Iterable[str]) -> Access:
         """Refuses an address that others can reach unless a token is given; ``auto`` draws one."""
-        if token == "auto":  # noqa: S105  # the word that asks for one
+        if token == "auto":  # the word that asks for one
             token = secrets.token_urlsafe(24)
         if token is not None and len(token) < 16:
             raise UserError(f"a token of {len(token)} characters can be guessed; give 16 or more, or --token auto")

@@ -8,12 +8,13 @@ under us: a new version is opened beside the old one, which still answers for th
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,14 +24,13 @@ from ..config import unknown
 from ..experiment.search import SearchableIndex
 from ..preprocess import BadImage
 from ..stores import Condition, Found, of_modality
-from ..types import UserError
 from .asking import Part, Picture, Query
 from .batching import Batcher
 from .limits import Limits
 from .mixing import Weighed
 from .problems import Refusal
 from .snapshot import Snapshot, count
-from .uploads import Uploads
+from .uploads import Upload, Uploads, read
 
 KEPT_VECTORS = 1_000
 KEPT_VERSIONS = 3
@@ -41,7 +41,8 @@ GOOD, WEAK = 70, 30
 UNKNOWN = 255
 """In place of a percentage where none was calibrated."""
 
-T = TypeVar("T")
+UNCALIBRATED_SCALE = 100.0
+"""What a cosine is multiplied by before a softmax where nothing was calibrated: CLIP's own, at the end of training."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,10 @@ class Engine:
         self._search: Batcher[np.ndarray, tuple[np.ndarray, np.ndarray]] = Batcher(
             self._run_search, limits.several, limits.waiting
         )
+        self._reader: Batcher[bytes, Upload] = Batcher(
+            lambda _, sent: [read(data, limits) for data in sent], 1, limits.waiting
+        )
+        self._noting = threading.Lock()
         self._open(Snapshot.of(collection.store, self.modalities))
 
     @property
@@ -103,26 +108,24 @@ class Engine:
     @property
     def waiting(self) -> int:
         """Tasks that wait for the machine."""
-        return len(self._model) + len(self._search)
+        return len(self._model) + len(self._search) + len(self._reader)
 
     def warm(self) -> None:
         """Run everything once, so that the first person waits no longer than the tenth."""
-        for modality, raw in (("text", "a picture"), ("image", np.full((32, 32, 3), 255, np.uint8))):
-            if modality in self.modalities:
-                for batch in (1, 2):
-                    vectors_NE = self._model.submit("embed " + modality, raw).result() if batch == 1 else vectors_NE
         snapshot = self.snapshot()
-        for modality, number in snapshot.counts.items():
-            if number:
-                found = snapshot.store.nearest(
-                    vectors_NE[None], min(number, self.limits.ranks), [of_modality(modality)]
-                )
-                snapshot.store.looks(found.numbers_QK[0])
+        for modality, raw in (("text", "a picture"), ("image", np.full((32, 32, 3), 255, np.uint8))):
+            if modality not in self.modalities:
+                continue
+            vector_E = self._model.submit(f"embed {modality}", raw).result()
+            for found, there in snapshot.counts.items():
+                if there:
+                    kind = (snapshot.version, min(there, self.limits.ranks), (of_modality(found),))
+                    snapshot.store.looks(self._search.submit(kind, vector_E).result()[0])
 
     def close(self) -> None:
         """Finish what waits and let go of the files."""
-        self._model.close()
-        self._search.close()
+        for batcher in (self._model, self._search, self._reader):
+            batcher.close()
         for snapshot in self._snapshots.values():
             snapshot.store.close()
 
@@ -263,15 +266,33 @@ class Engine:
         return {
             "embed text": lambda texts: self.space.embed(text=texts),
             "embed image": lambda pictures: self.space.embed(image=pictures),
-            "caption": self._captions,
-            "ask": lambda tasks: [self._answers(*task) for task in tasks],
+            "caption": lambda pictures: self.collection.model.caption(pictures),
+            "ask": lambda tasks: [self.collection.model.ask(*task) for task in tasks],
+            "classify": lambda tasks: [self._classify(*task) for task in tasks],
         }
 
-    def _captions(self, pictures: list[Any]) -> list[str]:
-        return self.collection.model.caption(pictures)
+    def _classify(self, image_E: np.ndarray, sentences: Sequence[str], templates: int) -> np.ndarray:
+        """Probabilities ``(C,)`` of classes, each given by so many sentences in a row; one of them is right."""
+        sentence_SE = self.space.embed(text=sentences)
+        class_CE = sentence_SE.reshape(-1, templates, self.space.width).mean(1)
+        class_CE /= np.maximum(np.linalg.norm(class_CE, axis=1, keepdims=True), 1e-12)
+        calibration = self.space.calibration
+        odds_C = (class_CE @ image_E) * (UNCALIBRATED_SCALE if calibration is None else calibration.slope)
+        chances_C = np.exp(odds_C - odds_C.max())
+        return np.asarray(chances_C / chances_C.sum())
 
-    def _answers(self, picture: Any, question: str) -> Any:
-        return self.collection.model.ask(picture, question)
+    async def read(self, data: bytes) -> Upload:
+        """Decode and remember a picture that was sent; one at a time, since each may need a lot of memory."""
+        upload = await self._reader("read", data)
+        self.uploads.add(upload)
+        return upload
+
+    def note(self, row: dict[str, Any]) -> None:
+        """Keep what a person said of a pair, in ``feedback.jsonl`` beside the index."""
+        line = json.dumps({**row, "at": round(time.time())}) + "\n"
+        place = self.collection.folder or self.collection.model_folder
+        with self._noting, (place / "feedback.jsonl").open("a", encoding="utf-8") as file:
+            file.write(line)
 
     def picture(self, asked: Picture) -> Any:
         """The pixels, or the path, of a picture that a request names. Raises :class:`Refusal`."""
@@ -303,8 +324,3 @@ def _mixed(snapshot: Snapshot, weighed: Weighed, numbers_N: np.ndarray) -> tuple
     scores_N = weighed.scores(snapshot.store.vectors(numbers_N)).astype(np.float32)
     order_N = np.argsort(-scores_N, kind="stable")
     return numbers_N[order_N], scores_N[order_N]
-
-
-def question_of(error: UserError) -> Refusal:
-    """A verb that this run was not taught."""
-    return Refusal(409, " ".join(str(error).split()))
