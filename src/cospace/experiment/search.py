@@ -19,10 +19,9 @@ from ..preprocess import BadImage
 from ..space import Space, decoded
 from ..stores import Hit, Item
 from ..stores.local import LocalIndex
-from ..types import Lazy, Problem, UserError
+from ..types import Lazy, Problem, Progress, UserError, silent
 from .matching import CANDIDATES, evidence
 from .model import Model
-from .prepare import Progress, silent
 from .settings import unique_items
 
 PART = 1024
