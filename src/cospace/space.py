@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -336,17 +337,33 @@ def _in_dtype(tensor: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def decoded(raws: Sequence[Any], preparer: Preparer) -> Iterator[tuple[int, Tensor | BadImage]]:
-    """Prepared items in order, a bounded number ahead, by a thread a core; a broken picture arrives as its error."""
+    """Prepared items in order, by a thread a core; a broken picture arrives as its error."""
+    return enumerate(ahead(raws, preparer.prepare))
 
-    def prepare(raw: Any) -> Tensor | BadImage:
+
+def ahead(raws: Iterable[Any], make: Callable[[Any], T]) -> Iterator[T | BadImage]:
+    """What ``make`` makes of each item, in order, by a thread a core; a broken picture arrives as its error.
+
+    The threads go on with up to :data:`WINDOW` items while the caller computes with what it has.
+    """
+
+    def made(raw: Any) -> T | BadImage:
         try:
-            return preparer.prepare(raw)
+            return make(raw)
         except BadImage as error:
             return error
 
     with ThreadPoolExecutor(cores()) as pool:
-        for start in range(0, len(raws), WINDOW):
-            yield from enumerate(pool.map(prepare, raws[start : start + WINDOW]), start)
+        waiting: deque[Future[T | BadImage]] = deque()
+        try:
+            for raw in raws:
+                waiting.append(pool.submit(made, raw))
+                if len(waiting) > WINDOW:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:  # the caller may have stopped early
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _prepared(preparer: Preparer, raws: Sequence[Any]) -> Iterator[Tensor]:

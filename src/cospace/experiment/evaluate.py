@@ -19,8 +19,8 @@ from ..evaluation.retrieval import Ranking, both_ways, retrieval
 from ..evaluation.zero_shot import class_vectors, templates_for, true_classes, zero_shot
 from ..pairs import Pairs
 from ..space import Space
-from ..types import Metrics
-from .prepare import Progress, Store, decode_all, silent
+from ..types import Metrics, Progress, silent
+from .prepare import Store, decode_all
 from .settings import unique_items
 
 HEALTH_ROWS = 2048

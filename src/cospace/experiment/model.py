@@ -16,11 +16,11 @@ from ..fusion.teller import Answer, Teller
 from ..pairs import Pairs, open_pairs
 from ..preprocess import BadImage
 from ..space import Space
-from ..types import Metrics, UserError
+from ..types import Metrics, Progress, UserError, silent
 from .borrowing import borrowed
 from .evaluate import Embedded, classify, decode_for, embed_store, measure
 from .matching import rerank
-from .prepare import Progress, need, silent
+from .prepare import need
 from .telling import ANSWERS, CAPTIONS, Told, tell
 
 

@@ -17,12 +17,11 @@ from ..fusion.teller import Teller
 from ..pairs import Pairs, open_pairs
 from ..preprocess import BadImage
 from ..space import Space, decoded
-from ..stores import Hit, Item
+from ..stores import Hit, Item, of_modality, search
 from ..stores.local import LocalIndex
-from ..types import Lazy, Problem, UserError
+from ..types import Lazy, Problem, Progress, UserError, silent
 from .matching import CANDIDATES, evidence
 from .model import Model
-from .prepare import Progress, silent
 from .settings import unique_items
 
 PART = 1024
@@ -136,7 +135,7 @@ class SearchableIndex:
         query = self.space.embed(text=[text]) if text is not None else self.space.embed(image=[image])
         wanted = max(k, CANDIDATES) if rerank else k
         for modality in [find] if find else ["image", "text"]:
-            hits = self.store.search(query[0], wanted, {"modality": modality})
+            (hits,) = search(self.store, query, wanted, [of_modality(modality)])
             if hits:
                 return (self._second_look(hits, text, image) if rerank else hits)[:k]
         return []

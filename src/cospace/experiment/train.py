@@ -22,7 +22,7 @@ from ..runtime import describe, device
 from ..space import Space
 from ..training.adapters import merge_adapters
 from ..training.loop import Learner, Observers, Trainer
-from ..types import Metrics, UserError
+from ..types import Metrics, Progress, UserError, silent
 from .adopting import adopted, whole
 from .before import OWN, REFERENCE, Before
 from .blending import best, blend, sweep
@@ -32,7 +32,7 @@ from .evaluate import Embedded, calibrate, calibrate_search, complaint, embed_st
 from .log import Log
 from .matching import rerank
 from .model import Model
-from .prepare import Progress, Store, can_train, decode_all, hold_out, need, silent, training_batches
+from .prepare import Store, can_train, decode_all, hold_out, need, training_batches
 from .publishing import opened
 from .settings import Experiment, experiment, facts_of, unique_items, words_of
 from .start import start, stretch
