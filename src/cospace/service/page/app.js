@@ -1,0 +1,159 @@
+// The frame: state, views and the pieces that show them.
+
+import { createApi } from "./api.js";
+import { describe, emptyState, searchingParts, serverPart } from "./address.js";
+import { createActions, createViews, loadView } from "./frame.js";
+import { createChips } from "./chips.js";
+import { createConnection } from "./connection.js";
+import { createField } from "./field.js";
+import { createGrid } from "./grid.js";
+import { createInspector } from "./inspector.js";
+import { createItems } from "./items.js";
+import { createNavigation } from "./navigation.js";
+import { createNotices } from "./notices.js";
+import { createSearch } from "./search.js";
+import { listenForKeys } from "./shortcuts.js";
+import { byId } from "./dom.js";
+
+/**
+ * What every piece of the page, and every view that is loaded later, is given. A view module exports
+ * `mount(root: HTMLElement, app: App): View | Promise<View>`; it is imported when its view is first opened, after
+ * its style sheet (`map.css` for `map.js`) has been applied.
+ *
+ * @typedef {object} App
+ * @property {ReturnType<typeof createApi>} api the service; see api.js
+ * @property {() => any} info the reply of /api/info; renewed when the index changes, see `onInfo`
+ * @property {() => import("./address.js").State} state what the page shows; never change it in place
+ * @property {(patch: Partial<import("./address.js").State>, push?: boolean) => void} update changes the state, the
+ *     address and the page; `push` makes an entry that Back returns to
+ * @property {() => import("./api.js").Query|null} query as the service takes it; null while there is nothing to search
+ * @property {() => import("./api.js").Ranked|null} results the newest reply to it
+ * @property {ReturnType<typeof createItems>} items what the index remembers of rows, by number; fetched as needed
+ * @property {(number: number) => Promise<void>} openItem shows it in the inspector
+ * @property {(part: {text: string}|{id: string}|{upload: string}, sign?: 1|-1) => void} addPart one more chip
+ * @property {(numbers: ArrayLike<number>, label: string) => void} setSelection shows these items in the grid beside
+ *     the map, with the label above; an empty list shows the query's results again
+ * @property {(text: string) => void} say reads it to those who cannot see, politely
+ * @property {(text: string, action?: {label: string, run: () => void}) => void} toast says it briefly on screen
+ * @property {(callback: (ranked: import("./api.js").Ranked|null) => void) => () => void} onQuery called when the reply
+ *     to a query is drawn, and with null when there is no query any more; gives back what stops it
+ * @property {(callback: (info: any) => void) => () => void} onInfo called when the index has another version
+ * @property {(callback: () => void) => () => void} onTheme called when light and dark change
+ * @property {() => boolean} reducedMotion
+ * @property {() => boolean} singleKeys whether shortcuts of one letter are switched on
+ *
+ * @typedef {object} View
+ * @property {() => void} [shown] called whenever the view comes to the front (also the first time)
+ * @property {() => void} [hidden]
+ * @property {(number: number) => void} [showItem] "Show on map": bring the item into view and mark it
+ */
+
+/** Callbacks of one kind. */
+function listeners() {
+  const all = new Set();
+  return {
+    /** @returns {() => void} */
+    add(callback) {
+      all.add(callback);
+      return () => all.delete(callback);
+    },
+    tell: (...values) => all.forEach((callback) => callback(...values)),
+  };
+}
+
+const asPart = (part, weight) => {
+  const kind = "text" in part ? "text" : "id" in part ? "item" : "upload";
+  return { kind, value: part.text ?? part.id ?? part.upload, weight };
+};
+
+/** @returns {App & Record<string, any>} with the pieces that only the frame uses */
+function createApp() {
+  const told = { query: listeners(), info: listeners(), theme: listeners() };
+  const notices = createNotices();
+  const connection = createConnection(notices, () => app.refresh());
+  const api = createApi(connection);
+  let info = null;
+  /** @type {any} */
+  const app = {
+    api, connection, notices,
+    info: () => info,
+    setInfo(fresh) {
+      const changed = info && (info.version !== fresh.version || info.fingerprint !== fresh.fingerprint);
+      info = fresh;
+      if (changed) told.info.tell(info);
+      return Boolean(changed);
+    },
+    query() {
+      const { find, where } = app.state();
+      const parts = searchingParts(app.state()).map(serverPart);
+      return parts.length ? { parts, find, where } : null;
+    },
+    addPart(part, sign = 1) {
+      const { parts } = app.state();
+      app.update({ parts: [...parts, asPart(part, sign > 0 ? 1 : -0.7)], item: null }, true);
+    },
+    say: notices.say,
+    toast: notices.toast,
+    onQuery: told.query.add,
+    onInfo: told.info.add,
+    onTheme: told.theme.add,
+    tellQuery: told.query.tell,
+    tellTheme: told.theme.tell,
+    reducedMotion: () => matchMedia("(prefers-reduced-motion: reduce)").matches,
+  };
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => told.theme.tell());
+  return app;
+}
+
+/** Everything that draws state gets `render(state, before)`; the order is the order of the page. */
+function start() {
+  const app = createApp();
+  app.items = createItems(app);
+  app.grid = createGrid(app, byId("scroller"), byId("grid"));
+  app.search = createSearch(app);
+  app.results = app.search.ranked;
+  app.setSelection = app.search.setSelection;
+  const pieces = [createViews(app), createField(app), createChips(app), app.search, createInspector(app)];
+  createActions(app);
+  const navigation = createNavigation({
+    place: () => app.grid.firstVisible(),
+    changed(state, before, place) {
+      document.title = [describe(searchingParts(state)), "cospace"].filter(Boolean).join(" · ");
+      for (const piece of pieces) piece.render(state, before, place);
+      loadView(app, state, before);
+    },
+  });
+  app.state = navigation.state;
+  app.update = navigation.update;
+  app.savePlace = navigation.savePlace;
+  app.home = () => app.update(emptyState(), true);
+  app.openItem = async (item) => {
+    const { id } = await app.items.one(item);
+    app.update({ item: id }, app.state().item === null);
+  };
+  app.refresh = async () => {
+    const changed = app.setInfo(await app.api.info());
+    if (changed) app.items.forget();
+    app.search.rerun(changed);
+  };
+  listenForKeys(app);
+  return { app, navigation };
+}
+
+/** The address may bring the server's token, once; a cookie holds it from then on. */
+async function claimToken(api) {
+  const token = new URLSearchParams(location.hash.slice(1)).get("token");
+  if (!token) return;
+  history.replaceState(null, "", location.pathname);
+  await api.post("/api/session", { token });
+}
+
+const { app, navigation } = start();
+try {
+  await claimToken(app.api);
+  app.setInfo(await app.connection.until(() => app.api.info()));
+  navigation.begin();
+  app.connection.watch(app);
+} catch (error) {
+  app.notices.problem(error, () => location.reload());
+}

@@ -1,0 +1,58 @@
+// Building elements without markup strings: the page's security policy allows no others.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+/**
+ * An element with attributes, listeners and children.
+ *
+ * @param {string} tag
+ * @param {Record<string, any>} [attributes] `on...` functions listen; `false`, `null` and `undefined` are left out;
+ *     `true` sets an empty attribute; `class` and all else are attributes as written.
+ * @param {...(Node|string|null|undefined|false)} children strings become text, never markup
+ * @returns {any} the element (any, so that callers need no casts for its special properties)
+ */
+export function el(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === false || value === null || value === undefined) continue;
+    if (typeof value === "function") node.addEventListener(name.slice(2), value);
+    else node.setAttribute(name, value === true ? "" : String(value));
+  }
+  node.append(...children.filter((child) => child || child === ""));
+  return node;
+}
+
+/** A drawing from icons.svg, hidden from screen readers: the control around it has the name. */
+export function icon(name) {
+  const svg = document.createElementNS(SVG, "svg");
+  svg.setAttribute("class", "icon");
+  svg.setAttribute("aria-hidden", "true");
+  const use = document.createElementNS(SVG, "use");
+  use.setAttribute("href", `/page/icons.svg#${name}`);
+  svg.append(use);
+  return svg;
+}
+
+/** A button with an icon, and its name as a tooltip and for screen readers. */
+export function iconButton(name, label, onclick, attributes = {}) {
+  return el("button", { type: "button", class: "icon-button", "aria-label": label, title: label, onclick, ...attributes },
+    icon(name));
+}
+
+/** @template {HTMLElement} T @param {string} id @returns {any} */
+export const byId = (id) => document.getElementById(id);
+
+/** Whether a key press belongs to somebody who is writing. */
+export function isWriting(target) {
+  if (!(target instanceof HTMLElement)) return false;
+  return target.isContentEditable || target.matches("textarea, select, input:not([type=checkbox]):not([type=radio])");
+}
+
+/** 12480 as people in this browser write it. */
+export const number = (value) => new Intl.NumberFormat().format(value);
+
+/** "1 picture", "12,480 pictures". */
+export const count = (value, one, many = `${one}s`) => `${number(value)} ${value === 1 ? one : many}`;
+
+/** 0x12ab34 as a CSS colour. */
+export const colour = (rgb) => `#${(rgb & 0xffffff).toString(16).padStart(6, "0")}`;
