@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..types import UserError
 from .limits import Limits
-from .meter import Meter
+from .meter import Meter, Told
 from .problems import Refusal
 
 POLICY = (
@@ -111,25 +111,32 @@ class Gate:
             await send({"type": "websocket.close", "code": 1008})
             return
         with self._meter.request(scope["path"]) as told:
-
-            async def dressed(message: Message) -> None:
-                if message["type"] == "http.response.start":
-                    told.status = message["status"]
-                    headers = MutableHeaders(scope=message)
-                    for name, value in HEADERS.items():
-                        headers[name] = value
-                await send(message)
-
+            reply = _Reply(send, told)
             try:
                 self._check(scope)
-                self._inside += 1
-                try:
-                    await self._app(scope, _Body(receive, self._most(scope["path"]), self._limits), dressed)
-                finally:
-                    self._inside -= 1
+                body = _Body(receive, self._most(scope["path"]), self._limits)
+                await self._answer(scope, body, reply)
             except Refusal as refusal:
                 if not told.status:
-                    await refusal(scope, receive, dressed)
+                    await refusal(scope, receive, reply)
+
+    async def _answer(self, scope: Scope, body: _Body, reply: _Reply) -> None:
+        """Let the application answer, unless the body turns out to be one that is not read."""
+
+        async def unless_refused(message: Message) -> None:
+            if body.refusal is None:
+                await reply(message)
+
+        self._inside += 1
+        try:
+            await self._app(scope, body, unless_refused)
+        except Exception:
+            if body.refusal is None:
+                raise
+        finally:
+            self._inside -= 1
+        if body.refusal is not None:  # whatever the application made of it
+            raise body.refusal
 
     def _most(self, path: str) -> int:
         return self._limits.upload if path == UPLOAD else self._limits.body
@@ -150,13 +157,29 @@ class Gate:
             raise Refusal(503, "too many requests at once; try again in a moment")
 
 
+class _Reply:
+    """Sends an answer with the headers that each one carries, and notes its status."""
+
+    def __init__(self, send: Send, told: Told) -> None:
+        self._send, self._told = send, told
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._told.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            for name, value in HEADERS.items():
+                headers[name] = value
+        await self._send(message)
+
+
 class _Body:
-    """A request's body as it comes in: never more than allowed, and never slower."""
+    """A request's body as it comes in: never more than allowed, and never slower; ``refusal`` says why it ended."""
 
     def __init__(self, receive: Receive, most: int, limits: Limits) -> None:
         self._receive, self._most, self._limits = receive, most, limits
         self._read, self._done = 0, False
         self._until = asyncio.get_running_loop().time() + limits.arrival
+        self.refusal: Refusal | None = None
 
     async def __call__(self) -> Message:
         if self._done:
@@ -165,11 +188,13 @@ class _Body:
         try:
             message = await asyncio.wait_for(self._receive(), max(0.01, left))
         except TimeoutError:
-            raise Refusal(408, "the request came too slowly") from None
+            self.refusal = Refusal(408, "the request came too slowly")
+            raise self.refusal from None
         self._done = message["type"] != "http.request" or not message.get("more_body", False)
         self._read += len(message.get("body", b""))
         if self._read > self._most:
-            raise Refusal(413, f"a request of at most {self._most:,} bytes is read here")
+            self.refusal = Refusal(413, f"a request of at most {self._most:,} bytes is read here")
+            raise self.refusal
         return message
 
 

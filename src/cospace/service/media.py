@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import threading
 from collections import OrderedDict
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 
+from ..pairs import digest
 from ..preprocess import BadImage, decode
 from ..stores import Condition
 from ..stores.thumbnails import at_size
@@ -131,7 +131,7 @@ def _larger(album: Album, engine: Engine, content: str, size: int) -> bytes:
     for item in items:
         try:
             data = Path(item.path).read_bytes() if item.path else b""
-            if hashlib.blake2b(data, digest_size=16).hexdigest() == content:
+            if digest([data]) == content:
                 return album.put(key, at_size(decode(data, at_least=size), size))
         except (OSError, ValueError, BadImage):
             continue

@@ -28,6 +28,10 @@ TITLES = {
     503: "busy",
 }
 MEDIA_TYPE = "application/problem+json"
+_HEADERS = {503: {"Retry-After": "1"}, 429: {"Retry-After": "1"}} | {
+    status: {"Connection": "close"} for status in (408, 413)
+}
+"""When to come back; and that what is still being sent will not be read."""
 
 
 class Refusal(Exception):
@@ -43,8 +47,7 @@ class Refusal(Exception):
         if self.field is not None:
             problem["field"] = self.field
         # Escaped to ASCII: a lone surrogate from the request would have no UTF-8.
-        headers = {"Retry-After": "1"} if self.status in (429, 503) else None
-        return Response(json.dumps(problem), self.status, headers, MEDIA_TYPE)
+        return Response(json.dumps(problem), self.status, _HEADERS.get(self.status), MEDIA_TYPE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it."""
