@@ -28,7 +28,17 @@ from .before import OWN, REFERENCE, Before
 from .blending import best, blend, sweep
 from .board import board
 from .borrowing import borrowed
-from .evaluate import Embedded, calibrate, calibrate_search, complaint, embed_store, measure, watch
+from .evaluate import (
+    Embedded,
+    calibrate,
+    calibrate_search,
+    complaint,
+    embed_store,
+    intervals,
+    measure,
+    reliability_of,
+    watch,
+)
 from .log import Log
 from .matching import rerank
 from .model import Model
@@ -277,6 +287,8 @@ class _Run:
             captions = unique_items(self.train, "text")[0]
         files.write_json(self.out / "config.json", self.settings.model_dump(mode="json"))
         files.write_json(self.out / "metrics.json", metrics)
+        files.write_json(self.out / "intervals.json", intervals(embedded))
+        files.write_json(self.out / "reliability.json", reliability_of(self.space, embedded))
         files.write_json(self.out / "run.json", self._facts(captions))
         self.space.save(self.out / "model", golden, {} if self.teller is None else self.teller.content())
         (self.out / "identity.json").unlink()

@@ -32,14 +32,14 @@ def create_app(
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
-        app.state.health_lock = asyncio.Lock()
         yield
         await asyncio.to_thread(engine.close)
 
     app = FastAPI(title="cospace", version=__version__, docs_url=None, redoc_url=None, lifespan=life)
     app.state.engine, app.state.access = engine, access
     app.state.fetcher = Fetcher(limits.upload) if fetch else None
-    app.state.meter, app.state.maps, app.state.health = Meter(), media.Maps(engine), None
+    app.state.meter, app.state.maps = Meter(), media.Maps(engine)
+    app.state.health, app.state.health_lock = None, asyncio.Lock()
     app.state.album, app.state.sheets = media.Album(media.LARGE_ONES), media.Album(media.SHEETS)
     problems.install(app)
     app.include_router(routes.router)
