@@ -44,7 +44,7 @@ class Graph:
         with self._asking:
             found = self._index.search(queries_QE.numpy(), count)
         keys_QF = np.atleast_2d(found.keys)  # one query comes back as a row, cut to what was reached
-        counts_Q = np.broadcast_to(getattr(found, "counts", keys_QF.shape[1]), len(keys_QF))
+        counts_Q = np.broadcast_to(np.asarray(getattr(found, "counts", keys_QF.shape[1])), len(keys_QF))
         rows_QF: np.ndarray = np.full((len(queries_QE), count), -1, dtype=np.int64)
         there_QF = np.arange(keys_QF.shape[1]) < counts_Q[:, None]
         rows_QF[:, : keys_QF.shape[1]][there_QF] = keys_QF[there_QF]
