@@ -20,7 +20,7 @@ FILES = sorted(SRC.rglob("*.py"))
 LAYERS = """
     __main__
     cli
-    service | terminal
+    service | terminal | terminal_pictures
     experiment
     training | evaluation | stores | interop
     fusion

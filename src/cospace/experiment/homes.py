@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import os
+import re
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -79,3 +82,51 @@ class Folder:
 
     def thumbnails(self) -> Thumbnails:
         return LocalThumbnails.open(self.path / "thumbnails.sqlite")
+
+
+class Server:
+    """An index in a schema of a PostgreSQL server; its model is read once into a folder of this machine."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    @property
+    def name(self) -> str:
+        return re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1@", self.url)
+
+    def there(self) -> bool:
+        return bool(_postgres().exists(self.url))
+
+    def open(self, fingerprint: str | None = None, thorough: bool = False) -> Index:
+        return cast(Index, _postgres().PostgresIndex.open(self.url, fingerprint))
+
+    def create(self, model: Path, fingerprint: str, width: int, precision: str) -> Index:
+        store = _postgres().PostgresIndex.create(self.url, fingerprint, width, precision)
+        _postgres().write_model(self.url, model)
+        return cast(Index, store)
+
+    def model(self) -> Path:
+        if not self.there():
+            raise UserError(f"{self.name} holds no index; make one with: cospace index RUN PICTURES --out {self.name}")
+        store = self.open()
+        fingerprint = store.fingerprint
+        store.close()
+        folder = cached_models() / fingerprint
+        files.settle(folder)
+        if not folder.is_dir():
+            _postgres().read_model(self.url, folder)
+        return folder
+
+    def thumbnails(self) -> Thumbnails:
+        return cast(Thumbnails, _postgres().PostgresThumbnails(self.url))
+
+
+def cached_models() -> Path:
+    """Where this machine keeps the models of indexes on servers, by fingerprint; they may be deleted at any time."""
+    given = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(given) if Path(given).is_absolute() else Path.home() / ".cache") / "cospace" / "models"
+
+
+def _postgres() -> Any:
+    """The store's module: its libraries are an extra."""
+    return importlib.import_module("cospace.stores.postgres")

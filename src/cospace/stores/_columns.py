@@ -24,6 +24,8 @@ OWN = tuple(field.name for field in fields(Item) if field.name != "extras")
 LOOKS = ("width", "height", "rgb")
 """Own fields that are numbers; the others are texts."""
 EXTRA = "extra."
+REMEMBERED = 16
+"""Conditions whose rows are kept, a byte a row each: people look for several things under one filter."""
 
 
 class Columns:
@@ -33,6 +35,7 @@ class Columns:
         self._file = pa.memory_map(str(path))
         self._reading = threading.Lock()
         self._read: dict[str, pa.ChunkedArray] = {}
+        self._passing: dict[Condition, np.ndarray | bool] = {}
 
     @cached_property
     def names(self) -> list[str]:
@@ -63,7 +66,15 @@ class Columns:
         return {name: row for row, name in enumerate(self.column("id").to_pylist())}
 
     def passing(self, condition: Condition) -> np.ndarray | bool:
-        """Bool ``(N,)`` of the rows that satisfy one condition, or one answer for all of them."""
+        """Bool ``(N,)`` of the rows that satisfy one condition, or one answer for all; remembered for a while."""
+        passes = self._passing.get(condition)
+        if passes is None:
+            if len(self._passing) >= REMEMBERED:
+                self._passing.clear()
+            passes = self._passing[condition] = self._passes(condition)
+        return passes
+
+    def _passes(self, condition: Condition) -> np.ndarray | bool:
         name = condition.column if condition.column in OWN else EXTRA + condition.column
         if name not in self.names:
             return condition.relation == "!="

@@ -1,8 +1,8 @@
 """One immutable part of a local index: unit vectors of one modality, their items, and which of them are dead.
 
-On disk a segment is files that are written once, ``<name>.vectors.npy`` (memory-mapped), with it ``<name>.scales.npy``
-where vectors are int8, and ``<name>.items.parquet``; and up to one ``<name>.dead-<version>.npy`` (row numbers) that
-each deletion writes anew.
+On disk a segment is files that are written once: ``<name>.vectors.npy`` (memory-mapped), ``<name>.scales.npy`` where
+vectors are int8, ``<name>.items.parquet``, and ``<name>.graph`` where it is large. Beside them lies up to one
+``<name>.dead-<version>.npy`` (row numbers) that each deletion writes anew.
 """
 
 from __future__ import annotations
@@ -19,14 +19,17 @@ import pyarrow.parquet as pq
 import torch
 
 from ..files import atomic_write, check, stamp
-from . import Condition
+from . import Condition, Progress
 from ._columns import EXTRA, Columns
+from ._graph import Graph
 
 Precision = Literal["float32", "bfloat16", "int8"]
 STORED = {"float32": np.dtype("<f4"), "bfloat16": np.dtype("<u2"), "int8": np.dtype("i1")}
 """How a coordinate lies in the file; numpy has no bfloat16, so its bits are stored."""
 WRITTEN_ROWS = 65_536
 """Rows copied at a time when segments are merged."""
+GRAPH_PART = 8_192
+"""Rows between two reports of progress while a graph is made: a second or so."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,6 +63,7 @@ class Segment:
     items: Columns
     live_N: np.ndarray
     alive: int
+    graph: Graph | None
 
     @classmethod
     def write(cls, folder: Path, name: str, content: Content) -> Segment:
@@ -86,8 +90,10 @@ class Segment:
         live_N = np.ones(entry["rows"], dtype=bool)
         if "dead" in paths:
             live_N[np.load(paths["dead"], allow_pickle=False)] = False
+        stored_NE, items = _mapped(paths["vectors"]), Columns(paths["items"])
         scales_N = _mapped(paths["scales"]) if "scales" in paths else None
-        return cls(entry, _mapped(paths["vectors"]), scales_N, Columns(paths["items"]), live_N, int(live_N.sum()))
+        graph = Graph(paths["graph"], stored_NE.shape[1]) if "graph" in paths else None
+        return cls(entry, stored_NE, scales_N, items, live_N, int(live_N.sum()), graph)
 
     @property
     def name(self) -> str:
@@ -111,6 +117,18 @@ class Segment:
         atomic_write(path, partial(_save_parts, dead.shape, dead.dtype, [dead]))
         entry = {**self.entry, "files": {**self.entry["files"], "dead": _entry(path)}}
         return replace(self, entry=entry, live_N=live_N, alive=int(live_N.sum()))
+
+    def with_graph(self, folder: Path, progress: Progress) -> Segment:
+        """The same segment with a graph, which is on disk when this returns."""
+        path, starts = folder / f"{self.name}.graph", range(0, len(self), GRAPH_PART)
+        parts = (self.floats(slice(start, min(start + GRAPH_PART, len(self)))) for start in starts)
+
+        def done(rows: int) -> None:
+            progress(f"linking {self.modality}s", rows, len(self))
+
+        atomic_write(path, lambda temporary: Graph.build(temporary, self.stored_NE.shape[1], parts, done))
+        entry = {**self.entry, "files": {**self.entry["files"], "graph": _entry(path)}}
+        return replace(self, entry=entry, graph=Graph(path, self.stored_NE.shape[1]))
 
     def live_rows(self, ids: Sequence[str]) -> np.ndarray:
         """The row of each id, -1 for one that is not here or dead; int64 ``(n,)``."""

@@ -5,18 +5,18 @@ a *version*, a small file that lists the segments with sizes and hashes; the new
 at worst files that no version lists. A reader keeps the version it opened until :meth:`LocalIndex.refresh`; one writer
 at a time holds the lock from its first change until :meth:`LocalIndex.close`.
 
+Search is exact until :meth:`LocalIndex.finish` has linked a large segment by a graph; what is added afterwards is
+searched exactly beside it.
+
 The number of an item is its row, counted through the segments of the open version, dead rows included.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, get_args
+from typing import Self, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -24,48 +24,15 @@ import torch
 
 from ..files import LOCK, Lock, read_sealed, write_sealed
 from ..types import UserError
-from . import Condition, Found, Item, Progress, silent
-from ._columns import OWN, check_columns, table_of
-from ._scan import TILE_QUERIES, Best, scan
+from . import Condition, Found, Item, Progress, _graph, silent
+from ._columns import table_of
+from ._scan import TILE_QUERIES, Best, search
 from ._segment import Content, Part, Precision, Segment, encoded
 from ._units import check_fingerprint, check_items, sample, units
+from ._versions import FORMAT, State, load, version_path, versions
 
-FORMAT = 2
 MOST_SEGMENTS = 32
 """With more segments of a modality than this, the next change first merges small ones."""
-
-
-@dataclass(frozen=True, eq=False)
-class State:
-    """A version of the index and its open segments: what a search reads, whatever changes meanwhile."""
-
-    version: Mapping[str, Any]
-    segments: tuple[Segment, ...]
-
-    @property
-    def number(self) -> int:
-        """Of the version."""
-        return int(self.version["version"])
-
-    @cached_property
-    def starts(self) -> np.ndarray:
-        """The number of each segment's first row, and one past the last row of all."""
-        return np.cumsum([0, *(len(segment) for segment in self.segments)])
-
-    @cached_property
-    def extras(self) -> dict[str, int]:
-        """Names of extras with the number of live items that have them."""
-        counts: Counter[str] = Counter()
-        for segment in self.segments:
-            counts.update(segment.extras())
-        return {name: counts[name] for name in sorted(counts) if counts[name]}
-
-    def by_segment(self, numbers: np.ndarray) -> list[tuple[Segment, np.ndarray, np.ndarray]]:
-        """Segments with the places in ``numbers`` that are theirs, and the rows these are in them."""
-        if len(numbers) and not (numbers.min() >= 0 and numbers.max() < self.starts[-1]):
-            raise UserError(f"numbers of this version are 0 to {self.starts[-1] - 1}; search again")
-        at = np.searchsorted(self.starts, numbers, side="right") - 1
-        return [(self.segments[n], np.flatnonzero(at == n), numbers[at == n] - self.starts[n]) for n in np.unique(at)]
 
 
 class LocalIndex:
@@ -75,6 +42,8 @@ class LocalIndex:
         self._folder = folder
         self._lock = Lock(folder)
         self._state = state
+        self.effort = 64
+        """Rows that a graph keeps in sight at least; a search with more finds more of the nearest, and takes longer."""
 
     @classmethod
     def create(cls, folder: Path, fingerprint: str, width: int, precision: Precision = "float32") -> LocalIndex:
@@ -83,13 +52,13 @@ class LocalIndex:
             raise UserError(f"an index needs vectors of width 1 or more, {width} was given")
         if precision not in get_args(Precision):
             raise UserError(f"an index cannot store {precision!r}; choose one of {', '.join(get_args(Precision))}")
-        if _versions(folder) or (folder.exists() and not _is_blank(folder)):
+        if versions(folder) or (folder.exists() and not _is_blank(folder)):
             raise UserError(f"{folder} exists and is not empty; name a new folder, or open the index that is there")
         version = {"format": FORMAT, "version": 1, "fingerprint": fingerprint, "width": width, "precision": precision}
         with Lock(folder):
             (folder / "segments").mkdir(exist_ok=True)
             (folder / "versions").mkdir(exist_ok=True)
-            write_sealed(_version_path(folder, 1), {**version, "segments": []})
+            write_sealed(version_path(folder, 1), {**version, "segments": []})
         return cls(folder, State({**version, "segments": []}, ()))
 
     @classmethod
@@ -99,7 +68,7 @@ class LocalIndex:
         ``thorough`` compares every file with its hash (about a second a gigabyte); without it only sizes are checked,
         and nothing is read until it is needed.
         """
-        state = _load(folder, thorough)
+        state = load(folder, thorough)
         check_fingerprint(str(folder), str(state.version["fingerprint"]), fingerprint)
         return cls(folder, state)
 
@@ -138,9 +107,9 @@ class LocalIndex:
 
     def refresh(self) -> bool:
         """Move to the newest version; true if there is a newer one, and numbers then mean other items."""
-        if _versions(self._folder)[-1:] == [self._state.number]:
+        if versions(self._folder)[-1:] == [self._state.number]:
             return False
-        self._state = _load(self._folder, thorough=False, known=self._state.segments)
+        self._state = load(self._folder, thorough=False, known=self._state.segments)
         return True
 
     def add(self, items: Sequence[Item], vectors_NE: np.ndarray) -> None:
@@ -171,12 +140,19 @@ class LocalIndex:
         return known
 
     def finish(self, progress: Progress = silent) -> None:
-        """Merge the segments of each modality and drop the dead rows."""
+        """Merge small segments, drop dead rows, and link the rows of every segment that is large enough for a graph.
+
+        A graph is made anew when a third of its rows is dead, or when what was added since is half as much.
+        """
         self._begin()
-        for modality in sorted({segment.modality for segment in self._state.segments}):
-            mine = [segment for segment in self._state.segments if segment.modality == modality]
-            if len(mine) > 1 or mine[0].alive < len(mine[0]):
-                self._merge(mine)
+        for modality in self._modalities():
+            group = _to_merge([segment for segment in self._state.segments if segment.modality == modality])
+            if len(group) > 1 or (group and group[0].alive < len(group[0])):
+                self._merge(group)
+        for segment in self._state.segments:
+            if segment.graph is None and len(segment) >= _graph.GRAPH_ROWS:
+                linked = segment.with_graph(self._store, progress)
+                self._commit([linked if other is segment else other for other in self._state.segments])
 
     def hashes(self) -> dict[str, str]:
         """The content hash of every item by id."""
@@ -193,10 +169,10 @@ class LocalIndex:
             raise UserError(f"k must be 1 or more, {k} was given")
         state, queries_QE = self._state, np.asarray(queries_QE)
         queries_QE = units(queries_QE, self.width, [f"query {row}" for row in range(len(queries_QE))])
-        chosen = _chosen(state, where)
+        chosen = state.chosen(where)
         k = min(k, sum(segment.alive for segment in state.segments))
         found = [
-            _search(state, chosen, torch.from_numpy(queries_QE[start : start + TILE_QUERIES]), k)
+            _search(state, chosen, torch.from_numpy(queries_QE[start : start + TILE_QUERIES]), k, self.effort)
             for start in range(0, max(1, len(queries_QE)), TILE_QUERIES)
         ]
         return Found(np.concatenate([row[1] for row in found]), np.concatenate([row[0] for row in found]))
@@ -214,7 +190,7 @@ class LocalIndex:
         state = self._state
         rows = [
             (np.arange(len(segment)) if chosen_N is None else np.flatnonzero(chosen_N)) + start
-            for segment, start, chosen_N in zip(state.segments, state.starts, _chosen(state, where), strict=False)
+            for segment, start, chosen_N in zip(state.segments, state.starts, state.chosen(where), strict=False)
         ]
         numbers = np.concatenate([np.empty(0, dtype=np.int64), *rows])
         return numbers if most is None else sample(numbers, most, seed)
@@ -256,11 +232,15 @@ class LocalIndex:
             self._lock.acquire()
         self.refresh()  # what another wrote, or a change of our own that reached the disk and then failed
         self._sweep()
-        for modality in sorted({segment.modality for segment in self._state.segments}):
-            mine = [segment for segment in self._state.segments if segment.modality == modality]
+        for modality in self._modalities():
+            loose = [segment for segment in self._state.segments if segment.graph is None]
+            mine = [segment for segment in loose if segment.modality == modality]
             small = _recent(mine)
             if len(mine) > MOST_SEGMENTS and len(small) > 1:
                 self._merge(small)
+
+    def _modalities(self) -> list[str]:
+        return sorted({segment.modality for segment in self._state.segments})
 
     def _bury(self, ids: Sequence[str], number: int) -> list[Segment]:
         """The segments with ``ids`` dead in them."""
@@ -286,15 +266,15 @@ class LocalIndex:
         alive = tuple(segment for segment in segments if segment.alive)
         number = self._state.number + 1
         version = {**self._state.version, "version": number, "segments": [segment.entry for segment in alive]}
-        write_sealed(_version_path(self._folder, number), version)
+        write_sealed(version_path(self._folder, number), version)
         self._state = State(version, alive)
 
     def _sweep(self) -> None:
         """Remove versions before the last two, and files that neither of these lists."""
-        numbers = _versions(self._folder)
+        numbers = versions(self._folder)
         for number in numbers[:-2]:
-            _version_path(self._folder, number).unlink()
-        recent = [read_sealed(_version_path(self._folder, number)) for number in numbers[-2:]]
+            version_path(self._folder, number).unlink()
+        recent = [read_sealed(version_path(self._folder, number)) for number in numbers[-2:]]
         files = [file for version in recent for segment in version["segments"] for file in segment["files"].values()]
         listed = {file["name"] for file in files}
         for path in self._store.iterdir():
@@ -307,20 +287,13 @@ def _is_blank(folder: Path) -> bool:
     return folder.is_dir() and {path.name for path in folder.iterdir()} <= {LOCK, "segments", "versions"}
 
 
-def _chosen(state: State, where: Sequence[Condition]) -> list[np.ndarray | None]:
-    """For each segment the rows to look at, see :meth:`Segment.chosen`."""
-    if any(condition.column not in OWN for condition in where):
-        check_columns(where, state.extras)
-    return [segment.chosen(where) for segment in state.segments]
-
-
 def _search(
-    state: State, chosen: Sequence[np.ndarray | None], queries_QE: torch.Tensor, k: int
+    state: State, chosen: Sequence[np.ndarray | None], queries_QE: torch.Tensor, k: int, effort: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scores and numbers ``(Q, k)`` of some queries."""
     best = Best(len(queries_QE), k)
     for segment, chosen_N, start in zip(state.segments, chosen, state.starts.tolist(), strict=False):
-        scan(segment, chosen_N, queries_QE, start, best)
+        search(segment, chosen_N, queries_QE, start, best, effort)
     return best.ranked()
 
 
@@ -337,37 +310,11 @@ def _recent(segments: Sequence[Segment]) -> list[Segment]:
     return list(segments[len(segments) - count :])
 
 
-def _version_path(folder: Path, number: int) -> Path:
-    return folder / "versions" / f"{number:08d}.json"
-
-
-def _versions(folder: Path) -> list[int]:
-    """Numbers of the versions in a folder, ascending."""
-    return sorted(int(path.stem) for path in (folder / "versions").glob("*.json") if path.stem.isdigit())
-
-
-def _load(folder: Path, thorough: bool, known: Sequence[Segment] = ()) -> State:
-    """The newest version with its segments, those that are open already as they are.
-
-    Looks again when a writer's clean-up overtook the reading.
-    """
-    while True:
-        numbers = _versions(folder)
-        if not numbers:
-            raise UserError(f"{folder} is not an index; make one with: cospace index RUN INPUT --out {folder}")
-        try:
-            version = read_sealed(_version_path(folder, numbers[-1]))
-            if version["format"] != FORMAT:
-                do = "index again with: cospace index RUN INPUT --out NEW" if version["format"] < FORMAT else "update"
-                raise UserError(f"{folder} has format {version['format']}, this cospace reads {FORMAT}; {do}")
-            return State(version, tuple(_open(folder, entry, thorough, known) for entry in version["segments"]))
-        except (FileNotFoundError, UserError):
-            if _versions(folder)[-1:] == numbers[-1:]:
-                raise
-
-
-def _open(folder: Path, entry: Mapping[str, Any], thorough: bool, known: Sequence[Segment]) -> Segment:
-    for segment in known:
-        if segment.entry == entry:
-            return segment
-    return Segment.open(folder / "segments", entry, thorough)
+def _to_merge(segments: Sequence[Segment]) -> list[Segment]:
+    """Those of one modality that a finished index holds as one: the ones without a graph, and graphs grown old."""
+    rows = sum(segment.alive for segment in segments if segment.graph is None)
+    return [
+        segment
+        for segment in segments
+        if segment.graph is None or 3 * segment.alive < 2 * len(segment) or segment.alive <= 2 * rows
+    ]
