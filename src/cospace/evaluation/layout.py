@@ -20,6 +20,7 @@ LANDMARKS = 20_000
 """Points that are laid out by their own forces; the others are put between the nearest of these."""
 
 _EARLY, _STEPS = 75, 225
+_FEW, _STRIDE = 8, 5.0
 _EXAGGERATION = 12.0
 _CELL = 0.5
 _SIDES = (32, 40, 48, 64, 80, 96, 120, 144, 160, 180, 200, 225, 240, 270, 300, 320, 360, 400, 450, 500, 576, 640, 960)
@@ -79,7 +80,7 @@ def _by_forces(vectors_NE: Tensor, kind_N: Tensor) -> np.ndarray:
     """Gradient descent with momentum and a gain for each coordinate, as t-SNE has always been done."""
     count = len(vectors_NE)
     start_N2 = principal_plane(vectors_NE) if count > 1 else torch.zeros(count, 2, dtype=torch.float64)
-    if count < 4:
+    if count < _FEW:
         return np.asarray(start_N2.float())
     edges, field = _Edges(_neighbours(vectors_NE, kind_N)), _Field()
     y_2N = (0.1 * start_N2 / start_N2[:, 0].std().clamp(min=1e-12)).float().T.contiguous()
@@ -90,7 +91,7 @@ def _by_forces(vectors_NE: Tensor, kind_N: Tensor) -> np.ndarray:
         downhill_2N = factor * edges.pull(y_2N) - field.push(y_2N)
         gain_2N = torch.where(downhill_2N * speed_2N > 0, gain_2N * 0.8, gain_2N + 0.2).clamp_(0.05, 8.0)
         speed_2N = momentum * speed_2N - max(count / factor / 2.5, 8.0) * gain_2N * downhill_2N
-        y_2N = y_2N + speed_2N
+        y_2N = y_2N + speed_2N.clamp_(-_STRIDE, _STRIDE)
         y_2N -= y_2N.mean(1, keepdim=True)
     return np.asarray(y_2N.T.contiguous())
 
