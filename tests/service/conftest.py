@@ -6,16 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from wire import Wire
 
 from cospace.experiment.model import Model
 from cospace.experiment.search import SearchableIndex
 from cospace.service.app import create_app
-from wire import Wire
 
 
 @pytest.fixture(scope="session")
 def indexed(trained: Path, shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An index of 64 pictures of shapes and their texts. Read only."""
+    """An index of 62 different pictures of shapes and 64 texts. Read only."""
     from cospace.experiment.indexing import build_index
 
     out = tmp_path_factory.mktemp("indexed") / "idx"

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
 from wire import Wire
 
 TOGETHER = 25
@@ -33,8 +32,10 @@ VALID: dict[str, Any] = {
     "/api/session": {"token": "x"},
 }
 ODD: list[Any] = [
-    None, True, 0, -1, 1, 10**9, 10**30, -(10**400), 1e308, 0.5, "", " ", "\0", "\ud800", "a" * 20_000, "%00", "../../etc/passwd",
-    [], [[]], {}, {"a": {}}, "NaN", "\u202e", "e\u0301" * 50, ["modality=image"] * 40, "id>=x", "width>=1e999", "nope=1",
+    None, True, 0, -1, 1, 10**9, 10**30, -(10**400), 1e308, 0.5, "", " ", "\0", "\ud800",
+    "a" * 20_000, "%00", "../../etc/passwd",
+    [], [[]], {}, {"a": {}}, "NaN", "\u202e", "e\u0301" * 50, ["modality=image"] * 40, "id>=x",
+    "width>=1e999", "nope=1",
     "=", "text=\0", "' OR 1=1 --", "http://127.0.0.1/", float("nan"), float("inf"), 2**63, 2**31, "text/1", [None] * 100,
 ]  # fmt: skip
 odd = st.one_of(
@@ -99,11 +100,16 @@ types = st.sampled_from(
 targets = st.one_of(
     st.sampled_from(
         [
-            "/", "/page/", "/page/../access.py", "/page/%2e%2e%2faccess.py", "/page/app.py", "/t/256/../../x", "/t/-1/x", "/t/256/" + "0" * 32,
-            "/t/99999999999999999999/" + "a" * 32, "/s/64/0", "/s/64/99999", "/s/64/-1", "/u/" + "0" * 32, "/u/..%2f", "/api/items",
-            "/api/items?version=1&n=1", "/api/items?version=9999999999999999999999&n=1", "/api/items?version=2&n=" + "1," * 2000,
-            "/api/items?version=2&n=\u0663", "/api/near?version=2&n=-1", "/api/near?version=2&n=3&find=\0", "/api/item?id=%00", "/api/item?id=%ff%fe",
-            "/api/item?id=" + "x" * 5000, "/api/info", "/metrics", "/healthz", "/openapi.json", "/docs", "/api/nothing", "/" + "a" * 8000,
+            "/", "/page/", "/page/../access.py", "/page/%2e%2e%2faccess.py", "/page/app.py",
+            "/t/256/../../x", "/t/-1/x", "/t/256/" + "0" * 32,
+            "/t/99999999999999999999/" + "a" * 32, "/s/64/0", "/s/64/99999", "/s/64/-1", "/u/" + "0" * 32, "/u/..%2f",
+            "/api/items",
+            "/api/items?version=1&n=1", "/api/items?version=9999999999999999999999&n=1",
+            "/api/items?version=2&n=" + "1," * 2000,
+            "/api/items?version=2&n=\u0663", "/api/near?version=2&n=-1", "/api/near?version=2&n=3&find=\0",
+            "/api/item?id=%00", "/api/item?id=%ff%fe",
+            "/api/item?id=" + "x" * 5000, "/api/info", "/metrics", "/healthz", "/openapi.json", "/docs",
+            "/api/nothing", "/" + "a" * 8000,
         ]
     ),
     st.text(max_size=30).map(lambda text: "/" + text),
@@ -152,9 +158,12 @@ TRAVERSALS = [
     pattern.format(file)
     for file in ("etc/passwd", "model/space.json", "access.py", "canary.txt")
     for pattern in (
-        "/page/../{}", "/page/..%2f{}", "/page/%2e%2e/{}", "/page/..\\{}", "/page/%2e%2e%5c{}", "/page//{}", "/page/./../{}",
-        "/page/{}%00.js", "/page/....//{}", "/t/256/../{}", "/t/256/..%2f..%2f{}", "/t/../../{}", "/u/../{}", "/u/..%2f{}",
-        "/s/64/../{}", "/api/item?id=../{}", "/api/item?id=/{}", "/api/../{}", "/%2e%2e/{}", "//{}", "/page/%252e%252e%252f{}",
+        "/page/../{}", "/page/..%2f{}", "/page/%2e%2e/{}", "/page/..\\{}", "/page/%2e%2e%5c{}", "/page//{}",
+        "/page/./../{}",
+        "/page/{}%00.js", "/page/....//{}", "/t/256/../{}", "/t/256/..%2f..%2f{}", "/t/../../{}", "/u/../{}",
+        "/u/..%2f{}",
+        "/s/64/../{}", "/api/item?id=../{}", "/api/item?id=/{}", "/api/../{}", "/%2e%2e/{}",
+        "//{}", "/page/%252e%252e%252f{}",
     )
 ]  # fmt: skip
 

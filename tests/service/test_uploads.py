@@ -7,7 +7,7 @@ import resource
 import struct
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def gradient(width: int, height: int) -> Image.Image:
     return Image.fromarray(np.repeat(np.repeat(columns[None, :, None], height, 0), 3, 2))
 
 
-def png(width: int, height: int, chunks: Iterator[bytes] = iter(()), more: bytes = b"") -> bytes:
+def png(width: int, height: int, chunks: Iterable[bytes] = (), more: bytes = b"") -> bytes:
     """A PNG whose header claims a size; its pixels are what ``chunks`` unpack to."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
@@ -82,6 +82,15 @@ def test_what_is_no_picture_here_is_refused_whatever_it_is(data: bytes) -> None:
     assert refused.value.status == 415
 
 
+def outcome(data: bytes) -> int:
+    """The status of a picture that is sent; 200 where it is read."""
+    try:
+        read(data, LIMITS)
+    except Refusal as refused:
+        return refused.status
+    return 200
+
+
 def peak() -> int:
     """Bytes of memory that this process has had at most."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -106,15 +115,12 @@ def test_text_and_profiles_that_unpack_to_gigabytes_are_refused() -> None:
         data = start + packed
         chunk = struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
         before = peak()
-        try:
-            read(png(8, 8, iter([bytes(25 * 8)]), more=chunk), LIMITS)
-        except Refusal as refused:
-            assert refused.status in (413, 422)
+        assert outcome(png(8, 8, [bytes(25 * 8)], more=chunk)) in (200, 413, 422)
         assert peak() - before < 64_000_000
 
 
 def test_a_header_that_lies_is_refused() -> None:
-    for data in (png(4000, 4000, iter([bytes(100)])), encoded(gradient(64, 64), "JPEG")[:300], b"\xff\xd8\xff\xe0"):
+    for data in (png(4000, 4000, [bytes(100)]), encoded(gradient(64, 64), "JPEG")[:300], b"\xff\xd8\xff\xe0"):
         with pytest.raises(Refusal) as refused:
             read(data, LIMITS)
         assert refused.value.status in (413, 422)
@@ -125,10 +131,7 @@ def test_damaged_pictures_are_refused_or_read_and_nothing_else(noise: bytes, kin
     data = bytearray(encoded(gradient(24, 24), kind))
     place %= len(data)
     data[place : place + len(noise)] = noise
-    try:
-        read(bytes(data), LIMITS)
-    except Refusal as refused:
-        assert refused.status in (413, 415, 422)
+    assert outcome(bytes(data)) in (200, 413, 415, 422)
 
 
 def test_the_last_ones_are_remembered() -> None:

@@ -33,11 +33,13 @@ class Model:
     trained just now.
     """
 
-    def __init__(self, space: Space, run: Path, folder: Path, facts: dict[str, Any]) -> None:
+    def __init__(
+        self, space: Space, run: Path, folder: Path, facts: dict[str, Any], teller: Teller | None = None
+    ) -> None:
         self.space, self.run, self.folder, self.facts = space, run, folder, facts
         self.validation: Embedded | None = None
         self.told = Told()
-        self.teller = Teller.load(folder, space)
+        self.teller = teller or Teller.load(folder, space)
 
     @classmethod
     def load(cls, folder: str | Path) -> Model:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from ..stores.thumbnails import Thumbnails
 from ..types import UserError
 from .homes import Folder, Home, Server, home_of
 from .matching import CANDIDATES, evidence
+from .model import Model
 
 TOWARDS = {"text": "image", "image": "text"}
 """Between which modalities a calibration was fitted: only there does a cosine have a probability."""
@@ -64,6 +66,33 @@ class SearchableIndex:
     def url(self) -> str | None:
         """The address of an index on a server; none for a folder."""
         return self.home.url if isinstance(self.home, Server) else None
+
+    @property
+    def name(self) -> str:
+        """As people type it, without a password."""
+        return self.home.name
+
+    @cached_property
+    def model_folder(self) -> Path:
+        """The index's copy of the model on this machine."""
+        return self.home.model()
+
+    @cached_property
+    def model(self) -> Model:
+        """The model with all its verbs; it shares the weights."""
+        return Model(self.space, self.model_folder, self.model_folder, {}, self.teller)
+
+    def newer(self, version: int) -> Index | None:
+        """Another view of the vectors where there is a later version than this one; the old view stays usable."""
+        store = self.home.open(self.space.fingerprint)
+        if store.version > version:
+            return store
+        store.close()
+        return None
+
+    def at(self, store: Index) -> SearchableIndex:
+        """The same collection, looked at through another view of its vectors."""
+        return SearchableIndex(self.home, store, self.space, self.teller)
 
     def search(
         self,

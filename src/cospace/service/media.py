@@ -18,7 +18,7 @@ from ..stores.thumbnails import at_size
 from . import asking
 from .engine import Engine
 from .health import space_health
-from .mapping import FlatMap, flat_map, sheet
+from .mapping import FlatMap, kept_map, sheet
 from .problems import Refusal
 from .routes import BINARY, TheEngine
 
@@ -75,19 +75,9 @@ class Maps:
         version = self._engine.snapshot().version
         with self._lock:
             if self._made is None or self._made[0] != version:
-                self._made = (version, self._load(version))
+                collection = self._engine.collection.at(self._engine.snapshot(version).store)
+                self._made = (version, kept_map(collection, collection.folder or collection.model_folder))
             return self._made[1]
-
-    def _load(self, version: int) -> FlatMap:
-        place = self._engine.collection.folder or self._engine.collection.model_folder
-        path = place / f"map-{version}.bin"
-        if path.is_file():
-            return FlatMap.load(path)
-        made = flat_map(self._engine.collection.at(self._engine.snapshot(version).store))
-        for old in place.glob("map-*.bin"):
-            old.unlink(missing_ok=True)
-        made.save(path)
-        return made
 
 
 @router.get("/")

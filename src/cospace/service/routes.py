@@ -10,13 +10,14 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from ..evaluation.zero_shot import templates_for
+from ..experiment.indexing import SOURCE
 from ..stores import Item, of_modality
 from ..types import UserError
 from . import asking
 from .asking import Name
 from .engine import UNKNOWN, Engine, Ranking
 from .fetching import Fetcher
-from .framing import framed
+from .mapping import framed
 from .problems import Refusal
 from .snapshot import Snapshot
 
@@ -308,5 +309,5 @@ def shown(number: int, item: Item) -> dict[str, Any]:
         "width": item.width,
         "height": item.height,
         "rgb": item.rgb,
-        "extras": {name: value for name, value in item.extras.items() if name != "source"},
+        "extras": {name: value for name, value in item.extras.items() if name != SOURCE},
     }
