@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from cyclopts import CycloptsError
 
 from ..types import UserError
-from . import collection, exchange, learning, telling
+from . import collection, exchange, learning, serving, telling
 from ._app import app
 
-__all__ = ["app", "collection", "exchange", "learning", "main", "run", "telling"]
+__all__ = ["app", "collection", "exchange", "learning", "main", "run", "serving", "telling"]
 
 _ADVICE = {
     errno.ENOSPC: "make room on this disk and give the same command again",

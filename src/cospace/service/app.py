@@ -35,7 +35,9 @@ def create_app(
         yield
         await asyncio.to_thread(engine.close)
 
-    app = FastAPI(title="cospace", version=__version__, docs_url=None, redoc_url=None, lifespan=life)
+    app = FastAPI(
+        title="cospace", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=life
+    )
     app.state.engine, app.state.access = engine, access
     app.state.fetcher = Fetcher(limits.upload) if fetch else None
     app.state.meter, app.state.maps = Meter(), media.Maps(engine)

@@ -15,6 +15,8 @@ from ..types import UserError
 from .access import Access
 from .app import create_app
 
+BACKLOG = 1_024
+"""Connections that wait to be accepted."""
 DRAIN = 10
 """Seconds that requests have to end in when the service is told to stop."""
 HEADER = 10.0
@@ -92,6 +94,7 @@ def _listen(access: Access) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((access.host, access.port))
+        listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
         raise UserError(
