@@ -10,22 +10,23 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable
 from concurrent.futures import Future
 from typing import Generic, TypeVar
 
 from .problems import Refusal
 
+Kind = TypeVar("Kind", bound=Hashable)
 Task = TypeVar("Task")
 Made = TypeVar("Made")
 
 
-class Batcher(Generic[Task, Made]):
+class Batcher(Generic[Kind, Task, Made]):
     """One thread that does tasks of one kind together: ``do(kind, tasks)`` gives a result for each, in order."""
 
-    def __init__(self, do: Callable[[Hashable, list[Task]], Sequence[Made]], together: int, waiting: int) -> None:
+    def __init__(self, do: Callable[[Kind, list[Task]], Iterable[Made]], together: int, waiting: int) -> None:
         self._do, self._together, self._most = do, together, waiting
-        self._waiting: deque[tuple[Hashable, Task, Future[Made]]] = deque()
+        self._waiting: deque[tuple[Kind, Task, Future[Made]]] = deque()
         self._changed = threading.Condition()
         self._open = True
         self._thread = threading.Thread(target=self._work, name="batcher", daemon=True)
@@ -34,11 +35,11 @@ class Batcher(Generic[Task, Made]):
     def __len__(self) -> int:
         return len(self._waiting)
 
-    async def __call__(self, kind: Hashable, task: Task) -> Made:
+    async def __call__(self, kind: Kind, task: Task) -> Made:
         """The result of one task. Raises :class:`Refusal` when too many wait; cancelled tasks are left out."""
         return await asyncio.wrap_future(self.submit(kind, task))
 
-    def submit(self, kind: Hashable, task: Task) -> Future[Made]:
+    def submit(self, kind: Kind, task: Task) -> Future[Made]:
         """The same, for threads."""
         future: Future[Made] = Future()
         with self._changed:
@@ -66,11 +67,11 @@ class Batcher(Generic[Task, Made]):
             if tasks:
                 self._answer(kind, tasks)
 
-    def _take(self) -> tuple[Hashable, list[tuple[Task, Future[Made]]]]:
+    def _take(self) -> tuple[Kind, list[tuple[Task, Future[Made]]]]:
         """The oldest task with all others of its kind, up to so many together."""
         kind = self._waiting[0][0]
         chosen: list[tuple[Task, Future[Made]]] = []
-        rest: deque[tuple[Hashable, Task, Future[Made]]] = deque()
+        rest: deque[tuple[Kind, Task, Future[Made]]] = deque()
         for entry in self._waiting:
             if entry[0] == kind and len(chosen) < self._together:
                 chosen.append(entry[1:])
@@ -79,7 +80,7 @@ class Batcher(Generic[Task, Made]):
         self._waiting = rest
         return kind, chosen
 
-    def _answer(self, kind: Hashable, tasks: list[tuple[Task, Future[Made]]]) -> None:
+    def _answer(self, kind: Kind, tasks: list[tuple[Task, Future[Made]]]) -> None:
         try:
             results = self._do(kind, [task for task, _ in tasks])
             for (_, future), result in zip(tasks, results, strict=True):

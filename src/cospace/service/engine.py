@@ -12,7 +12,7 @@ import json
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +43,10 @@ UNKNOWN = 255
 
 UNCALIBRATED_SCALE = 100.0
 """What a cosine is multiplied by before a softmax where nothing was calibrated: CLIP's own, at the end of training."""
+
+
+Among = tuple[int, int, tuple[Condition, ...]]
+"""A search of one kind: the version, how many are wanted, and what they must satisfy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +94,11 @@ class Engine:
         self._snapshots: OrderedDict[int, Snapshot] = OrderedDict()
         self._lock = threading.Lock()
         self._looking, self._looked = threading.Lock(), 0.0
-        self._model: Batcher[Any, Any] = Batcher(self._run_model, limits.several, limits.waiting)
-        self._search: Batcher[np.ndarray, tuple[np.ndarray, np.ndarray]] = Batcher(
+        self._model: Batcher[str, Any, Any] = Batcher(self._run_model, limits.several, limits.waiting)
+        self._search: Batcher[Among, np.ndarray, tuple[np.ndarray, np.ndarray]] = Batcher(
             self._run_search, limits.several, limits.waiting
         )
-        self._reader: Batcher[bytes, Upload] = Batcher(
+        self._reader: Batcher[str, bytes, Upload] = Batcher(
             lambda _, sent: [read(data, limits) for data in sent], 1, limits.waiting
         )
         self._noting = threading.Lock()
@@ -249,8 +253,8 @@ class Engine:
         # An order that goes down with percentages that go up again would puzzle everyone.
         return np.minimum.accumulate(np.floor(100 * chance_N + 0.5)).astype(np.uint8)
 
-    def _run_search(self, kind: Hashable, queries: list[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
-        version, wide, where = kind  # type: ignore[misc]
+    def _run_search(self, kind: Among, queries: list[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
+        version, wide, where = kind
         found: Found = self.snapshot(version).store.nearest(np.stack(queries), wide, where)
         results = []
         for numbers_K, scores_K in zip(found.numbers_QK, found.scores_QK, strict=True):
@@ -258,11 +262,11 @@ class Engine:
             results.append((numbers_K[there], scores_K[there]))
         return results
 
-    def _run_model(self, kind: Hashable, tasks: list[Any]) -> Sequence[Any]:
+    def _run_model(self, kind: str, tasks: list[Any]) -> Iterable[Any]:
         with torch.inference_mode():
-            return self._lessons()[str(kind)](tasks)
+            return self._lessons()[kind](tasks)
 
-    def _lessons(self) -> dict[str, Callable[[list[Any]], Sequence[Any]]]:
+    def _lessons(self) -> dict[str, Callable[[list[Any]], Iterable[Any]]]:
         return {
             "embed text": lambda texts: self.space.embed(text=texts),
             "embed image": lambda pictures: self.space.embed(image=pictures),

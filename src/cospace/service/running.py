@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
@@ -84,7 +86,19 @@ def serve(
         timeout_graceful_shutdown=DRAIN,
     )
     ready(_address(access, listener.getsockname()[1]))
-    uvicorn.Server(config).run([listener])
+    with _told_to_stop():
+        uvicorn.Server(config).run([listener])
+
+
+@contextmanager
+def _told_to_stop() -> Iterator[None]:
+    """The server ends by these signals and sends them again when it has; being told to stop is no failure."""
+    kept = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
 
 
 def _listen(access: Access) -> socket.socket:
