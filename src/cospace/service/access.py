@@ -130,13 +130,10 @@ class Gate:
         self._inside += 1
         try:
             await self._app(scope, body, unless_refused)
-        except Exception:
-            if body.refusal is None:
-                raise
         finally:
             self._inside -= 1
-        if body.refusal is not None:  # whatever the application made of it
-            raise body.refusal
+            if body.refusal is not None:  # whatever the application made of it
+                raise body.refusal
 
     def _most(self, path: str) -> int:
         return self._limits.upload if path == UPLOAD else self._limits.body

@@ -11,7 +11,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
 
 from .problems import Refusal
@@ -29,6 +29,7 @@ class Batcher(Generic[Kind, Task, Made]):
         self._waiting: deque[tuple[Kind, Task, Future[Made]]] = deque()
         self._changed = threading.Condition()
         self._open = True
+        self._doer = ThreadPoolExecutor(1)
         self._thread = threading.Thread(target=self._work, name="batcher", daemon=True)
         self._thread.start()
 
@@ -55,6 +56,7 @@ class Batcher(Generic[Kind, Task, Made]):
             self._open = False
             self._changed.notify()
         self._thread.join()
+        self._doer.shutdown()
 
     def _work(self) -> None:
         while True:
@@ -81,11 +83,10 @@ class Batcher(Generic[Kind, Task, Made]):
         return kind, chosen
 
     def _answer(self, kind: Kind, tasks: list[tuple[Task, Future[Made]]]) -> None:
-        try:
-            results = self._do(kind, [task for task, _ in tasks])
-            for (_, future), result in zip(tasks, results, strict=True):
-                future.set_result(result)
-        except Exception as error:  # noqa: BLE001  # handed on to those who asked; the thread lives on
-            for _, future in tasks:
-                if not future.done():
-                    future.set_exception(error)
+        made = self._doer.submit(lambda: list(self._do(kind, [task for task, _ in tasks])))
+        error = made.exception()  # is waited for; handed on to those who asked, and the thread lives on
+        for place, (_, future) in enumerate(tasks):
+            if error is None:
+                future.set_result(made.result()[place])
+            else:
+                future.set_exception(error)
