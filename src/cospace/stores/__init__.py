@@ -70,8 +70,10 @@ class Condition:
     values: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        """Refuse a comparison with what is no number."""
+        """Refuse what no store could answer: a comparison with what is no number, text that is not Unicode."""
         written = f"{self.column}{self.relation}{'|'.join(self.values)}"
+        if any("\ud800" <= letter <= "\udfff" for letter in written):
+            raise UserError(f"the filter {written!r} is not valid Unicode; type it again")
         if self.relation not in get_args(Relation):
             raise UserError(
                 f"the filter {written!r} has no known relation; allowed are {', '.join(get_args(Relation))}"

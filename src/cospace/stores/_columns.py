@@ -113,8 +113,6 @@ def table_of(items: Sequence[Item]) -> pa.Table:
         return pa.table(columns)
     except UnicodeEncodeError as error:
         raise UserError(f"{error.object!r} is not valid Unicode; rename that file or mend that text") from error
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
-        raise UserError(f"an item cannot be stored: {error}; texts and 32-bit whole numbers can") from error
 
 
 def check_columns(where: Sequence[Condition], extras: Mapping[str, int]) -> None:

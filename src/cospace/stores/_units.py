@@ -26,12 +26,15 @@ def units(vectors_NE: np.ndarray, width: int, names: Sequence[str]) -> np.ndarra
 
 
 def check_items(items: Sequence[Item], vectors_NE: np.ndarray) -> None:
-    """Refuse items that do not match their vectors in number, or that share an id."""
+    """Refuse items that do not match their vectors in number, that share an id, or whose looks are out of range."""
     if len(items) != len(vectors_NE):
         raise UserError(f"{len(items)} items came with {len(vectors_NE)} vectors; give one vector for each item")
     twice = [name for name, count in Counter(item.id for item in items).items() if count > 1]
     if twice:
         raise UserError(f"the id {twice[0]!r} occurs more than once in what is added; ids must be different")
+    for item in items:
+        if not all(0 <= number < 1 << 31 for number in (item.width, item.height, item.rgb)):
+            raise UserError(f"the size or colour of {item.id!r} is not a whole number from 0 to 2147483647")
 
 
 def check_fingerprint(where: str, made: str, wanted: str | None) -> None:
