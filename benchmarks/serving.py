@@ -38,7 +38,7 @@ from cospace.stores import Item
 from cospace.stores.thumbnails import SIZES
 
 CLIENTS = 8
-WORDS = ["red", "green", "blue", "small", "large", "round", "square", "happy", "old", "new", "dog", "cat", "bus", "tree", "house", "river", "night", "day", "left", "right"]  # a list of twenty quoted words is harder to read
+WORDS = ("red", "green", "blue", "small", "large", "round", "old", "new", "dog", "cat", "bus", "tree", "house", "river")
 THEMES = 4_000
 PART = 10_000
 QUERIES = 50
