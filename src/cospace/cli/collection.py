@@ -42,8 +42,8 @@ def index(
     *,
     out: str,
     precision: Annotated[
-        Literal["float32", "bfloat16", "int8"] | None,
-        Parameter(help="How vectors are stored, chosen when an index is made; float32 if left out."),
+        Literal["float32", "bfloat16", "int8", "float16"] | None,
+        Parameter(help="How vectors are stored (float16: on a server only), chosen when an index is made."),
     ] = None,
     keep_missing: Annotated[
         bool, Parameter(negative="", help="Keep items that the input no longer holds; they are removed otherwise.")
@@ -67,6 +67,7 @@ def index(
             model, source, out, precision=precision, keep_missing=keep_missing, progress=progress.long_work
         )
     name = made.index.home.name
+    typed = name if made.index.url is None else "ADDRESS"  # which may hold a password
     show(
         {
             "out": name,
@@ -77,7 +78,7 @@ def index(
             "unchanged": made.unchanged,
             "set_aside": len(made.problems),
         },
-        f'{made.sentence()}{set_aside(made.problems)}\nsearch them: cospace search {name} "what you look for"',
+        f'{made.sentence()}{set_aside(made.problems)}\nsearch them: cospace search {typed} "what you look for"',
         json,
     )
 
