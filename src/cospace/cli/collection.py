@@ -66,18 +66,11 @@ def index(
         made = build_index(
             model, source, out, precision=precision, keep_missing=keep_missing, progress=progress.long_work
         )
+    told = {name: getattr(made, name) for name in ("added", "changed", "removed", "unchanged")}
     name = made.index.home.name
     typed = name if made.index.url is None else "ADDRESS"  # which may hold a password
     show(
-        {
-            "out": name,
-            "items": len(made.index.store),
-            "added": made.added,
-            "changed": made.changed,
-            "removed": made.removed,
-            "unchanged": made.unchanged,
-            "set_aside": len(made.problems),
-        },
+        {"out": name, "items": len(made.index.store), **told, "set_aside": len(made.problems)},
         f'{made.sentence()}{set_aside(made.problems)}\nsearch them: cospace search {typed} "what you look for"',
         json,
     )
