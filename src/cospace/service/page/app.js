@@ -45,6 +45,7 @@ import { byId } from "./dom.js";
  * @typedef {object} View
  * @property {() => void} [shown] called whenever the view comes to the front (also the first time)
  * @property {() => void} [hidden]
+ * @property {() => void} [changed] called when the state changes while the view is in front
  * @property {(number: number) => void} [showItem] "Show on map": bring the item into view and mark it
  */
 

@@ -1,0 +1,104 @@
+// The parts of the query as chips: sign, what it is, weight, and a way to remove it. All of it works by keyboard.
+
+import { clampWeight } from "./address.js";
+import { thumbnail } from "./api.js";
+import { byId, el, icon } from "./dom.js";
+import { uploadUrl } from "./pictures.js";
+
+const NAMES = { upload: "Picture", drawing: "Drawing", item: "Picture" };
+const sameParts = (a, b) => a.length === b.length && a.every((part, at) => part.kind === b[at].kind && part.value === b[at].value);
+
+/** @param {import("./app.js").App & Record<string, any>} app */
+export function createChips(app) {
+  const list = byId("chips");
+  /** @type {import("./address.js").Part[]} */
+  let drawn = [];
+
+  const change = (at, part, push) => app.update({ parts: app.state().parts.map((old, place) => (place === at ? { ...old, ...part } : old)) }, push);
+
+  function remove(at) {
+    app.update({ parts: app.state().parts.filter((_, place) => place !== at) }, true);
+    const next = list.children[Math.min(at, list.children.length - 1)];
+    if (next) next.querySelector("button").focus();
+    else app.focusField();
+  }
+
+  /** Take the words back into the field. */
+  function edit(at) {
+    const part = app.state().parts[at];
+    app.update({ parts: app.state().parts.filter((_, place) => place !== at), draft: part.value }, true);
+    app.focusField();
+  }
+
+  /** A small picture of what is searched by; words of it where it is a text. */
+  function pictured(part, node) {
+    const name = el("span", { class: "chip-name" }, NAMES[part.kind]);
+    const picture = el("img", { alt: "", class: "chip-picture" });
+    const gone = (why) => { picture.remove(); name.textContent = why; node.classList.add("expired"); };
+    if (part.kind === "item") {
+      app.items.withId(part.value).then((item) => {
+        name.textContent = item.text || item.path || item.id;
+        if (item.hash && item.modality === "image") picture.src = thumbnail(item.hash, 64);
+        else picture.remove();
+      }, (error) => error.status === 404 && gone("no longer in the index"));
+    } else {
+      picture.src = uploadUrl(part.value);
+      picture.addEventListener("error", () => gone("picture expired"));
+    }
+    return [picture, name];
+  }
+
+  function chip(part, at) {
+    const node = el("li", { class: "chip" });
+    const what = part.kind === "text"
+      ? [el("button", { type: "button", class: "chip-name words", title: "Edit these words", onclick: () => edit(at) }, part.value)]
+      : pictured(part, node);
+    const sign = el("button", { type: "button", class: "chip-sign", onclick: () => change(at, { weight: -app.state().parts[at].weight }, true) });
+    const slider = el("input", {
+      type: "range", min: "0.1", max: "2", step: "0.1", class: "chip-weight", "aria-label": `Weight of ${part.kind === "text" ? part.value : NAMES[part.kind]}`,
+      oninput: () => change(at, { weight: clampWeight(Math.sign(app.state().parts[at].weight) * Number(slider.value)) }, false),
+    });
+    const amount = el("output", { class: "chip-amount" });
+    const cross = el("button", {
+      type: "button", class: "chip-remove", "aria-label": `Remove ${part.kind === "text" ? part.value : NAMES[part.kind]}`, onclick: () => remove(at),
+    }, icon("close"));
+    node.append(sign, ...what, slider, amount, cross);
+    node.addEventListener("keydown", (event) => {
+      if (event.key !== "Delete") return;
+      event.preventDefault();
+      remove(at);
+    });
+    return node;
+  }
+
+  /** Signs and weights change in place: a slider must not be made anew under somebody's hand. */
+  function adjust(node, part) {
+    const plus = part.weight > 0;
+    const sign = node.querySelector(".chip-sign");
+    const slider = node.querySelector(".chip-weight");
+    const size = Math.abs(part.weight).toFixed(1);
+    node.classList.toggle("minus", !plus);
+    if (sign.dataset.plus !== String(plus)) {
+      sign.dataset.plus = String(plus);
+      sign.replaceChildren(icon(plus ? "plus" : "minus"));
+      sign.setAttribute("aria-label", plus ? "More of this; press for less" : "Less of this; press for more");
+      sign.title = sign.getAttribute("aria-label");
+    }
+    if (slider.value !== size) slider.value = size;
+    slider.setAttribute("aria-valuetext", `${plus ? "" : "minus "}${size}`);
+    node.querySelector(".chip-amount").textContent = `×${size}`;
+  }
+
+  return {
+    /** @param {import("./address.js").State} state */
+    render({ parts }) {
+      if (!sameParts(parts, drawn)) {
+        list.replaceChildren(...parts.map(chip));
+        list.scrollLeft = list.scrollWidth;
+      }
+      drawn = parts;
+      parts.forEach((part, at) => adjust(list.children[at], part));
+      byId("chips-row").hidden = !parts.length;
+    },
+  };
+}

@@ -1,0 +1,38 @@
+// Why an item is where it is: its percent in words, the share of every part of the query, and the raw numbers.
+
+import { el, number } from "./dom.js";
+
+const FLOOR = "Measured on pairs that were held out. Matches that nobody paired count as misses, so this is the least it could be.";
+
+/** @param {number} percent */
+const band = (percent) => (percent >= 70 ? "good" : percent >= 30 ? "possible" : "weak");
+
+const partName = { item: "a picture", upload: "your picture", drawing: "your drawing" };
+
+/** A bar from the middle: to the right what speaks for the item, to the left what speaks against it. */
+function shareBar(part, share, largest) {
+  const bar = el("i", { class: share < 0 ? "share-bar against" : "share-bar" });
+  bar.style.width = `${(50 * Math.abs(share)) / (largest || 1)}%`;
+  const name = `${part.weight < 0 ? "− " : ""}${part.kind === "text" ? part.value : partName[part.kind]}`;
+  return el("li", {}, el("span", { class: "share-name" }, name), el("span", { class: "share-track", "aria-hidden": "true" }, bar),
+    el("span", { class: "share-value" }, `${share < 0 ? "−" : "+"}${Math.abs(share).toFixed(3)}`));
+}
+
+/**
+ * @param {import("./address.js").Part[]} parts
+ * @param {{score: number, z: number, rank: number, parts: {score: number, share: number}[]}} told
+ * @param {number} percent 255 where there is none
+ * @param {import("./api.js").Ranked|null} ranked
+ */
+export function explained(parts, told, percent, ranked) {
+  const total = ranked?.total ?? 0;
+  const head = percent < 255
+    ? el("p", { class: `verdict ${band(percent)}`, title: FLOOR }, el("strong", {}, `${percent} %`), ` ${band(percent)} match`)
+    : el("p", { class: "verdict" }, el("strong", {}, `Rank ${number(told.rank)}`), total ? ` of ${number(total)}` : "");
+  const largest = Math.max(...told.parts.map(({ share }) => Math.abs(share)));
+  const shares = parts.length > 1 && told.parts.length === parts.length &&
+    el("ul", { class: "shares", "aria-label": "Share of each part" }, ...parts.map((part, at) => shareBar(part, told.parts[at].share, largest)));
+  const raw = [[parts.length > 1 ? "Score" : "Cosine", told.score.toFixed(3)], ["z", told.z.toFixed(1)], ["Rank", number(told.rank)]];
+  return [head, shares, el("dl", { class: "raw" }, ...raw.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))))]
+    .filter(Boolean);
+}

@@ -1,0 +1,179 @@
+// The query field and the other ways in: a picture from a file, the clipboard, a camera, a drop, or a drawing.
+
+import { MINUS, findNegation, readDraft } from "./address.js";
+import { byId, el, icon, iconButton, isWriting } from "./dom.js";
+import { isRemote, pictureIn, uploadPicture } from "./pictures.js";
+
+const DEBOUNCE_MS = 120;
+const REFUSAL = "Save the picture first; this page never downloads from the web.";
+
+/** @param {import("./app.js").App & Record<string, any>} app */
+function createSources(app) {
+  let turn = 0;
+
+  /** A search by a picture that somebody brought. @param {Blob} blob @param {"upload"|"drawing"} [kind] */
+  async function searchBy(blob, kind = "upload") {
+    const mine = ++turn;
+    try {
+      const value = await uploadPicture(app, blob);
+      if (mine !== turn) return undefined; // a newer stroke or picture is on its way
+      const { view, parts } = app.state();
+      if (view === "ask") return app.update({ subject: { kind, value, weight: 1 } }, true);
+      const drawn = kind === "drawing" ? parts.find((part) => part.kind === "drawing") : undefined;
+      const part = { kind, value, weight: drawn?.weight ?? 1 };
+      const next = drawn ? parts.map((old) => (old === drawn ? part : old)) : [...parts, part];
+      return app.update({ parts: next, view: view === "map" ? "map" : "search" }, !drawn);
+    } catch (error) {
+      return app.notices.problem(error, () => searchBy(blob, kind));
+    }
+  }
+
+  const chooser = (attributes) => el("input", {
+    type: "file", accept: "image/*", hidden: true, tabindex: "-1", ...attributes,
+    onchange(event) {
+      const [file] = event.target.files;
+      event.target.value = "";
+      if (file) searchBy(file);
+    },
+  });
+  const files = chooser({ "aria-label": "Picture file" });
+  const camera = chooser({ "aria-label": "Camera", capture: "environment" });
+
+  async function pasteByButton() {
+    try {
+      for (const entry of await navigator.clipboard.read()) {
+        const type = entry.types.find((name) => name.startsWith("image/"));
+        if (type) return searchBy(await entry.getType(type));
+      }
+      return app.toast("There is no picture on the clipboard.");
+    } catch {
+      return app.toast("The browser did not allow reading the clipboard; press Ctrl+V instead.");
+    }
+  }
+
+  const canRead = isSecureContext && navigator.clipboard?.read;
+  app.searchBy = searchBy;
+  app.choosePicture = () => files.click();
+  return [
+    files, camera,
+    iconButton("picture", "Search by a picture", () => files.click()),
+    iconButton("camera", "Take a picture", () => camera.click(), { class: "icon-button touch-only" }),
+    canRead && iconButton("paste", "Paste a picture", pasteByButton, { class: "icon-button wide-only" }),
+    iconButton("draw", "Draw what you look for", async () => (await import("./draw.js")).openDrawing(app)),
+  ];
+}
+
+/** Pictures dropped anywhere, and pasted wherever the focus is. */
+function listenForPictures(app) {
+  const target = byId("drop-target");
+  let depth = 0;
+  const show = (change) => {
+    depth = Math.max(0, depth + change);
+    target.hidden = depth === 0;
+  };
+  const carries = (event) => ["Files", "text/uri-list"].some((type) => event.dataTransfer?.types.includes(type));
+
+  addEventListener("dragenter", (event) => carries(event) && show(1));
+  addEventListener("dragleave", (event) => carries(event) && show(-1));
+  addEventListener("dragover", (event) => carries(event) && event.preventDefault());
+  addEventListener("drop", (event) => {
+    show(-depth);
+    if (!carries(event)) return;
+    event.preventDefault();
+    const picture = pictureIn(event.dataTransfer);
+    if (picture) app.searchBy(picture);
+    else if (isRemote(event.dataTransfer)) app.notices.set("refusal", "tip", REFUSAL);
+    else app.notices.set("refusal", "tip", "That is no picture; drop a JPEG, PNG or WebP file.");
+  });
+  document.addEventListener("paste", (event) => {
+    const picture = pictureIn(event.clipboardData);
+    if (picture) {
+      event.preventDefault();
+      app.searchBy(picture);
+    } else if (!isWriting(event.target)) {
+      const words = event.clipboardData?.getData("text/plain").replace(/\s+/g, " ").trim().slice(0, 300);
+      if (words) app.update({ draft: words }, true);
+    }
+  });
+}
+
+/** @param {import("./app.js").App & Record<string, any>} app */
+export function createField(app) {
+  const input = el("input", {
+    type: "search", id: "words", enterkeyhint: "search", "aria-label": "Search", spellcheck: "false", autocapitalize: "off",
+    placeholder: "Search your pictures",
+  });
+  const form = byId("query");
+  form.append(icon("search"), input, el("div", { class: "sources" }, ...createSources(app).filter(Boolean)));
+  let timer = 0;
+
+  const typed = () => {
+    clearTimeout(timer);
+    if (input.value !== app.state().draft) app.update({ draft: input.value, ...app.state().view !== "map" && { view: "search" } });
+  };
+
+  /** The words become chips. @param {1|-1} sign */
+  function commit(sign) {
+    clearTimeout(timer);
+    const fresh = readDraft(input.value, sign);
+    if (!fresh.length) return;
+    const { parts, view } = app.state();
+    app.update({ parts: [...parts, ...fresh], draft: "", view: view === "map" ? "map" : "search" }, true);
+  }
+
+  /** Backspace in the empty field takes the last words back for editing. */
+  function editLast() {
+    const last = app.state().parts.at(-1);
+    if (!last) return;
+    const draft = last.kind !== "text" ? "" : last.weight < 0 ? ` -"${last.value}"` : last.value;
+    app.update({ parts: app.state().parts.slice(0, -1), draft }, true);
+  }
+
+  form.addEventListener("submit", (event) => event.preventDefault());
+  input.addEventListener("input", (event) => {
+    clearTimeout(timer);
+    if (!event.isComposing) timer = setTimeout(typed, DEBOUNCE_MS);
+  });
+  input.addEventListener("compositionend", () => { timer = setTimeout(typed, DEBOUNCE_MS); });
+  input.addEventListener("keydown", (event) => {
+    if (event.isComposing) return;
+    if (event.key === "Enter") {
+      event.preventDefault();
+      commit(event.shiftKey ? -1 : 1);
+    } else if (event.key === "Backspace" && !input.value) {
+      event.preventDefault();
+      editLast();
+    } else if (event.key === "ArrowDown" && app.grid.count()) {
+      event.preventDefault();
+      typed();
+      app.grid.focus();
+    }
+  });
+  listenForPictures(app);
+  app.focusField = () => { input.focus(); input.select(); };
+
+  /** "Make 'glasses' a minus?": in the words being typed, or in a chip. */
+  function suggest(state) {
+    const texts = [state.draft, ...state.parts.filter((part) => part.kind === "text" && part.weight > 0).map((part) => part.value)];
+    const found = texts.map(findNegation);
+    const at = found.findIndex(Boolean);
+    if (at < 0) return app.notices.clear("negation");
+    const { rest, without } = /** @type {any} */ (found[at]);
+    const others = state.parts.filter((part) => part.value !== texts[at]);
+    const plus = rest ? [{ kind: "text", value: rest, weight: 1 }] : [];
+    return app.notices.set("negation", "tip", `The model does not read “not” or “without”. Make “${without}” a minus?`, [{
+      label: `Make “${without}” a minus`,
+      run: () => app.update({ draft: "", parts: [...others, ...plus, { kind: "text", value: without, weight: MINUS }] }, true),
+    }]);
+  }
+
+  return {
+    /** @param {import("./address.js").State} state */
+    render(state) {
+      const own = document.activeElement === input && input.value.trim() === state.draft.trim();
+      if (!own && input.value !== state.draft) input.value = state.draft;
+      input.placeholder = state.parts.length ? "Add words" : "Search your pictures";
+      suggest(state);
+    },
+  };
+}

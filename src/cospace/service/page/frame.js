@@ -1,0 +1,121 @@
+// The views as links, the theme, and views whose code is loaded when they are first opened.
+
+import { VIEWS, writeAddress } from "./address.js";
+import { byId, el, icon, iconButton } from "./dom.js";
+import { openShortcuts } from "./shortcuts.js";
+
+const LABELS = { search: "Search", map: "Map", ask: "Ask", health: "Health" };
+const LATER = {
+  map: { script: "./map.js", style: "map.css" },
+  ask: { script: "./ask.js", style: "ask.css" },
+  health: { script: "./health.js", style: "health.css" },
+};
+const THEMES = ["auto", "light", "dark"];
+/** @type {Record<string, Promise<import("./app.js").View>>} */
+const mounted = {};
+
+/** A click that should follow the link as any other: in a new tab, say. */
+const isForBrowser = (event) => event.ctrlKey || event.metaKey || event.shiftKey || event.button !== 0;
+
+/** @param {import("./app.js").App & Record<string, any>} app */
+export function createViews(app) {
+  const links = VIEWS.map((view) =>
+    el("a", {
+      class: "view",
+      onclick(event) {
+        if (isForBrowser(event)) return;
+        event.preventDefault();
+        app.update({ view }, true);
+      },
+    }, icon(view), el("span", {}, LABELS[view])));
+  byId("views").append(...links);
+  byId("home").addEventListener("click", (event) => {
+    if (isForBrowser(event)) return;
+    event.preventDefault();
+    app.home();
+  });
+  byId("skip").addEventListener("click", (event) => {
+    event.preventDefault();
+    if (!app.grid.focus()) byId("main").focus();
+  });
+  return {
+    render(state) {
+      links.forEach((link, at) => {
+        link.setAttribute("href", writeAddress({ ...state, view: VIEWS[at] }));
+        if (VIEWS[at] === state.view) link.setAttribute("aria-current", "page");
+        else link.removeAttribute("aria-current");
+      });
+      document.body.dataset.view = state.view;
+      for (const view of VIEWS.slice(1)) byId(`${view}-view`).hidden = state.view !== view;
+      byId("results").hidden = state.view !== "search" && state.view !== "map";
+    },
+  };
+}
+
+/** The style sheet is there before the view is drawn. */
+const applyStyle = (name) =>
+  new Promise((resolve, reject) => {
+    document.head.append(el("link", { rel: "stylesheet", href: `/page/${name}`, onload: resolve, onerror: reject }));
+  });
+
+async function mount(view, app) {
+  const [module] = await Promise.all([import(LATER[view].script), applyStyle(LATER[view].style)]);
+  return (await module.mount(byId(`${view}-view`), app)) ?? {};
+}
+
+/** Bring a view to the front, fetching its code the first time. */
+export async function loadView(app, state, before) {
+  if (before.view !== state.view) mounted[before.view]?.then((view) => view.hidden?.());
+  const view = state.view;
+  if (!(view in LATER)) return;
+  if (before.view === view && view in mounted) {
+    mounted[view].then((there) => there.changed?.(), () => {});
+    return;
+  }
+  mounted[view] ??= mount(view, app);
+  try {
+    (await mounted[view]).shown?.();
+  } catch (error) {
+    delete mounted[view];
+    app.notices.problem(error, () => loadView(app, app.state(), app.state()));
+  }
+}
+
+/** "Show on map". */
+export async function showOnMap(app, item) {
+  const { id } = await app.items.one(item);
+  app.update({ view: "map", item: id }, true);
+  (await mounted.map)?.showItem?.(item);
+}
+
+const chosenTheme = () => document.documentElement.dataset.theme ?? "auto";
+
+function applyTheme(theme) {
+  if (theme === "auto") delete document.documentElement.dataset.theme;
+  else document.documentElement.dataset.theme = theme;
+  try {
+    localStorage.setItem("cospace:theme", theme);
+  } catch {
+    // without storage the choice lasts as long as the page
+  }
+}
+
+/** @param {import("./app.js").App & Record<string, any>} app */
+export function createActions(app) {
+  const button = iconButton("auto", "", () => app.nextTheme());
+  const describeTheme = () => {
+    const theme = chosenTheme();
+    const label = `Theme: ${theme}`;
+    button.replaceChildren(icon(theme));
+    button.title = label;
+    button.setAttribute("aria-label", label);
+    return label;
+  };
+  app.nextTheme = () => {
+    applyTheme(THEMES[(THEMES.indexOf(chosenTheme()) + 1) % THEMES.length]);
+    app.say(describeTheme());
+    app.tellTheme();
+  };
+  describeTheme();
+  byId("actions").append(button, iconButton("help", "Shortcuts", () => openShortcuts(app), { class: "icon-button wide-only" }));
+}

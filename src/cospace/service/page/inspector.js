@@ -1,0 +1,178 @@
+// The panel at the right: one item, how well it matches and why, its neighbours, and what can be done with it.
+
+import { serverPart, searchingParts } from "./address.js";
+import { actionsFor, actionForKey, likeItem, runAction } from "./actions.js";
+import { thumbnail } from "./api.js";
+import { byId, colour, el, icon, iconButton, isWriting } from "./dom.js";
+import { explained } from "./evidence.js";
+import { openViewer } from "./viewer.js";
+
+const NEIGHBOURS = 8;
+const IDLE_MS = 300;
+
+/** @param {import("./app.js").App & Record<string, any>} app */
+export function createInspector(app) {
+  const panel = byId("inspector");
+  /** @type {import("./api.js").Item|null} */
+  let item = null;
+  let wanted = "";
+  let idle = 0;
+  let controller = new AbortController();
+
+  const close = () => app.update({ item: null }, true);
+
+  /** Place of the item among the results; -1 if it is not there. */
+  const place = () => (item ? Array.prototype.indexOf.call(app.grid.source().numbers, item.number) : -1);
+
+  async function step(by) {
+    const next = app.grid.source().numbers[place() + by];
+    if (next === undefined) return;
+    app.update({ item: (await app.items.one(next)).id });
+  }
+
+  function picture() {
+    if (item?.modality !== "image") return el("blockquote", { class: "inspected-words" }, item?.text);
+    const shown = item;
+    const image = el("img", { alt: item.text || item.path || item.id, src: thumbnail(item.hash, 1280), width: item.width, height: item.height });
+    image.style.backgroundColor = colour(item.rgb);
+    image.addEventListener("error", () => frame.replaceChildren(icon("broken"), el("span", {}, shown.path || shown.id)));
+    const frame = el("button", { type: "button", class: "inspected-picture", "aria-label": "Enlarge", onclick: () => openViewer(shown) }, image);
+    return frame;
+  }
+
+  function facts() {
+    const { path, width, height, id, extras, modality } = /** @type {any} */ (item);
+    const rows = [["File", path], ["Size", modality === "image" && width ? `${width} × ${height}` : ""], ["Id", id], ...Object.entries(extras ?? {})];
+    return el("dl", { class: "facts" }, ...rows.filter(([, value]) => value).flatMap(([name, value]) =>
+      [el("dt", {}, name), el("dd", {}, String(value))]));
+  }
+
+  const actions = () => el("div", { class: "inspector-actions" }, ...actionsFor(item).map((action) =>
+    el("button", { type: "button", class: `item-action ${action.name}`, onclick: () => runAction(app, action, item?.number ?? -1) },
+      icon(action.icon), el("span", {}, action.label), action.key && el("kbd", { "aria-hidden": "true" }, action.key))));
+
+  /** What needs the service: the score's parts, and the nearest pictures. */
+  async function addEvidence(score, nearest) {
+    const { signal } = controller;
+    const shown = /** @type {import("./api.js").Item} */ (item);
+    const parts = searchingParts(app.state());
+    const { version } = app.info();
+    try {
+      const [told, near] = await Promise.all([
+        parts.length ? app.api.explain(parts.map(serverPart), shown.number, version, { signal }) : null,
+        app.api.near(shown.number, version, NEIGHBOURS + 1, "image", { signal }),
+      ]);
+      if (told) score.replaceChildren(...explained(parts, told, percentOf(shown), app.results()));
+      const items = (await app.items.all(near.numbers)).filter((other) => other.number !== shown.number).slice(0, NEIGHBOURS);
+      if (signal.aborted || !items.length) return;
+      nearest.replaceChildren(el("h3", {}, "Nearest pictures"), el("div", { class: "strip-of-tiles" }, ...items.map((other) =>
+        el("button", { type: "button", class: "mini", title: other.text || other.path, onclick: () => app.openItem(other.number) },
+          el("img", { src: thumbnail(other.hash, 256), alt: other.text || other.path || other.id, loading: "lazy" })))));
+    } catch (error) {
+      if (error.name !== "AbortError" && error.status !== 409) score.replaceChildren(el("p", { class: "hint" }, error.message));
+    }
+  }
+
+  function percentOf(shown) {
+    const ranked = app.results();
+    const at = ranked ? ranked.numbers.indexOf(shown.number) : -1;
+    return at < 0 || !ranked?.percents ? 255 : ranked.percents[at];
+  }
+
+  /** Fetch what is likely to be wanted next: the pictures beside this one, and the search by it. */
+  function prefetch() {
+    clearTimeout(idle);
+    idle = setTimeout(async () => {
+      if (!item) return;
+      const { numbers } = app.grid.source();
+      const here = place();
+      const beside = await app.items.all([numbers[here - 1], numbers[here + 1]].filter((other) => here >= 0 && other !== undefined)).catch(() => []);
+      for (const other of beside) if (other.modality === "image") new Image().src = thumbnail(other.hash, 1280);
+      const { find, where } = app.state();
+      if (item) app.search.prefetch({ parts: likeItem(item.id).parts.map(serverPart), find, where });
+    }, IDLE_MS);
+  }
+
+  function draw() {
+    controller.abort();
+    controller = new AbortController();
+    const shown = /** @type {import("./api.js").Item} */ (item);
+    const here = place();
+    const last = app.grid.count() - 1;
+    const score = el("div", { class: "evidence" });
+    const nearest = el("div", { class: "nearest" });
+    const focused = panel.contains(document.activeElement) ? document.activeElement?.getAttribute("aria-label") : null;
+    panel.replaceChildren(
+      el("div", { class: "inspector-head" },
+        el("h2", {}, shown.modality === "image" ? "Picture" : "Text"),
+        iconButton("left", "Previous", () => step(-1), { disabled: here <= 0 }),
+        iconButton("right", "Next", () => step(1), { disabled: here < 0 || here >= last }),
+        iconButton("close", "Close", close)),
+      el("div", { class: "inspector-body" }, picture(),
+        shown.modality === "image" && shown.text && el("p", { class: "inspected-caption" }, shown.text),
+        score, actions(), nearest, facts()));
+    if (focused !== null) (panel.querySelector(`[aria-label="${CSS.escape(focused ?? "")}"]:not([disabled])`) ?? panel).focus();
+    addEvidence(score, nearest);
+    prefetch();
+  }
+
+  async function open(id) {
+    wanted = id;
+    const wasOpen = !panel.hidden;
+    try {
+      const found = await app.items.withId(id);
+      if (wanted !== id) return;
+      item = found;
+    } catch (error) {
+      if (error.status === 404) app.toast("That item is no longer in the index.");
+      else app.notices.problem(error, () => open(id));
+      return;
+    }
+    panel.hidden = false;
+    document.body.classList.add("inspecting");
+    draw();
+    app.grid.open(item.number);
+    if (!wasOpen) panel.focus({ preventScroll: true });
+  }
+
+  function shut() {
+    wanted = "";
+    controller.abort();
+    clearTimeout(idle);
+    const focused = panel.contains(document.activeElement);
+    const here = place();
+    panel.hidden = true;
+    panel.replaceChildren();
+    document.body.classList.remove("inspecting");
+    if (focused && app.state().view !== "ask") app.grid.focus(here >= 0 ? here : undefined, here >= 0);
+    app.grid.open(-1);
+    item = null;
+  }
+
+  panel.addEventListener("keydown", (event) => {
+    if (isWriting(event.target) || event.altKey) return;
+    const action = item && actionForKey(app, event);
+    if (event.key === "ArrowLeft") step(-1);
+    else if (event.key === "ArrowRight") step(1);
+    else if (action) runAction(app, action, item?.number ?? -1);
+    else return;
+    event.preventDefault();
+  });
+  app.closeInspector = () => {
+    if (panel.hidden) return false;
+    close();
+    return true;
+  };
+  app.onQuery(() => item && draw());
+  app.onInfo(() => item && open(item.id));
+
+  return {
+    /** @param {import("./address.js").State} state */
+    render(state) {
+      const id = state.view === "search" || state.view === "map" ? state.item : null;
+      if (id === null) {
+        if (!panel.hidden || wanted) shut();
+      } else if (id !== wanted) open(id);
+    },
+  };
+}

@@ -1,0 +1,73 @@
+// What the page tells people: banners with something to do, short toasts, and the voice for those who cannot see.
+
+import { byId, el, icon } from "./dom.js";
+
+const TOAST_MS = 5000;
+const ICONS = { error: "alert", lost: "alert", tip: "spark", wait: "clock" };
+
+/**
+ * @typedef {{label: string, run: () => void}} Action
+ */
+
+function buttons(actions, done) {
+  return actions.map(({ label, run }) =>
+    el("button", { type: "button", class: "text-button", onclick() { done(); run(); } }, label));
+}
+
+export function createNotices() {
+  const area = byId("notices");
+  /** @type {Map<string, HTMLElement>} */
+  const shown = new Map();
+
+  /** @param {string} key one banner of a kind at a time */
+  function clear(key) {
+    shown.get(key)?.remove();
+    shown.delete(key);
+  }
+
+  /**
+   * @param {string} key
+   * @param {"error"|"lost"|"tip"|"wait"} kind
+   * @param {string} text
+   * @param {Action[]} [actions]
+   */
+  function set(key, kind, text, actions = []) {
+    const old = shown.get(key);
+    if (old?.dataset.text === text) return;
+    const role = kind === "error" || kind === "lost" ? "alert" : "status";
+    const node = el("div", { class: `notice ${kind}`, role, "data-text": text },
+      icon(ICONS[kind]), el("p", {}, text), ...buttons(actions, () => clear(key)));
+    if (kind === "error" || kind === "tip") {
+      node.append(el("button", { type: "button", class: "icon-button small", "aria-label": "Dismiss", onclick: () => clear(key) },
+        icon("close")));
+    }
+    if (old) old.replaceWith(node);
+    else area.append(node);
+    shown.set(key, node);
+  }
+
+  /** A toast; it stays while it has the focus or the pointer. @param {string} text @param {Action} [action] */
+  function toast(text, action) {
+    const node = el("div", { class: "toast", role: "status" }, el("p", {}, text),
+      ...buttons(action ? [action] : [], () => node.remove()));
+    byId("toasts").replaceChildren(node);
+    const leave = () => (node.matches(":hover, :focus-within") ? setTimeout(leave, 1000) : node.remove());
+    setTimeout(leave, TOAST_MS);
+  }
+
+  return {
+    set,
+    clear,
+    toast,
+    /** @param {string} text */
+    say(text) {
+      byId("live").textContent = text;
+    },
+    /** What went wrong, why, and the button that tries again. @param {any} error @param {() => void} [retry] */
+    problem(error, retry) {
+      if (error.name === "AbortError" || error.status === 0) return; // not wanted any more; the connection's banner tells
+      const why = error.message === error.title || !error.title ? error.message : `${error.title}. ${error.message}`;
+      set("problem", "error", why, retry ? [{ label: "Retry", run: retry }] : []);
+    },
+  };
+}

@@ -1,0 +1,81 @@
+// The line above the results: how many there are, what to look for, filters, and what has been selected.
+
+import { byId, count, el, icon, iconButton, number } from "./dom.js";
+import { createFilters } from "./filters.js";
+import { ACTIONS, runAction } from "./actions.js";
+
+const FINDS = [{ find: null, modality: "image", label: "Pictures" }, { find: "text", modality: "text", label: "Texts" }];
+
+/** @param {import("./app.js").App & Record<string, any>} app */
+export function createHead(app) {
+  const words = el("p", { class: "summary" });
+  const switches = FINDS.map(({ find, label }) =>
+    el("button", { type: "button", class: "segment", onclick: () => app.update({ find }, true) }, label));
+  const group = el("div", { class: "segments", role: "group", "aria-label": "What to find" }, ...switches);
+  const filters = createFilters(app);
+  const picks = el("div", { class: "picks", hidden: true });
+  let byQuery = true;
+  byId("results-head").append(words, picks, group, filters.button);
+
+  /** "5,000 best of 100,000 · 212 good matches" @param {import("./api.js").Ranked} ranked */
+  function summary(ranked) {
+    const shown = ranked.n < ranked.total ? `${number(ranked.n)} best of ${number(ranked.total)}` : count(ranked.n, "result");
+    return ranked.calibrated && !ranked.banner ? `${shown} · ${count(ranked.good, "good match", "good matches")}` : shown;
+  }
+
+  function clearSelection() {
+    app.setSelection([], "");
+  }
+
+  const order = el("button", { type: "button", class: "text-button", onclick() { byQuery = !byQuery; app.search.redraw(); } });
+
+  return {
+    summary,
+    /** The selection of the map as a source, in the order of the query where that is wanted. */
+    sorted({ numbers }, ranked) {
+      if (!ranked || !byQuery) return { numbers };
+      const ranks = new Map(Array.from(ranked.numbers, (item, rank) => [item, rank]));
+      const rank = (item) => ranks.get(item) ?? Infinity;
+      return { numbers: [...numbers].sort((a, b) => (rank(a) === rank(b) ? 0 : rank(a) - rank(b))) };
+    },
+    /** @param {import("./api.js").Ranked|null} ranked @param {{numbers: number[], label: string}|null} selection */
+    show(ranked, selection) {
+      if (selection) {
+        order.textContent = byQuery ? "Sorted by query" : "As on the map";
+        words.replaceChildren(`${selection.label} `, ...(ranked ? [order] : []),
+          el("button", { type: "button", class: "text-button", onclick: clearSelection }, "Clear selection"));
+      } else {
+        words.replaceChildren(ranked ? summary(ranked) : "");
+      }
+    },
+    /** What Space has selected, and what can be done with it. @param {number[]} picked */
+    showPicked(picked) {
+      picks.hidden = !picked.length;
+      if (!picked.length) return;
+      const plus = ACTIONS.find((action) => action.name === "plus");
+      const addAll = async () => {
+        const items = await app.items.all(picked);
+        const parts = items.map(({ id }) => ({ kind: "item", value: id, weight: 1 }));
+        app.update({ parts: [...app.state().parts, ...parts].slice(0, app.info().limits?.parts ?? 16) }, true);
+      };
+      const copyAll = async () => {
+        const items = await app.items.all(picked);
+        await navigator.clipboard.writeText(items.map(({ path, id }) => path || id).join("\n"));
+        app.toast(`Copied ${count(items.length, "name")}.`);
+      };
+      picks.replaceChildren(
+        el("span", {}, `${number(picked.length)} selected`),
+        iconButton("plus", "Add as +", () => (picked.length === 1 ? runAction(app, plus, picked[0]) : addAll())),
+        iconButton("copy", "Copy file names", copyAll),
+        iconButton("close", "Clear selection", () => app.grid.unpick()));
+    },
+    /** @param {import("./address.js").State} state */
+    render(state) {
+      const counts = app.info().counts ?? {};
+      group.hidden = !(counts.image && counts.text);
+      switches.forEach((button, at) => button.setAttribute("aria-pressed", String((state.find === "text") === (FINDS[at].find === "text"))));
+      filters.render(state);
+      byId("results-head").classList.toggle("start", !app.query() && state.view === "search");
+    },
+  };
+}
