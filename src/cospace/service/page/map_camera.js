@@ -3,7 +3,8 @@
 import { SIDE } from "./map_data.js";
 
 const MOST_ZOOM = 64;
-const PAD = 28;
+/** Room around the map in pixels; at the foot there are words. */
+const [PAD, FOOT] = [28, 74];
 const GLIDE_MS = 260;
 
 /**
@@ -35,7 +36,7 @@ export function createCamera(changed, still) {
       [width, height, bounds] = [Math.max(1, newWidth), Math.max(1, newHeight), box];
       const [left, top, right, bottom] = bounds;
       const roomX = Math.max(40, width - 2 * PAD);
-      const roomY = Math.max(40, height - 2 * PAD);
+      const roomY = Math.max(40, height - PAD - FOOT);
       fitted = Math.min(roomX / Math.max(right - left, 1), roomY / Math.max(bottom - top, 1));
       if (whole) camera.fit(true);
       else set(camera.x, camera.y, camera.scale);
@@ -52,7 +53,8 @@ export function createCamera(changed, still) {
     goTo: (x, y, zoom) => fly(x, y, limited(Math.max(camera.scale, fitted * zoom))),
     fit(now = false) {
       const [left, top, right, bottom] = bounds;
-      return now ? (stop(), set((left + right) / 2, (top + bottom) / 2, fitted)) : fly((left + right) / 2, (top + bottom) / 2, fitted);
+      const [x, y] = [(left + right) / 2, (top + bottom) / 2 + (FOOT - PAD) / 2 / fitted];
+      return now ? (stop(), set(x, y, fitted)) : fly(x, y, fitted);
     },
   };
 

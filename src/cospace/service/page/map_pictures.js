@@ -9,8 +9,8 @@ const STEPS = 2;
 
 const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 /** Longer side of a picture, and the room between two, in pixels. */
-const sizeAt = (zoom, small) => clamp((small ? 40 : 50) + 8 * Math.log2(zoom), 36, 92);
-const roomAt = (zoom) => clamp(40 - 12 * Math.log2(zoom), 5, 44);
+const sizeAt = (zoom, small) => clamp((small ? 40 : 46) + 8 * Math.log2(zoom), 36, 88);
+const roomAt = (zoom) => clamp(28 - 8 * Math.log2(zoom), 5, 30);
 
 /** How much of each cell's sides is bare, by looking at its middle row and column. */
 function insetsOf(bitmap, cell, across) {
