@@ -97,7 +97,7 @@ export async function mount(root, app) {
   let painter = makePainter();
 
   const controls = createControls(stage, {
-    setMode,
+    setMode: (next) => setMode(next === mode ? "pan" : next),
     zoom: (factor) => camera.zoomAt(factor, camera.width / 2, camera.height / 2, true),
     fit: () => camera.fit(),
     selectVisible: () => choose(visible(), "new"),
@@ -218,7 +218,7 @@ export async function mount(root, app) {
     const top = new Set(marks.filter(shown));
     if (hungOn) {
       const faint = chosen.size ? (row) => !chosen.has(row) : found ? (row) => !top.has(row) : () => false;
-      pictures.draw(overlay.context, { fitted: camera.scale / zoom, front: card.row(), faint, marked: (row) => (top.has(row) ? colourOf(row) : null), colours });
+      pictures.draw(overlay.context, { fitted: camera.scale / zoom, front: card.row(), faint, fainter: chosen.size ? 0.22 : 0.55, marked: (row) => (top.has(row) ? colourOf(row) : null), colours });
     } else pictures.none();
     const hung = new Set(pictures.hung().map(({ row }) => row));
     const bare = [...top].filter((row) => !hung.has(row));
@@ -283,7 +283,7 @@ export async function mount(root, app) {
       canvas.width = Math.round(width * ratio);
       canvas.height = Math.round(height * ratio);
     }
-    camera.resize(width, height, bounds());
+    camera.resize(width, height, bounds(), controls.footHeight());
   }
 
   async function mark() {

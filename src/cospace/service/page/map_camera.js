@@ -3,8 +3,8 @@
 import { SIDE } from "./map_data.js";
 
 const MOST_ZOOM = 64;
-/** Room around the map in pixels; at the foot there are words. */
-const [PAD, FOOT] = [28, 74];
+/** Room around the map in pixels. */
+const PAD = 28;
 const GLIDE_MS = 260;
 
 /**
@@ -13,7 +13,7 @@ const GLIDE_MS = 260;
  * @param {() => boolean} still whether motion is unwanted
  */
 export function createCamera(changed, still) {
-  let [width, height, fitted, frame] = [1, 1, 1, 0];
+  let [width, height, foot, fitted, frame] = [1, 1, 0, 1, 0];
   let bounds = [0, 0, SIDE, SIDE];
   const camera = {
     x: SIDE / 2, y: SIDE / 2,
@@ -30,13 +30,13 @@ export function createCamera(changed, still) {
     fromY: (y) => (y - height / 2) / camera.scale + camera.y,
     /** left, top, right, bottom of what is seen, in units of the map, with a margin in pixels */
     seen: (margin = 0) => [camera.fromX(-margin), camera.fromY(-margin), camera.fromX(width + margin), camera.fromY(height + margin)],
-    /** @param {number[]} box of the points, in units of the map */
-    resize(newWidth, newHeight, box = bounds) {
+    /** @param {number[]} box of the points, in units of the map @param {number} newFoot pixels that words at the foot take */
+    resize(newWidth, newHeight, box, newFoot) {
       const whole = camera.zoom < 1.01 || fitted === 1;
-      [width, height, bounds] = [Math.max(1, newWidth), Math.max(1, newHeight), box];
+      [width, height, bounds, foot] = [Math.max(1, newWidth), Math.max(1, newHeight), box, newFoot];
       const [left, top, right, bottom] = bounds;
       const roomX = Math.max(40, width - 2 * PAD);
-      const roomY = Math.max(40, height - PAD - FOOT);
+      const roomY = Math.max(40, height - 2 * PAD - foot);
       fitted = Math.min(roomX / Math.max(right - left, 1), roomY / Math.max(bottom - top, 1));
       if (whole) camera.fit(true);
       else set(camera.x, camera.y, camera.scale);
@@ -53,7 +53,7 @@ export function createCamera(changed, still) {
     goTo: (x, y, zoom) => fly(x, y, limited(Math.max(camera.scale, fitted * zoom))),
     fit(now = false) {
       const [left, top, right, bottom] = bounds;
-      const [x, y] = [(left + right) / 2, (top + bottom) / 2 + (FOOT - PAD) / 2 / fitted];
+      const [x, y] = [(left + right) / 2, (top + bottom) / 2 + foot / 2 / fitted];
       return now ? (stop(), set(x, y, fitted)) : fly(x, y, fitted);
     },
   };

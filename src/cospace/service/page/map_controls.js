@@ -44,6 +44,7 @@ export function createControls(stage, does) {
   const pictures = el("input", { type: "checkbox", checked: true, onchange: () => does.setPictures(pictures.checked) });
   const [legend, amount, caution] = [el("ul", { class: "map-legend", "aria-label": "Legend" }), el("p", { class: "map-amount" }), el("p", { class: "map-caution" })];
   const [least, most, bar] = [el("span"), el("span"), el("canvas", { width: 96, height: 1, "aria-hidden": "true" })];
+  const foot = el("div", { class: "map-foot" }, amount, caution);
   const ramp = el("p", { class: "map-ramp", hidden: true }, least, bar, most);
   stage.append(
     el("div", { class: "map-tools", role: "toolbar", "aria-label": "Selecting" }, ...modes.map(([, node]) => node),
@@ -54,13 +55,18 @@ export function createControls(stage, does) {
       legend, ramp),
     el("div", { class: "map-zoom", role: "group", "aria-label": "Zoom" },
       button("in", "Zoom in (+)", () => does.zoom(2)), button("out", "Zoom out (-)", () => does.zoom(0.5)), button("fit", "Fit (0)", does.fit)),
-    el("div", { class: "map-foot" }, amount, caution));
+    foot);
 
   return {
     mode(mode) {
       for (const [name, node] of modes) node.setAttribute("aria-pressed", String(name === mode));
     },
     selected: (any) => { clear.hidden = !any; },
+    /** Pixels that the words at the foot take; the zoom's buttons stand above them. */
+    footHeight() {
+      stage.style.setProperty("--map-foot", `${foot.offsetHeight}px`);
+      return foot.offsetHeight;
+    },
     /** What can be coloured by. @param {string[]} names @param {string} chosen */
     choices(names, chosen) {
       by.replaceChildren(...names.map((name) => el("option", { value: name, selected: name === chosen }, `by ${BY[name]}`)));

@@ -33,7 +33,7 @@ function plates(context, points, camera, sizes, hung) {
     const covers = (top, other, height) => left < other.left + other.width && other.left < left + width && top < other.top + height && other.top < top + HEIGHT;
     const free = (top) => !placed.some((other) => covers(top, other, HEIGHT));
     const places = TRIED.map((below) => camera.toY(y) + below - HEIGHT / 2).filter(free);
-    const best = places.find((top) => !hung.some((picture) => covers(top, picture, picture.height))) ?? places[0];
+    const best = places.find((top) => !hung.some((picture) => covers(top, picture, picture.height))) ?? (camera.width < 600 ? undefined : places[0]);
     if (best !== undefined) placed.push({ left, top: best, width, x, y, label });
   }
   return placed;

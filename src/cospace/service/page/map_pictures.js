@@ -178,7 +178,7 @@ export function createPictures(points, camera, changed) {
     arrange,
     /**
      * @param {CanvasRenderingContext2D} context in pixels of the page
-     * @param {{fitted: number, faint: (row: number) => boolean, marked: (row: number) => string|null, front: number, colours: any}} look
+     * @param {{fitted: number, fainter: number, faint: (row: number) => boolean, marked: (row: number) => string|null, front: number, colours: any}} look
      */
     draw(context, look) {
       if (base !== look.fitted) restart(look.fitted);
@@ -189,7 +189,7 @@ export function createPictures(points, camera, changed) {
       hung = /** @type {Hung[]} */ (rows.map((row) => hang(row, size)).filter(Boolean));
       for (const place of hung) {
         if (place.row === look.front) continue;
-        context.globalAlpha = look.faint(place.row) ? 0.22 : 1;
+        context.globalAlpha = look.faint(place.row) ? look.fainter : 1;
         const mark = look.marked(place.row);
         paint(context, place, mark ? { edge: mark, line: look.colours.edge } : look.colours, mark ? 3 : 1.5);
       }
