@@ -15,12 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cospace.files import digest
-from cospace.stores import Hit, Index, Item, local
+from cospace.stores import Condition, Hit, Index, Item, _scan, local, of_modality, search
 from cospace.stores.local import LocalIndex
 from cospace.types import UserError
 from faults import every_fault
 
 WIDTH = 8
+ONES = np.ones((1, WIDTH))
 
 
 def vectors(count: int, seed: int = 0, width: int = WIDTH) -> np.ndarray:
@@ -38,7 +39,7 @@ def index(tmp_path: Path) -> LocalIndex:
 
 def content(index: LocalIndex) -> dict[str, str]:
     """Live ids with their captions, as a search finds them: by looking for everything."""
-    hits = index.search(np.ones(WIDTH), 10_000)
+    (hits,) = search(index, ONES, 10_000)
     assert len({hit.id for hit in hits}) == len(hits) == len(index)
     return {hit.id: hit.text for hit in hits}
 
@@ -46,7 +47,7 @@ def content(index: LocalIndex) -> dict[str, str]:
 def test_search_equals_the_full_matrix_across_tiles_segments_and_deletions(
     index: LocalIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "TILE_ROWS", 7)
+    monkeypatch.setattr(_scan, "TILE_ROWS", 7)
     monkeypatch.setattr(local, "TILE_QUERIES", 3)
     everything, data = items(60), vectors(60)
     for start in (0, 25, 26, 47):
@@ -59,7 +60,7 @@ def test_search_equals_the_full_matrix_across_tiles_segments_and_deletions(
     ).T
     cosine[:, 10:20] = -np.inf
     for k in (1, 5, 50, 1000):
-        for hits, row in zip(index.search_batch(queries, k), cosine, strict=True):
+        for hits, row in zip(search(index, queries, k), cosine, strict=True):
             expected = np.argsort(-row, kind="stable")[: min(k, 50)]
             assert [hit.id for hit in hits] == [f"i{n}" for n in expected]
             np.testing.assert_allclose([hit.score for hit in hits], row[expected], atol=1e-6)
@@ -69,28 +70,30 @@ def test_an_item_is_found_by_its_own_vector_with_all_that_is_known_of_it(index: 
     everything, data = items(40), vectors(40)
     index.add(everything, data)
     for item, vector in zip(everything, data, strict=True):
-        (hit,) = index.search(vector, 1)
+        ((hit,),) = search(index, vector[None], 1)
         assert hit == Hit(item.id, hit.score, item.modality, item.path, item.text)
         assert hit.score == pytest.approx(1.0, abs=1e-6)
 
 
 def test_where_selects_on_columns(index: LocalIndex) -> None:
     index.add(items(20), vectors(20))
-    hits = index.search(np.ones(WIDTH), 100, {"modality": "text"})
+    (hits,) = search(index, ONES, 100, [of_modality("text")])
     assert {hit.id for hit in hits} == {f"i{n}" for n in range(1, 20, 2)}
-    assert index.search(np.ones(WIDTH), 3, {"modality": "audio"}) == []
-    with pytest.raises(UserError, match="no column 'colour'; it has id, modality, path, text"):
-        index.search(np.ones(WIDTH), 3, {"colour": "red"})
+    assert search(index, ONES, 3, [of_modality("audio")]) == [[]]
+    with pytest.raises(
+        UserError, match="no column 'colour'; it has id, modality, path, text, hash, width, height, rgb"
+    ):
+        search(index, ONES, 3, [Condition.parse("colour=red")])
 
 
 def test_reopened_it_answers_with_equal_bytes(index: LocalIndex, tmp_path: Path) -> None:
     index.add(items(30), vectors(30))
     index.delete(["i3"])
     query = vectors(4, seed=2)
-    before = index.search_batch(query, 7)
+    before = search(index, query, 7)
     index.close()
     again = LocalIndex.open(tmp_path / "idx", "f00d")
-    assert again.search_batch(query, 7) == before
+    assert search(again, query, 7) == before
     assert (again.fingerprint, again.width, len(again)) == ("f00d", WIDTH, 29)
 
 
@@ -99,18 +102,18 @@ def test_an_id_added_again_is_replaced(index: LocalIndex) -> None:
     index.add(items(3), data)
     index.add([Item("i1", "image", "new.jpg", "new caption")], data[2:])
     assert content(index) == {"i0": "caption 0", "i1": "new caption", "i2": "caption 2"}
-    assert {hit.id for hit in index.search(data[2], 2)} == {"i1", "i2"}
+    assert {hit.id for hit in search(index, data[2:], 2)[0]} == {"i1", "i2"}
     assert index.delete(["i1", "i1", "unknown"]) == 1
     assert sorted(content(index)) == ["i0", "i2"]
 
 
 def test_an_empty_index_answers_with_nothing(index: LocalIndex) -> None:
-    assert index.search(np.ones(WIDTH), 5) == []
+    assert search(index, ONES, 5) == [[]]
     assert index.delete(["i0"]) == 0
     index.add([], np.empty((0, WIDTH)))
     index.add(items(1), vectors(1))
     assert index.delete(["i0"]) == 1
-    index.compact()
+    index.finish()
     assert content(index) == {}
 
 
@@ -122,10 +125,10 @@ def test_many_small_steps_are_merged_and_dead_rows_dropped(index: LocalIndex, tm
     expected = {f"i{n}": f"caption {n}" for n in range(120) if n % 3}
     assert content(index) == expected
     files = os.listdir(tmp_path / "idx" / "segments")
-    assert len([name for name in files if name.endswith("vectors.npy")]) <= local.MOST_SEGMENTS + 2
-    index.compact()
+    assert len([name for name in files if name.endswith("vectors.npy")]) <= 2 * (local.MOST_SEGMENTS + 2)
+    index.finish()
     assert content(index) == expected
-    assert index.search(data[100], 1)[0].id == "i100"
+    assert search(index, data[100:101], 1)[0][0].id == "i100"
     index.close()
     assert content(LocalIndex.open(tmp_path / "idx")) == expected
 
@@ -145,26 +148,26 @@ def test_a_vector_without_direction_is_refused_by_its_id(index: LocalIndex, row:
         index.add(items(3), bad)
     assert len(index) == 0
     with pytest.raises(UserError, match="query 0"):
-        index.search(np.array(row), 1)
+        search(index, np.array([row]), 1)
 
 
 def test_tiny_and_huge_vectors_keep_their_direction(index: LocalIndex) -> None:
     data = vectors(2)
     index.add(items(2), np.stack([data[0].astype(np.float64) * 1e-30, data[1].astype(np.float64) * 1e30]))
-    assert [index.search(data[n], 1)[0].id for n in (0, 1)] == ["i0", "i1"]
+    assert [hits[0].id for hits in search(index, data, 1)] == ["i0", "i1"]
 
 
 def test_wrong_shapes_ids_and_numbers_are_refused(index: LocalIndex) -> None:
     with pytest.raises(UserError, match=r"\(n, 8\) are expected, \(2, 5\)"):
         index.add(items(2), vectors(2, width=5))
     with pytest.raises(UserError, match=r"\(n, 8\) are expected"):
-        index.search(np.ones(5), 1)
+        search(index, np.ones((1, 5)), 1)
     with pytest.raises(UserError, match="2 items came with 3 vectors"):
         index.add(items(2), vectors(3))
     with pytest.raises(UserError, match="'i0' occurs more than once"):
         index.add(items(1) + items(1), vectors(2))
     with pytest.raises(UserError, match="k must be 1 or more, 0"):
-        index.search(np.ones(WIDTH), 0)
+        search(index, ONES, 0)
     with pytest.raises(UserError, match="not valid Unicode"):
         index.add([Item("i0", "image", "\udcff.jpg")], vectors(1))
     assert len(index) == 0
@@ -249,7 +252,7 @@ def test_a_reader_that_a_writer_overtakes_reads_the_newer_version(
         monkeypatch.setattr(local.Segment, "open", opened)
         for n in range(3):
             index.add(items(1, f"k{n}-"), vectors(1, seed=n))
-            index.compact()
+            index.finish()
         return opened(*arguments, **settings)
 
     monkeypatch.setattr(local.Segment, "open", overtaken)
@@ -294,7 +297,7 @@ def test_what_was_acknowledged_survives_kill(index: LocalIndex, tmp_path: Path) 
         assert found == {str(n): str(n) for n in range(len(found))}
 
 
-STEP = st.tuples(st.sampled_from(["add", "delete", "compact", "reopen"]), st.sets(st.integers(0, 9)))
+STEP = st.tuples(st.sampled_from(["add", "delete", "finish", "reopen"]), st.sets(st.integers(0, 9)))
 
 
 @settings(max_examples=25)
@@ -312,8 +315,8 @@ def test_any_history_equals_a_dictionary(
         elif step == "delete":
             assert index.delete(ids) == len(truth.keys() & set(ids))
             truth = {name: text for name, text in truth.items() if name not in ids}
-        elif step == "compact":
-            index.compact()
+        elif step == "finish":
+            index.finish()
         else:
             index.close()
             index = LocalIndex.open(folder)

@@ -1,1 +1,1 @@
-"""The web service: an index over HTTP, and the page that shows it."""
+"""An index as a service: an HTTP interface, and the web page that uses it."""
