@@ -90,7 +90,7 @@ def _by_forces(vectors_NE: Tensor, kind_N: Tensor) -> np.ndarray:
         factor, momentum = (_EXAGGERATION, 0.5) if early else (1.0, 0.8)
         downhill_2N = factor * edges.pull(y_2N) - field.push(y_2N)
         gain_2N = torch.where(downhill_2N * speed_2N > 0, gain_2N * 0.8, gain_2N + 0.2).clamp_(0.05, 8.0)
-        speed_2N = momentum * speed_2N - max(count / factor / 2.5, 8.0) * gain_2N * downhill_2N
+        speed_2N = momentum * speed_2N - count / factor / 2.5 * gain_2N * downhill_2N
         y_2N = y_2N + speed_2N.clamp_(-_STRIDE, _STRIDE)
         y_2N -= y_2N.mean(1, keepdim=True)
     return np.asarray(y_2N.T.contiguous())
