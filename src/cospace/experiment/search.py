@@ -23,8 +23,10 @@ from .homes import Folder, Home, Server, home_of
 from .matching import CANDIDATES, evidence
 from .model import Model
 
-TOWARDS = {"text": "image", "image": "text"}
-"""Between which modalities a calibration was fitted: only there does a cosine have a probability."""
+BACKGROUND = 2_048
+"""Items of a modality that a cosine is measured against."""
+LEAST_DEVIATION = 1e-3
+"""Of a query's cosines; below this it says the same of everything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,16 +122,19 @@ class SearchableIndex:
         results = self._nearest(query_1E, max(k, CANDIDATES) if rerank else k, among, text is not None)
         return (self._second_look(results, text, image) if rerank and results else results)[:k]
 
-    def percents(self, cosines: np.ndarray, among: int) -> np.ndarray | None:
-        """Chances in per cent, rounded, that each of some cosines between a text and a picture is a match.
+    def percents(self, query_E: np.ndarray, cosines: np.ndarray, direction: str) -> list[int | None]:
+        """How likely each of the items found is a match, in per cent; None where that was not calibrated.
 
-        Beforehand one of the ``among`` items that were searched matches. None where the space is not calibrated.
+        How far a cosine stands out is measured on a seeded sample of the items that could have been found.
         """
-        if self.space.calibration is None:
-            return None
-        calibration = self.space.calibration.at(1 / max(2, among))
-        percents: np.ndarray = np.rint(100 * calibration.probability(cosines)).astype(np.int64)
-        return percents
+        matching = self.space.matching.get(direction)
+        if matching is None:
+            return [None] * len(cosines)
+        among = [of_modality(direction.partition("_to_")[2])]
+        sample_N = self.store.vectors(self.store.select(among, BACKGROUND, seed=0)) @ query_E
+        z = (cosines - sample_N.mean()) / max(float(sample_N.std()), LEAST_DEVIATION)
+        chance = matching.probability(cosines, z, len(self.store.select(among)))
+        return [int(value) for value in np.minimum.accumulate(np.floor(100 * chance + 0.5))]
 
     def _check(self, text: str | None, image: Any, k: int, find: str | None) -> None:
         if (text is None) == (image is None):
@@ -149,10 +154,8 @@ class SearchableIndex:
         found = self.store.nearest(query_1E, k, among)
         there = found.numbers_QK[0] >= 0
         scores, items = found.scores_QK[0][there], self.store.items(found.numbers_QK[0][there].tolist())
-        percents: Sequence[int | None] = [None] * len(items)
-        if items and items[0].modality == TOWARDS["text" if by_text else "image"]:
-            known = self.percents(scores, len(self.store.select(among)))
-            percents = percents if known is None else known.tolist()
+        asked, got = "text" if by_text else "image", items[0].modality if items else ""
+        percents = self.percents(query_1E[0], scores, f"{asked}_to_{got}")
         return [
             Result(item.id, float(score), item.modality, item.path, item.text, item.hash, percent, item.extras)
             for item, score, percent in zip(items, scores, percents, strict=True)

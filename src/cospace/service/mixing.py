@@ -15,8 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-LEAST_DEVIATION = 1e-3
-"""Of a part's cosines; below this it says the same of everything."""
+from ..experiment.search import LEAST_DEVIATION
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..experiment.search import BACKGROUND
 from ..stores import Condition, Index, of_modality
 
-BACKGROUND = 2_048
-"""Items of a modality that scores are measured against."""
 EXAMPLES, REPRESENTATIVES = 6, 24
 ROUNDS = 12
 
