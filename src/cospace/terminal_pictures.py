@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
+import numpy as np
 from PIL import Image
 
 COLUMNS, LINES = 18, 9
@@ -140,10 +141,9 @@ def _grid(picture: Image.Image) -> list[list[Colour]]:
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     small = picture.resize(size, Image.Resampling.BOX if scale < 1 else Image.Resampling.NEAREST)
     left, top = (width - size[0]) // 2, (height - size[1]) // 2
-    pixels = list(small.getdata())
     grid: list[list[Colour]] = [[None] * width for _ in range(height)]
-    for y in range(size[1]):
-        grid[top + y][left : left + size[0]] = pixels[y * size[0] : (y + 1) * size[0]]
+    for y, row in enumerate(np.asarray(small).tolist(), top):
+        grid[y][left : left + size[0]] = [(red, green, blue) for red, green, blue in row]
     return grid
 
 

@@ -42,8 +42,8 @@ def index(
     *,
     out: str,
     precision: Annotated[
-        Literal["float32", "bfloat16", "int8"] | None,
-        Parameter(help="How vectors are stored, chosen when an index is made; float32 if left out."),
+        Literal["float32", "bfloat16", "int8", "float16"] | None,
+        Parameter(help="How vectors are stored (float16: on a server only), chosen when an index is made."),
     ] = None,
     keep_missing: Annotated[
         bool, Parameter(negative="", help="Keep items that the input no longer holds; they are removed otherwise.")
@@ -66,18 +66,12 @@ def index(
         made = build_index(
             model, source, out, precision=precision, keep_missing=keep_missing, progress=progress.long_work
         )
+    told = {name: getattr(made, name) for name in ("added", "changed", "removed", "unchanged")}
     name = made.index.home.name
+    typed = name if made.index.url is None else "ADDRESS"  # which may hold a password
     show(
-        {
-            "out": name,
-            "items": len(made.index.store),
-            "added": made.added,
-            "changed": made.changed,
-            "removed": made.removed,
-            "unchanged": made.unchanged,
-            "set_aside": len(made.problems),
-        },
-        f'{made.sentence()}{set_aside(made.problems)}\nsearch them: cospace search {name} "what you look for"',
+        {"out": name, "items": len(made.index.store), **told, "set_aside": len(made.problems)},
+        f'{made.sentence()}{set_aside(made.problems)}\nsearch them: cospace search {typed} "what you look for"',
         json,
     )
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import os
-import re
+import shutil
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 from .. import files
-from ..stores import Index
+from ..stores import Index, postgres
 from ..stores.local import LocalIndex
 from ..stores.thumbnails import LocalThumbnails, Thumbnails
 from ..types import UserError
@@ -92,41 +91,38 @@ class Server:
 
     @property
     def name(self) -> str:
-        return re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1@", self.url)
+        return postgres.shown(self.url)
 
     def there(self) -> bool:
-        return bool(_postgres().exists(self.url))
+        return postgres.exists(self.url)
 
     def open(self, fingerprint: str | None = None, thorough: bool = False) -> Index:
-        return cast(Index, _postgres().PostgresIndex.open(self.url, fingerprint))
+        return postgres.PostgresIndex.open(self.url, fingerprint)
 
     def create(self, model: Path, fingerprint: str, width: int, precision: str) -> Index:
-        store = _postgres().PostgresIndex.create(self.url, fingerprint, width, precision)
-        _postgres().write_model(self.url, model)
-        return cast(Index, store)
+        postgres.write_model(self.url, model)  # first: what is created is an index, and complete
+        return postgres.PostgresIndex.create(self.url, fingerprint, width, precision)
 
     def model(self) -> Path:
         if not self.there():
             raise UserError(f"{self.name} holds no index; make one with: cospace index RUN PICTURES --out {self.name}")
-        store = self.open()
-        fingerprint = store.fingerprint
-        store.close()
-        folder = cached_models() / fingerprint
+        with postgres.PostgresIndex.open(self.url) as store:
+            folder = cached_models() / store.fingerprint
         files.settle(folder)
+        if folder.is_dir():
+            try:
+                files.verify(folder)
+            except UserError:
+                shutil.rmtree(folder)
         if not folder.is_dir():
-            _postgres().read_model(self.url, folder)
+            postgres.read_model(self.url, folder)
         return folder
 
     def thumbnails(self) -> Thumbnails:
-        return cast(Thumbnails, _postgres().PostgresThumbnails(self.url))
+        return postgres.PostgresThumbnails(self.url)
 
 
 def cached_models() -> Path:
     """Where this machine keeps the models of indexes on servers, by fingerprint; they may be deleted at any time."""
     given = os.environ.get("XDG_CACHE_HOME", "")
     return (Path(given) if Path(given).is_absolute() else Path.home() / ".cache") / "cospace" / "models"
-
-
-def _postgres() -> Any:
-    """The store's module: its libraries are an extra."""
-    return importlib.import_module("cospace.stores.postgres")

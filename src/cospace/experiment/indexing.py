@@ -65,9 +65,9 @@ def build_index(
     """Bring the index ``out`` (a folder or ``postgresql://...``, made where there is none) up to date with ``source``.
 
     Items of ``source`` that it no longer holds are removed, unless ``keep_missing``; those of other inputs stay.
-    ``precision`` (float32, bfloat16, int8) is chosen when an index is made. The same call again goes on where a killed
-    one stopped. Raises :class:`UserError` where another process writes the index, where another run made it, and where
-    more than ``bad_share`` of the rows cannot be used.
+    ``precision`` (float32, bfloat16 or int8; float32 or float16 on a server) is chosen when an index is made. The same
+    call again goes on where a killed one stopped. Raises :class:`UserError` where another process writes the index,
+    where another run made it, and where more than ``bad_share`` of the rows cannot be used.
     """
     home, fingerprint = home_of(out), str(model.space.fingerprint)
     store = _held(home, fingerprint, precision) if home.there() else None

@@ -46,7 +46,6 @@ class SearchableIndex:
 
     def __init__(self, home: Home, store: Index, space: Space, teller: Teller | None = None) -> None:
         self.home, self.store, self.space, self.teller = home, store, space, teller
-        self.thumbnails: Thumbnails = home.thumbnails()
 
     @classmethod
     def open(cls, target: str | Path) -> SearchableIndex:
@@ -56,6 +55,11 @@ class SearchableIndex:
         space = Space.load(model)
         store = home.open(fingerprint=space.fingerprint, thorough=True)
         return cls(home, store, space, Teller.load(model, space))
+
+    @cached_property
+    def thumbnails(self) -> Thumbnails:
+        """Small pictures of the items, by content hash."""
+        return self.home.thumbnails()
 
     @property
     def folder(self) -> Path | None:

@@ -117,10 +117,14 @@ class Engine:
     def warm(self) -> None:
         """Run everything once, so that the first person waits no longer than the tenth."""
         snapshot = self.snapshot()
-        for modality, raw in (("text", "a picture"), ("image", np.full((32, 32, 3), 255, np.uint8))):
-            if modality not in self.modalities:
-                continue
-            vector_E = self._model.submit(f"embed {modality}", raw).result()
+        white = np.full((32, 32, 3), 255, np.uint8)
+        warm: dict[str, list[Any]] = {
+            "text": [[" ".join(["a"] * length)] * batch for length in (2, 6, 12, 24) for batch in (1, 2, 8)],
+            "image": [[white] * batch for batch in (1, 2)],
+        }
+        for modality in self.modalities:
+            for raws in warm.get(modality, ()):  # a CPU's kernels are compiled for each shape when it first comes
+                vector_E = self._model.submit("embed " + modality + "s", raws).result()[0]
             for found, there in snapshot.counts.items():
                 if there:
                     kind = (snapshot.version, min(there, self.limits.ranks), (of_modality(found),))
@@ -269,7 +273,9 @@ class Engine:
     def _lessons(self) -> dict[str, Callable[[list[Any]], Iterable[Any]]]:
         return {
             "embed text": lambda texts: self.space.embed(text=texts),
+            "embed texts": lambda tasks: [self.space.embed(text=texts) for texts in tasks],
             "embed image": lambda pictures: self.space.embed(image=pictures),
+            "embed images": lambda tasks: [self.space.embed(image=pictures) for pictures in tasks],
             "caption": lambda pictures: self.collection.model.caption(pictures),
             "ask": lambda tasks: [self.collection.model.ask(*task) for task in tasks],
             "classify": lambda tasks: [self._classify(*task) for task in tasks],

@@ -40,6 +40,11 @@ class PostgresThumbnails:
         asked, wanted = "SELECT DISTINCT hash FROM thumbnails WHERE hash = ANY(%s)", [*filter(storable, hashes)]
         return {name for (name,) in self._server.read(lambda connection: fetched(connection, asked, [wanted]))}
 
+    def remove(self, hashes: Sequence[str]) -> None:
+        """Forget the pictures of some contents, of every size."""
+        with self._server.writing() as connection:
+            connection.execute("DELETE FROM thumbnails WHERE hash = ANY(%s)", [[*filter(storable, hashes)]])
+
     def close(self) -> None:
         """Close the connections; the next use opens new ones."""
         self._server.close()

@@ -62,10 +62,11 @@ class Address:
 
     def refused(self, error: Exception) -> UserError:
         """The server's own words, their first line and without the password, as the sentence of an error."""
-        said = str(error).strip().partition("\n")[0]
-        for secret in re.findall(r"//[^/@]*?:([^/]*)@|[?&]\w*password=([^&]*)", self.conninfo):
+        said = str(error).strip()
+        for secret in re.findall(r"//[^/@:]*:([^/@]*)@|[?&]\w*password=([^&]*)", self.conninfo):
             for form in {*secret, *(unquote(part) for part in secret)} - {""}:
                 said = said.replace(form, "***")
+        said = said.partition("\n")[0]
         return UserError(f"{self.shown} refuses: {said or type(error).__name__}")
 
 

@@ -25,7 +25,7 @@ from . import Condition, Found, Item, Progress, _links, silent
 from ._blobs import PostgresThumbnails, read_model, write_model
 from ._columns import OWN, check_columns
 from ._links import Search, make_graph
-from ._server import Connection, Server, fetched
+from ._server import Address, Connection, Server, fetched
 from ._tables import (
     ALIVE,
     COPIED,
@@ -45,7 +45,7 @@ from ._tables import (
 )
 from ._units import check_fingerprint, check_items, sample, units
 
-__all__ = ["PostgresIndex", "PostgresThumbnails", "exists", "read_model", "write_model"]
+__all__ = ["PostgresIndex", "PostgresThumbnails", "exists", "read_model", "shown", "write_model"]
 
 
 class PostgresIndex:
@@ -287,3 +287,8 @@ def exists(url: str) -> bool:
         return server.read(partial(meta_of, server=server)) is not None
     finally:
         server.close()
+
+
+def shown(url: str) -> str:
+    """An address as people may see it: without the secret."""
+    return Address.parse(url).shown
