@@ -17,6 +17,7 @@ function svg(tag, attributes, ...children) {
 }
 
 const percent = (value) => `${(100 * value).toFixed(1)} %`;
+const along = (share) => `${100 * share}%`;
 const section = (title, ...children) => el("section", { class: "health-part" }, el("h3", {}, title), ...children);
 
 /** One direction's R@k as bars with their intervals and the line of chance. */
@@ -24,10 +25,10 @@ function recalls({ title, queries, recalls: rows }) {
   return el("figure", { class: "health-card wide" }, el("figcaption", {}, title, el("small", {}, `${number(queries)} queries`)),
     ...rows.map(({ k, value, low, high, chance, shown }) => {
       const [fill, span, line] = ["health-fill", "health-span", "health-chance"].map((name) => el("i", { class: name }));
-      fill.style.width = percent(value);
-      span.style.left = percent(low);
-      span.style.width = percent(high - low);
-      line.style.left = percent(chance);
+      fill.style.width = along(value);
+      span.style.left = along(low);
+      span.style.width = along(high - low);
+      line.style.left = along(chance);
       return el("div", { class: "health-recall" }, el("span", {}, `R@${k}`), el("span", { class: "health-track", "aria-hidden": "true" }, fill, span, line),
         el("b", {}, shown), el("small", {}, `[${(100 * low).toFixed(1)}, ${(100 * high).toFixed(1)}] · chance ${(100 * chance).toFixed(1)}`));
     }));
