@@ -37,7 +37,8 @@ def drawn(stand_in: StandIn) -> FlatMap:
     header: dict[str, Any] = {
         "version": stand_in.version, "n": 2 * n, "total": 2 * n, "modalities": ["image", "text"], "classes": labels,
         "clusters": [
-            {"label": f"{label} things", "x": int(x), "y": int(y)} for label, (x, y) in zip(labels, middles, strict=True)
+            {"label": f"{label} things", "x": int(x), "y": int(y)}
+            for label, (x, y) in zip(labels, middles, strict=True)
         ],
         "agreement": 0.62, "sheets": -(-n // SHEET), "cell": CELL, "across": ACROSS,
     }  # fmt: skip
@@ -78,9 +79,10 @@ HEALTH: dict[str, Any] = {
             {
                 "direction": direction,
                 "title": title,
-                "chance": 0.002,
+                "queries": 500,
                 "recalls": [
-                    {"k": k, "value": value, "low": value - 0.03, "high": value + 0.03, "shown": f"{100 * value:.1f}"}
+                    {"k": k, "value": value, "low": value - 0.03, "high": value + 0.03, "shown": f"{100 * value:.1f}",
+                     "chance": k * 0.002}
                     for k, value in ((1, 0.412), (5, 0.633), (10, 0.741))
                 ],
             }
@@ -98,7 +100,7 @@ HEALTH: dict[str, Any] = {
     ],
     "calibration": {
         "error": 0.031, "shown": "3.1 %", "source": "held-out pairs",
-        "bins": [{"predicted": p, "observed": min(1.0, p * 0.96 + 0.01), "count": 90} for p in (0.05, 0.3, 0.5, 0.7, 0.95)],
+        "bins": [{"predicted": p, "observed": p * 0.96 + 0.01, "count": 90} for p in (0.05, 0.3, 0.5, 0.7, 0.95)],
     },
     "pairs": [],
     "sampled": None,
@@ -132,7 +134,7 @@ class MapRoutes:
              "number": row, "cosine": round(-0.1 + row / 100, 4)}
             for row in range(6, 26)
         ]  # fmt: skip
-        service = {"requests": 120, "p50_ms": 18.0, "p95_ms": 64.0, "since": "2026-11-25 12:00"}
+        service = {"n": 120, "p50": 18.0, "p95": 64.0}
         return JSONResponse(HEALTH | {"pairs": pairs, "service": service})
 
     def __iter__(self) -> Iterator[Route]:
