@@ -36,7 +36,8 @@ ODD: list[Any] = [
     "a" * 20_000, "%00", "../../etc/passwd",
     [], [[]], {}, {"a": {}}, "NaN", "\u202e", "e\u0301" * 50, ["modality=image"] * 40, "id>=x",
     "width>=1e999", "nope=1",
-    "=", "text=\0", "' OR 1=1 --", "http://127.0.0.1/", float("nan"), float("inf"), 2**63, 2**31, "text/1", [None] * 100,
+    "=", "text=\0", "' OR 1=1 --", "http://127.0.0.1/", float("nan"), float("inf"),
+    2**63, 2**31, "text/1", [None] * 100,
 ]  # fmt: skip
 odd = st.one_of(
     st.sampled_from(ODD),

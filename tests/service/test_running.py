@@ -134,7 +134,7 @@ def test_told_to_stop_it_finishes_what_it_began_and_ends_well(indexed: Path) -> 
                 statuses.append(future.result())
             except OSError:  # came after the door was closed
                 statuses.append(0)
-    out, err = served.process.communicate(timeout=30)
+    _, err = served.process.communicate(timeout=30)
     assert served.process.returncode == 0, err
     assert time.monotonic() - began < 10
     assert "Traceback" not in err
