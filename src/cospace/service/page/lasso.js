@@ -41,15 +41,18 @@ export function simplify(points, most = MOST) {
 /** @returns {Polygon} */
 export const rectangle = ([ax, ay], [bx, by]) => [[ax, ay], [bx, ay], [bx, by], [ax, by]];
 
-/** Whether a place lies inside, by the winding number: loops and crossings stay inside. @param {Polygon} polygon */
-export function contains(polygon, x, y) {
+/**
+ * Whether a place lies inside, by the winding number: loops and crossings stay inside.
+ *
+ * @param {Float64Array} xs of the corners
+ * @param {Float64Array} ys
+ */
+export function contains(xs, ys, x, y) {
   let winding = 0;
-  for (let at = 0, last = polygon.length - 1; at < polygon.length; last = at++) {
-    const [ax, ay] = polygon[last];
-    const [bx, by] = polygon[at];
-    const side = (bx - ax) * (y - ay) - (x - ax) * (by - ay);
-    if (ay <= y && by > y && side > 0) winding++;
-    else if (ay > y && by <= y && side < 0) winding--;
+  for (let at = 0, last = xs.length - 1; at < xs.length; last = at++) {
+    if (ys[last] <= y === ys[at] <= y) continue; // this side does not cross the height of the place
+    const side = (xs[at] - xs[last]) * (y - ys[last]) - (x - xs[last]) * (ys[at] - ys[last]);
+    if (ys[last] <= y ? side > 0 : side < 0) winding += ys[last] <= y ? 1 : -1;
   }
   return winding !== 0;
 }
@@ -64,9 +67,9 @@ export function contains(polygon, x, y) {
 export function inside(points, polygon, shown) {
   const rows = [];
   if (polygon.length < 3) return rows;
-  const [xs, ys] = [0, 1].map((axis) => polygon.map((corner) => corner[axis]));
+  const [xs, ys] = [0, 1].map((axis) => Float64Array.from(polygon, (corner) => corner[axis]));
   points.within(Math.min(...xs), Math.min(...ys), Math.max(...xs), Math.max(...ys), (row) => {
-    if (shown(row) && contains(polygon, points.x[row], points.y[row])) rows.push(row);
+    if (contains(xs, ys, points.x[row], points.y[row]) && shown(row)) rows.push(row);
   });
   return rows;
 }

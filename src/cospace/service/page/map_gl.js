@@ -13,7 +13,7 @@ void main() {
   tint = vec4(colour.rgb, colour.a * point.y);
 }`;
 const FRAGMENT = `#version 300 es
-precision mediump float;
+precision highp float;
 in vec4 tint;
 uniform vec2 point;
 out vec4 pixel;
