@@ -118,8 +118,8 @@ def latent(count: int, seed: int) -> np.ndarray:
     second = shared.normal(size=(64, WIDTH)) / 8
     inner = centres[made.integers(0, CENTRES, count)] + 0.7 * made.normal(size=(count, LATENT))
     vectors_NE = np.tanh(inner @ first) @ second
-    units_NE: np.ndarray = (vectors_NE / np.linalg.norm(vectors_NE, axis=1, keepdims=True)).astype(np.float32)
-    return units_NE
+    units_NE: np.ndarray = vectors_NE / np.linalg.norm(vectors_NE, axis=1, keepdims=True)
+    return units_NE.astype(np.float32)
 
 
 def make_data(folder: Path, count: int, queries: int) -> None:

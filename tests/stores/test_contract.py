@@ -368,14 +368,13 @@ def test_every_answer_comes_from_one_version(place: Any) -> None:
     writer = threading.Thread(target=write)
     writer.start()
     try:
-        for _ in range(60):
+        while turns < 5:  # however slow the disk is; the suite's time limit ends a writer that does nothing
             turns += reader.refresh()
             hits = search(reader, two[:1], 5)[0]
             assert len(hits) == 2 and hits[0].text == hits[1].text
     finally:
         stop.set()
         writer.join()
-    assert turns > 1
 
 
 ADDER = """
