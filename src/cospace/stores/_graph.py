@@ -19,6 +19,8 @@ GRAPH_ROWS = 100_000
 """From so many rows on a segment gets a graph: reading fewer takes some 10 ms, a graph of fewer saves nobody time."""
 LINKS, BUILD_EFFORT = 16, 128
 """Neighbours a row is linked with, and rows kept in sight while it is placed: the library's own choice."""
+SHARED = 8
+"""From so many queries on they are shared out among all cores; starting the threads takes longer than one search."""
 
 
 class Graph:
@@ -41,8 +43,9 @@ class Graph:
 
     def near(self, queries_QE: torch.Tensor, count: int) -> np.ndarray:
         """Rows near each query, int64 ``(Q, count)``; a row of the answer ends in -1 where fewer were reached."""
+        threads = 0 if len(queries_QE) >= SHARED else 1
         with self._asking:
-            found = self._index.search(queries_QE.numpy(), count)
+            found = self._index.search(queries_QE.numpy(), count, threads=threads)
         keys_QF = np.atleast_2d(found.keys)  # one query comes back as a row, cut to what was reached
         counts_Q = np.broadcast_to(np.asarray(getattr(found, "counts", keys_QF.shape[1])), len(keys_QF))
         rows_QF: np.ndarray = np.full((len(queries_QE), count), -1, dtype=np.int64)

@@ -45,16 +45,16 @@ class Best:
 
     def ranked(self) -> tuple[np.ndarray, np.ndarray]:
         """Scores ``(Q, k)``, descending, and numbers; equal scores by number; padded with ``-inf`` and -1."""
-        scores_QK, numbers_QK = self._scores_QK.numpy(), self._numbers_QK.numpy()
-        missing = self.k - scores_QK.shape[1]
-        scores_QK = np.pad(scores_QK, ((0, 0), (0, missing)), constant_values=-np.inf)
-        numbers_QK = np.pad(numbers_QK, ((0, 0), (0, missing)), constant_values=-1)
-        numbers_QK = np.where(np.isneginf(scores_QK), -1, numbers_QK)
+        have = self._scores_QK.shape[1]
+        scores_QK: np.ndarray = np.full((len(self._scores_QK), self.k), -np.inf, dtype=np.float32)
+        numbers_QK: np.ndarray = np.full(scores_QK.shape, -1, dtype=np.int64)
+        scores_QK[:, :have], numbers_QK[:, :have] = self._scores_QK.numpy(), self._numbers_QK.numpy()
+        missing_QK = np.isneginf(scores_QK)
+        numbers_QK[missing_QK] = -1
+        scores_QK = scores_QK.clip(-1, 1)  # rounding may take a cosine a little further
+        scores_QK[missing_QK] = -np.inf
         order_QK = np.lexsort((numbers_QK, -scores_QK), axis=1)
-        scores_QK = np.take_along_axis(scores_QK, order_QK, axis=1)
-        return np.where(np.isneginf(scores_QK), scores_QK, scores_QK.clip(-1, 1)), np.take_along_axis(
-            numbers_QK, order_QK, axis=1
-        )
+        return np.take_along_axis(scores_QK, order_QK, axis=1), np.take_along_axis(numbers_QK, order_QK, axis=1)
 
 
 def scan(segment: Segment, chosen_N: np.ndarray | None, queries_QE: torch.Tensor, offset: int, best: Best) -> None:
