@@ -228,3 +228,15 @@ def start(program: str, folder: Path) -> subprocess.Popen[bytes]:
     assert child.stdout is not None
     assert child.stdout.readline() == b"ready\n"
     return child
+
+
+def test_a_lock_can_be_tried(tmp_path: Path) -> None:
+    first, second = files.Lock(tmp_path), files.Lock(tmp_path)
+    assert (first.attempt(), second.attempt()) == (True, False)
+    assert (first.held, second.held) == (True, False)
+    first.release()
+    assert second.attempt()
+    second.release()
+    with pytest.raises(FileNotFoundError):
+        files.Lock(tmp_path / "nowhere").attempt()
+    assert not (tmp_path / "nowhere").exists()

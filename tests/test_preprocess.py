@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from cospace.preprocess import BadImage, ImagePreparer, decode
+from cospace.preprocess import BadImage, ImagePreparer, decode, fetched, full_size
 
 
 def gradient(height: int = 40, width: int = 60) -> np.ndarray:
@@ -282,3 +282,24 @@ def test_normalise_is_the_textbook_formula() -> None:
 def test_preparers_travel_to_workers() -> None:
     preparer = ImagePreparer(size=8, fit="pad")
     assert pickle.loads(pickle.dumps(preparer)) == preparer
+
+
+@settings(max_examples=40)
+@given(st.integers(8, 900), st.integers(8, 900), st.sampled_from([1, 3, 6, 8]), st.sampled_from(["JPEG", "PNG"]))
+def test_the_full_size_is_known_of_a_picture_that_was_decoded_small(
+    width: int, height: int, orientation: int, format: str
+) -> None:
+    buffer, exif = io.BytesIO(), Image.Exif()
+    exif[0x0112] = orientation
+    Image.new("RGB", (width, height), "red").save(buffer, format, exif=exif)
+    data = buffer.getvalue()
+    expected = (width, height) if orientation > 4 else (height, width)
+    found = full_size(data, decode(data, 16))
+    assert found in (expected, expected[::-1]) if abs(width - height) < 16 else found == expected
+
+
+def test_what_there_is_to_decode(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"content")
+    assert fetched(tmp_path / "a.png") == fetched(str(tmp_path / "a.png")) == fetched(b"content") == b"content"
+    with pytest.raises(BadImage, match="does not exist"):
+        fetched(tmp_path / "b.png")

@@ -76,6 +76,8 @@ def fetched(raw: Any) -> Any:
 
     Raises :class:`BadImage` where it cannot be read.
     """
+    if isinstance(raw, bytes | np.ndarray | Image.Image):  # asked first: whether something is lazy is a slow question
+        return raw
     if isinstance(raw, str | Path):
         return _read(Path(raw))
     return _fetch(raw) if isinstance(raw, Lazy) else raw
