@@ -24,9 +24,6 @@ const [REST_MS, SETTLE_MS, SLOW_MS, QUICK_MS] = [600, 180, 26, 19];
 
 /** The page's colours, for canvases. */
 function readColours(root) {
-  const style = getComputedStyle(root);
-  const read = (name) => style.getPropertyValue(name).trim();
-  const probe = document.createElement("canvas").getContext("2d");
   const solid = (name) => {
     const node = el("i");
     node.style.color = `var(${name})`;
@@ -40,7 +37,7 @@ function readColours(root) {
   const [red, green, blue] = ground.match(/\d+/g)?.map(Number) ?? [255, 255, 255];
   return {
     dark: red + green + blue < 380, accent, edge: solid("--surface"), line: solid("--line"), text: solid("--text"),
-    plate: faded(ground, 0.88), wash: faded(accent, 0.12), read, probe,
+    plate: faded(ground, 0.88), wash: faded(accent, 0.12),
   };
 }
 
