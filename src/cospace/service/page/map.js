@@ -19,12 +19,11 @@ const MARKED = 200;
 const LEADING = 60;
 const MOST_RATIO = 2;
 const SHOW_ZOOM = 10;
+/** Milliseconds between drawings: a longer pause is rest; slower or quicker than these, fewer or more points move. */
+const [REST_MS, SETTLE_MS, SLOW_MS, QUICK_MS] = [600, 180, 26, 19];
 
 /** The page's colours, for canvases. */
 function readColours(root) {
-  const style = getComputedStyle(root);
-  const read = (name) => style.getPropertyValue(name).trim();
-  const probe = document.createElement("canvas").getContext("2d");
   const solid = (name) => {
     const node = el("i");
     node.style.color = `var(${name})`;
@@ -38,7 +37,7 @@ function readColours(root) {
   const [red, green, blue] = ground.match(/\d+/g)?.map(Number) ?? [255, 255, 255];
   return {
     dark: red + green + blue < 380, accent, edge: solid("--surface"), line: solid("--line"), text: solid("--text"),
-    plate: faded(ground, 0.88), wash: faded(accent, 0.12), read, probe,
+    plate: faded(ground, 0.88), wash: faded(accent, 0.12),
   };
 }
 
@@ -69,6 +68,7 @@ export async function mount(root, app) {
   let shape = null;
   let legend = legendOf(points, /** @type {any} */ (by), colours.dark);
   let sizes = [];
+  let [share, lastDrawn, settling, settled] = [1, 0, 0, false];
   let above = new Set();
 
   const redraw = () => { frame ||= requestAnimationFrame(draw); };
@@ -203,6 +203,25 @@ export async function mount(root, app) {
     return picture >= 0 ? picture : points.nearest(camera.fromX(x), camera.fromY(y), REACH / camera.scale, shown);
   };
 
+  const settle = () => {
+    settled = true;
+    redraw();
+  };
+  /** How many points to draw: all when still; in motion as many as keep up, and any first rows are a fair sample. */
+  function amount() {
+    const now = performance.now();
+    const passed = now - lastDrawn;
+    lastDrawn = now;
+    clearTimeout(settling);
+    const rest = settled || passed > REST_MS;
+    settled = false;
+    if (rest) return points.n;
+    if (passed > SLOW_MS) share = Math.max(0.1, share * 0.6);
+    else if (passed < QUICK_MS) share = Math.min(1, share * 1.05);
+    if (share < 1) settling = setTimeout(settle, SETTLE_MS);
+    return Math.ceil(points.n * share);
+  }
+
   /** Points grow with the zoom; where they crowd, each is fainter. */
   function draw() {
     frame = 0;
@@ -211,7 +230,7 @@ export async function mount(root, app) {
     const zoom = camera.zoom;
     const size = Math.min(9, Math.max(2, (points.n < 3000 ? 5 : points.n < 20000 ? 3.8 : 2.2) + 0.9 * Math.log2(zoom)));
     const crowd = (points.n / (zoom * zoom)) * size * size / (camera.width * camera.height * 0.3);
-    painter.draw(camera, size, Math.min(0.92, Math.max(0.16, 0.85 / Math.max(1, crowd) ** 0.6)), ratio);
+    painter.draw(camera, { size, opacity: Math.min(0.92, Math.max(0.16, 0.85 / Math.max(1, crowd) ** 0.6)), ratio, rows: amount() });
     overlay.clear(ratio);
     const marks = found ? found.rows.slice(0, MARKED) : [];
     const colourOf = (row) => css(ramp(found?.shares.get(row) ?? 0, colours.dark));

@@ -41,12 +41,12 @@ export function createFlatPainter(canvas) {
   return {
     setPoints: (given) => { points = given; },
     setColours: (given, over) => { [colours, above] = [given, over]; },
-    draw(camera, size, opacity, ratio) {
+    draw(camera, { size, opacity, ratio, rows }) {
       if (!points || !canvas.width || !canvas.height) return;
       if (image?.width !== canvas.width || image.height !== canvas.height) image = context.createImageData(canvas.width, canvas.height);
       else image.data.fill(0);
       const small = disc(size * ratio).offsets;
-      for (let row = 0; row < points.n; row++) splat(row, small, opacity, camera, ratio);
+      for (let row = 0; row < rows; row++) splat(row, small, opacity, camera, ratio);
       const large = disc((size + 1) * ratio).offsets;
       for (const row of above) splat(row, large, Math.max(opacity, 0.9), camera, ratio);
       context.putImageData(image, 0, 0);

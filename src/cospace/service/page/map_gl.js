@@ -30,7 +30,8 @@ void main() {
  * @property {(points: import("./map_data.js").Points) => void} setPoints
  * @property {(colours: Uint8Array, above: Uint32Array) => void} setColours four bytes a point, alpha 0 hides it; rows in
  *     `above` are drawn once more over the others
- * @property {(camera: import("./map_camera.js").Camera, size: number, opacity: number, ratio: number) => void} draw
+ * @property {(camera: import("./map_camera.js").Camera, how: {size: number, opacity: number, ratio: number, rows: number}) => void} draw
+ *     the first `rows` points, `size` pixels wide, with `ratio` device pixels a pixel
  * @property {() => void} close
  */
 
@@ -109,14 +110,14 @@ export function createGlPainter(canvas, restored) {
       [colours, above] = [given, over];
       if (!gl.isContextLost()) sendColours();
     },
-    draw(camera, size, opacity, ratio) {
+    draw(camera, { size, opacity, ratio, rows }) {
       if (gl.isContextLost() || !points) return;
       gl.viewport(0, 0, canvas.width, canvas.height);
       gl.clear(gl.COLOR_BUFFER_BIT);
       const { scale, width, height } = camera;
       gl.uniform4f(place.view, camera.x, camera.y, (2 * scale) / width, (-2 * scale) / height);
       gl.uniform2f(place.point, size * ratio, opacity);
-      gl.drawArrays(gl.POINTS, 0, Math.min(points.n, colours.length / 4));
+      gl.drawArrays(gl.POINTS, 0, Math.min(rows, colours.length / 4));
       if (!above.length) return;
       gl.uniform2f(place.point, (size + 1) * ratio, Math.max(opacity, 0.9));
       gl.drawElements(gl.POINTS, above.length, gl.UNSIGNED_INT, 0);
