@@ -83,7 +83,7 @@ def test_a_walk_by_keys_alone(open_page: OpenPage) -> None:
     assert where() == "words"
     page.keyboard.type("red ball")
     page.keyboard.press("Enter")
-    page.wait_for_selector(".cell.shown")
+    page.wait_for_selector(".cell.shown .score.good")
     page.keyboard.press("ArrowDown")
     assert where().startswith("cell")
     page.keyboard.press("ArrowDown")
