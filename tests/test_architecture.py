@@ -20,7 +20,7 @@ FILES = sorted(SRC.rglob("*.py"))
 LAYERS = """
     __main__
     cli
-    service | terminal
+    service | terminal | terminal_pictures
     experiment
     training | evaluation | stores | interop
     fusion
@@ -206,8 +206,11 @@ def test_importing_a_file_does_nothing(path: Path) -> None:
 
 
 PAPERS_AND_LICENCES = re.compile(r"https?://(www\.)?(arxiv\.org|doi\.org|apache\.org|scripts\.sil\.org|w3\.org)/")
-LOCAL = re.compile(r"https?://([^/\s]*@)?([\w-]+|127\.0\.0\.1|\[::1\]|[\w.-]*\.?example(\.com|\.org)?)(:\d+)?(/|$)")
-"""Names that no network resolves: this machine, single words, and what is reserved for examples."""
+LOCAL = re.compile(
+    r"https?://([^/\s]*@)?([\w%-]*|[\d.]+|\[[^\]]*\]?|\{\w+\}|[\w.-]*\.?example(\.com|\.org)?)"
+    r"(:[\d{}a-z]*)?([/{]|$)"
+)
+"""Names that no network resolves: bare numbers, single words, and what is reserved for examples."""
 MACHINE_PATH = re.compile(r"(?<![\w./~-])/(root|work|opt|srv|mnt|home|Users)/\w")
 INVENTED = re.compile(r"/(mnt|home|Users)/")
 """What tests may name: somebody's folder that does not exist."""

@@ -1,4 +1,4 @@
-"""From a cosine to a percentage that means something; the two numbers that a run keeps."""
+"""From a cosine to a percentage that means something; the few numbers that a run keeps."""
 
 from __future__ import annotations
 
@@ -30,3 +30,25 @@ class Calibration:
     def at(self, prior: float) -> Calibration:
         """The same evidence when the share ``prior`` (between 0 and 1) of what is scored matches."""
         return Calibration(self.slope, self.offset + float(np.log(prior / (1 - prior))))
+
+
+@dataclass(frozen=True, slots=True)
+class Matching:
+    """P(an item is a match of a query | cosine, z), at the rate at which matches occur in a collection.
+
+    ``z = (cosine - mean) / deviation`` says how far an item stands out among all items for this query: some texts are
+    near to everything, and then a high cosine says little. Fitted on held-out pairs, every query against ``gallery``
+    items. A larger collection holds more that merely look alike, so the odds go down in proportion to its size.
+    """
+
+    cosine: float
+    z: float
+    offset: float
+    gallery: int
+
+    def probability(self, cosine: np.ndarray, z: np.ndarray, items: int) -> np.ndarray:
+        """Probabilities in float64 for a collection of ``items``, of the cosine's shape."""
+        odds = self.cosine * np.asarray(cosine, np.float64) + self.z * np.asarray(z, np.float64) + self.offset
+        odds += np.log(self.gallery / max(1, items))
+        probability: np.ndarray = 1 / (1 + np.exp(-np.clip(odds, -700, 700)))
+        return probability

@@ -191,18 +191,24 @@ class Lock:
     def acquire(self) -> None:
         """Take the lock, or raise :class:`UserError` that names who has it; never waits for the holder."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        path = self._folder / LOCK
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        if not self.attempt():
+            raise UserError(
+                f"{self._folder} is being written by process {_holder(self._folder / LOCK)}; wait for it to end, or "
+                "stop it"
+            )
+
+    def attempt(self) -> bool:
+        """Take the lock of a folder that exists, or return false because another process has it."""
+        descriptor = os.open(self._folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        except BlockingIOError:
             os.close(descriptor)
-            raise UserError(
-                f"{self._folder} is being written by process {_holder(path)}; wait for it to end, or stop it"
-            ) from error
+            return False
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"{os.getpid()} on {platform.node()}\n".encode())
         self._descriptor = descriptor
+        return True
 
     def release(self) -> None:
         """Give the lock back; nothing happens when it is not held."""

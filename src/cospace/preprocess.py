@@ -38,7 +38,7 @@ _MALFORMED = (
 )  # fmt: skip
 """What Pillow's format plugins let out when the bytes are not what their header promises."""
 
-BadKind = Literal["missing", "empty", "undecodable", "truncated", "bomb", "unsupported"]
+BadKind = Literal["missing", "empty", "undecodable", "truncated", "bomb", "unsupported", "crash", "hang"]
 
 
 class BadImage(Exception):
@@ -61,17 +61,36 @@ def decode(raw: Any, at_least: int | None = None, max_pixels: int = MAX_PIXELS) 
     its size (1/2, 1/4, ...) as long as both sides keep that many pixels; decoding is then several times faster.
     Raises :class:`BadImage` for everything that cannot be used.
     """
+    raw = fetched(raw)
     if isinstance(raw, np.ndarray):
         return _from_array(raw)
     if isinstance(raw, bytes):
         return _from_bytes(raw, at_least, max_pixels)
     if isinstance(raw, Image.Image):
         return _from_picture(raw, max_pixels)
-    if isinstance(raw, str | Path):
-        return _from_bytes(_read(Path(raw)), at_least, max_pixels)
-    if isinstance(raw, Lazy):
-        return decode(_fetch(raw), at_least, max_pixels)
     raise BadImage("unsupported", f"a picture is a path, bytes, a PIL image or an array, not {type(raw).__name__}")
+
+
+def fetched(raw: Any) -> Any:
+    """What there is to decode: a file's bytes, what a lazy item loads, everything else as it is.
+
+    Raises :class:`BadImage` where it cannot be read.
+    """
+    if isinstance(raw, str | Path):
+        return _read(Path(raw))
+    return _fetch(raw) if isinstance(raw, Lazy) else raw
+
+
+def full_size(data: Any, pixels_HW3: np.ndarray) -> tuple[int, int]:
+    """Height and width of a picture, upright, of which :func:`decode` gave ``pixels_HW3``, at a fraction perhaps."""
+    height, width = pixels_HW3.shape[:2]
+    if not isinstance(data, bytes) or not simplejpeg.is_jpeg(data):
+        return height, width
+    try:
+        sides = simplejpeg.decode_jpeg_header(data, strict=False)[:2]
+    except ValueError:  # an odd one, that Pillow could decode
+        return height, width
+    return (max(sides), min(sides)) if height > width else (min(sides), max(sides))
 
 
 def _read(path: Path) -> bytes:
@@ -227,10 +246,15 @@ class ImagePreparer(Config):
         """Decode and resize: ``uint8`` ``(3, S, S)``. Raises :class:`BadImage`."""
         import torch
 
-        pixels = np.require(decode(raw, self.before_crop or self.size, self.max_pixels), requirements=["C", "W"])
+        pixels = np.require(decode(raw, self.side, self.max_pixels), requirements=["C", "W"])
         image = torch.from_numpy(pixels).permute(2, 0, 1)
         height, width = self._target(*pixels.shape[:2])
         return self._square(_resize(image, height, width, self.resample)).contiguous()
+
+    @property
+    def side(self) -> int:
+        """Pixels of both sides that a picture is decoded to at least."""
+        return self.before_crop or self.size
 
     @property
     def spec(self) -> ImageSpec:

@@ -18,10 +18,19 @@ Precision = Literal["auto", "float32", "bfloat16"]
 
 
 def device() -> torch.device:
-    """The first GPU if there is one, otherwise the CPU."""
+    """The first GPU if there is one, otherwise the CPU; for each process that `torchrun` starts, a GPU of its own."""
     import torch
 
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    own = os.environ.get("LOCAL_RANK", "")
+    return torch.device("cuda", int(own) % torch.cuda.device_count()) if own.isdigit() else torch.device("cuda")
+
+
+def rank() -> int:
+    """Which of the processes that `torchrun` started this one is; 0 where there is one alone."""
+    given = os.environ.get("RANK", "")
+    return int(given) if given.isdigit() else 0
 
 
 def compute_dtype(precision: Precision, where: torch.device) -> torch.dtype:

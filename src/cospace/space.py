@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from . import files, tensors
-from .calibration import Calibration
+from .calibration import Calibration, Matching
 from .config import PartConfig, part, plain, read_json, unknown
 from .preprocess import BadImage, ImagePreparer
 from .runtime import compute_dtype, cores, device, keep_freed_memory
@@ -74,6 +75,7 @@ class Space(nn.Module):
         self.projections = nn.ModuleDict({name: projection(encoder, width) for name, encoder in encoders.items()})
         self.configs, self.preparers = dict(configs), dict(preparers)
         self.calibration: Calibration | None = None
+        self.matching: dict[str, Matching] = {}
         self.fingerprint: str | None = None
         self.twin: Twin | None = None
 
@@ -209,6 +211,7 @@ class Space(nn.Module):
             "width": self.width,
             "encoders": {name: plain(config) for name, config in self.configs.items()},
             "calibration": None if self.calibration is None else [self.calibration.slope, self.calibration.offset],
+            "matching": {direction: asdict(matching) for direction, matching in self.matching.items()},
         }
         content: dict[str, Any] = {
             "space.json": files.as_json(settings),
@@ -235,6 +238,7 @@ class Space(nn.Module):
         space._restore(load_file(folder / "weights.safetensors"), folder)
         if settings["calibration"] is not None:
             space.calibration = Calibration(*settings["calibration"])
+        space.matching = {direction: Matching(**data) for direction, data in settings.get("matching", {}).items()}
         space.eval()
         space._check_golden(load_file(folder / "golden.safetensors"), folder)
         own = [name for name in files.read_manifest(folder) if "/" not in name]
@@ -333,17 +337,33 @@ def _in_dtype(tensor: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def decoded(raws: Sequence[Any], preparer: Preparer) -> Iterator[tuple[int, Tensor | BadImage]]:
-    """Prepared items in order, a bounded number ahead, by a thread a core; a broken picture arrives as its error."""
+    """Prepared items in order, by a thread a core; a broken picture arrives as its error."""
+    return enumerate(ahead(raws, preparer.prepare))
 
-    def prepare(raw: Any) -> Tensor | BadImage:
+
+def ahead(raws: Iterable[Any], make: Callable[[Any], T]) -> Iterator[T | BadImage]:
+    """What ``make`` makes of each item, in order, by a thread a core; a broken picture arrives as its error.
+
+    The threads go on with up to :data:`WINDOW` items while the caller computes with what it has.
+    """
+
+    def made(raw: Any) -> T | BadImage:
         try:
-            return preparer.prepare(raw)
+            return make(raw)
         except BadImage as error:
             return error
 
     with ThreadPoolExecutor(cores()) as pool:
-        for start in range(0, len(raws), WINDOW):
-            yield from enumerate(pool.map(prepare, raws[start : start + WINDOW]), start)
+        waiting: deque[Future[T | BadImage]] = deque()
+        try:
+            for raw in raws:
+                waiting.append(pool.submit(made, raw))
+                if len(waiting) > WINDOW:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:  # the caller may have stopped early
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _prepared(preparer: Preparer, raws: Sequence[Any]) -> Iterator[Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,15 +13,19 @@ from typing import TYPE_CHECKING, Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
+from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from .experiment.demo import Demo
+    from .experiment.search import Result
     from .experiment.settings import Experiment
     from .experiment.train import Listener
-    from .stores import Hit
 
 SHARES = re.compile(r"zero_shot/top|vqa/|caption/(\w+/)?(true|distinct)$")
 """Metrics that are shares and shown in per cent."""
+
+_STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 QUIET_SECONDS = 20.0
 """Where stderr is a file, a line this often takes the place of the moving bar."""
@@ -147,14 +152,41 @@ def metrics_table(metrics: Mapping[str, float]) -> str:
     return "\n".join(f"{name:<{width}}  {value}  {chance}".rstrip() for name, value, chance in rows)
 
 
-def hits_table(hits: Sequence[Hit]) -> str:
-    """Search results, best first."""
-    if not hits:
-        return "nothing found: the index is empty"
-    return "\n".join(
-        f"{place:>3}  {hit.score:.3f}  {hit.text or hit.id}" + (f"\n            {hit.path}" if hit.path else "")
-        for place, hit in enumerate(hits, 1)
-    )
+def results_table(results: Sequence[Result], console: Console | None = None) -> str:
+    """Search results, best first: a table where people look, a line each where a program reads."""
+    if not results:
+        return "nothing found: no item satisfies this search"
+    console = console or Console()
+    rows = [(str(place), _match(result), *_told(result)) for place, result in enumerate(results, 1)]
+    if not console.is_terminal:
+        return "\n".join(f"{place:>3}  {match:>5}  {what}  {where}".rstrip() for place, match, what, where in rows)
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("", justify="right", style="dim")
+    table.add_column("match" if results[0].percent is not None else "score", justify="right", style="bold")
+    table.add_column("", overflow="fold")
+    for place, match, what, where in rows:
+        told = Text(what)
+        if where:
+            told.append(f"\n{where}", style="dim")
+        table.add_row(place, match, told)
+    with console.capture() as capture:
+        console.print(table)
+    return capture.get().rstrip("\n")
+
+
+def _match(result: Result) -> str:
+    return f"{result.score:.3f}" if result.percent is None else f"{result.percent} %"
+
+
+def _told(result: Result) -> tuple[str, str]:
+    """What an item is, and its file, if it is one of its own."""
+    file = result.path if os.path.isabs(result.path) else ""
+    return printable(result.text or result.id), printable(file)
+
+
+def printable(text: str) -> str:
+    """A text in which nothing steers a terminal: controls, escape sequences, changes of direction; half characters."""
+    return _STEERING.sub(" ", text).encode("utf-8", "replace").decode("utf-8")
 
 
 def demo_summary(demo: Demo) -> str:

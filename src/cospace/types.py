@@ -15,7 +15,7 @@ Shape legend, used in names everywhere (``image_BE``, ``tokens_BTD``):
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -27,6 +27,13 @@ WORDS = frozenset({"text", "question", "answer"})
 
 Metrics = dict[str, float]
 """Flat names to numbers, e.g. ``{"text_to_image/R@1": 0.93}``; the keys are part of the command line's contract."""
+
+Progress = Callable[[str, int, int], None]
+"""``progress(what, done, total)``, called by long work."""
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """A progress callback that shows nothing."""
 
 
 class UserError(Exception):

@@ -29,6 +29,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 import cospace
+from service.stand_in_map import MapRoutes
 
 PAGE = Path(cospace.__file__).parent / "service" / "page"
 POLICY = (
@@ -379,6 +380,7 @@ class Routes:
         for name in ("rank", "search", "explain", "upload", "classify", "caption", "ask"):
             yield Route(f"/api/{name}", getattr(self, name), methods=["POST"])
         yield Route("/api/feedback", self.report, methods=["POST"])
+        yield from MapRoutes(self.it)
 
 
 def application(stand_in: StandIn) -> Callable[..., Any]:

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from playwright.sync_api import expect
 
-from service.conftest import OpenPage
-from service.looking import search, until
+from service.looking import OpenPage, search, until
 from service.stand_in import PAGE, POLICY, Serving, StandIn
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="the page is tested in a browser, by playwright")
+expect = sync_api.expect
 
 axe = pytest.importorskip(
     "axe_core_python", reason="what hinders people is looked for with axe-core-python, which is missing"

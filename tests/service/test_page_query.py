@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from playwright.sync_api import expect
 
-from service.conftest import OpenPage
-from service.looking import search, tiles, until
+from service.looking import OpenPage, search, tiles, until
 from service.stand_in import StandIn
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="the page is tested in a browser, by playwright")
+expect = sync_api.expect
 
 
 def picture(kind: str = "PNG", size: tuple[int, int] = (80, 60), orientation: int | None = None) -> str:

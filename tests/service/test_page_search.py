@@ -6,11 +6,13 @@ import re
 from itertools import combinations
 from typing import Any
 
-from playwright.sync_api import expect
+import pytest
 
-from service.conftest import OpenPage
-from service.looking import first_visible, search, tiles, until
+from service.looking import OpenPage, first_visible, search, tiles, until
 from service.stand_in import StandIn
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="the page is tested in a browser, by playwright")
+expect = sync_api.expect
 
 
 def asked_words(stand_in: StandIn) -> list[list[str]]:

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from cospace.files import digest
-from cospace.stores import Hit, Index, Item, local
+from cospace.files import digest, read_sealed, write_sealed
+from cospace.stores import Condition, Index, Item, _graph, _scan, local, search
 from cospace.stores.local import LocalIndex
 from cospace.types import UserError
 from faults import every_fault
 
 WIDTH = 8
+ONES = np.ones((1, WIDTH))
 
 
 def vectors(count: int, seed: int = 0, width: int = WIDTH) -> np.ndarray:
@@ -38,7 +34,7 @@ def index(tmp_path: Path) -> LocalIndex:
 
 def content(index: LocalIndex) -> dict[str, str]:
     """Live ids with their captions, as a search finds them: by looking for everything."""
-    hits = index.search(np.ones(WIDTH), 10_000)
+    (hits,) = search(index, ONES, 10_000)
     assert len({hit.id for hit in hits}) == len(hits) == len(index)
     return {hit.id: hit.text for hit in hits}
 
@@ -46,7 +42,7 @@ def content(index: LocalIndex) -> dict[str, str]:
 def test_search_equals_the_full_matrix_across_tiles_segments_and_deletions(
     index: LocalIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "TILE_ROWS", 7)
+    monkeypatch.setattr(_scan, "TILE_ROWS", 7)
     monkeypatch.setattr(local, "TILE_QUERIES", 3)
     everything, data = items(60), vectors(60)
     for start in (0, 25, 26, 47):
@@ -59,59 +55,21 @@ def test_search_equals_the_full_matrix_across_tiles_segments_and_deletions(
     ).T
     cosine[:, 10:20] = -np.inf
     for k in (1, 5, 50, 1000):
-        for hits, row in zip(index.search_batch(queries, k), cosine, strict=True):
+        for hits, row in zip(search(index, queries, k), cosine, strict=True):
             expected = np.argsort(-row, kind="stable")[: min(k, 50)]
             assert [hit.id for hit in hits] == [f"i{n}" for n in expected]
             np.testing.assert_allclose([hit.score for hit in hits], row[expected], atol=1e-6)
-
-
-def test_an_item_is_found_by_its_own_vector_with_all_that_is_known_of_it(index: LocalIndex) -> None:
-    everything, data = items(40), vectors(40)
-    index.add(everything, data)
-    for item, vector in zip(everything, data, strict=True):
-        (hit,) = index.search(vector, 1)
-        assert hit == Hit(item.id, hit.score, item.modality, item.path, item.text)
-        assert hit.score == pytest.approx(1.0, abs=1e-6)
-
-
-def test_where_selects_on_columns(index: LocalIndex) -> None:
-    index.add(items(20), vectors(20))
-    hits = index.search(np.ones(WIDTH), 100, {"modality": "text"})
-    assert {hit.id for hit in hits} == {f"i{n}" for n in range(1, 20, 2)}
-    assert index.search(np.ones(WIDTH), 3, {"modality": "audio"}) == []
-    with pytest.raises(UserError, match="no column 'colour'; it has id, modality, path, text"):
-        index.search(np.ones(WIDTH), 3, {"colour": "red"})
 
 
 def test_reopened_it_answers_with_equal_bytes(index: LocalIndex, tmp_path: Path) -> None:
     index.add(items(30), vectors(30))
     index.delete(["i3"])
     query = vectors(4, seed=2)
-    before = index.search_batch(query, 7)
+    before = search(index, query, 7)
     index.close()
     again = LocalIndex.open(tmp_path / "idx", "f00d")
-    assert again.search_batch(query, 7) == before
+    assert search(again, query, 7) == before
     assert (again.fingerprint, again.width, len(again)) == ("f00d", WIDTH, 29)
-
-
-def test_an_id_added_again_is_replaced(index: LocalIndex) -> None:
-    data = vectors(3)
-    index.add(items(3), data)
-    index.add([Item("i1", "image", "new.jpg", "new caption")], data[2:])
-    assert content(index) == {"i0": "caption 0", "i1": "new caption", "i2": "caption 2"}
-    assert {hit.id for hit in index.search(data[2], 2)} == {"i1", "i2"}
-    assert index.delete(["i1", "i1", "unknown"]) == 1
-    assert sorted(content(index)) == ["i0", "i2"]
-
-
-def test_an_empty_index_answers_with_nothing(index: LocalIndex) -> None:
-    assert index.search(np.ones(WIDTH), 5) == []
-    assert index.delete(["i0"]) == 0
-    index.add([], np.empty((0, WIDTH)))
-    index.add(items(1), vectors(1))
-    assert index.delete(["i0"]) == 1
-    index.compact()
-    assert content(index) == {}
 
 
 def test_many_small_steps_are_merged_and_dead_rows_dropped(index: LocalIndex, tmp_path: Path) -> None:
@@ -122,57 +80,18 @@ def test_many_small_steps_are_merged_and_dead_rows_dropped(index: LocalIndex, tm
     expected = {f"i{n}": f"caption {n}" for n in range(120) if n % 3}
     assert content(index) == expected
     files = os.listdir(tmp_path / "idx" / "segments")
-    assert len([name for name in files if name.endswith("vectors.npy")]) <= local.MOST_SEGMENTS + 2
-    index.compact()
+    assert len([name for name in files if name.endswith("vectors.npy")]) <= 2 * (local.MOST_SEGMENTS + 2)
+    index.finish()
     assert content(index) == expected
-    assert index.search(data[100], 1)[0].id == "i100"
+    assert search(index, data[100:101], 1)[0][0].id == "i100"
     index.close()
     assert content(LocalIndex.open(tmp_path / "idx")) == expected
-
-
-@pytest.mark.parametrize(
-    ("row", "said"),
-    [
-        ([0.0] * WIDTH, "'i1' is zero"),
-        ([np.nan] + [1.0] * (WIDTH - 1), "'i1' is not finite"),
-        ([np.inf] + [1.0] * (WIDTH - 1), "'i1' is not finite"),
-    ],
-)
-def test_a_vector_without_direction_is_refused_by_its_id(index: LocalIndex, row: list[float], said: str) -> None:
-    bad = vectors(3)
-    bad[1] = row
-    with pytest.raises(UserError, match=said):
-        index.add(items(3), bad)
-    assert len(index) == 0
-    with pytest.raises(UserError, match="query 0"):
-        index.search(np.array(row), 1)
 
 
 def test_tiny_and_huge_vectors_keep_their_direction(index: LocalIndex) -> None:
     data = vectors(2)
     index.add(items(2), np.stack([data[0].astype(np.float64) * 1e-30, data[1].astype(np.float64) * 1e30]))
-    assert [index.search(data[n], 1)[0].id for n in (0, 1)] == ["i0", "i1"]
-
-
-def test_wrong_shapes_ids_and_numbers_are_refused(index: LocalIndex) -> None:
-    with pytest.raises(UserError, match=r"\(n, 8\) are expected, \(2, 5\)"):
-        index.add(items(2), vectors(2, width=5))
-    with pytest.raises(UserError, match=r"\(n, 8\) are expected"):
-        index.search(np.ones(5), 1)
-    with pytest.raises(UserError, match="2 items came with 3 vectors"):
-        index.add(items(2), vectors(3))
-    with pytest.raises(UserError, match="'i0' occurs more than once"):
-        index.add(items(1) + items(1), vectors(2))
-    with pytest.raises(UserError, match="k must be 1 or more, 0"):
-        index.search(np.ones(WIDTH), 0)
-    with pytest.raises(UserError, match="not valid Unicode"):
-        index.add([Item("i0", "image", "\udcff.jpg")], vectors(1))
-    assert len(index) == 0
-
-
-def test_another_runs_fingerprint_is_refused_and_both_are_shown(index: LocalIndex, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"f00d.*beef"):
-        LocalIndex.open(tmp_path / "idx", "beef")
+    assert [hits[0].id for hits in search(index, data, 1)] == ["i0", "i1"]
 
 
 def test_folders_that_are_no_index_or_already_one_are_refused(index: LocalIndex, tmp_path: Path) -> None:
@@ -186,25 +105,23 @@ def test_folders_that_are_no_index_or_already_one_are_refused(index: LocalIndex,
         LocalIndex.create(tmp_path / "photos", "f00d", WIDTH)
 
 
-def test_a_second_writer_is_told_who_writes_while_readers_read_on(index: LocalIndex, tmp_path: Path) -> None:
-    index.add(items(5), vectors(5))
-    reader = LocalIndex.open(tmp_path / "idx")
-    with pytest.raises(UserError, match=f"process {os.getpid()}"):
-        reader.add(items(1, "j"), vectors(1))
-    for n in range(4):
-        index.add(items(1, f"k{n}-"), vectors(1, seed=n))
-    assert len(content(reader)) == 5, "a reader keeps the version that it opened"
-    index.close()
-    reader.add(items(1, "j"), vectors(1))
-    assert len(content(reader)) == 10, "a writer begins with the newest version"
+def linked(folder: Path, monkeypatch: pytest.MonkeyPatch, precision: str = "int8") -> LocalIndex:
+    """An index of 60 items whose pictures have a graph."""
+    monkeypatch.setattr(_graph, "GRAPH_ROWS", 30)
+    index = LocalIndex.create(folder, "f00d", WIDTH, precision)
+    index.add(items(60), vectors(60))
+    index.finish()
+    return index
 
 
-def test_a_flipped_bit_is_found_on_opening(index: LocalIndex, tmp_path: Path) -> None:
-    index.add(items(5), vectors(5))
+def test_a_flipped_bit_is_found_on_opening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = linked(tmp_path / "idx", monkeypatch)
     index.delete(["i2"])
     index.close()
     newest = max((tmp_path / "idx" / "versions").iterdir())
-    for path in [*(tmp_path / "idx" / "segments").iterdir(), newest]:
+    paths = [*(tmp_path / "idx" / "segments").iterdir(), newest]
+    assert {"vectors.npy", "scales.npy", "items.parquet", "graph"} <= {path.name.split(".", 1)[1] for path in paths}
+    for path in paths:
         whole = path.read_bytes()
         expected = digest(path)
         for place in range(0, len(whole) - 1, 1 + len(whole) // 20):
@@ -239,6 +156,117 @@ def test_a_fault_at_any_operation_loses_nothing_and_invents_nothing(tmp_path: Pa
     assert every_fault(act, check) > 12
 
 
+def test_a_fault_while_finishing_changes_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = linked(tmp_path / "idx", monkeypatch)
+    truth = {f"i{n}": f"caption {n}" for n in range(60)}
+
+    def act() -> None:
+        with LocalIndex.open(tmp_path / "idx") as writer:
+            writer.finish()
+
+    def check(succeeded: bool) -> None:
+        found = LocalIndex.open(tmp_path / "idx")
+        assert content(found) == truth
+        linked_rows = [len(segment) for segment in found._state.segments if segment.graph]
+        assert not succeeded or linked_rows == [60, 60]
+        with found as writer:  # so that there is something to finish
+            writer.add(items(60, "j"), vectors(60))
+            writer.delete([f"j{n}" for n in range(60)])
+            writer.add(items(60), vectors(60))
+
+    index.add(items(120)[60:], vectors(60))
+    truth |= {f"i{n}": f"caption {n}" for n in range(60, 120)}
+    index.close()
+    assert every_fault(act, check) > 12
+
+
+def test_a_graph_is_kept_while_little_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = linked(tmp_path / "idx", monkeypatch)
+    steps: list[tuple[str, int, int]] = []
+
+    def graphs() -> set[str]:
+        return {path.name for path in (tmp_path / "idx" / "segments").glob("*.graph")}
+
+    def finished() -> bool:
+        """True if the graphs were made anew."""
+        before = graphs()
+        index.finish(lambda *told: steps.append(told))
+        return {file["graph"]["name"] for file in files() if "graph" in file} != before
+
+    def files() -> list[dict[str, Any]]:
+        return [segment.entry["files"] for segment in index._state.segments]
+
+    assert len(graphs()) == 2 and not finished()
+    index.add(items(20, "j"), vectors(20))
+    index.delete(["i0", "i1"])
+    assert not finished() and not steps
+    assert [segment.graph is None for segment in index._state.segments] == [False, False, True, True]
+    index.add(items(20, "k"), vectors(20))
+    assert finished(), "twenty of each against thirty"
+    assert steps[-1] == ("linking texts", 49, 49)
+    assert len(content(index)) == 98
+    index.delete([f"i{n}" for n in range(40)])
+    assert finished(), "more than a third is gone"
+
+
+@pytest.mark.parametrize(("precision", "bytes_each"), [("float32", 4), ("bfloat16", 2), ("int8", 1)])
+def test_scores_of_each_precision_are_within_their_bound(tmp_path: Path, precision: str, bytes_each: int) -> None:
+    """Rounding moves a vector by so much at most, and a cosine by no more than that."""
+    data, queries = vectors(300, width=64), vectors(20, seed=1, width=64)
+    index = LocalIndex.create(tmp_path / "idx", "f00d", 64, precision)
+    index.add(items(200), data[:200])
+    index.add(items(300)[200:], data[200:])
+    index.finish()
+    index.close()
+    index = LocalIndex.open(tmp_path / "idx")
+    unit = data / np.linalg.norm(data, axis=1, keepdims=True)
+    bound = {"float32": 1e-6, "bfloat16": 2**-8, "int8": 8 * np.abs(unit).max() / 254}[precision] + 1e-6
+    numbers = index.numbers([f"i{n}" for n in range(300)])
+    moved = np.linalg.norm(index.vectors(numbers) - unit, axis=1).max()
+    assert moved <= bound and (precision == "float32" or moved > bound / 10)
+    found = index.nearest(queries, 300)
+    exact = queries / np.linalg.norm(queries, axis=1, keepdims=True) @ unit.T
+    row_of = {number: row for row, number in enumerate(numbers.tolist())}
+    for found_K, scores, true in zip(found.numbers_QK.tolist(), found.scores_QK, exact, strict=True):
+        np.testing.assert_allclose(scores, true[[row_of[number] for number in found_K]], atol=bound)
+    assert sum(segment.stored_NE.nbytes for segment in index._state.segments) == 300 * 64 * bytes_each
+
+
+def test_opening_without_a_check_reads_nothing_and_outlives_the_files(index: LocalIndex, tmp_path: Path) -> None:
+    index.add(items(20), vectors(20))
+    reader = LocalIndex.open(tmp_path / "idx", thorough=False)
+    assert all(not segment.items._read for segment in reader._state.segments)
+    for n in range(4):
+        index.add(items(20), vectors(20, seed=n + 1))
+        index.finish()
+    (hit,) = search(reader, vectors(20)[3:4], 1)[0]
+    assert (hit.id, hit.text) == ("i3", "caption 3") and hit.score == pytest.approx(1, abs=1e-6)
+    assert reader.refresh() and search(reader, vectors(20)[3:4], 1)[0][0].score < 0.99
+
+
+def test_an_index_of_the_first_format_is_to_be_made_again(index: LocalIndex, tmp_path: Path) -> None:
+    index.close()
+    path = max((tmp_path / "idx" / "versions").iterdir())
+    for number, said in ((1, "index again"), (9, "update")):
+        write_sealed(path, {**read_sealed(path), "format": number})
+        with pytest.raises(UserError, match=said):
+            LocalIndex.open(tmp_path / "idx")
+
+
+def test_a_precision_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="'float64'; choose one of float32, bfloat16, int8"):
+        LocalIndex.create(tmp_path / "idx", "f00d", WIDTH, "float64")
+
+
+def test_filters_that_no_store_could_answer_are_refused() -> None:
+    for written in ("label", "=x", "year>=new", "year<=1|2", "year>=nan", "label=\udcff", "year>=1_0", "a<b"):
+        with pytest.raises(UserError, match="filter"):
+            Condition.parse(written)
+    assert Condition.parse(" label = a | b=c ") == Condition("label", "=", ("a", "b=c"))
+    with pytest.raises(UserError, match="no known relation"):
+        Condition("a", "~", ("b",))
+
+
 def test_a_reader_that_a_writer_overtakes_reads_the_newer_version(
     index: LocalIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -249,7 +277,7 @@ def test_a_reader_that_a_writer_overtakes_reads_the_newer_version(
         monkeypatch.setattr(local.Segment, "open", opened)
         for n in range(3):
             index.add(items(1, f"k{n}-"), vectors(1, seed=n))
-            index.compact()
+            index.finish()
         return opened(*arguments, **settings)
 
     monkeypatch.setattr(local.Segment, "open", overtaken)
@@ -265,59 +293,6 @@ def test_a_writer_goes_on_after_a_failed_step(index: LocalIndex, tmp_path: Path)
         assert sorted(content(index)) == ["i0", "i1", "i2"]
 
     every_fault(lambda: index.add(items(1, "j"), vectors(1, seed=1)), check)
-
-
-ADDER = """
-import sys
-from pathlib import Path
-import numpy as np
-from cospace.stores import Item
-from cospace.stores.local import LocalIndex
-index = LocalIndex.open(Path(sys.argv[1]))
-for n in range(len(index), 10**6):
-    index.add([Item(str(n), "text", "", str(n))], np.eye(8)[[n % 8]])
-    print(n, flush=True)
-"""
-
-
-def test_what_was_acknowledged_survives_kill(index: LocalIndex, tmp_path: Path) -> None:
-    index.close()
-    for kill in range(3):
-        child = subprocess.Popen([sys.executable, "-c", ADDER, str(tmp_path / "idx")], stdout=subprocess.PIPE)
-        assert child.stdout is not None
-        for _ in range(12 + kill):
-            acknowledged = int(child.stdout.readline())
-        child.send_signal(signal.SIGKILL)
-        acknowledged = int(([str(acknowledged).encode(), *child.communicate()[0].split()])[-1])
-        found = content(LocalIndex.open(tmp_path / "idx"))
-        assert len(found) in (acknowledged + 1, acknowledged + 2)
-        assert found == {str(n): str(n) for n in range(len(found))}
-
-
-STEP = st.tuples(st.sampled_from(["add", "delete", "compact", "reopen"]), st.sets(st.integers(0, 9)))
-
-
-@settings(max_examples=25)
-@given(steps=st.lists(STEP))
-def test_any_history_equals_a_dictionary(
-    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, set[int]]]
-) -> None:
-    folder = tmp_path_factory.mktemp("history") / "idx"
-    index, truth = LocalIndex.create(folder, "f00d", WIDTH), dict[str, str]()
-    for turn, (step, numbers) in enumerate(steps):
-        ids = [str(n) for n in sorted(numbers)]
-        if step == "add":
-            index.add([Item(name, "text", "", f"{name} at {turn}") for name in ids], vectors(len(ids), turn))
-            truth |= {name: f"{name} at {turn}" for name in ids}
-        elif step == "delete":
-            assert index.delete(ids) == len(truth.keys() & set(ids))
-            truth = {name: text for name, text in truth.items() if name not in ids}
-        elif step == "compact":
-            index.compact()
-        else:
-            index.close()
-            index = LocalIndex.open(folder)
-        assert content(index) == truth
 
 
 def test_it_is_an_index(index: LocalIndex) -> None:

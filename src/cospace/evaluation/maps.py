@@ -43,7 +43,7 @@ def pca_map(vectors: Mapping[str, Tensor], most: int = 1500, seed: int = 0) -> t
     total = float(singular.square().sum())
     explained = float(singular[:2].square().sum()) / total if total > 0 else 0.0
     points = {name: np.asarray(piece) for name, piece in zip(centred, pieces, strict=True)}
-    return Map(points, explained, _agreement(all_NE.cpu(), flat_N2.float(), generator)), rows
+    return Map(points, explained, agreement(all_NE.cpu(), flat_N2.float(), generator)), rows
 
 
 def spread_out(points_N2: np.ndarray, count: int = 24) -> list[int]:
@@ -58,8 +58,11 @@ def spread_out(points_N2: np.ndarray, count: int = 24) -> list[int]:
     return chosen
 
 
-def _agreement(full_NE: Tensor, flat_N2: Tensor, generator: np.random.Generator) -> float:
-    """Mean share of an item's 15 nearest in the full space that are among its 15 nearest on the map."""
+def agreement(full_NE: Tensor, flat_N2: Tensor, generator: np.random.Generator) -> float:
+    """Mean share of an item's 15 nearest in the full space that are among its 15 nearest on the map.
+
+    Among at most 1,000 items that ``generator`` draws, so that figures of large and small maps can be compared.
+    """
     tried = torch.as_tensor(np.sort(generator.permutation(len(full_NE))[:_TRIED]))
     count = min(_NEIGHBOURS, len(tried) - 1)
     if count < 1:

@@ -43,7 +43,7 @@ def fit(scores: np.ndarray, is_match: np.ndarray) -> Calibration:
     design_N2 = np.stack([(scores - centre) / spread, np.ones_like(scores)], axis=1)
     matches = int(is_match.sum())
     targets = np.where(is_match, (matches + 1) / (matches + 2), 1 / (len(scores) - matches + 2))
-    slope, offset = _newton(design_N2, targets, weights)
+    slope, offset = newton(design_N2, targets, weights)
     if slope <= 0:
         return Calibration(0.0, 0.0)
     return Calibration(float(slope / spread), float(offset - slope * centre / spread))
@@ -107,18 +107,18 @@ def _balance(is_match: np.ndarray) -> np.ndarray:
     return np.where(is_match, 0.5 / matches, 0.5 / (len(is_match) - matches))
 
 
-def _newton(design_N2: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def newton(design_NF: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Minimise the weighted cross entropy, a convex function; steps are halved until they go downhill."""
-    theta = np.zeros(2)
-    loss = _cross_entropy(design_N2 @ theta, targets, weights)
+    theta = np.zeros(design_NF.shape[1])
+    loss = _cross_entropy(design_NF @ theta, targets, weights)
     for _ in range(_STEPS):
-        share = 1 / (1 + np.exp(-design_N2 @ theta))
-        gradient = design_N2.T @ (weights * (share - targets))
-        curvature = design_N2.T @ (design_N2 * (weights * share * (1 - share))[:, None]) + 1e-12 * np.eye(2)
+        share = 1 / (1 + np.exp(-design_NF @ theta))
+        gradient = design_NF.T @ (weights * (share - targets))
+        curvature = design_NF.T @ (design_NF * (weights * share * (1 - share))[:, None]) + 1e-12 * np.eye(len(theta))
         step = np.linalg.solve(curvature, gradient)
         for halving in range(_HALVINGS):
             trial = theta - step / 2**halving
-            trial_loss = _cross_entropy(design_N2 @ trial, targets, weights)
+            trial_loss = _cross_entropy(design_NF @ trial, targets, weights)
             if trial_loss <= loss:
                 break
         else:

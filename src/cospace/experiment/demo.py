@@ -14,9 +14,9 @@ from ..pairs import built_in
 from ..preprocess import decode
 from ..types import Metrics, UserError
 from .evaluate import measure
+from .indexing import build_index
 from .model import Model, embed_and_tell
 from .report import png, run_report
-from .search import build_index
 from .train import Listener, Request, run
 
 

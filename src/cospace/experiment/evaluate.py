@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..calibration import Calibration
+from ..calibration import Calibration, Matching
 from ..evaluation.geometry import diagnose, geometry
-from ..evaluation.platt import fit, sample_scores
-from ..evaluation.retrieval import Ranking, both_ways, retrieval
+from ..evaluation.matches import fit_matching
+from ..evaluation.platt import expected_calibration_error, fit, reliability, sample_scores
+from ..evaluation.retrieval import Ranking, both_ways, metric_intervals, retrieval
 from ..evaluation.zero_shot import class_vectors, templates_for, true_classes, zero_shot
 from ..pairs import Pairs
 from ..space import Space
-from ..types import Metrics
-from .prepare import Progress, Store, decode_all, silent
+from ..types import Metrics, Progress, silent
+from .prepare import Store, decode_all
 from .settings import unique_items
 
 HEALTH_ROWS = 2048
@@ -145,6 +146,45 @@ def calibrate(embedded: Embedded, seed: int = 0) -> Calibration:
     )
     is_match = np.concatenate([np.ones(len(matched), bool), np.zeros(len(unmatched), bool)])
     return fit(np.concatenate([matched, unmatched]), is_match)
+
+
+def calibrate_search(embedded: Embedded, seed: int = 0) -> dict[str, Matching]:
+    """What a search may say of its results, by direction, on these held-out pairs."""
+    sides = {
+        "text": (embedded.text_NE, embedded.text_groups),
+        "image": (embedded.image_NE, embedded.image_groups),
+    }
+    fitted = {}
+    for asked, found in (("text", "image"), ("image", "text")):
+        (query_NE, query_N), (gallery_ME, gallery_M) = sides[asked], sides[found]
+        matching = fit_matching(query_NE, gallery_ME, (query_N, gallery_M), seed)
+        if matching is not None:
+            fitted[f"{asked}_to_{found}"] = matching
+    return fitted
+
+
+def intervals(embedded: Embedded) -> dict[str, list[float]]:
+    """95 % intervals of the figures of retrieval, by their keys."""
+    if not len(embedded.text_NE):
+        return {}
+    groups = {"image": embedded.image_groups, "text": embedded.text_groups}
+    found: dict[str, list[float]] = {}
+    for direction, ranking in embedded.rankings().items():
+        bounds = metric_intervals(direction, ranking, groups[direction.partition("_to_")[0]])
+        found |= {key: list(interval) for key, interval in bounds.items()}
+    return found
+
+
+def reliability_of(space: Space, embedded: Embedded) -> dict[str, Any]:
+    """How far the probabilities of texts and pictures are from what came true, in bins, on held-out pairs."""
+    if space.calibration is None or not len(embedded.text_NE):
+        return {}
+    groups = (embedded.text_groups, embedded.image_groups)
+    matched, unmatched = sample_scores(embedded.text_NE, embedded.image_NE, groups)
+    chance = space.calibration.probability(np.concatenate([matched, unmatched]))
+    is_match = np.arange(len(chance)) < len(matched)
+    bins = [asdict(one) for one in reliability(chance, is_match)]
+    return {"error": expected_calibration_error(chance, is_match), "bins": bins}
 
 
 def watch(embeddings: Mapping[str, Tensor]) -> Metrics:

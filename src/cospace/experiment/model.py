@@ -16,11 +16,11 @@ from ..fusion.teller import Answer, Teller
 from ..pairs import Pairs, open_pairs
 from ..preprocess import BadImage
 from ..space import Space
-from ..types import Metrics, UserError
+from ..types import Metrics, Progress, UserError, silent
 from .borrowing import borrowed
 from .evaluate import Embedded, classify, decode_for, embed_store, measure
 from .matching import rerank
-from .prepare import Progress, need, silent
+from .prepare import need
 from .telling import ANSWERS, CAPTIONS, Told, tell
 
 
@@ -33,11 +33,13 @@ class Model:
     trained just now.
     """
 
-    def __init__(self, space: Space, run: Path, folder: Path, facts: dict[str, Any]) -> None:
+    def __init__(
+        self, space: Space, run: Path, folder: Path, facts: dict[str, Any], teller: Teller | None = None
+    ) -> None:
         self.space, self.run, self.folder, self.facts = space, run, folder, facts
         self.validation: Embedded | None = None
         self.told = Told()
-        self.teller = Teller.load(folder, space)
+        self.teller = teller or Teller.load(folder, space)
 
     @classmethod
     def load(cls, folder: str | Path) -> Model:

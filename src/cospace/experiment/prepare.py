@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,8 @@ from ..preprocess import BadImage, ImagePreparer
 from ..runtime import device
 from ..space import Space, decoded
 from ..tokens import Tokenizer
-from ..types import Problem, UserError
+from ..types import Problem, Progress, UserError, silent
 from .settings import Experiment, unique_items, words_of
-
-Progress = Callable[[str, int, int], None]
-"""``progress(what, done, total)``, called by long work."""
 
 MEMORY = 4 << 30
 """Bytes of prepared pictures that are kept in memory; more go to a file beside the run, mapped into memory."""
@@ -33,10 +30,6 @@ CPU_MICRO = 128
 
 HELD_OUT = 500
 """Most pictures held out for validation when none are given; a twentieth of the data if that is less."""
-
-
-def silent(what: str, done: int, total: int) -> None:
-    """A progress callback that shows nothing."""
 
 
 @dataclass(frozen=True, slots=True)

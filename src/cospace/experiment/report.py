@@ -23,11 +23,10 @@ from ..evaluation.report import Confusion, Report, Saying, cautions, map_view, r
 from ..evaluation.retrieval import metric_intervals
 from ..pairs import Pairs
 from ..runtime import describe, device
-from ..types import Metrics, UserError
+from ..types import Metrics, Progress, UserError, silent
 from .evaluate import Classified, Embedded, classify, complaint, measure
 from .log import Log
 from .model import Model, embed_and_tell
-from .prepare import Progress, silent
 from .telling import Told
 
 SHOWN = 12

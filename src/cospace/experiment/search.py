@@ -1,130 +1,142 @@
-"""Put a space to work: embed into a file, index a collection, search it."""
+"""Search an index: by a text or a picture, among what satisfies conditions, with a probability where there is one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from .. import files
 from ..config import unknown
 from ..fusion.teller import Teller
-from ..pairs import Pairs, open_pairs
 from ..preprocess import BadImage
-from ..space import Space, decoded
-from ..stores import Hit, Item
-from ..stores.local import LocalIndex
-from ..types import Lazy, Problem, UserError
+from ..space import Space
+from ..stores import Condition, Index, of_modality
+from ..stores.thumbnails import Thumbnails
+from ..types import UserError
+from .homes import Folder, Home, Server, home_of
 from .matching import CANDIDATES, evidence
 from .model import Model
-from .prepare import Progress, silent
-from .settings import unique_items
 
-PART = 1024
-"""Items that are embedded and stored at a time."""
+BACKGROUND = 2_048
+"""Items of a modality that a cosine is measured against."""
+LEAST_DEVIATION = 1e-3
+"""Of a query's cosines; below this it says the same of everything."""
 
 
 @dataclass(frozen=True, slots=True)
-class Embedding:
-    """Some items of one modality and their unit vectors ``(n, E)``."""
+class Result:
+    """One item that was found; ``score`` is its cosine to the query, ``percent`` how likely it matches, if known."""
 
-    items: list[Item]
-    vectors_NE: np.ndarray
-
-
-def read_input(spec: str | Path) -> Pairs | list[str]:
-    """What to embed: pairs or pictures from any source, or the lines of a ``.txt`` file as texts."""
-    path = Path(spec)
-    if path.suffix.lower() == ".txt" and path.is_file():
-        try:
-            texts = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-        except UnicodeDecodeError as error:
-            raise UserError(f"{path} is not UTF-8 text; save it as UTF-8 with one text to a line") from error
-        if not texts:
-            raise UserError(f"{path} holds no text; write one text to a line")
-        return texts
-    return open_pairs(spec)
-
-
-def embeddings(
-    space: Space, source: Pairs | list[str], progress: Progress = silent, problems: list[Problem] | None = None
-) -> Iterator[Embedding]:
-    """Every different item of ``source`` with its vector, part by part; unreadable pictures go to ``problems``."""
-    if isinstance(source, list):
-        items = [Item(f"text/{number}", "text", "", text) for number, text in enumerate(source, 1)]
-        yield from _parts(space, "text", items, source, progress, problems)
-        return
-    for modality in (m for m in space.modalities if m in source.items):
-        raws, _, item_of_row = unique_items(source, modality)
-        rows = np.unique(item_of_row, return_index=True)[1]
-        items = [_item(source, modality, int(row)) for row in rows]
-        yield from _parts(space, modality, items, raws, progress, problems)
-
-
-def _item(pairs: Pairs, modality: str, row: int) -> Item:
-    text = str(pairs.items["text"][row]) if "text" in pairs.items else ""
-    if modality == "text":
-        return Item(f"text/{pairs.ids[row]}", "text", "", text)
-    raw = pairs.items[modality][row]
-    path = str(raw.resolve()) if isinstance(raw, Path) else raw.key() if isinstance(raw, Lazy) else ""
-    return Item(pairs.ids[row], modality, path, text)
-
-
-def _parts(
-    space: Space,
-    modality: str,
-    items: list[Item],
-    raws: Sequence[Any],
-    progress: Progress,
-    problems: list[Problem] | None,
-) -> Iterator[Embedding]:
-    preparer = space.preparers[modality]
-    for start in range(0, len(items), PART):
-        kept, prepared = [], []
-        for number, result in decoded(raws[start : start + PART], preparer):
-            item = items[start + number]
-            if not isinstance(result, BadImage):
-                kept.append(item)
-                prepared.append(result)
-            elif problems is None:
-                raise UserError(f"{item.id} cannot be read: {result}")
-            else:
-                problems.append(Problem(item.id, result.kind, result.reason))
-        if kept:
-            yield Embedding(kept, np.concatenate(list(space.embed_prepared(modality, iter(prepared)))))
-        progress(f"embedding {modality}s", min(start + PART, len(items)), len(items))
+    id: str
+    score: float
+    modality: str
+    path: str
+    text: str
+    hash: str
+    percent: int | None
+    extras: Mapping[str, str]
 
 
 class SearchableIndex:
-    """A folder with vectors, what they stand for, and the model that made them; it needs no run to be searched."""
+    """Vectors, what they stand for, small pictures, and the model that made them; it needs no run to be searched."""
 
-    def __init__(self, store: LocalIndex, space: Space, teller: Teller | None = None) -> None:
-        self.store, self.space, self.teller = store, space, teller
+    def __init__(self, home: Home, store: Index, space: Space, teller: Teller | None = None) -> None:
+        self.home, self.store, self.space, self.teller = home, store, space, teller
 
     @classmethod
-    def open(cls, folder: str | Path) -> SearchableIndex:
-        """Read an index; vectors that another model made are refused."""
-        folder = Path(folder)
-        files.settle(folder / "model")
-        if not (folder / "model").is_dir() or not (folder / "vectors").is_dir():
-            raise UserError(f"{folder} is no index; make one with: cospace index RUN PICTURES --out {folder}")
-        space = Space.load(folder / "model")
-        store = LocalIndex.open(folder / "vectors", fingerprint=space.fingerprint)
-        return cls(store, space, Teller.load(folder / "model", space))
+    def open(cls, target: str | Path) -> SearchableIndex:
+        """Read an index in a folder or at ``postgresql://...``; vectors that another model made are refused."""
+        home = home_of(target)
+        model = home.model()
+        space = Space.load(model)
+        store = home.open(fingerprint=space.fingerprint, thorough=True)
+        return cls(home, store, space, Teller.load(model, space))
+
+    @cached_property
+    def thumbnails(self) -> Thumbnails:
+        """Small pictures of the items, by content hash."""
+        return self.home.thumbnails()
+
+    @property
+    def folder(self) -> Path | None:
+        """The index's own folder; none for one on a server."""
+        return self.home.path if isinstance(self.home, Folder) else None
+
+    @property
+    def url(self) -> str | None:
+        """The address of an index on a server; none for a folder."""
+        return self.home.url if isinstance(self.home, Server) else None
+
+    @property
+    def name(self) -> str:
+        """As people type it, without a password."""
+        return self.home.name
+
+    @cached_property
+    def model_folder(self) -> Path:
+        """The index's copy of the model on this machine."""
+        return self.home.model()
+
+    @cached_property
+    def model(self) -> Model:
+        """The model with all its verbs; it shares the weights."""
+        return Model(self.space, self.model_folder, self.model_folder, {}, self.teller)
+
+    def newer(self, version: int) -> Index | None:
+        """Another view of the vectors where there is a later version than this one; the old view stays usable."""
+        store = self.home.open(self.space.fingerprint)
+        if store.version > version:
+            return store
+        store.close()
+        return None
+
+    def at(self, store: Index) -> SearchableIndex:
+        """The same collection, looked at through another view of its vectors."""
+        return SearchableIndex(self.home, store, self.space, self.teller)
 
     def search(
-        self, text: str | None = None, image: Any = None, k: int = 10, find: str | None = None, rerank: bool = False
-    ) -> list[Hit]:
+        self,
+        text: str | None = None,
+        image: Any = None,
+        k: int = 10,
+        find: str | None = None,
+        rerank: bool = False,
+        where: Sequence[str | Condition] = (),
+    ) -> list[Result]:
         """The ``k`` items nearest to a text or a picture, best first.
 
-        ``find`` chooses the modality of the results: pictures where the index holds any, otherwise texts. ``rerank``
-        lets the decoder put the pictures found for a text, or the texts found for a picture, in order.
+        ``find`` chooses the modality of the results: pictures where the index holds any, otherwise texts. ``where``
+        keeps items that satisfy all conditions, such as ``"label=cat|dog"`` or ``"year>=1990"``. ``rerank`` lets the
+        decoder put the pictures found for a text, or the texts found for a picture, in order.
         """
+        self._check(text, image, k, find)
+        conditions = [Condition.parse(one) if isinstance(one, str) else one for one in where]
+        query_1E = self.space.embed(text=[text]) if text is not None else self.space.embed(image=[image])
+        among = [of_modality(find or self._usual()), *conditions]
+        results = self._nearest(query_1E, max(k, CANDIDATES) if rerank else k, among, text is not None)
+        return (self._second_look(results, text, image) if rerank and results else results)[:k]
+
+    def percents(self, query_E: np.ndarray, cosines: np.ndarray, direction: str) -> list[int | None]:
+        """How likely each of the items found is a match, in per cent; None where that was not calibrated.
+
+        How far a cosine stands out is measured on a seeded sample of the items that could have been found.
+        """
+        matching = self.space.matching.get(direction)
+        if matching is None:
+            return [None] * len(cosines)
+        among = [of_modality(direction.partition("_to_")[2])]
+        sample_N = self.store.vectors(self.store.select(among, BACKGROUND, seed=0)) @ query_E
+        z = (cosines - sample_N.mean()) / max(float(sample_N.std()), LEAST_DEVIATION)
+        chance = matching.probability(cosines, z, len(self.store.select(among)))
+        return [int(value) for value in np.minimum.accumulate(np.floor(100 * chance + 0.5))]
+
+    def _check(self, text: str | None, image: Any, k: int, find: str | None) -> None:
         if (text is None) == (image is None):
             raise UserError("search by a text or by an image: give exactly one of the two")
         if k < 1:
@@ -133,96 +145,36 @@ class SearchableIndex:
             raise UserError("the search text is empty; type what you are looking for")
         if find is not None and find not in self.space.modalities:
             raise UserError(unknown(find, self.space.modalities, "this index holds no"))
-        query = self.space.embed(text=[text]) if text is not None else self.space.embed(image=[image])
-        wanted = max(k, CANDIDATES) if rerank else k
-        for modality in [find] if find else ["image", "text"]:
-            hits = self.store.search(query[0], wanted, {"modality": modality})
-            if hits:
-                return (self._second_look(hits, text, image) if rerank else hits)[:k]
-        return []
 
-    def _second_look(self, hits: list[Hit], text: str | None, image: Any) -> list[Hit]:
-        """The same hits, the likeliest by the decoder first; those that it cannot look at stay behind them."""
+    def _usual(self) -> str:
+        """What is found where nobody says: pictures, if there are any."""
+        return "image" if len(self.store.select([of_modality("image")], most=1)) else "text"
+
+    def _nearest(self, query_1E: np.ndarray, k: int, among: list[Condition], by_text: bool) -> list[Result]:
+        found = self.store.nearest(query_1E, k, among)
+        there = found.numbers_QK[0] >= 0
+        scores, items = found.scores_QK[0][there], self.store.items(found.numbers_QK[0][there].tolist())
+        asked, got = "text" if by_text else "image", items[0].modality if items else ""
+        percents = self.percents(query_1E[0], scores, f"{asked}_to_{got}")
+        return [
+            Result(item.id, float(score), item.modality, item.path, item.text, item.hash, percent, item.extras)
+            for item, score, percent in zip(items, scores, percents, strict=True)
+        ]
+
+    def _second_look(self, results: list[Result], text: str | None, image: Any) -> list[Result]:
+        """The same, the likeliest by the decoder first; those that it cannot look at stay behind them."""
         if self.teller is None:
             raise UserError("this index's model has no decoder to look twice; train with tell=caption")
-        seen: list[tuple[Hit, Tensor, str]] = []
-        for hit in hits:
-            raw, words = (hit.path, text) if image is None else (image, hit.text)
-            if words and (hit.modality == "image") == (image is None):
+        seen: list[tuple[Result, Tensor, str]] = []
+        for result in results:
+            raw, words = (result.path, text) if image is None else (image, result.text)
+            if words and (result.modality == "image") == (image is None):
                 with suppress(BadImage):
-                    seen.append((hit, self.space.preparers["image"].prepare(raw), words))
+                    seen.append((result, self.space.preparers["image"].prepare(raw), words))
         if not seen:
             raise UserError("nothing found can be looked at again: search pictures by a text, or texts by a picture")
         pair_P2 = np.arange(len(seen))[:, None].repeat(2, 1)
         odds_P = self.teller.match(self.space, [row[1] for row in seen], [row[2] for row in seen], pair_P2)
-        odds_P = evidence(self.space, odds_P, np.array([hit.score for hit, *_ in seen]))
+        odds_P = evidence(self.space, odds_P, np.array([result.score for result, *_ in seen]))
         first = [seen[place][0] for place in np.argsort(-odds_P, kind="stable")]
-        return first + [hit for hit in hits if hit not in first]
-
-
-def build_index(
-    model: Model, source: str | Path | Pairs, out: str | Path, bad_share: float = 0.01, progress: Progress = silent
-) -> tuple[SearchableIndex, list[Problem]]:
-    """Embed a collection into the folder ``out``; items already there are replaced by id.
-
-    Returns the index and the items that were set aside; more than ``bad_share`` of them is a :class:`UserError`.
-    """
-    out = Path(out)
-    pairs = open_pairs(source).stop_above(bad_share)
-    problems: list[Problem] = []
-    done = 0
-    with _store(model, out) as store:
-        for part in embeddings(model.space, pairs, progress, problems):
-            store.add(part.items, part.vectors_NE)
-            done += len(part.items)
-            if len(problems) > max(1.0, bad_share * (done + len(problems))):
-                pairs.without(problems).stop_above(bad_share)
-    return SearchableIndex(store, model.space, model.teller), [*pairs.problems, *problems]
-
-
-def _store(model: Model, out: Path) -> LocalIndex:
-    """The store of an index, made with a copy of the model where there is none or its making was cut short."""
-    fingerprint = str(model.space.fingerprint)
-    if any((out / "vectors" / "versions").glob("*.json")):
-        return LocalIndex.open(out / "vectors", fingerprint=fingerprint)
-    files.settle(out / "model")
-    if out.exists() and not {path.name for path in out.iterdir()} <= {"model", "vectors"}:
-        raise UserError(f"{out} is not empty and holds no index; choose another --out")
-    out.mkdir(parents=True, exist_ok=True)
-    paths = [path for path in sorted(model.folder.rglob("*")) if path.is_file() and path.name != "MANIFEST.json"]
-    files.write_folder(out / "model", {str(path.relative_to(model.folder)): path.read_bytes() for path in paths})
-    return LocalIndex.create(out / "vectors", fingerprint, model.space.width)
-
-
-def embed_to_file(
-    model: Model, source: str | Path, out: str | Path, progress: Progress = silent
-) -> tuple[int, list[Problem]]:
-    """Write ids, modality, path, text and vectors of ``source`` to ``out``: ``.parquet`` or ``.npz``."""
-    out = Path(out)
-    if out.suffix not in (".parquet", ".npz"):
-        raise UserError(f"cannot write {out.name}; name a file that ends in .parquet or .npz")
-    problems: list[Problem] = []
-    parts = list(embeddings(model.space, read_input(source), progress, problems))
-    if not parts:
-        raise UserError(f"{source} holds nothing that this model can embed ({', '.join(model.space.modalities)})")
-    items = [item for part in parts for item in part.items]
-    vectors_NE = np.concatenate([part.vectors_NE for part in parts])
-    columns = {name: [getattr(item, name) for item in items] for name in ("id", "modality", "path", "text")}
-    write = _write_parquet if out.suffix == ".parquet" else _write_npz
-    files.atomic_write(out, lambda path: write(path, columns, vectors_NE, str(model.space.fingerprint)))
-    return len(items), problems
-
-
-def _write_parquet(path: Path, columns: dict[str, list[str]], vectors_NE: np.ndarray, fingerprint: str) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    vectors = pa.FixedSizeListArray.from_arrays(pa.array(vectors_NE.ravel()), vectors_NE.shape[1])
-    table = pa.table({**columns, "embedding": vectors}).replace_schema_metadata({"cospace.model": fingerprint})
-    pq.write_table(table, path)
-
-
-def _write_npz(path: Path, columns: dict[str, list[str]], vectors_NE: np.ndarray, fingerprint: str) -> None:
-    with path.open("wb") as file:
-        arrays: dict[str, Any] = {name: np.array(values) for name, values in columns.items()}
-        np.savez(file, embedding=vectors_NE, model=np.array(fingerprint), **arrays)
+        return first + [result for result in results if result not in first]

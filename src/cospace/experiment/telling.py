@@ -16,8 +16,8 @@ from ..fusion.generate import Generation
 from ..fusion.teller import Answer, Teller
 from ..pairs import Pairs
 from ..space import Space
-from ..types import Metrics
-from .prepare import Progress, Store, silent
+from ..types import Metrics, Progress, silent
+from .prepare import Store
 
 CAPTIONS = Generation(beams=3, length_power=1.0)
 """How captions are made where nothing else is asked for."""

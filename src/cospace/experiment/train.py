@@ -22,17 +22,27 @@ from ..runtime import describe, device
 from ..space import Space
 from ..training.adapters import merge_adapters
 from ..training.loop import Learner, Observers, Trainer
-from ..types import Metrics, UserError
+from ..types import Metrics, Progress, UserError, silent
 from .adopting import adopted, whole
 from .before import OWN, REFERENCE, Before
 from .blending import best, blend, sweep
 from .board import board
 from .borrowing import borrowed
-from .evaluate import Embedded, calibrate, complaint, embed_store, measure, watch
+from .evaluate import (
+    Embedded,
+    calibrate,
+    calibrate_search,
+    complaint,
+    embed_store,
+    intervals,
+    measure,
+    reliability_of,
+    watch,
+)
 from .log import Log
 from .matching import rerank
 from .model import Model
-from .prepare import Progress, Store, can_train, decode_all, hold_out, need, silent, training_batches
+from .prepare import Store, can_train, decode_all, hold_out, need, training_batches
 from .publishing import opened
 from .settings import Experiment, experiment, facts_of, unique_items, words_of
 from .start import start, stretch
@@ -234,7 +244,7 @@ class _Run:
         told = self._tell(pairs, store, last, progress)
         if last:
             if len(embedded.text_NE):
-                space.calibration = calibrate(embedded)
+                space.calibration, space.matching = calibrate(embedded), calibrate_search(embedded)
             told.metrics |= borrowed(self.teller, space, embedded, told) | rerank(self.teller, space, embedded)
             self._embedded, self._told = embedded, told
         return measure(space, embedded) | told.metrics
@@ -277,6 +287,8 @@ class _Run:
             captions = unique_items(self.train, "text")[0]
         files.write_json(self.out / "config.json", self.settings.model_dump(mode="json"))
         files.write_json(self.out / "metrics.json", metrics)
+        files.write_json(self.out / "intervals.json", intervals(embedded))
+        files.write_json(self.out / "reliability.json", reliability_of(self.space, embedded))
         files.write_json(self.out / "run.json", self._facts(captions))
         self.space.save(self.out / "model", golden, {} if self.teller is None else self.teller.content())
         (self.out / "identity.json").unlink()

@@ -16,8 +16,9 @@ from typing import Any, Protocol, cast
 import numpy as np
 
 from ..config import lookup, names
-from ..types import WORDS, Pair, Problem, UserError
-from ._content import Fault, contents, digest
+from ..types import WORDS, Pair, Problem, Progress, UserError, silent
+from ._content import Fault, contents
+from ._content import digest as digest
 from ._groups import encode, join, normalise_caption
 
 PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
@@ -66,6 +67,8 @@ class Pairs:
     groups: np.ndarray
     keys: Mapping[str, np.ndarray]
     """Per modality, one integer per row; equal integers mean the same content (used to encode each item once)."""
+    contents: Mapping[str, Sequence[str]]
+    """Per modality and row, a text that is equal for equal content wherever and whenever it is read."""
     extras: Mapping[str, Sequence[str]]
     problems: Sequence[Problem]
     fingerprint: str
@@ -93,6 +96,7 @@ class Pairs:
             items=take(self.items),
             groups=self.groups[index],
             keys={modality: column[index] for modality, column in self.keys.items()},
+            contents=take(self.contents),
             extras=take(self.extras),
             fingerprint=digest([self.fingerprint.encode(), index.astype("<i8").tobytes()]),
         )
@@ -118,7 +122,10 @@ class Pairs:
 
 
 def open_pairs(
-    spec: str | Path | Pairs, columns: Mapping[str, str] | None = None, separator: str | None = None
+    spec: str | Path | Pairs,
+    columns: Mapping[str, str] | None = None,
+    separator: str | None = None,
+    progress: Progress = silent,
 ) -> Pairs:
     """Pairs from whatever ``spec`` names: a table, a folder, tar shards, ``hf:NAME``, or a built-in set.
 
@@ -129,7 +136,7 @@ def open_pairs(
         return spec
     text = str(spec)
     source = find_source(text).from_spec(text, columns, separator)
-    pairs = build(Path(text).name if Path(text).exists() else text, source.read())
+    pairs = build(Path(text).name if Path(text).exists() else text, source.read(), progress)
     if not len(pairs) and not pairs.problems:
         raise UserError(f"{text} holds no pairs; check that it is the file or folder you meant")
     return pairs
@@ -155,13 +162,13 @@ def find_source(spec: str) -> type[Source]:
     raise UserError(f"{spec!r} {state}; pairs come from: {offers}")
 
 
-def build(name: str, rows: Rows) -> Pairs:
+def build(name: str, rows: Rows, progress: Progress = silent) -> Pairs:
     """Join rows into groups and set aside those with missing files or unusable captions.
 
     Equal questions or answers join nothing: "yes" is true of many pictures that are not alike.
     Reads every file once, to know which contents are equal; decodes none.
     """
-    found = {modality: contents(modality, column) for modality, column in rows.items.items()}
+    found = {modality: contents(modality, column, progress) for modality, column in rows.items.items()}
     faults: dict[int, Fault] = {}
     for column in found.values():
         for row, content in enumerate(column):
@@ -181,6 +188,7 @@ def build(name: str, rows: Rows) -> Pairs:
         items={modality: [column[row] for row in kept] for modality, column in rows.items.items()},
         groups=join(list(same.values()), len(kept)),
         keys=keys,
+        contents=tokens,
         extras={column: [values[row] for row in kept] for column, values in rows.extras.items()},
         problems=[*rows.problems, *(Problem(rows.ids[row], *fault) for row, fault in sorted(faults.items()))],
         fingerprint=digest(part.encode() for m in sorted(tokens) for part in (m, *ids, *tokens[m])),

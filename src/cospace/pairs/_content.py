@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from ..types import WORDS, Lazy, UserError
+from ..types import WORDS, Lazy, Progress, UserError, silent
 
 _READERS = 4
 """Threads that read files. Reading waits for the disk, and hashing releases the interpreter's lock."""
@@ -26,15 +26,18 @@ class Fault(NamedTuple):
     reason: str
 
 
-def contents(modality: str, items: Sequence[Any]) -> list[str | Fault]:
+def contents(modality: str, items: Sequence[Any], progress: Progress = silent) -> list[str | Fault]:
     """For each item a text that is equal for equal content, or its fault. Files are read, each of them once."""
     if modality in WORDS:
         what = "caption" if modality == "text" else modality
         return [_words(item, what) for item in items]
     distinct = list({id(item): item for item in items}.values())
     chunks = [distinct[i : i + _CHUNK] for i in range(0, len(distinct), _CHUNK)]
+    found: list[str | Fault] = []
     with ThreadPoolExecutor(_READERS) as pool:
-        found = [content for chunk in pool.map(_read_all, chunks) for content in chunk]
+        for chunk in pool.map(_read_all, chunks):
+            found += chunk
+            progress(f"reading {modality}s", len(found), len(distinct))
     by_item = {id(item): content for item, content in zip(distinct, found, strict=True)}
     return [by_item[id(item)] for item in items]
 

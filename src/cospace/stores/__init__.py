@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, cast, get_args
 
 import numpy as np
 
@@ -53,17 +53,33 @@ class Hit:
 
 Relation = Literal["=", "!=", ">=", "<="]
 
+NUMBER = re.compile(r"[+-]?([0-9]{1,200}([.][0-9]{0,200})?|[.][0-9]{1,200})([eE][+-]?[0-9]{1,3})?")
+"""What counts as a number in a column of texts; every store reads the same ones."""
+
 
 @dataclass(frozen=True, slots=True)
 class Condition:
     """``column relation values``: with ``=`` any of the values will do, with ``!=`` none may.
 
     ``>=`` and ``<=`` take one value and compare as numbers; an item whose column is no number, or missing, fails.
+    An item that lacks the column passes ``!=``, and fails ``=``.
     """
 
     column: str
     relation: Relation
     values: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse what no store could answer: a comparison with what is no number, text that is not Unicode."""
+        written = f"{self.column}{self.relation}{'|'.join(self.values)}"
+        if any("\ud800" <= letter <= "\udfff" for letter in written):
+            raise UserError(f"the filter {written!r} is not valid Unicode; type it again")
+        if self.relation not in get_args(Relation):
+            raise UserError(
+                f"the filter {written!r} has no known relation; allowed are {', '.join(get_args(Relation))}"
+            )
+        if self.relation in (">=", "<=") and (len(self.values) != 1 or not NUMBER.fullmatch(self.values[0])):
+            raise UserError(f"the filter {written!r} compares with {'|'.join(self.values)!r}, which is no number")
 
     @classmethod
     def parse(cls, written: str) -> Condition:
@@ -71,18 +87,9 @@ class Condition:
         match = re.fullmatch(r"\s*([^=!<>]+?)\s*(=|!=|>=|<=)(.*)", written, re.DOTALL)
         if match is None:
             raise UserError(f"cannot read the filter {written!r}; write it as column=value, !=, >= or <=")
-        column, relation, value = match[1], match[2], match[3].strip()
-        if relation in (">=", "<="):
-            return cls(column, ">=" if relation == ">=" else "<=", (_number(value, written),))
-        return cls(column, "=" if relation == "=" else "!=", tuple(part.strip() for part in value.split("|")))
-
-
-def _number(value: str, written: str) -> str:
-    try:
-        float(value)
-    except ValueError:
-        raise UserError(f"the filter {written!r} compares with {value!r}, which is no number") from None
-    return value
+        column, relation, value = match[1], cast(Relation, match[2]), match[3].strip()
+        values = [value] if relation in (">=", "<=") else [part.strip() for part in value.split("|")]
+        return cls(column, relation, tuple(values))
 
 
 def of_modality(modality: str) -> Condition:
@@ -94,11 +101,22 @@ def of_modality(modality: str) -> Condition:
 class Found:
     """For each query the numbers of its nearest items, best first, ``(Q, K)`` int64, and their cosines, float32.
 
-    Where fewer than ``K`` items satisfy the conditions, a row ends in numbers -1 with score ``-inf``.
+    ``K`` is what was asked for, or the number of all items where that is smaller. Where fewer than ``K`` items satisfy
+    the conditions, a row ends in numbers -1 with score ``-inf``.
     """
 
     numbers_QK: np.ndarray
     scores_QK: np.ndarray
+
+
+class Progress(Protocol):
+    """How long work is told of: what is being done, how much is done, of how much."""
+
+    def __call__(self, what: str, done: int, total: int, /) -> None: ...
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """Progress that nobody watches."""
 
 
 class Index(Protocol):
@@ -124,7 +142,7 @@ class Index(Protocol):
     def delete(self, ids: Iterable[str]) -> int:
         """Forget items; the number of those that were there."""
 
-    def finish(self, progress: Progress = ...) -> None:
+    def finish(self, progress: Progress = silent) -> None:
         """Bring what was added into the form that is fastest to search (merged, a graph where there are many)."""
 
     def refresh(self) -> bool:
@@ -156,12 +174,6 @@ class Index(Protocol):
 
     def close(self) -> None:
         """Release the right to write, and the files."""
-
-
-class Progress(Protocol):
-    """How long work is told of: what is being done, how much is done, of how much."""
-
-    def __call__(self, what: str, done: int, total: int, /) -> None: ...
 
 
 def search(index: Index, queries_QE: np.ndarray, k: int, where: Sequence[Condition] = ()) -> list[list[Hit]]:

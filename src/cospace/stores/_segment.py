@@ -1,101 +1,207 @@
-"""One immutable part of a local index: unit vectors, their items, and which of them are dead.
+"""One immutable part of a local index: unit vectors of one modality, their items, and which of them are dead.
 
-On disk a segment is two files that are written once, ``<name>.vectors.npy`` (float32, memory-mapped) and
-``<name>.items.parquet``, and up to one ``<name>.dead-<version>.npy`` (row numbers) that each deletion writes anew.
+On disk a segment is files that are written once: ``<name>.vectors.npy`` (memory-mapped), ``<name>.scales.npy`` where
+vectors are int8, ``<name>.items.parquet``, and ``<name>.graph`` where it is large. Beside them lies up to one
+``<name>.dead-<version>.npy`` (row numbers) that each deletion writes anew.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import torch
 
 from ..files import atomic_write, check, stamp
-from ..types import UserError
-from . import Item
+from . import Condition, Progress
+from ._columns import EXTRA, Columns
+from ._graph import Graph
 
-COLUMNS = [field.name for field in fields(Item)]
+Precision = Literal["float32", "bfloat16", "int8"]
+STORED = {"float32": np.dtype("<f4"), "bfloat16": np.dtype("<u2"), "int8": np.dtype("i1")}
+"""How a coordinate lies in the file; numpy has no bfloat16, so its bits are stored."""
+WRITTEN_ROWS = 65_536
+"""Rows copied at a time when segments are merged."""
+GRAPH_PART = 8_192
+"""Rows between two reports of progress while a graph is made: a second or so."""
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """An open segment; ``files`` maps the role of each of its files to name and stamp, as the version lists them."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """Some vectors as stored: the ``rows`` of ``stored_NE``, and of ``scales_N`` where they are int8."""
 
-    files: Mapping[str, Mapping[str, Any]]
-    vectors_NE: np.ndarray
+    stored_NE: np.ndarray
+    scales_N: np.ndarray | None
+    rows: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Content:
+    """What a new segment shall hold: items of one modality, and their vectors in parts, in the same order."""
+
+    modality: str
     items: pa.Table
+    parts: Sequence[Part]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Segment:
+    """An open segment; ``entry`` is what the version says of it: modality, rows, and the name and stamp of each file.
+
+    ``stored_NE`` and ``scales_N`` are the vectors as stored, see :func:`encoded`.
+    """
+
+    entry: Mapping[str, Any]
+    stored_NE: np.ndarray
+    scales_N: np.ndarray | None
+    items: Columns
     live_N: np.ndarray
+    alive: int
+    graph: Graph | None
 
     @classmethod
-    def write(cls, folder: Path, name: str, items: pa.Table, vectors_NE: np.ndarray) -> Segment:
+    def write(cls, folder: Path, name: str, content: Content) -> Segment:
         """Put a new segment on disk and open it; nothing refers to it until a version does."""
-        vectors, table = folder / f"{name}.vectors.npy", folder / f"{name}.items.parquet"
-        atomic_write(vectors, partial(_save_array, vectors_NE))
-        atomic_write(table, partial(pq.write_table, items))
-        return cls.open(folder, {"vectors": _entry(vectors), "items": _entry(table)}, thorough=False)
+        vectors, table, scales = (folder / f"{name}.{end}" for end in ("vectors.npy", "items.parquet", "scales.npy"))
+        rows, first = content.items.num_rows, content.parts[0]
+        stored = (part.stored_NE[part.rows] for part in content.parts)
+        atomic_write(vectors, partial(_save_parts, (rows, first.stored_NE.shape[1]), first.stored_NE.dtype, stored))
+        atomic_write(table, partial(pq.write_table, content.items))
+        files = {"vectors": _entry(vectors), "items": _entry(table)}
+        if first.scales_N is not None:
+            values = (part.scales_N[part.rows] for part in content.parts if part.scales_N is not None)
+            atomic_write(scales, partial(_save_parts, (rows,), first.scales_N.dtype, values))
+            files["scales"] = _entry(scales)
+        entry = {"modality": content.modality, "rows": rows, "files": files}
+        return cls.open(folder, entry, thorough=False)
 
     @classmethod
-    def open(cls, folder: Path, files: Mapping[str, Mapping[str, Any]], thorough: bool) -> Segment:
-        """Map the vectors, read the items; ``thorough`` compares every byte with the version's hashes first."""
-        for entry in files.values():
-            check(folder / entry["name"], entry["stamp"], content=thorough)
-        vectors_NE = np.load(folder / files["vectors"]["name"], mmap_mode="r", allow_pickle=False)
-        live_N = np.ones(len(vectors_NE), dtype=bool)
-        if "dead" in files:
-            live_N[np.load(folder / files["dead"]["name"], allow_pickle=False)] = False
-        return cls(files, vectors_NE, pq.read_table(folder / files["items"]["name"]), live_N)
+    def open(cls, folder: Path, entry: Mapping[str, Any], thorough: bool) -> Segment:
+        """Map the files; ``thorough`` compares every byte with the version's hashes first."""
+        paths = {role: folder / file["name"] for role, file in entry["files"].items()}
+        for role, file in entry["files"].items():
+            check(paths[role], file["stamp"], content=thorough)
+        live_N = np.ones(entry["rows"], dtype=bool)
+        if "dead" in paths:
+            live_N[np.load(paths["dead"], allow_pickle=False)] = False
+        stored_NE, items = _mapped(paths["vectors"]), Columns(paths["items"])
+        scales_N = _mapped(paths["scales"]) if "scales" in paths else None
+        graph = Graph(paths["graph"], stored_NE.shape[1]) if "graph" in paths else None
+        return cls(entry, stored_NE, scales_N, items, live_N, int(live_N.sum()), graph)
 
     @property
     def name(self) -> str:
         """What its files' names begin with."""
-        return str(self.files["vectors"]["name"]).removesuffix(".vectors.npy")
+        return str(self.entry["files"]["vectors"]["name"]).removesuffix(".vectors.npy")
+
+    @property
+    def modality(self) -> str:
+        """Of all its items."""
+        return str(self.entry["modality"])
+
+    def __len__(self) -> int:
+        return len(self.live_N)
 
     def without(self, folder: Path, version: int, rows: Sequence[int]) -> Segment:
         """The same segment with more dead rows, which are on disk when this returns."""
         live_N = self.live_N.copy()
         live_N[list(rows)] = False
         path = folder / f"{self.name}.dead-{version:08d}.npy"
-        atomic_write(path, partial(_save_array, np.flatnonzero(~live_N)))
-        return replace(self, files={**self.files, "dead": _entry(path)}, live_N=live_N)
+        dead = np.flatnonzero(~live_N)
+        atomic_write(path, partial(_save_parts, dead.shape, dead.dtype, [dead]))
+        entry = {**self.entry, "files": {**self.entry["files"], "dead": _entry(path)}}
+        return replace(self, entry=entry, live_N=live_N, alive=int(live_N.sum()))
 
-    def ids(self) -> list[str]:
-        """Of all rows, dead ones too."""
-        return [str(value) for value in self.items["id"].to_pylist()]
+    def with_graph(self, folder: Path, progress: Progress) -> Segment:
+        """The same segment with a graph, which is on disk when this returns."""
+        path, starts = folder / f"{self.name}.graph", range(0, len(self), GRAPH_PART)
+        parts = (self.floats(slice(start, min(start + GRAPH_PART, len(self)))) for start in starts)
 
-    def selected(self, where: Mapping[str, str]) -> np.ndarray:
-        """``(N,)``, true for live rows whose columns equal ``where``."""
-        chosen_N = self.live_N
-        for column, value in where.items():
-            if column not in COLUMNS:
-                raise UserError(f"an index has no column {column!r}; it has {', '.join(COLUMNS)}")
-            chosen_N = chosen_N & pc.equal(self.items[column], value).to_numpy()
+        def done(rows: int) -> None:
+            progress(f"linking {self.modality}s", rows, len(self))
+
+        atomic_write(path, lambda temporary: Graph.build(temporary, self.stored_NE.shape[1], parts, done))
+        entry = {**self.entry, "files": {**self.entry["files"], "graph": _entry(path)}}
+        return replace(self, entry=entry, graph=Graph(path, self.stored_NE.shape[1]))
+
+    def live_rows(self, ids: Sequence[str]) -> np.ndarray:
+        """The row of each id, -1 for one that is not here or dead; int64 ``(n,)``."""
+        row_of = self.items.row_of
+        rows = np.array([row_of.get(name, -1) for name in ids], dtype=np.int64)
+        return np.where((rows >= 0) & self.live_N[rows], rows, -1)
+
+    def extras(self) -> dict[str, int]:
+        """Names of extras with the number of live items that have them."""
+        valid = {name: self.items.column(EXTRA + name).is_valid().to_numpy() for name in self.items.extras}
+        return {name: int((valid_N & self.live_N).sum()) for name, valid_N in valid.items()}
+
+    def chosen(self, where: Sequence[Condition]) -> np.ndarray | None:
+        """Bool ``(N,)``, true for live rows that satisfy all conditions; ``None`` where every row does."""
+        chosen_N = None if self.alive == len(self) else self.live_N
+        for condition in where:
+            if condition.column == "modality" and condition.relation in ("=", "!="):
+                passes: np.ndarray | bool = (self.modality in condition.values) == (condition.relation == "=")
+            else:
+                passes = self.items.passing(condition)
+            if passes is False:
+                return np.zeros(len(self), dtype=bool)
+            if passes is not True:
+                chosen_N = passes if chosen_N is None else chosen_N & passes
         return chosen_N
 
-    def survivors(self) -> pa.Table:
-        """Items of the live rows, in the order of their vectors."""
-        return self.items.filter(pa.array(self.live_N))
+    def floats(self, rows: slice | np.ndarray) -> torch.Tensor:
+        """Some vectors as float32 ``(R, E)``; a slice of float32 is not copied."""
+        values_RE = decoded(self.stored_NE[rows])
+        return values_RE if self.scales_N is None else values_RE * torch.from_numpy(self.scales_N[rows])[:, None]
+
+    def survivors(self) -> tuple[pa.Table, list[Part]]:
+        """Items and vectors of the live rows."""
+        rows = np.flatnonzero(self.live_N)
+        starts = range(0, len(rows), WRITTEN_ROWS)
+        parts = [Part(self.stored_NE, self.scales_N, rows[start : start + WRITTEN_ROWS]) for start in starts]
+        return self.items.table().filter(pa.array(self.live_N)), parts
 
 
-def table_of(items: Sequence[Item]) -> pa.Table:
-    """Items as columns of text; text that is not Unicode (a file name of undecodable bytes) is refused."""
-    try:
-        return pa.table({name: pa.array([getattr(item, name) for item in items], pa.string()) for name in COLUMNS})
-    except UnicodeEncodeError as error:
-        raise UserError(f"{error.object!r} is not valid Unicode; rename that file or mend that text") from error
+def encoded(units_NE: np.ndarray, precision: Precision) -> tuple[np.ndarray, np.ndarray | None]:
+    """Unit vectors as they are stored, and a float32 scale a row where they are int8.
+
+    bfloat16 keeps 8 bits of each coordinate, int8 divides the largest of a row into 127 steps; rounded to nearest.
+    """
+    if precision == "bfloat16":
+        return torch.from_numpy(units_NE).bfloat16().view(torch.int16).numpy().view(np.uint16), None
+    if precision == "int8":
+        scales_N = np.abs(units_NE).max(axis=1) / np.float32(127)
+        return np.rint(units_NE / scales_N[:, None]).astype(np.int8), scales_N
+    return units_NE, None
+
+
+def decoded(stored_RE: np.ndarray) -> torch.Tensor:
+    """Stored coordinates as float32, still to be scaled where they are int8."""
+    if stored_RE.dtype == np.uint16:
+        return torch.from_numpy(stored_RE.view(np.int16)).view(torch.bfloat16).float()
+    return torch.from_numpy(stored_RE).float()
+
+
+def _mapped(path: Path) -> np.ndarray:
+    # Copy-on-write: torch wants memory that it may write, and the file stays as it is.
+    return np.asarray(np.load(path, mmap_mode="c", allow_pickle=False))
 
 
 def _entry(path: Path) -> dict[str, Any]:
     return {"name": path.name, "stamp": stamp(path)}
 
 
-def _save_array(array: np.ndarray, path: Path) -> None:
+def _save_parts(shape: tuple[int, ...], dtype: np.dtype[Any], parts: Iterable[np.ndarray], path: Path) -> None:
+    """The parts, one after the other, as one ``.npy``, without holding the whole."""
+    head = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
     # Through an open file, because given a path numpy appends ".npy" to it.
     with open(path, "wb") as file:
-        np.save(file, array, allow_pickle=False)
+        np.lib.format.write_array_header_1_0(file, head)
+        for part in parts:
+            file.write(np.ascontiguousarray(part).data)

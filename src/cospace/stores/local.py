@@ -1,85 +1,99 @@
-"""The embedded store: a folder, exact search, no server.
+"""The embedded store: a folder, no server.
 
-Data is append-only. An ``add`` writes a segment, a ``delete`` the numbers of the dead rows, and then a *version*, a
-small file that lists the segments with sizes and hashes; the newest version is the index. A crash leaves at worst
-files that no version lists. A reader keeps the version it opened; one writer at a time holds the lock from its first
-change until :meth:`LocalIndex.close`. Search reads every live vector once, in tiles, with memory that does not grow
-with the index: exact, and the right answer up to some 10^5 vectors.
+Data is append-only. An ``add`` writes a segment for each modality, a ``delete`` the numbers of the dead rows, and then
+a *version*, a small file that lists the segments with sizes and hashes; the newest version is the index. A crash leaves
+at worst files that no version lists. A reader keeps the version it opened until :meth:`LocalIndex.refresh`; one writer
+at a time holds the lock from its first change until :meth:`LocalIndex.close`.
+
+Search is exact until :meth:`LocalIndex.finish` has linked a large segment by a graph; what is added afterwards is
+searched exactly beside it.
+
+The number of an item is its row, counted through the segments of the open version, dead rows included.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self, get_args
 
 import numpy as np
 import pyarrow as pa
+import torch
 
 from ..files import LOCK, Lock, read_sealed, write_sealed
 from ..types import UserError
-from . import Hit, Item
-from ._segment import Segment, table_of
+from . import Condition, Found, Item, Progress, _graph, silent
+from ._columns import table_of
+from ._scan import TILE_QUERIES, Best, search
+from ._segment import Content, Part, Precision, Segment, encoded
+from ._units import check_fingerprint, check_items, sample, units
+from ._versions import FORMAT, State, load, version_path, versions
 
-FORMAT = 1
 MOST_SEGMENTS = 32
-"""With more segments than this, the next change first merges small ones."""
-TILE_QUERIES, TILE_ROWS = 256, 16_384
-"""Scores held at a time: 16 MiB."""
+"""With more segments of a modality than this, the next change first merges small ones."""
 
 
 class LocalIndex:
     """See the module; open one with :meth:`create` or :meth:`open`. Searches may run in several threads."""
 
-    def __init__(self, folder: Path, version: Mapping[str, Any], segments: Sequence[Segment]) -> None:
+    def __init__(self, folder: Path, state: State) -> None:
         self._folder = folder
         self._lock = Lock(folder)
-        self._version = version
-        self._segments = tuple(segments)
-        self._places: dict[str, tuple[str, int]] = {}
+        self._state = state
+        self.effort = 64
+        """Rows that a graph keeps in sight at least; a search with more finds more of the nearest, and takes longer."""
 
     @classmethod
-    def create(cls, folder: Path, fingerprint: str, width: int) -> LocalIndex:
-        """A new, empty index in a folder that is missing or empty."""
+    def create(cls, folder: Path, fingerprint: str, width: int, precision: Precision = "float32") -> LocalIndex:
+        """A new, empty index in a folder that is missing or empty; ``precision`` is that of the stored vectors."""
         if width < 1:
             raise UserError(f"an index needs vectors of width 1 or more, {width} was given")
-        if _versions(folder) or (folder.exists() and not _is_blank(folder)):
+        if precision not in get_args(Precision):
+            raise UserError(f"an index cannot store {precision!r}; choose one of {', '.join(get_args(Precision))}")
+        if versions(folder) or (folder.exists() and not _is_blank(folder)):
             raise UserError(f"{folder} exists and is not empty; name a new folder, or open the index that is there")
-        version = {"format": FORMAT, "version": 1, "fingerprint": fingerprint, "width": width, "segments": []}
+        version = {"format": FORMAT, "version": 1, "fingerprint": fingerprint, "width": width, "precision": precision}
         with Lock(folder):
             (folder / "segments").mkdir(exist_ok=True)
             (folder / "versions").mkdir(exist_ok=True)
-            write_sealed(_version_path(folder, 1), version)
-        return cls(folder, version, ())
+            write_sealed(version_path(folder, 1), {**version, "segments": []})
+        return cls(folder, State({**version, "segments": []}, ()))
 
     @classmethod
     def open(cls, folder: Path, fingerprint: str | None = None, thorough: bool = True) -> LocalIndex:
         """Open the newest version, refusing one made by another run than ``fingerprint``.
 
-        ``thorough`` compares every file with its hash (about a second a gigabyte); without it only sizes are checked.
+        ``thorough`` compares every file with its hash (about a second a gigabyte); without it only sizes are checked,
+        and nothing is read until it is needed.
         """
-        version, segments = _load(folder, thorough)
-        if fingerprint is not None and fingerprint != version["fingerprint"]:
-            raise UserError(
-                f"{folder} was made with the run {version['fingerprint']}, but this run is {fingerprint}; "
-                "search with the run that made the index, or index again with this one"
-            )
-        return cls(folder, version, segments)
+        state = load(folder, thorough)
+        check_fingerprint(str(folder), str(state.version["fingerprint"]), fingerprint)
+        return cls(folder, state)
 
     @property
     def fingerprint(self) -> str:
         """Of the run that made the vectors."""
-        return str(self._version["fingerprint"])
+        return str(self._state.version["fingerprint"])
 
     @property
     def width(self) -> int:
         """Of a vector."""
-        return int(self._version["width"])
+        return int(self._state.version["width"])
+
+    @property
+    def precision(self) -> str:
+        """Of the stored vectors: ``float32``, ``bfloat16`` or ``int8``."""
+        return str(self._state.version["precision"])
+
+    @property
+    def version(self) -> int:
+        """Grows with every change that this object has seen."""
+        return self._state.number
 
     def __len__(self) -> int:
-        return sum(int(segment.live_N.sum()) for segment in self._segments)
+        return sum(segment.alive for segment in self._state.segments)
 
     def __enter__(self) -> Self:
         return self
@@ -91,123 +105,178 @@ class LocalIndex:
         """Let another process write; this object can still search the version it has."""
         self._lock.release()
 
+    def refresh(self) -> bool:
+        """Move to the newest version; true if there is a newer one, and numbers then mean other items."""
+        if versions(self._folder)[-1:] == [self._state.number]:
+            return False
+        self._state = load(self._folder, thorough=False, known=self._state.segments)
+        return True
+
     def add(self, items: Sequence[Item], vectors_NE: np.ndarray) -> None:
         """Store items by id; an id that is already there is replaced, in the same step."""
-        if len(items) != len(vectors_NE):
-            raise UserError(f"{len(items)} items came with {len(vectors_NE)} vectors; give one vector for each item")
-        units_NE = self._units(vectors_NE, [item.id for item in items])
-        twice = [name for name, count in Counter(item.id for item in items).items() if count > 1]
-        if twice:
-            raise UserError(f"the id {twice[0]!r} occurs more than once in what is added; ids must be different")
+        check_items(items, vectors_NE)
+        units_NE = units(vectors_NE, self.width, [item.id for item in items])
         if not items:
             return
+        tables = {}
+        for modality in sorted({item.modality for item in items}):
+            rows = [row for row, item in enumerate(items) if item.modality == modality]
+            tables[modality] = rows, table_of([items[row] for row in rows])
         self._begin()
-        number = self._version["version"] + 1
-        table = table_of(items)
-        segments = self._bury({item.id for item in items}, number)
-        added = Segment.write(self._store, f"{number:08d}", table, units_NE)
-        self._commit([*segments, added])
-        self._places.update((item.id, (added.name, row)) for row, item in enumerate(items))
+        number = self._state.number + 1
+        segments = self._bury([item.id for item in items], number)
+        for place, (modality, (rows, table)) in enumerate(tables.items()):
+            part = Part(*encoded(units_NE[rows], self._state.version["precision"]), np.arange(len(rows)))
+            segments.append(Segment.write(self._store, f"{number:08d}-{place}", Content(modality, table, [part])))
+        self._commit(segments)
 
     def delete(self, ids: Iterable[str]) -> int:
         """Forget items; the number of those that were there."""
         self._begin()
-        known = {name for name in ids if name in self._places}
+        names = sorted(set(ids))
+        known = int((self.numbers(names) >= 0).sum())
         if known:
-            self._commit(self._bury(known, self._version["version"] + 1))
-            for name in known:
-                del self._places[name]
-        return len(known)
+            self._commit(self._bury(names, self._state.number + 1))
+        return known
 
-    def compact(self) -> None:
-        """Rewrite the live rows as one segment and drop the dead."""
+    def finish(self, progress: Progress = silent) -> None:
+        """Merge small segments, drop dead rows, and link the rows of every segment that is large enough for a graph.
+
+        A graph is made anew when a third of its rows is dead, or when what was added since is half as much.
+        """
         self._begin()
-        self._merge(self._segments)
+        for modality in self._modalities():
+            group = _to_merge([segment for segment in self._state.segments if segment.modality == modality])
+            if len(group) > 1 or (group and group[0].alive < len(group[0])):
+                self._merge(group)
+        for segment in self._state.segments:
+            if segment.graph is None and len(segment) >= _graph.GRAPH_ROWS:
+                linked = segment.with_graph(self._store, progress)
+                self._commit([linked if other is segment else other for other in self._state.segments])
 
-    def search(self, query_E: np.ndarray, k: int, where: Mapping[str, str] | None = None) -> list[Hit]:
-        """The ``k`` nearest live items, best first; fewer when fewer satisfy ``where``."""
-        return self.search_batch(np.asarray(query_E)[None], k, where)[0]
+    def hashes(self) -> dict[str, str]:
+        """The content hash of every item by id."""
+        found: dict[str, str] = {}
+        for segment in self._state.segments:
+            live = pa.array(segment.live_N)
+            ids, hashes = (segment.items.column(name).filter(live).to_pylist() for name in ("id", "hash"))
+            found.update(zip(ids, hashes, strict=True))
+        return found
 
-    def search_batch(self, queries_QE: np.ndarray, k: int, where: Mapping[str, str] | None = None) -> list[list[Hit]]:
-        """:meth:`search` for many queries in one pass over the vectors."""
+    def nearest(self, queries_QE: np.ndarray, k: int, where: Sequence[Condition] = ()) -> Found:
+        """The ``k`` nearest items of each query among those that satisfy all conditions."""
         if k < 1:
             raise UserError(f"k must be 1 or more, {k} was given")
-        segments = self._segments
-        queries_QE = np.asarray(queries_QE)
-        queries_QE = self._units(queries_QE, [f"query {row}" for row in range(len(queries_QE))])
-        chosen = [segment.selected(where or {}) for segment in segments]
-        hits: list[list[Hit]] = []
-        for start in range(0, len(queries_QE), TILE_QUERIES):
-            scores_QK, places_QK = _scan(segments, chosen, queries_QE[start : start + TILE_QUERIES], k)
-            hits += [_hits(segments, *row) for row in zip(scores_QK, places_QK, strict=True)]
-        return hits
+        state, queries_QE = self._state, np.asarray(queries_QE)
+        queries_QE = units(queries_QE, self.width, [f"query {row}" for row in range(len(queries_QE))])
+        chosen = state.chosen(where)
+        k = min(k, sum(segment.alive for segment in state.segments))
+        found = [
+            _search(state, chosen, torch.from_numpy(queries_QE[start : start + TILE_QUERIES]), k, self.effort)
+            for start in range(0, max(1, len(queries_QE)), TILE_QUERIES)
+        ]
+        return Found(np.concatenate([row[1] for row in found]), np.concatenate([row[0] for row in found]))
+
+    def numbers(self, ids: Sequence[str]) -> np.ndarray:
+        """int64 ``(n,)``; -1 for an id that is not there."""
+        state, numbers = self._state, np.full(len(ids), -1, dtype=np.int64)
+        for segment, start in zip(state.segments, state.starts, strict=False):
+            rows = segment.live_rows(ids)
+            numbers[rows >= 0] = rows[rows >= 0] + start
+        return numbers
+
+    def select(self, where: Sequence[Condition] = (), most: int | None = None, seed: int = 0) -> np.ndarray:
+        """Numbers of the items that satisfy all conditions, ascending; a seeded sample where there are more."""
+        state = self._state
+        rows = [
+            (np.arange(len(segment)) if chosen_N is None else np.flatnonzero(chosen_N)) + start
+            for segment, start, chosen_N in zip(state.segments, state.starts, state.chosen(where), strict=False)
+        ]
+        numbers = np.concatenate([np.empty(0, dtype=np.int64), *rows])
+        return numbers if most is None else sample(numbers, most, seed)
+
+    def items(self, numbers: Sequence[int]) -> list[Item]:
+        """What is remembered of them, in the given order."""
+        found: dict[int, Item] = {}
+        for segment, places, rows in self._state.by_segment(np.asarray(numbers, dtype=np.int64)):
+            found.update(zip(places.tolist(), segment.items.items(rows), strict=True))
+        return [found[place] for place in range(len(found))]
+
+    def looks(self, numbers: np.ndarray) -> np.ndarray:
+        """int32 ``(n, 3)``: width, height and mean colour of each."""
+        numbers = np.asarray(numbers, dtype=np.int64)
+        looks = np.empty((len(numbers), 3), dtype=np.int32)
+        for segment, places, rows in self._state.by_segment(numbers):
+            looks[places] = segment.items.looks(rows)
+        return looks
+
+    def vectors(self, numbers: np.ndarray) -> np.ndarray:
+        """float32 ``(n, width)``."""
+        numbers = np.asarray(numbers, dtype=np.int64)
+        vectors_NE = np.empty((len(numbers), self.width), dtype=np.float32)
+        for segment, places, rows in self._state.by_segment(numbers):
+            vectors_NE[places] = segment.floats(rows).numpy()
+        return vectors_NE
+
+    def columns(self) -> dict[str, int]:
+        """Names of the extras that items have, with the number of items that have them."""
+        return dict(self._state.extras)
 
     @property
     def _store(self) -> Path:
         return self._folder / "segments"
 
-    def _units(self, vectors_NE: np.ndarray, names: Sequence[str]) -> np.ndarray:
-        """Rows scaled to length one in float32; refuses a wrong width, and a row without a direction by its name."""
-        vectors_NE = np.asarray(vectors_NE, dtype=np.float64)
-        if vectors_NE.ndim != 2 or vectors_NE.shape[1] != self.width:
-            raise UserError(f"vectors of shape (n, {self.width}) are expected, {vectors_NE.shape} was given")
-        norms_N1 = np.linalg.norm(vectors_NE, axis=1, keepdims=True)
-        bad = np.flatnonzero(~(np.isfinite(norms_N1) & (norms_N1 > 0)))
-        if len(bad):
-            kind = "is zero" if norms_N1[bad[0]] == 0 else "is not finite"
-            raise UserError(f"the vector of {names[bad[0]]!r} {kind}, so it has no direction; embed that item again")
-        units_NE: np.ndarray = (vectors_NE / norms_N1).astype(np.float32)
-        return units_NE
-
     def _begin(self) -> None:
         """Become the writer: take the lock, catch up with the newest version, clear what crashes left."""
-        behind = not self._lock.held or _versions(self._folder)[-1] != self._version["version"]
         if not self._lock.held:
             self._lock.acquire()
-        if behind:  # of another writer, or of a change of our own that reached the disk and then failed
-            self._version, segments = _load(self._folder, thorough=False)
-            self._segments = tuple(segments)
-            self._places = _places(segments)
+        self.refresh()  # what another wrote, or a change of our own that reached the disk and then failed
         self._sweep()
-        small = _recent(self._segments)
-        if len(self._segments) > MOST_SEGMENTS and len(small) > 1:
-            self._merge(small)
+        for modality in self._modalities():
+            loose = [segment for segment in self._state.segments if segment.graph is None]
+            mine = [segment for segment in loose if segment.modality == modality]
+            small = _recent(mine)
+            if len(mine) > MOST_SEGMENTS and len(small) > 1:
+                self._merge(small)
 
-    def _bury(self, ids: set[str], number: int) -> list[Segment]:
+    def _modalities(self) -> list[str]:
+        return sorted({segment.modality for segment in self._state.segments})
+
+    def _bury(self, ids: Sequence[str], number: int) -> list[Segment]:
         """The segments with ``ids`` dead in them."""
-        rows: dict[str, list[int]] = {}
-        for name, row in (self._places[known] for known in ids & self._places.keys()):
-            rows.setdefault(name, []).append(row)
-        return [
-            segment.without(self._store, number, rows[segment.name]) if segment.name in rows else segment
-            for segment in self._segments
-        ]
+        segments = []
+        for segment in self._state.segments:
+            rows = segment.live_rows(ids)
+            rows = rows[rows >= 0]
+            segments.append(segment.without(self._store, number, rows.tolist()) if len(rows) else segment)
+        return segments
 
-    def _merge(self, last: Sequence[Segment]) -> None:
-        """Replace the ``last`` segments by one that holds their live rows."""
-        vectors_NE = np.concatenate([segment.vectors_NE[segment.live_N] for segment in last] or [np.empty((0, 1))])
-        kept = list(self._segments[: len(self._segments) - len(last)])
-        if len(vectors_NE):
-            items = pa.concat_tables([segment.survivors() for segment in last])
-            kept.append(Segment.write(self._store, f"{self._version['version'] + 1:08d}", items, vectors_NE))
+    def _merge(self, group: Sequence[Segment]) -> None:
+        """Replace segments of one modality by one that holds their live rows."""
+        kept = [segment for segment in self._state.segments if segment not in group]
+        alive = [segment.survivors() for segment in group if segment.alive]
+        if alive:
+            items = pa.concat_tables([table for table, _ in alive], promote_options="default")
+            content = Content(group[0].modality, items, [part for _, parts in alive for part in parts])
+            kept.append(Segment.write(self._store, f"{self._state.number + 1:08d}-0", content))
         self._commit(kept)
-        self._places = _places(self._segments)
 
     def _commit(self, segments: Sequence[Segment]) -> None:
         """Make ``segments`` the index: when this returns, they are."""
-        alive = tuple(segment for segment in segments if segment.live_N.any())
-        number = self._version["version"] + 1
-        version = {**self._version, "version": number, "segments": [segment.files for segment in alive]}
-        write_sealed(_version_path(self._folder, number), version)
-        self._version, self._segments = version, alive
+        alive = tuple(segment for segment in segments if segment.alive)
+        number = self._state.number + 1
+        version = {**self._state.version, "version": number, "segments": [segment.entry for segment in alive]}
+        write_sealed(version_path(self._folder, number), version)
+        self._state = State(version, alive)
 
     def _sweep(self) -> None:
         """Remove versions before the last two, and files that neither of these lists."""
-        numbers = _versions(self._folder)
+        numbers = versions(self._folder)
         for number in numbers[:-2]:
-            _version_path(self._folder, number).unlink()
-        recent = [read_sealed(_version_path(self._folder, number)) for number in numbers[-2:]]
-        listed = {file["name"] for version in recent for files in version["segments"] for file in files.values()}
+            version_path(self._folder, number).unlink()
+        recent = [read_sealed(version_path(self._folder, number)) for number in numbers[-2:]]
+        files = [file for version in recent for segment in version["segments"] for file in segment["files"].values()]
+        listed = {file["name"] for file in files}
         for path in self._store.iterdir():
             if path.name not in listed:
                 path.unlink()
@@ -218,14 +287,14 @@ def _is_blank(folder: Path) -> bool:
     return folder.is_dir() and {path.name for path in folder.iterdir()} <= {LOCK, "segments", "versions"}
 
 
-def _places(segments: Sequence[Segment]) -> dict[str, tuple[str, int]]:
-    """Segment and row of every live id."""
-    return {
-        name: (segment.name, row)
-        for segment in segments
-        for row, name in enumerate(segment.ids())
-        if segment.live_N[row]
-    }
+def _search(
+    state: State, chosen: Sequence[np.ndarray | None], queries_QE: torch.Tensor, k: int, effort: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and numbers ``(Q, k)`` of some queries."""
+    best = Best(len(queries_QE), k)
+    for segment, chosen_N, start in zip(state.segments, chosen, state.starts.tolist(), strict=False):
+        search(segment, chosen_N, queries_QE, start, best, effort)
+    return best.ranked()
 
 
 def _recent(segments: Sequence[Segment]) -> list[Segment]:
@@ -235,74 +304,17 @@ def _recent(segments: Sequence[Segment]) -> list[Segment]:
     """
     count, rows = 0, 0
     for segment in reversed(segments):
-        size = int(segment.live_N.sum())
-        if count and size > 2 * rows:
+        if count and segment.alive > 2 * rows:
             break
-        count, rows = count + 1, rows + size
+        count, rows = count + 1, rows + segment.alive
     return list(segments[len(segments) - count :])
 
 
-def _version_path(folder: Path, number: int) -> Path:
-    return folder / "versions" / f"{number:08d}.json"
-
-
-def _versions(folder: Path) -> list[int]:
-    """Numbers of the versions in a folder, ascending."""
-    return sorted(int(path.stem) for path in (folder / "versions").glob("*.json") if path.stem.isdigit())
-
-
-def _load(folder: Path, thorough: bool) -> tuple[dict[str, Any], list[Segment]]:
-    """The newest version and its segments; looks again when a writer's clean-up overtook the reading."""
-    while True:
-        numbers = _versions(folder)
-        if not numbers:
-            raise UserError(f"{folder} is not an index; make one with: cospace index RUN INPUT --out {folder}")
-        try:
-            version = read_sealed(_version_path(folder, numbers[-1]))
-            if version["format"] != FORMAT:
-                raise UserError(f"{folder} has format {version['format']}, this cospace reads {FORMAT}; update cospace")
-            return version, [Segment.open(folder / "segments", files, thorough) for files in version["segments"]]
-        except (FileNotFoundError, UserError):
-            if _versions(folder)[-1:] == numbers[-1:]:
-                raise
-
-
-def _scan(
-    segments: Sequence[Segment], chosen: Sequence[np.ndarray], queries_QE: np.ndarray, k: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Best scores ``(Q, K)``, descending, and their places: row numbers over all segments, counted through."""
-    best_QK: np.ndarray = np.empty((len(queries_QE), 0), dtype=np.float32)
-    place_QK: np.ndarray = np.empty((len(queries_QE), 0), dtype=np.int64)
-    offset = 0
-    for segment, chosen_N in zip(segments, chosen, strict=True):
-        for start in range(0, len(chosen_N), TILE_ROWS):
-            rows = np.flatnonzero(chosen_N[start : start + TILE_ROWS]) + start
-            whole = len(rows) == min(TILE_ROWS, len(chosen_N) - start)
-            tile_RE = segment.vectors_NE[start : start + TILE_ROWS] if whole else segment.vectors_NE[rows]
-            scores_QR = queries_QE @ tile_RE.T
-            columns_QK = _largest(scores_QR, k)
-            best_QK = np.concatenate([best_QK, np.take_along_axis(scores_QR, columns_QK, axis=1)], axis=1)
-            place_QK = np.concatenate([place_QK, rows[columns_QK] + offset], axis=1)
-            kept_QK = _largest(best_QK, k)
-            best_QK, place_QK = (np.take_along_axis(values, kept_QK, axis=1) for values in (best_QK, place_QK))
-        offset += len(chosen_N)
-    order_QK = np.lexsort((place_QK, -best_QK), axis=1)
-    return np.take_along_axis(best_QK, order_QK, axis=1), np.take_along_axis(place_QK, order_QK, axis=1)
-
-
-def _largest(scores_QR: np.ndarray, k: int) -> np.ndarray:
-    """Columns of the ``k`` largest of each row, in no order."""
-    if scores_QR.shape[1] <= k:
-        return np.broadcast_to(np.arange(scores_QR.shape[1]), scores_QR.shape)
-    return np.argpartition(scores_QR, -k, axis=1)[:, -k:]
-
-
-def _hits(segments: Sequence[Segment], scores_K: np.ndarray, places_K: np.ndarray) -> list[Hit]:
-    """Scores and places of one query, joined with what is known of the items."""
-    starts = np.cumsum([0, *(len(segment.live_N) for segment in segments)])
-    hits = []
-    for score, place in zip(scores_K.tolist(), places_K.tolist(), strict=True):
-        at = int(np.searchsorted(starts, place, side="right")) - 1
-        row = segments[at].items.slice(place - starts[at], 1).to_pylist()[0]
-        hits.append(Hit(score=max(-1.0, min(1.0, score)), **row))
-    return hits
+def _to_merge(segments: Sequence[Segment]) -> list[Segment]:
+    """Those of one modality that a finished index holds as one: the ones without a graph, and graphs grown old."""
+    rows = sum(segment.alive for segment in segments if segment.graph is None)
+    return [
+        segment
+        for segment in segments
+        if segment.graph is None or 3 * segment.alive < 2 * len(segment) or segment.alive <= 2 * rows
+    ]

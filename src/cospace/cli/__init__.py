@@ -1,0 +1,64 @@
+"""The command line: a thin layer that reads arguments, shows progress on stderr and prints results on stdout.
+
+A file holds the commands of one kind; importing it adds them to the application. Nothing heavy is imported until a
+command needs it, so that ``--help`` answers at once. Exit codes: 0 done, 2 the person can fix it (one sentence, no
+traceback), 1 our fault.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Sequence
+
+from cyclopts import CycloptsError
+
+from ..types import UserError
+from . import collection, exchange, learning, serving, telling
+from ._app import app
+
+__all__ = ["app", "collection", "exchange", "learning", "main", "run", "serving", "telling"]
+
+_ADVICE = {
+    errno.ENOSPC: "make room on this disk and give the same command again",
+    errno.EDQUOT: "make room in your quota and give the same command again",
+    errno.EEXIST: "choose another place",
+    errno.EISDIR: "name a file, not a folder",
+    errno.ENOTDIR: "a file stands where a folder belongs; choose another place",
+}
+
+
+def main() -> None:
+    """Entry point of the ``cospace`` command."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code."""
+    try:
+        app(list(arguments), exit_on_error=False, print_error=False, result_action="return_value")
+    except (UserError, CycloptsError) as error:
+        return _refused(str(error))
+    except OSError as error:
+        if error.errno is None:
+            raise
+        return _refused(_os_sentence(error))
+    except KeyboardInterrupt:
+        sys.stderr.write("cospace: stopped; the same command goes on where it was\n")
+        return 130
+    return 0
+
+
+def _refused(sentence: str) -> int:
+    from ..terminal import printable
+
+    sys.stderr.write(f"cospace: {printable(' '.join(sentence.split()))}\n")
+    return 2
+
+
+def _os_sentence(error: OSError) -> str:
+    """What the operating system refused, where, and what to do about it."""
+    path = error.filename2 or error.filename
+    where = f"{path}: " if path else ""
+    advice = _ADVICE.get(error.errno or 0, "check this path and its permissions")
+    return f"{where}{str(error.strerror).lower()}; {advice}"

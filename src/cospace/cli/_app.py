@@ -1,0 +1,113 @@
+"""What every command shares: the application they belong to, options of several, and how a result is shown."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import App, Parameter
+
+from .. import __version__
+from ..types import Problem, UserError
+
+if TYPE_CHECKING:
+    from ..pairs import Pairs
+
+app = App(
+    name="cospace",
+    help="Learn one embedding space for images and text from your own pairs, and put it to work.",
+    version=__version__,
+    help_format="plaintext",
+    suppress_keyboard_interrupt=False,
+)
+
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON object on stdout.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a table of pairs is read; both are sniffed if left out."""
+
+    columns: Annotated[
+        str | None,
+        Parameter(help="Which columns of a table hold what, e.g. image=file,text=title; sniffed if left out."),
+    ] = None
+    separator: Annotated[str | None, Parameter(help="Separator of a text table; sniffed if left out.")] = None
+
+    def by_modality(self) -> dict[str, str] | None:
+        """``image=file,text=title`` as a mapping."""
+        if self.columns is None:
+            return None
+        columns = {}
+        for assignment in self.columns.split(","):
+            modality, found, column = assignment.partition("=")
+            if not found or not modality or not column:
+                raise UserError(f"cannot read --columns {self.columns!r}; write it as image=COLUMN,text=COLUMN")
+            columns[modality.strip()] = column.strip()
+        return columns
+
+    def open(self, pairs: str) -> Pairs:
+        """The pairs, read so."""
+        from ..pairs import open_pairs
+
+        return open_pairs(pairs, self.by_modality(), self.separator)
+
+
+LayoutOptions = Annotated[Layout, Parameter(name="*")]
+"""The options of a layout among a command's own."""
+
+AS_FOUND = Layout()
+"""Everything is sniffed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a run goes on from, and what it must not forget; nothing for one that begins from nothing."""
+
+    source: Annotated[str | None, Parameter(name="--from", help="A run or a published model to start from.")] = None
+    reference: Annotated[
+        str | None, Parameter(name="--reference", help="Pairs on which --from shows what it has forgotten.")
+    ] = None
+
+
+OriginOptions = Annotated[Origin, Parameter(name="*")]
+"""The options of an origin among a command's own."""
+
+NOTHING = Origin()
+"""A run that begins from nothing."""
+
+
+def command() -> str:
+    """What was typed, for a run to remember."""
+    return shlex.join(["cospace", *sys.argv[1:]])
+
+
+def set_aside(problems: Sequence[Problem]) -> str:
+    """How many items could not be used, and why the first could not; nothing where all could."""
+    if not problems:
+        return ""
+    first = problems[0]
+    return f"; {len(problems)} set aside (first: {first.id}: {first.reason})"
+
+
+def show(data: dict[str, Any], text: str, as_json: bool) -> None:
+    """The result on stdout, as one JSON object or as text for people; names and captions cannot steer the terminal."""
+    if as_json:
+        written = json.dumps(data, ensure_ascii=False)
+        text = re.sub("[\x7f-\x9f]", lambda match: f"\\u{ord(match[0]):04x}", written)
+    else:
+        from ..terminal import printable
+
+        text = "\n".join(map(printable, text.split("\n")))
+    write(text)
+
+
+def write(text: str) -> None:
+    """A text on stdout as it is; where stdout cannot hold a character, its escape."""
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(f"{text}\n".encode(encoding, "backslashreplace").decode(encoding))

@@ -1,0 +1,52 @@
+"""The command that puts an index on the web, for this machine or for others."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from ._app import Json, app, show
+
+
+@app.command
+def serve(
+    index: str,
+    /,
+    *,
+    host: Annotated[
+        str, Parameter(help="Address to listen on; one that others can reach wants a token.")
+    ] = "127.0.0.1",
+    port: Annotated[int, Parameter(help="Port; 0 takes any that is free.")] = 8000,
+    token: Annotated[str | None, Parameter(help="What everyone must show; auto draws one and prints it.")] = None,
+    allow_host: Annotated[
+        list[str] | None, Parameter(negative="", help="A further host name to answer under; may be repeated.")
+    ] = None,
+    fetch: Annotated[
+        bool, Parameter(negative="", help="Let queries name pictures by address: public ones only.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Serve an index: the web page for people, and an HTTP interface (described under /openapi.json) for programs.
+
+    Only this machine is answered unless --host says otherwise. Stop it with Ctrl-C.
+
+    Example: cospace serve idx
+    """
+    from ..experiment.search import SearchableIndex
+    from ..service.access import Access
+    from ..service.running import serve as run
+    from ..terminal import Progress
+
+    access = Access.choose(host, port, token, allow_host or ())
+    collection = SearchableIndex.open(index)
+
+    def ready(url: str) -> None:
+        items = len(collection.store)
+        show({"url": url, "items": items}, f"{items:,} items of {collection.name}: {url}\nstop with Ctrl-C", json)
+        sys.stdout.flush()
+
+    with Progress() as progress:
+        progress.say("loading the model")
+    run(collection, access, fetch, ready)

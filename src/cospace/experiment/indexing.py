@@ -1,0 +1,250 @@
+"""Bring an index up to date with an input: what is new or changed is embedded, what is gone is forgotten.
+
+Whether an item has changed is decided by the hash of its content, and nothing else. A file's size and time would be
+quicker to ask for, but a restored backup or a copying tool keeps both, and then a changed picture would never be seen;
+and every file is read anyway, to know which ones show the same. Hashing runs at about a gigabyte a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from ..pairs import Pairs, digest, find_source, open_pairs
+from ..preprocess import BadImage, ImagePreparer, decode, fetched, full_size
+from ..space import Preparer, ahead, chunks
+from ..stores import Condition, Index, Item
+from ..stores.thumbnails import SIZES, Thumbnails, small_pictures
+from ..types import Problem, Progress, UserError, silent
+from .homes import Home, home_of
+from .items import Entry, entries
+from .model import Model
+from .search import SearchableIndex
+
+PART = 1024
+"""Items that are embedded and stored at a time: what a killed process has to do again at most."""
+
+SOURCE = "indexed_from"
+"""The extra that names the input an item came from, so that another input's items are not taken for missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Indexed:
+    """What was done. ``changed`` counts items with other content and those with another caption, path or label."""
+
+    index: SearchableIndex
+    added: int
+    changed: int
+    removed: int
+    unchanged: int
+    problems: list[Problem]
+
+    def sentence(self) -> str:
+        """``1,204 items: 3 added, 1 changed, 2 removed, 1,198 unchanged``."""
+        return (
+            f"{len(self.index.store):,} items: {self.added:,} added, {self.changed:,} changed, "
+            f"{self.removed:,} removed, {self.unchanged:,} unchanged"
+        )
+
+
+def build_index(
+    model: Model,
+    source: str | Path | Pairs,
+    out: str | Path,
+    *,
+    precision: str | None = None,
+    keep_missing: bool = False,
+    bad_share: float = 0.01,
+    progress: Progress = silent,
+) -> Indexed:
+    """Bring the index ``out`` (a folder or ``postgresql://...``, made where there is none) up to date with ``source``.
+
+    Items of ``source`` that it no longer holds are removed, unless ``keep_missing``; those of other inputs stay.
+    ``precision`` (float32, bfloat16 or int8; float32 or float16 on a server) is chosen when an index is made. The same
+    call again goes on where a killed one stopped. Raises :class:`UserError` where another process writes the index,
+    where another run made it, and where more than ``bad_share`` of the rows cannot be used.
+    """
+    home, fingerprint = home_of(out), str(model.space.fingerprint)
+    store = _held(home, fingerprint, precision) if home.there() else None
+    try:
+        if not isinstance(source, Pairs):
+            find_source(str(source))
+        pairs = open_pairs(source, progress=progress).stop_above(bad_share)
+        if store is None:
+            store = home.create(model.folder, fingerprint, model.space.width, precision or "float32")
+        work = _Work(model, store, home.thumbnails(), _name(source), progress)
+        work.run(pairs, keep_missing, bad_share)
+        store.finish(progress)
+    finally:
+        if store is not None:
+            store.close()
+    index = SearchableIndex(home, home.open(fingerprint), model.space, model.teller)
+    return Indexed(index, work.added, work.changed, work.removed, work.unchanged, [*pairs.problems, *work.problems])
+
+
+def _held(home: Home, fingerprint: str, precision: str | None) -> Index:
+    """The index that is there, with the right to write it: whoever is second is refused before any work."""
+    store = home.open(fingerprint)
+    made = getattr(store, "precision", "float32")
+    if precision not in (None, made):
+        raise UserError(
+            f"{home.name} stores {made}, not {precision}: that is chosen when an index is made; leave it out"
+        )
+    store.delete(())
+    return store
+
+
+def _name(source: str | Path | Pairs) -> str:
+    """What an index calls an input: the whole path of a file or folder, anything else as it was given."""
+    if isinstance(source, Pairs):
+        return source.name
+    return str(Path(source).resolve()) if Path(source).exists() else str(source)
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """An item that was looked at: all that is known of it, what the model reads, its small pictures."""
+
+    item: Item
+    prepared: Tensor
+    small: Mapping[int, bytes]
+
+
+class _Work:
+    """One run over an input: sort its items, store what is new, forget what is gone."""
+
+    def __init__(self, model: Model, store: Index, thumbnails: Thumbnails, source: str, progress: Progress) -> None:
+        self.space, self.store, self.thumbnails = model.space, store, thumbnails
+        self.source, self.progress = source, progress
+        self.there = store.hashes()
+        numbers = store.select([Condition(SOURCE, "=", (source,))]) if SOURCE in store.columns() else np.arange(0)
+        self.mine = {item.id: item for item in store.items([int(number) for number in numbers])}
+        self.added = self.changed = self.unchanged = self.removed = 0
+        self.problems: list[Problem] = []
+
+    def run(self, pairs: Pairs, keep_missing: bool, bad_share: float) -> None:
+        """All of it; what has been stored when this is interrupted stays."""
+        listed = [entry for group in entries(pairs, self.space.modalities).values() for entry in group]
+        if not listed:
+            what = ", ".join(self.space.modalities)
+            raise UserError(f"{pairs.name} holds nothing that this model can embed ({what})")
+        listed = _marked(listed, self.mine.keys(), self.there.keys() - self.mine.keys(), self.source)
+        fresh, carried = self._sorted(listed)
+        fresh += self._carry(carried)
+        for modality in self.space.modalities:
+            self._embed(modality, [entry for entry in fresh if entry.item.modality == modality], pairs, bad_share)
+        self._forget({entry.item.id for entry in listed}, keep_missing)
+
+    def _sorted(self, listed: Sequence[Entry]) -> tuple[list[Entry], list[tuple[Entry, str]]]:
+        """What has to be embedded, and what the index holds the vector of already, with the id under which it does."""
+        id_of = {content: id_ for id_, content in self.there.items()}
+        pictured = self.thumbnails.known([entry.item.hash for entry in listed if entry.item.modality == "image"])
+        fresh: list[Entry] = []
+        carried: list[tuple[Entry, str]] = []
+        for entry in listed:
+            item, before = entry.item, self.mine.get(entry.item.id)
+            if item.hash not in id_of or (item.modality == "image" and item.hash not in pictured):
+                fresh.append(entry)
+            elif before is None or before.hash != item.hash:
+                carried.append((entry, id_of[item.hash]))
+            elif _with_looks(item, before) != before:
+                carried.append((entry, item.id))
+            else:
+                self.unchanged += 1
+        return fresh, carried
+
+    def _carry(self, carried: Sequence[tuple[Entry, str]]) -> list[Entry]:
+        """Store known content under another id, or with other words, with the vector that it has.
+
+        Returns what must be embedded after all, because its content was replaced meanwhile.
+        """
+        lost: list[Entry] = []
+        for part in chunks(iter(carried), PART):
+            numbers = self.store.numbers([id_ for _, id_ in part])
+            held = self.store.items(numbers.tolist())
+            kept = [place for place, (entry, _) in enumerate(part) if held[place].hash == entry.item.hash]
+            items = [_with_looks(part[place][0].item, held[place]) for place in kept]
+            self._add(items, self.store.vectors(numbers[kept]))
+            lost += [entry for place, (entry, _) in enumerate(part) if place not in set(kept)]
+        return lost
+
+    def _embed(self, modality: str, fresh: Sequence[Entry], pairs: Pairs, bad_share: float) -> None:
+        """Look at items, embed and store them part by part; the next are looked at while the model computes."""
+        preparer, done = self.space.preparers[modality], 0
+        looks = ahead(fresh, lambda entry: _look(entry, preparer))
+        for part in chunks(zip(fresh, looks, strict=True), PART):
+            seen = [look for _, look in part if not isinstance(look, BadImage)]
+            bad = [(entry.item.id, look) for entry, look in part if isinstance(look, BadImage)]
+            self.problems += [Problem(id_, error.kind, error.reason) for id_, error in bad]
+            if len(self.problems) > max(1.0, bad_share * len(pairs)):
+                pairs.without(self.problems).stop_above(bad_share)
+            if seen:
+                vectors_NE = np.concatenate(list(self.space.embed_prepared(modality, (look.prepared for look in seen))))
+                self.thumbnails.add([(look.item.hash, *row) for look in seen for row in look.small.items()])
+                self._add([look.item for look in seen], vectors_NE)
+            done += len(part)
+            self.progress(f"embedding {modality}s", done, len(fresh))
+
+    def _add(self, items: Sequence[Item], vectors_NE: np.ndarray) -> None:
+        self.store.add(items, vectors_NE)
+        known = sum(item.id in self.mine for item in items)
+        self.changed += known
+        self.added += len(items) - known
+
+    def _forget(self, listed: AbstractSet[str], keep_missing: bool) -> None:
+        """Remove what the input no longer holds, and what it holds can no longer be read; then pictures of nothing."""
+        if not keep_missing:
+            kept = listed - {problem.id for problem in self.problems}
+            self.removed = self.store.delete(sorted(self.mine.keys() - kept))
+        if self.removed or self.changed:
+            shown = {item.hash for item in self.mine.values()}
+            self.thumbnails.remove(sorted(shown - set(self.store.hashes().values())))
+
+
+def _marked(listed: Sequence[Entry], mine: AbstractSet[str], taken: AbstractSet[str], source: str) -> list[Entry]:
+    """Entries with the input they come from, under ids that no other input's items have.
+
+    Two folders may hold an ``a.jpg`` each. The second to come is called ``FOLDER/a.jpg``, and stays it.
+    """
+    given = {entry.item.id for entry in listed}
+    marked = []
+    for entry in listed:
+        item = entry.item
+        names = [item.id, _under(Path(source).name, item.id), _under(digest([source.encode()])[:8], item.id)]
+        free = [name for name in names if name not in taken and (name == item.id or name not in given)]
+        chosen = next((name for name in free if name in mine), free[0])
+        marked.append(replace(entry, item=replace(item, id=chosen, extras={**item.extras, SOURCE: source})))
+    return marked
+
+
+def _under(name: str, item_id: str) -> str:
+    """``a.jpg`` as ``name/a.jpg``, and ``text/a.jpg`` as ``text/name/a.jpg``."""
+    return f"text/{name}/{item_id.removeprefix('text/')}" if item_id.startswith("text/") else f"{name}/{item_id}"
+
+
+def _with_looks(item: Item, seen: Item) -> Item:
+    return replace(item, width=seen.width, height=seen.height, rgb=seen.rgb)
+
+
+def _look(entry: Entry, preparer: Preparer) -> _Look:
+    """Decode once, for the model and for the small pictures, and hash what was decoded. Raises :class:`BadImage`.
+
+    A JPEG arrives at the scale that the model reads, and once more where that is too small for the pictures, so that
+    its vector is the same as everywhere else.
+    """
+    if not isinstance(preparer, ImagePreparer):
+        return _Look(entry.item, preparer.prepare(entry.raw), {})
+    data = fetched(entry.raw)
+    pixels = decode(data, preparer.side, preparer.max_pixels)
+    prepared = preparer.prepare(pixels)
+    height, width = full_size(data, pixels)
+    if max(pixels.shape[:2]) < min(max(SIZES), max(height, width)):
+        pixels = decode(data, max(SIZES), preparer.max_pixels)
+    small, rgb = small_pictures(pixels)
+    content = digest([data]) if isinstance(data, bytes) else entry.item.hash
+    return _Look(replace(entry.item, hash=content, width=width, height=height, rgb=rgb), prepared, small)

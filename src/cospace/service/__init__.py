@@ -1,0 +1,1 @@
+"""An index as a service: an HTTP interface, and the web page that uses it."""

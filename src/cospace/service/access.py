@@ -1,0 +1,232 @@
+"""Who may ask: the door that every request passes before anything reads it.
+
+A service on a person's own machine can be reached by every web page that person opens. So the ``Host`` must be ours
+(a foreign name that resolves to this machine is refused), a page of another origin may not send anything, no reply
+may be read, framed or run by others, and a service that is reachable from outside wants a token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from http.cookies import CookieError, SimpleCookie
+from ipaddress import ip_address
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ..types import UserError
+from .limits import Limits
+from .meter import Meter, Told
+from .problems import Refusal
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; "
+    "connect-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'"
+)
+HEADERS = {
+    "content-security-policy": POLICY,
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+    "cross-origin-resource-policy": "same-origin",
+}
+COOKIE = "cospace"
+OPEN = ("/", "/healthz", "/api/session")
+"""Without a token: what holds nobody's data, and where a token is shown."""
+UPLOAD = "/api/upload"
+SAFE = ("GET", "HEAD")
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Where the service listens and whom it answers; ``token`` is None where only this machine can reach it."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    token: str | None = None
+    names: tuple[str, ...] = ()
+    """Further host names under which people reach it."""
+
+    @classmethod
+    def choose(cls, host: str, port: int, token: str | None, names: Iterable[str]) -> Access:
+        """Refuses an address that others can reach unless a token is given; ``auto`` draws one."""
+        if token == "auto":  # the word that asks for one
+            token = secrets.token_urlsafe(24)
+        if token is not None and len(token) < 16:
+            raise UserError(f"a token of {len(token)} characters can be guessed; give 16 or more, or --token auto")
+        if not _is_loopback(host) and token is None:
+            raise UserError(
+                f"{host} can be reached by others, so the service wants a token; add --token auto, or leave out --host"
+            )
+        return cls(host, port, token, tuple(names))
+
+    def knows(self, host: str) -> bool:
+        """True of a ``Host`` header under which this service may be asked."""
+        name = _name_of(host)
+        if name in ("localhost", *self.names):
+            return True
+        if name == self.host:
+            return True
+        try:
+            # A wildcard address answers under every number of this machine; names can be aimed at it, numbers cannot.
+            return ip_address(name).is_loopback or _is_wildcard(self.host)
+        except ValueError:
+            return False
+
+    def session(self) -> str:
+        """What the cookie holds: it proves the token and does not give it away."""
+        return hmac.new((self.token or "").encode(), b"cospace session", hashlib.sha256).hexdigest()
+
+    def accepts(self, token: str) -> bool:
+        """Compares in constant time."""
+        return self.token is None or hmac.compare_digest(token.encode(), self.token.encode())
+
+    def admits(self, headers: Headers) -> bool:
+        """True of a request that carries the token, or the cookie that was given for it."""
+        if self.token is None:
+            return True
+        scheme, _, given = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and self.accepts(given.strip()):
+            return True
+        return hmac.compare_digest(_cookie(headers.get("cookie", "")).encode(), self.session().encode())
+
+
+class Gate:
+    """The middleware: host, token, origin, size, pace and number of requests, in this order; headers on every reply."""
+
+    def __init__(self, app: ASGIApp, access: Access, limits: Limits, meter: Meter) -> None:
+        self._app, self._access, self._limits, self._meter = app, access, limits, meter
+        self._inside = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        with self._meter.request(scope["path"]) as told:
+            reply = _Reply(send, told)
+            try:
+                self._check(scope)
+                body = _Body(receive, self._most(scope["path"]), self._limits)
+                await self._answer(scope, body, reply)
+            except Refusal as refusal:
+                if not told.status:
+                    await refusal(scope, receive, reply)
+
+    async def _answer(self, scope: Scope, body: _Body, reply: _Reply) -> None:
+        """Let the application answer, unless the body turns out to be one that is not read."""
+
+        async def unless_refused(message: Message) -> None:
+            if body.refusal is None:
+                await reply(message)
+
+        self._inside += 1
+        try:
+            await self._app(scope, body, unless_refused)
+        finally:
+            self._inside -= 1
+            if body.refusal is not None:  # whatever the application made of it
+                raise body.refusal
+
+    def _most(self, path: str) -> int:
+        return self._limits.upload if path == UPLOAD else self._limits.body
+
+    def _check(self, scope: Scope) -> None:
+        headers = Headers(scope=scope)
+        if not self._access.knows(headers.get("host", "")):
+            raise Refusal(403, "this service does not answer under that host name; allow it with --allow-host")
+        path = scope["path"]
+        if path not in OPEN and not path.startswith("/page/") and not self._access.admits(headers):
+            raise Refusal(401, "this service wants its token; open the address that it printed when it started")
+        if scope["method"] not in SAFE and _is_foreign(headers):
+            raise Refusal(403, "a page of another origin may not use this service")
+        length = headers.get("content-length", "0")
+        if not length.isdecimal() or int(length[:20]) > self._most(path):
+            raise Refusal(413, f"a request of at most {self._most(path):,} bytes is read here")
+        if self._inside >= self._limits.at_once and path != "/healthz":
+            raise Refusal(503, "too many requests at once; try again in a moment")
+
+
+class _Reply:
+    """Sends an answer with the headers that each one carries, and notes its status."""
+
+    def __init__(self, send: Send, told: Told) -> None:
+        self._send, self._told = send, told
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._told.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            for name, value in HEADERS.items():
+                headers[name] = value
+        await self._send(message)
+
+
+class _Body:
+    """A request's body as it comes in: never more than allowed, and never slower; ``refusal`` says why it ended."""
+
+    def __init__(self, receive: Receive, most: int, limits: Limits) -> None:
+        self._receive, self._most, self._limits = receive, most, limits
+        self._read, self._done = 0, False
+        self._until = asyncio.get_running_loop().time() + limits.arrival
+        self.refusal: Refusal | None = None
+
+    async def __call__(self) -> Message:
+        if self._done:
+            return await self._receive()
+        left = min(self._limits.pause, self._until - asyncio.get_running_loop().time())
+        try:
+            message = await asyncio.wait_for(self._receive(), max(0.01, left))
+        except TimeoutError:
+            self.refusal = Refusal(408, "the request came too slowly")
+            raise self.refusal from None
+        self._done = message["type"] != "http.request" or not message.get("more_body", False)
+        self._read += len(message.get("body", b""))
+        if self._read > self._most:
+            self.refusal = Refusal(413, f"a request of at most {self._most:,} bytes is read here")
+            raise self.refusal
+        return message
+
+
+def _is_foreign(headers: Headers) -> bool:
+    """True of what a browser sends for a page that is not ours."""
+    if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        return True
+    origin = headers.get("origin")
+    return origin is not None and origin.partition("://")[2] != headers.get("host", "")
+
+
+def _name_of(host: str) -> str:
+    """A ``Host`` header without its port."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0].lower()
+    return host.partition(":")[0].lower()
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_wildcard(host: str) -> bool:
+    try:
+        return ip_address(host).is_unspecified
+    except ValueError:
+        return False
+
+
+def _cookie(header: str) -> str:
+    try:
+        morsel = SimpleCookie(header).get(COOKIE)
+    except CookieError:
+        return ""
+    return morsel.value if morsel is not None else ""

@@ -1,0 +1,335 @@
+// The map view: everything in the index on a plane, near what it is like.
+
+import { createCamera } from "./map_camera.js";
+import { createCard } from "./map_card.js";
+import { coloursOf, css, legendOf, ramp } from "./map_colours.js";
+import { createControls } from "./map_controls.js";
+import { fetchPoints, SIDE } from "./map_data.js";
+import { createFlatPainter } from "./map_flat.js";
+import { createGlPainter } from "./map_gl.js";
+import { listenToMap } from "./map_input.js";
+import { createOverlay } from "./map_overlay.js";
+import { createPictures } from "./map_pictures.js";
+import { createWalk } from "./map_walk.js";
+import { combine, inside, simplify } from "./lasso.js";
+import { el } from "./dom.js";
+
+const REACH = 14;
+const MARKED = 200;
+const LEADING = 60;
+const MOST_RATIO = 2;
+const SHOW_ZOOM = 10;
+
+/** The page's colours, for canvases. */
+function readColours(root) {
+  const style = getComputedStyle(root);
+  const read = (name) => style.getPropertyValue(name).trim();
+  const probe = document.createElement("canvas").getContext("2d");
+  const solid = (name) => {
+    const node = el("i");
+    node.style.color = `var(${name})`;
+    root.append(node);
+    const value = getComputedStyle(node).color;
+    node.remove();
+    return value;
+  };
+  const faded = (colour, share) => colour.replace(/^rgb\((.*)\)$/, (_, parts) => `rgba(${parts}, ${share})`);
+  const [ground, accent] = [solid("--ground"), solid("--accent")];
+  const [red, green, blue] = ground.match(/\d+/g)?.map(Number) ?? [255, 255, 255];
+  return {
+    dark: red + green + blue < 380, accent, edge: solid("--surface"), line: solid("--line"), text: solid("--text"),
+    plate: faded(ground, 0.88), wash: faded(accent, 0.12), read, probe,
+  };
+}
+
+/**
+ * @param {HTMLElement} root
+ * @param {import("./app.js").App} app
+ * @returns {Promise<import("./app.js").View>}
+ */
+export async function mount(root, app) {
+  const overlayCanvas = el("canvas", { class: "map-layer" });
+  let pointsCanvas = el("canvas", { class: "map-layer" });
+  const surface = el("div", { class: "map-surface", tabindex: 0, role: "application", "aria-roledescription": "map" });
+  const walkList = el("ul", { class: "map-walk", "aria-label": "Pictures in view" });
+  const stage = el("div", { class: "map-stage" }, pointsCanvas, overlayCanvas, surface, walkList);
+  root.replaceChildren(stage);
+
+  /** @type {import("./map_data.js").Points} */
+  let points = await fetchPoints(app);
+  let [mode, by, colours] = ["pan", "modality", readColours(root)];
+  let [frame, painted, losses, marked, hungOn] = [0, false, 0, -1, true];
+  /** @type {Set<number>} */
+  let chosen = new Set();
+  /** @type {Set<number>} keys of the legend that are hidden */
+  let hidden = new Set();
+  /** @type {{rows: number[], shares: Map<number, number>, low: number, high: number}|null} the query's results */
+  let found = null;
+  /** @type {[number, number][]|null} */
+  let shape = null;
+  let legend = legendOf(points, /** @type {any} */ (by), colours.dark);
+  let sizes = [];
+  let above = new Set();
+
+  const redraw = () => { frame ||= requestAnimationFrame(draw); };
+  const camera = createCamera(redraw, app.reducedMotion);
+  const overlay = createOverlay(overlayCanvas, camera);
+  const card = createCard(app, stage, { points: () => points, camera, redraw });
+  const walk = createWalk(app, walkList, () => points, (row) => card.show(row));
+  let pictures = createPictures(points, camera, redraw);
+  const shown = (row) => !hidden.has(legend.keys[row]);
+
+  const makePainter = () => createGlPainter(pointsCanvas, (times) => (times > 1 ? flatten() : redraw())) ?? flatPainter();
+  function flatPainter() {
+    const fresh = el("canvas", { class: "map-layer", width: pointsCanvas.width, height: pointsCanvas.height });
+    pointsCanvas.replaceWith(fresh);
+    pointsCanvas = fresh;
+    stage.dataset.painter = "flat";
+    return createFlatPainter(fresh);
+  }
+  /** A context that is lost again and again is no use. */
+  function flatten() {
+    painter = flatPainter();
+    painter.setPoints(points);
+    paintAll();
+  }
+  stage.dataset.painter = "gl";
+  let painter = makePainter();
+
+  const controls = createControls(stage, {
+    setMode: (next) => setMode(next === mode ? "pan" : next),
+    zoom: (factor) => camera.zoomAt(factor, camera.width / 2, camera.height / 2, true),
+    fit: () => camera.fit(),
+    selectVisible: () => choose(visible(), "new"),
+    clear: () => choose([], "new"),
+    setBy(next) {
+      [by, hidden] = [next, new Set()];
+      recolour();
+    },
+    toggle(key) {
+      hidden = new Set(hidden);
+      if (!hidden.delete(key)) hidden.add(key);
+      recolour();
+    },
+    solo(key) {
+      const others = legend.entries.map((entry) => entry.key).filter((other) => other !== key);
+      hidden = new Set(others.every((other) => hidden.has(other)) ? [] : others);
+      recolour();
+    },
+    setPictures(on) {
+      hungOn = on;
+      redraw();
+    },
+  });
+
+  function setMode(next) {
+    mode = next;
+    surface.dataset.mode = mode;
+    controls.mode(mode);
+  }
+
+  function visible() {
+    const rows = [];
+    points.within(.../** @type {[number, number, number, number]} */ (camera.seen()), (row) => shown(row) && rows.push(row));
+    return rows;
+  }
+
+  function choose(rows, how) {
+    chosen = combine(chosen, rows, how);
+    const label = `${chosen.size} selected on the map`;
+    app.setSelection(Array.from(chosen, (row) => points.numbers[row]), label);
+    app.say(chosen.size ? label : "Selection cleared");
+    recolour(false);
+  }
+
+  /** Bounds of all points, so that the map fills its stage. */
+  function bounds() {
+    let [left, top, right, bottom] = points.n ? [SIDE, SIDE, 0, 0] : [0, 0, SIDE, SIDE];
+    for (let row = 0; row < points.n; row++) {
+      left = Math.min(left, points.x[row]);
+      right = Math.max(right, points.x[row]);
+      top = Math.min(top, points.y[row]);
+      bottom = Math.max(bottom, points.y[row]);
+    }
+    return [left, top, right, bottom];
+  }
+
+  /** Everything that follows from what is coloured by what. */
+  function recolour(rearrange = true) {
+    const coloured = by === "score" && !found ? "modality" : by;
+    legend = legendOf(points, /** @type {any} */ (coloured), colours.dark);
+    controls.legend(legend.entries, hidden);
+    const scored = coloured === "score" && found;
+    controls.ramp(scored ? (share) => css(ramp(share, colours.dark)) : null, scored ? found.low.toFixed(2) : "", scored ? found.high.toFixed(2) : "");
+    controls.selected(chosen.size > 0);
+    controls.foot(points, chosen.size);
+    above = new Set([...(scored ? found.shares.keys() : []), ...chosen].filter(shown));
+    if (rearrange) pictures.arrange(shown, found?.rows.slice(0, LEADING));
+    paintAll();
+  }
+
+  function paintAll() {
+    const scores = by === "score" ? found?.shares ?? null : null;
+    painter.setColours(coloursOf(points, { ...legend, hidden, chosen, scores, dark: colours.dark }), Uint32Array.from(above));
+    redraw();
+  }
+
+  function renewChoices() {
+    const names = ["modality", points.classes.length && "class", points.clusters.length > 1 && "cluster", found && "score"].filter(Boolean);
+    if (!names.includes(by)) by = "modality";
+    controls.choices(/** @type {string[]} */ (names), by);
+  }
+
+  function take(ranked) {
+    found = null;
+    if (ranked?.n) {
+      const rows = [];
+      const shares = new Map();
+      const [high, low] = [ranked.scores[0], ranked.scores[ranked.n - 1]];
+      for (let at = 0; at < ranked.n; at++) {
+        const row = points.rowOf(ranked.numbers[at]);
+        if (row < 0) continue;
+        rows.push(row);
+        shares.set(row, (ranked.scores[at] - low) / (high - low || 1));
+      }
+      found = { rows, shares, low, high };
+    }
+    renewChoices();
+    recolour();
+  }
+
+  const pick = (x, y) => {
+    const picture = hungOn ? pictures.at(x, y) : -1;
+    return picture >= 0 ? picture : points.nearest(camera.fromX(x), camera.fromY(y), REACH / camera.scale, shown);
+  };
+
+  /** Points grow with the zoom; where they crowd, each is fainter. */
+  function draw() {
+    frame = 0;
+    if (root.hidden || !camera.width) return;
+    const ratio = Math.min(devicePixelRatio, MOST_RATIO);
+    const zoom = camera.zoom;
+    const size = Math.min(9, Math.max(2, (points.n < 3000 ? 5 : points.n < 20000 ? 3.8 : 2.2) + 0.9 * Math.log2(zoom)));
+    const crowd = (points.n / (zoom * zoom)) * size * size / (camera.width * camera.height * 0.3);
+    painter.draw(camera, size, Math.min(0.92, Math.max(0.16, 0.85 / Math.max(1, crowd) ** 0.6)), ratio);
+    overlay.clear(ratio);
+    const marks = found ? found.rows.slice(0, MARKED) : [];
+    const colourOf = (row) => css(ramp(found?.shares.get(row) ?? 0, colours.dark));
+    const top = new Set(marks.filter(shown));
+    if (hungOn) {
+      const faint = chosen.size ? (row) => !chosen.has(row) : found ? (row) => !top.has(row) : () => false;
+      pictures.draw(overlay.context, { fitted: camera.scale / zoom, front: card.row(), faint, fainter: chosen.size ? 0.22 : 0.55, marked: (row) => (top.has(row) ? colourOf(row) : null), colours });
+    } else pictures.none();
+    const hung = new Set(pictures.hung().map(({ row }) => row));
+    const bare = [...top].filter((row) => !hung.has(row));
+    overlay.results(points, bare, (at) => colourOf(bare[at]), colours);
+    overlay.names(points, sizes, pictures.hung(), colours);
+    if (marked >= 0) overlay.ring(points, marked, colours, 12);
+    const row = card.row();
+    if (row >= 0) {
+      overlay.lines(points, row, card.neighbours(), colours);
+      if (!hungOn || !pictures.front(overlay.context, row, colours)) overlay.ring(points, row, colours);
+    }
+    if (shape) overlay.shape(shape, colours);
+    card.place();
+    walk.follow(pictures.hung());
+    if (!painted) performance.measure("cospace:map-drawn", { start: begun, end: performance.now() });
+    painted = true;
+  }
+
+  const input = listenToMap(surface, camera, {
+    mode: () => mode,
+    setMode,
+    hover(x, y) {
+      const name = overlay.nameAt(x, y);
+      const row = name ? -1 : pick(x, y);
+      surface.style.cursor = mode !== "pan" ? "crosshair" : name || row >= 0 ? "pointer" : "";
+      card.show(row);
+    },
+    leave: () => card.show(-1),
+    press(x, y) {
+      const name = overlay.nameAt(x, y);
+      if (name) return camera.goTo(name.x, name.y, camera.zoom * 3);
+      const row = pick(x, y);
+      if (row >= 0) app.openItem(points.numbers[row]);
+    },
+    shape(polygon) {
+      shape = polygon;
+      redraw();
+    },
+    shaped: (polygon, how) => choose(inside(points, simplify(polygon), shown), how),
+    escape() {
+      if (!chosen.size) return false;
+      choose([], "new");
+      return true;
+    },
+    singleKeys: app.singleKeys,
+  });
+
+  function adopt() {
+    sizes = points.clusters.map(() => 0);
+    points.cluster.forEach((cluster) => sizes[cluster]++);
+    surface.setAttribute("aria-label", `Map of ${points.n} items. Arrow keys move, plus and minus zoom, 0 shows all, l draws around points. Tab walks the pictures.`);
+    painter.setPoints(points);
+    resize();
+    take(app.results());
+  }
+
+  function resize() {
+    const ratio = Math.min(devicePixelRatio, MOST_RATIO);
+    const { clientWidth: width, clientHeight: height } = stage;
+    if (!width || !height) return;
+    for (const canvas of [pointsCanvas, overlayCanvas]) {
+      canvas.width = Math.round(width * ratio);
+      canvas.height = Math.round(height * ratio);
+    }
+    camera.resize(width, height, bounds(), controls.footHeight());
+  }
+
+  async function mark() {
+    const { item } = app.state();
+    const number = item === null ? -1 : (await app.items.withId(item).catch(() => null))?.number ?? -1;
+    marked = number < 0 ? -1 : points.rowOf(number);
+    redraw();
+  }
+
+  const begun = performance.now();
+  setMode("pan");
+  adopt();
+  new ResizeObserver(resize).observe(stage);
+  app.onTheme(() => {
+    colours = readColours(root);
+    recolour(false);
+  });
+  app.onQuery(take);
+  app.onInfo(async () => {
+    pictures.close();
+    chosen = new Set();
+    points = await fetchPoints(app);
+    pictures = createPictures(points, camera, redraw);
+    adopt();
+  });
+
+  const view = {
+    shown() {
+      addEventListener("keydown", input.escape, true);
+      resize();
+      mark();
+    },
+    hidden() {
+      removeEventListener("keydown", input.escape, true);
+      card.show(-1);
+    },
+    changed: mark,
+    showItem(number) {
+      const row = points.rowOf(number);
+      if (row < 0) return app.toast("This item is not among those that the map shows.");
+      marked = row;
+      camera.goTo(points.x[row], points.y[row], SHOW_ZOOM);
+    },
+    /** For tests and consoles. */
+    camera, points: () => points, chosen: () => chosen, pictures: () => pictures,
+  };
+  /** @type {any} */ (root).map = view;
+  return view;
+}

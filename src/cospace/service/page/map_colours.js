@@ -1,0 +1,91 @@
+// What colour each point has: by modality, class, region or score; and the legend's entries for it.
+
+/** Okabe & Ito's palette, which people with colour-blindness tell apart; the last is for all others. */
+const PALETTES = {
+  light: ["#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#b5a200", "#3d3d3d", "#882255", "#44aa99", "#a6a6a6"],
+  dark: ["#56b4e9", "#f0a93b", "#2ecc9a", "#ef7d3c", "#e39ac4", "#8fb8ff", "#f0e442", "#f2f2f2", "#c86a94", "#7fd6c8", "#757575"],
+};
+const OTHER = 10;
+const NAMED = { image: "Pictures", text: "Texts" };
+/** From the weakest score to the best; dark and light ends chosen for each ground. */
+const RAMPS = {
+  light: [[224, 205, 150], [221, 141, 60], [178, 24, 70], [88, 6, 92]],
+  dark: [[86, 52, 110], [178, 55, 100], [243, 132, 60], [252, 240, 160]],
+};
+
+/** @typedef {"modality"|"class"|"cluster"|"score"} By */
+/** @typedef {{key: number, label: string, colour: string, count: number}} Entry */
+
+const bytes = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
+
+/** A colour of the ramp. @param {number} share from 0 to 1 @returns {number[]} */
+export function ramp(share, dark) {
+  const stops = RAMPS[dark ? "dark" : "light"];
+  const at = Math.min(0.9999, Math.max(0, share)) * (stops.length - 1);
+  const [from, to] = [stops[Math.floor(at)], stops[Math.floor(at) + 1]];
+  return from.map((value, part) => Math.round(value + (to[part] - value) * (at % 1)));
+}
+
+export const css = ([red, green, blue]) => `rgb(${red} ${green} ${blue})`;
+
+/** Neighbouring regions get different colours, as countries do. */
+function regionColours(clusters) {
+  const result = [];
+  clusters.forEach((cluster, at) => {
+    const near = clusters.slice(0, at).map((other, place) => [(other.x - cluster.x) ** 2 + (other.y - cluster.y) ** 2, result[place]]);
+    near.sort((a, b) => a[0] - b[0]);
+    const closest = near.slice(0, 6).map(([, colour]) => colour);
+    const uses = Array.from({ length: OTHER }, (_, colour) => result.filter((used) => used === colour).length);
+    const free = uses.map((count, colour) => [closest.includes(colour) ? 1000 - closest.indexOf(colour) : count, colour]);
+    result.push(free.sort((a, b) => a[0] - b[0])[0][1]);
+  });
+  return result;
+}
+
+/** The key of each row, and what the keys mean. @param {import("./map_data.js").Points} points @param {By} by */
+function keysOf(points, by) {
+  if (by === "class") return { keys: points.cls.map((code) => Math.min(code, OTHER)), names: points.classes.slice(0, OTHER), places: null };
+  if (by === "cluster") {
+    const names = points.clusters.map(({ label }, at) => label || `Region ${at + 1}`);
+    return { keys: points.cluster, names, places: regionColours(points.clusters) };
+  }
+  return { keys: points.modality, names: points.modalities.map((name) => NAMED[name] ?? name), places: null };
+}
+
+/**
+ * @param {import("./map_data.js").Points} points
+ * @param {By} by
+ * @param {boolean} dark
+ * @returns {{keys: Uint8Array, entries: Entry[]}} the key of every row, and the legend
+ */
+export function legendOf(points, by, dark) {
+  const { keys, names, places } = keysOf(points, by);
+  const palette = PALETTES[dark ? "dark" : "light"];
+  const counts = new Uint32Array(256);
+  for (const key of keys) counts[key]++;
+  const entries = names.map((label, key) => ({ key, label, colour: palette[(places ? places[key] : key) % OTHER], count: counts[key] }));
+  if (by === "class" && counts[OTHER]) entries.push({ key: OTHER, label: "other", colour: palette[OTHER], count: counts[OTHER] });
+  return { keys, entries: entries.filter(({ count }) => count) };
+}
+
+/**
+ * Four bytes for each point.
+ *
+ * @param {import("./map_data.js").Points} points
+ * @param {{keys: Uint8Array, entries: Entry[], hidden: Set<number>, chosen: Set<number>, scores: Map<number, number>|null, dark: boolean}} look
+ *     `scores` from 0 to 1 by row where points are coloured by score; `chosen` rows stand out of a grey crowd
+ */
+export function coloursOf(points, { keys, entries, hidden, chosen, scores, dark }) {
+  const result = new Uint8Array(4 * points.n);
+  const table = new Uint8Array(256 * 4);
+  for (const { key, colour } of entries) table.set([...bytes(colour), hidden.has(key) ? 0 : 255], 4 * key);
+  const faint = dark ? [150, 150, 150, 60] : [110, 110, 110, 52];
+  for (let row = 0; row < points.n; row++) {
+    const key = keys[row];
+    if (!table[4 * key + 3]) continue;
+    if (chosen.size ? !chosen.has(row) : scores && !scores.has(row)) result.set(faint, 4 * row);
+    else if (scores?.has(row)) result.set([...ramp(/** @type {number} */ (scores.get(row)), dark), 255], 4 * row);
+    else for (let part = 0; part < 4; part++) result[4 * row + part] = table[4 * key + part];
+  }
+  return result;
+}

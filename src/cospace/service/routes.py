@@ -1,0 +1,313 @@
+"""The HTTP interface: what can be asked, and in which form it is answered."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any, cast
+
+import numpy as np
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import JSONResponse, Response
+
+from ..evaluation.zero_shot import templates_for
+from ..experiment.indexing import SOURCE
+from ..stores import Item, of_modality
+from ..types import UserError
+from . import asking
+from .asking import Name
+from .engine import UNKNOWN, Engine, Ranking
+from .fetching import Fetcher
+from .mapping import framed
+from .problems import Refusal
+from .snapshot import Snapshot
+
+router = APIRouter(prefix="/api")
+BINARY = "application/octet-stream"
+
+
+def the_engine(request: Request) -> Engine:
+    """The one engine of the application."""
+    return cast(Engine, request.app.state.engine)
+
+
+TheEngine = Annotated[Engine, Depends(the_engine)]
+
+
+@router.get("/info")
+async def info(engine: TheEngine, request: Request) -> dict[str, Any]:
+    """What this index holds and what can be done with it."""
+    snapshot = await asyncio.to_thread(engine.snapshot)
+    lessons = () if engine.teller is None else engine.teller.lessons
+    return {
+        "name": engine.collection.name,
+        "version": snapshot.version,
+        "fingerprint": engine.space.fingerprint,
+        "warm": True,
+        "counts": snapshot.counts,
+        "total": sum(snapshot.counts.values()),
+        "can": {
+            "caption": "caption" in lessons,
+            "ask": bool({"answer", "match"} & set(lessons)),
+            "fetch": _fetches(request),
+        },
+        "columns": snapshot.columns,
+        "calibrated": list(engine.space.matching),
+        "examples": snapshot.examples,
+        "representatives": snapshot.representatives,
+        "limits": {
+            "upload_bytes": engine.limits.upload,
+            "k": engine.limits.results,
+            "ranks": engine.limits.ranks,
+            "text": engine.limits.text,
+            "parts": engine.limits.parts,
+        },
+        "token": request.app.state.access.token is not None,
+    }
+
+
+def _fetches(request: Request) -> bool:
+    return request.app.state.fetcher is not None
+
+
+@router.post("/search")
+async def search(query: asking.Search, engine: TheEngine, request: Request) -> dict[str, Any]:
+    """The best items for a query in words: texts, pictures, or several of them with weights."""
+    query = await _fetched(query, engine, request)
+    ranking = await engine.rank(query, min(query.offset + query.k, engine.limits.ranks))
+    rows = slice(query.offset, query.offset + query.k)
+    items = await asyncio.to_thread(ranking.snapshot.store.items, ranking.numbers_N[rows].tolist())
+    results = [
+        shown(int(number), item) | {"score": float(score), "percent": None if percent == UNKNOWN else int(percent)}
+        for number, item, score, percent in zip(
+            ranking.numbers_N[rows], items, ranking.scores_N[rows], ranking.percents_N[rows], strict=True
+        )
+    ]
+    return {
+        "version": ranking.snapshot.version,
+        "total": ranking.total,
+        "banner": ranking.banner,
+        "direction": ranking.direction,
+        "results": results,
+    }
+
+
+@router.post("/rank", response_class=Response)
+async def rank(query: asking.Query, engine: TheEngine, request: Request) -> Response:
+    """The best items as columns of numbers, for a page that lays out thousands of them.
+
+    Little endian: the length of a JSON header (uint32), the header, padded to four bytes, and then ``n`` rows each of
+    number (uint32), score (float32), mean colour (uint32), width and height (uint16), percentage (uint8, 255: none).
+    """
+    query = await _fetched(query, engine, request)
+    ranking = await engine.rank(query, min(query.offset + query.k, engine.limits.ranks))
+    return Response(await asyncio.to_thread(_columns, ranking, query.offset, query.k), media_type=BINARY)
+
+
+def _columns(ranking: Ranking, offset: int, k: int) -> bytes:
+    rows = slice(offset, offset + k)
+    numbers_N = ranking.numbers_N[rows]
+    looks_N3 = ranking.snapshot.store.looks(numbers_N)
+    header = {
+        "version": ranking.snapshot.version,
+        "n": len(numbers_N),
+        "total": ranking.total,
+        "good": ranking.good,
+        "weak_from": ranking.weak_from,
+        "banner": ranking.banner,
+        "calibrated": ranking.calibrated,
+        "direction": ranking.direction,
+        "ms": {name: round(value, 2) for name, value in ranking.milliseconds.items()},
+        "encoded": ranking.encoded,
+    }
+    sides = np.clip(looks_N3[:, :2], 0, 65_535).astype("<u2")
+    columns = [
+        numbers_N.astype("<u4"),
+        ranking.scores_N[rows].astype("<f4"),
+        looks_N3[:, 2].astype("<u4"),
+        sides[:, 0],
+        sides[:, 1],
+        ranking.percents_N[rows],
+    ]
+    return framed(header, columns)
+
+
+@router.get("/items")
+def items(engine: TheEngine, version: asking.Version, n: Annotated[str, Query(max_length=2500)]) -> dict[str, Any]:
+    """What is remembered of items by number, at most a hundred at a time."""
+    snapshot = engine.snapshot(version)
+    numbers = _numbers(n, 100)
+    return {"version": version, "items": [shown(number, item) for number, item in _known(snapshot, numbers)]}
+
+
+@router.get("/item")
+def item(engine: TheEngine, id: Name) -> dict[str, Any]:
+    """One item by its id."""
+    snapshot = engine.snapshot()
+    number = int(engine.numbers(snapshot, [id])[0])
+    return shown(number, snapshot.store.items([number])[0]) | {"version": snapshot.version}
+
+
+@router.get("/near")
+def near(
+    engine: TheEngine,
+    version: asking.Version,
+    n: asking.Number,
+    k: Annotated[int, Query(ge=1, le=100)] = 8,
+    find: Annotated[str | None, Query(max_length=32)] = None,
+) -> dict[str, Any]:
+    """The nearest items in the full space, leaving out the item itself."""
+    snapshot = engine.snapshot(version)
+    _known(snapshot, [n])
+    if find is not None and find not in snapshot.counts:
+        raise Refusal(422, f"this index holds no {find[:32]}", "find")
+    where = [] if find is None else [of_modality(find)]
+    found = snapshot.store.nearest(snapshot.store.vectors(np.array([n])), k + 1, where)
+    pairs = zip(found.numbers_QK[0].tolist(), found.scores_QK[0].tolist(), strict=True)
+    kept = [(number, score) for number, score in pairs if number >= 0 and number != n][:k]
+    return {"numbers": [number for number, _ in kept], "scores": [round(score, 6) for _, score in kept]}
+
+
+@router.post("/explain")
+async def explain(asked: asking.Explain, engine: TheEngine) -> dict[str, Any]:
+    """Why an item was found: its cosine with each part of the query, how far that stands out, and each part's share."""
+    snapshot = engine.snapshot(asked.version)
+    ((_, item),) = await asyncio.to_thread(_known, snapshot, [asked.number])
+    weighed, _ = await engine.weighed(asked.parts, snapshot, item.modality)
+    vector_1E = await asyncio.to_thread(snapshot.store.vectors, np.array([asked.number]))
+    cosines = (vector_1E @ weighed.vectors_PE.T)[0].tolist()
+    z, shares = weighed.standard(vector_1E)[0].tolist(), weighed.shares(vector_1E)[0].tolist()
+    ahead = (weighed.scores(snapshot.background[item.modality]) > weighed.scores(vector_1E)[0]).mean()
+    parts = [{"score": c, "z": one, "share": s} for c, one, s in zip(cosines, z, shares, strict=True)]
+    score = float(weighed.scores(vector_1E)[0])
+    return {"score": score, "z": float(np.sum(shares)), "ahead": float(ahead), "parts": parts}
+
+
+@router.post("/upload")
+async def upload(request: Request, engine: TheEngine) -> dict[str, Any]:
+    """Remember a picture for the queries that follow; its bytes are the body (JPEG, PNG or WebP)."""
+    sent = await engine.read(await request.body())
+    return {"upload": sent.name, "width": sent.width, "height": sent.height}
+
+
+@router.post("/classify")
+async def classify(asked: asking.Classify, engine: TheEngine, request: Request) -> dict[str, Any]:
+    """Which of some names suits a picture best, without training on them (CLIP, section 3.1)."""
+    templates = asked.templates or templates_for(asked.classes)
+    if any("{}" not in template for template in templates):
+        raise Refusal(422, "a template needs {} where the class name goes", "templates")
+    if len(asked.classes) * len(templates) > 1_000:
+        raise Refusal(422, "too many classes times templates; give at most 1,000 sentences", "classes")
+    picture = await _one(asked.image, engine, request)
+    sentences = [template.replace("{}", name) for name in asked.classes for template in templates]
+    image_E, _ = await engine.vector(picture)
+    chances = await engine.model("classify", (image_E, sentences, len(templates)))
+    order = np.argsort(-chances, kind="stable")
+    return {"results": [{"class": asked.classes[place], "probability": float(chances[place])} for place in order]}
+
+
+@router.post("/caption")
+async def caption(asked: asking.Caption, engine: TheEngine, request: Request) -> dict[str, Any]:
+    """A sentence about a picture, by the run's decoder."""
+    picture = await _one(asked.image, engine, request)
+    raw = await asyncio.to_thread(engine.picture, picture)
+    return {"caption": await _taught(engine, "caption", raw)}
+
+
+@router.post("/ask")
+async def ask(asked: asking.Ask, engine: TheEngine, request: Request) -> dict[str, Any]:
+    """The likeliest answers to a question about a picture, by the run's decoder."""
+    picture = await _one(asked.image, engine, request)
+    raw = await asyncio.to_thread(engine.picture, picture)
+    answers = await _taught(engine, "ask", (raw, asked.question))
+    top = [{"answer": answer.text, "confidence": float(answer.confidence)} for answer in answers[:10]]
+    return {**top[0], "top": top}
+
+
+async def _taught(engine: Engine, what: str, task: Any) -> Any:
+    """What the decoder makes of a task. Raises :class:`Refusal` (409) where the run was not taught this."""
+    try:
+        return await engine.model(what, task)
+    except UserError as error:
+        raise Refusal(409, " ".join(str(error).split())) from error
+
+
+@router.post("/embed")
+async def embed(asked: asking.Embed, engine: TheEngine, request: Request) -> dict[str, Any]:
+    """Unit vectors of texts or pictures, in the given order."""
+    if asked.texts is not None:
+        parts: list[Any] = [asking.Part(text=text) for text in asked.texts]
+    else:
+        parts = [await _one(image, engine, request) for image in asked.images or ()]
+    made = await asyncio.gather(*(engine.vector(part) for part in parts))
+    return {"vectors": [vector_E.tolist() for vector_E, _ in made]}
+
+
+@router.post("/feedback")
+def feedback(asked: asking.Feedback, engine: TheEngine) -> dict[str, bool]:
+    """Note what a person thinks of a pair."""
+    snapshot = engine.snapshot()
+    engine.numbers(snapshot, [asked.id] if asked.other is None else [asked.id, asked.other])
+    engine.note(asked.model_dump())
+    return {"ok": True}
+
+
+@router.post("/session")
+def session(asked: asking.Session, request: Request) -> Response:
+    """Show the token once; the cookie that comes back takes its place."""
+    access = request.app.state.access
+    if not access.accepts(asked.token):
+        raise Refusal(401, "this is not the token; open the address that the service printed when it started")
+    response = JSONResponse({"ok": True})
+    response.set_cookie("cospace", access.session(), httponly=True, samesite="strict")
+    return response
+
+
+async def _fetched(query: Any, engine: Engine, request: Request) -> Any:
+    """The query with pictures in place of their addresses."""
+    if all(part.url is None for part in query.parts):
+        return query
+    parts = [await _one(part, engine, request) for part in query.parts]
+    return query.model_copy(update={"parts": parts})
+
+
+async def _one(part: Any, engine: Engine, request: Request) -> Any:
+    """A picture that can be looked at: one that is named by an address is fetched first, where that is allowed."""
+    if part.url is None:
+        return part
+    fetcher: Fetcher | None = request.app.state.fetcher
+    if fetcher is None:
+        raise Refusal(400, "this service fetches no pictures from addresses; send the picture itself", "url")
+    sent = await engine.read(await asyncio.to_thread(fetcher.fetch, part.url))
+    return part.model_copy(update={"url": None, "upload": sent.name})
+
+
+def _numbers(written: str, most: int) -> list[int]:
+    """``1,2,3``, so many at most."""
+    parts = written.split(",")
+    if len(parts) > most or not all(part.isdecimal() and part.isascii() and len(part) < 19 for part in parts):
+        raise Refusal(422, f"give at most {most} numbers, separated by commas", "n")
+    return [int(part) for part in parts]
+
+
+def _known(snapshot: Snapshot, numbers: list[int]) -> list[tuple[int, Item]]:
+    """Items by number. Raises :class:`Refusal` (404) for one that there is not."""
+    try:
+        return list(zip(numbers, snapshot.store.items(numbers), strict=True))
+    except IndexError:
+        raise Refusal(404, "no item of this version has this number", "n") from None
+
+
+def shown(number: int, item: Item) -> dict[str, Any]:
+    """An item as people may see it: of its path the file's name."""
+    return {
+        "number": number,
+        "id": item.id,
+        "modality": item.modality,
+        "path": item.path.replace("\\", "/").rpartition("/")[2],
+        "text": item.text,
+        "hash": item.hash,
+        "width": item.width,
+        "height": item.height,
+        "rgb": item.rgb,
+        "extras": {name: value for name, value in item.extras.items() if name != SOURCE},
+    }

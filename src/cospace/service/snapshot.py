@@ -1,0 +1,79 @@
+"""One version of the index as the service answers from it: every answer comes from exactly one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..experiment.search import BACKGROUND
+from ..stores import Condition, Index, of_modality
+
+EXAMPLES, REPRESENTATIVES = 6, 24
+ROUNDS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A store as it was opened, with what the page shows before anybody has asked."""
+
+    store: Index
+    counts: dict[str, int]
+    columns: dict[str, int]
+    background: dict[str, np.ndarray]
+    """Unit vectors ``(B, E)`` of a seeded sample, by modality."""
+    examples: list[str] = field(default_factory=list)
+    representatives: list[int] = field(default_factory=list)
+
+    @property
+    def version(self) -> int:
+        """Of the store."""
+        return self.store.version
+
+    @classmethod
+    def of(cls, store: Index, modalities: Sequence[str]) -> Snapshot:
+        """Look at a store once."""
+        counts, background, sampled = {}, {}, {}
+        for modality in modalities:
+            where = [of_modality(modality)]
+            counts[modality] = count(store, where)
+            sampled[modality] = store.select(where, BACKGROUND, seed=0)
+            background[modality] = store.vectors(sampled[modality])
+        shown = sampled.get("image", np.empty(0, np.int64))
+        representatives = shown[medoids(background["image"], REPRESENTATIVES)].tolist() if len(shown) else []
+        return cls(store, counts, store.columns(), background, _examples(store, sampled, background), representatives)
+
+
+def count(store: Index, where: Sequence[Condition]) -> int:
+    """Items that satisfy all conditions."""
+    return len(store.select(where))
+
+
+def _examples(store: Index, sampled: dict[str, np.ndarray], background: dict[str, np.ndarray]) -> list[str]:
+    """Texts that people might ask for, unlike each other: from the index's own."""
+    for modality in ("text", "image"):
+        numbers = sampled.get(modality, ())
+        if len(numbers):
+            chosen = [numbers[place] for place in medoids(background[modality], EXAMPLES)]
+            texts = [item.text.strip() for item in store.items(chosen)]
+            texts = list(dict.fromkeys(text for text in texts if 0 < len(text) <= 80))
+            if texts:
+                return texts
+    return []
+
+
+def medoids(vectors_NE: np.ndarray, most: int, seed: int = 0) -> list[int]:
+    """Rows that stand for the others: the nearest to each centre of k-means (Lloyd's, on unit vectors)."""
+    count = min(most, len(vectors_NE))
+    if count == 0:
+        return []
+    rows = np.random.default_rng(seed).permutation(len(vectors_NE))[:count]
+    centres_KE = vectors_NE[rows]
+    for _ in range(ROUNDS):
+        nearest_N = (vectors_NE @ centres_KE.T).argmax(1)
+        sums_KE = np.zeros_like(centres_KE)
+        np.add.at(sums_KE, nearest_N, vectors_NE)
+        norms_K1 = np.linalg.norm(sums_KE, axis=1, keepdims=True)
+        centres_KE = np.where(norms_K1 > 0, sums_KE / np.maximum(norms_K1, 1e-12), centres_KE)
+    return list(dict.fromkeys((vectors_NE @ centres_KE.T).argmax(0).tolist()))

@@ -1,0 +1,95 @@
+"""The versions of a local index: small sealed files, of which the newest says what the index is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..files import read_sealed
+from ..types import UserError
+from . import Condition
+from ._columns import OWN, check_columns
+from ._segment import Segment
+
+FORMAT = 2
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """A version of the index and its open segments: what a search reads, whatever changes meanwhile."""
+
+    version: Mapping[str, Any]
+    segments: tuple[Segment, ...]
+
+    @property
+    def number(self) -> int:
+        """Of the version."""
+        return int(self.version["version"])
+
+    @cached_property
+    def starts(self) -> np.ndarray:
+        """The number of each segment's first row, and one past the last row of all."""
+        return np.cumsum([0, *(len(segment) for segment in self.segments)])
+
+    @cached_property
+    def extras(self) -> dict[str, int]:
+        """Names of extras with the number of live items that have them."""
+        counts: Counter[str] = Counter()
+        for segment in self.segments:
+            counts.update(segment.extras())
+        return {name: counts[name] for name in sorted(counts) if counts[name]}
+
+    def by_segment(self, numbers: np.ndarray) -> list[tuple[Segment, np.ndarray, np.ndarray]]:
+        """Segments with the places in ``numbers`` that are theirs, and the rows these are in them."""
+        if len(numbers) and not (numbers.min() >= 0 and numbers.max() < self.starts[-1]):
+            raise UserError(f"numbers of this version are 0 to {self.starts[-1] - 1}; search again")
+        at = np.searchsorted(self.starts, numbers, side="right") - 1
+        return [(self.segments[n], np.flatnonzero(at == n), numbers[at == n] - self.starts[n]) for n in np.unique(at)]
+
+    def chosen(self, where: Sequence[Condition]) -> list[np.ndarray | None]:
+        """For each segment the rows to look at, see :meth:`Segment.chosen`."""
+        if any(condition.column not in OWN for condition in where):
+            check_columns(where, self.extras)
+        return [segment.chosen(where) for segment in self.segments]
+
+
+def version_path(folder: Path, number: int) -> Path:
+    return folder / "versions" / f"{number:08d}.json"
+
+
+def versions(folder: Path) -> list[int]:
+    """Numbers of the versions in a folder, ascending."""
+    return sorted(int(path.stem) for path in (folder / "versions").glob("*.json") if path.stem.isdigit())
+
+
+def load(folder: Path, thorough: bool, known: Sequence[Segment] = ()) -> State:
+    """The newest version with its segments, those that are open already as they are.
+
+    Looks again when a writer's clean-up overtook the reading.
+    """
+    while True:
+        numbers = versions(folder)
+        if not numbers:
+            raise UserError(f"{folder} is not an index; make one with: cospace index RUN INPUT --out {folder}")
+        try:
+            version = read_sealed(version_path(folder, numbers[-1]))
+            if version["format"] != FORMAT:
+                do = "index again with: cospace index RUN INPUT --out NEW" if version["format"] < FORMAT else "update"
+                raise UserError(f"{folder} has format {version['format']}, this cospace reads {FORMAT}; {do}")
+            return State(version, tuple(_open(folder, entry, thorough, known) for entry in version["segments"]))
+        except (FileNotFoundError, UserError):
+            if versions(folder)[-1:] == numbers[-1:]:
+                raise
+
+
+def _open(folder: Path, entry: Mapping[str, Any], thorough: bool, known: Sequence[Segment]) -> Segment:
+    for segment in known:
+        if segment.entry == entry:
+            return segment
+    return Segment.open(folder / "segments", entry, thorough)

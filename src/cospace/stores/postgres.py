@@ -1,0 +1,294 @@
+"""The store on a PostgreSQL server with pgvector: many readers, one writer, on any number of machines.
+
+An index is a schema, named after the ``#`` of its address. A row is never changed: it is born with one version and
+dies with another, so a reader keeps the version that it opened until :meth:`PostgresIndex.refresh`. Dead rows are
+removed by :meth:`PostgresIndex.finish`; a reader of an older version then no longer finds them. The one writer holds an
+advisory lock from its first change until :meth:`PostgresIndex.close`. ``docs/postgres.md`` says how to go on when one
+machine is outgrown.
+
+Search is exact until ``finish`` has linked the items of a modality by a graph; from then on the server keeps it up.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from ..types import UserError
+from . import Condition, Found, Item, Progress, _links, silent
+from ._blobs import PostgresThumbnails, read_model, write_model
+from ._columns import OWN, check_columns
+from ._links import Search, make_graph
+from ._server import Address, Connection, Server, fetched
+from ._tables import (
+    ALIVE,
+    COPIED,
+    FORMAT,
+    KINDS,
+    WIDEST,
+    Seen,
+    changed,
+    clauses,
+    look,
+    make_items,
+    make_shared,
+    meta_of,
+    row_of,
+    stage,
+    storable,
+)
+from ._units import check_fingerprint, check_items, sample, units
+
+__all__ = ["PostgresIndex", "PostgresThumbnails", "exists", "read_model", "shown", "write_model"]
+
+
+class PostgresIndex:
+    """See the module; open one with :meth:`create` or :meth:`open`. Searches may run in several threads."""
+
+    def __init__(self, server: Server, seen: Seen) -> None:
+        self._server, self._seen = server, seen
+        self._writer: Connection | None = None
+        self._columns: tuple[int, dict[str, int]] | None = None
+        self.effort = 100
+        """Items that a graph keeps in sight; a search with more finds more of the nearest, and takes longer."""
+
+    @classmethod
+    def create(cls, url: str, fingerprint: str, width: int, precision: str = "float32") -> PostgresIndex:
+        """A new, empty index in a schema that has none; ``precision`` is ``float32`` or ``float16``."""
+        if precision not in KINDS:
+            raise UserError(f"PostgreSQL cannot store {precision!r}; choose one of {', '.join(KINDS)}")
+        if not 1 <= width <= WIDEST[precision]:
+            raise UserError(f"an index of {precision} holds widths from 1 to {WIDEST[precision]}, {width} was given")
+        server = Server(url)
+        with closing(server.lock()) as connection, server.writing(connection):
+            if meta_of(connection, server) is not None:
+                raise UserError(f"{server.address.shown} holds an index; name another schema, or open this one")
+            make_shared(server, connection)
+            make_items(server, connection, width, precision)
+            row = [FORMAT, fingerprint, width, precision]
+            connection.execute("INSERT INTO meta VALUES (true, %s, %s, %s, %s, 1, '{}')", row)
+        return cls(server, server.read(partial(look, server)))
+
+    @classmethod
+    def open(cls, url: str, fingerprint: str | None = None) -> PostgresIndex:
+        """Open the newest version, refusing one made by another run than ``fingerprint``."""
+        server = Server(url)
+        seen = server.read(partial(look, server))
+        check_fingerprint(server.address.shown, seen.fingerprint, fingerprint)
+        return cls(server, seen)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the run that made the vectors."""
+        return self._seen.fingerprint
+
+    @property
+    def width(self) -> int:
+        """Of a vector."""
+        return self._seen.width
+
+    @property
+    def precision(self) -> str:
+        """Of the stored vectors: ``float32`` or ``float16``."""
+        return self._seen.precision
+
+    @property
+    def version(self) -> int:
+        """Grows with every change that this object has seen."""
+        return self._seen.version
+
+    def __len__(self) -> int:
+        return sum(self._seen.counts.values())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let another process write; this object can still search, with new connections."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+        self._server.close()
+
+    def refresh(self) -> bool:
+        """Move to the newest version; true if there is a newer one, and numbers then mean other items."""
+        before = self._seen
+        self._seen = self._server.read(partial(look, self._server))
+        return self._seen.version != before.version
+
+    def add(self, items: Sequence[Item], vectors_NE: np.ndarray) -> None:
+        """Store items by id; an id that is already there is replaced, in the same step."""
+        check_items(items, vectors_NE)
+        units_NE = units(vectors_NE, self.width, [item.id for item in items])
+        rows = [row_of(item) for item in items]
+        if not items:
+            return
+        connection = self._begin()
+        with self._server.writing(connection):
+            stage(connection, rows, units_NE, KINDS[self.precision])
+            version = self._seen.version + 1
+            dead = connection.execute(
+                "UPDATE items SET died = %s FROM staged WHERE items.id = staged.id AND died IS NULL "
+                "RETURNING items.modality",
+                [version],
+            ).fetchall()
+            names = ", ".join(COPIED)
+            connection.execute(
+                f"INSERT INTO items ({names}, born) SELECT {names}, %s FROM staged ORDER BY place", [version]
+            )
+            self._commit(connection, Counter(item.modality for item in items), Counter(name for (name,) in dead))
+        self._look_again(connection)
+
+    def delete(self, ids: Iterable[str]) -> int:
+        """Forget items; the number of those that were there."""
+        names = sorted({name for name in ids if storable(name)})
+        connection = self._begin()
+        with self._server.writing(connection):
+            dead = connection.execute(
+                "UPDATE items SET died = %s WHERE died IS NULL AND id = ANY(%s) RETURNING modality",
+                [self._seen.version + 1, names],
+            ).fetchall()
+            if dead:
+                self._commit(connection, {}, Counter(name for (name,) in dead))
+        self._look_again(connection)
+        return len(dead)
+
+    def finish(self, progress: Progress = silent) -> None:
+        """Remove dead rows, and link the items of each modality that has many by a graph."""
+        connection = self._begin()
+        with self._server.writing(connection):
+            connection.execute("DELETE FROM items WHERE died IS NOT NULL")
+            connection.execute("CREATE INDEX IF NOT EXISTS extras ON items USING gin (extras jsonb_path_ops)")
+        for modality, count in self._seen.counts.items():
+            if count >= _links.GRAPH_ROWS and modality not in self._seen.graphs:
+                progress(f"linking {modality}s", 0, count)
+                with self._server.writing(connection):
+                    make_graph(connection, modality, self._seen.width, count, KINDS[self.precision])
+                progress(f"linking {modality}s", count, count)
+        with self._server.told():
+            connection.execute("VACUUM (ANALYZE) items")
+        self._look_again(connection)
+
+    def hashes(self) -> dict[str, str]:
+        """The content hash of every item by id."""
+        return dict(self._ask(f"SELECT id, hash FROM items WHERE {ALIVE}", self._seen.alive))
+
+    def nearest(self, queries_QE: np.ndarray, k: int, where: Sequence[Condition] = ()) -> Found:
+        """The ``k`` nearest items of each query among those that satisfy all conditions."""
+        if k < 1:
+            raise UserError(f"k must be 1 or more, {k} was given")
+        seen, queries_QE = self._seen, np.asarray(queries_QE)
+        queries_QE = units(queries_QE, seen.width, [f"query {row}" for row in range(len(queries_QE))])
+        self._check(where)
+        k = min(k, sum(seen.counts.values()))
+        numbers_QK = np.full((len(queries_QE), k), -1, dtype=np.int64)
+        scores_QK = np.full((len(queries_QE), k), -np.inf, dtype=np.float32)
+
+        def work(connection: Connection) -> None:
+            search = Search(connection, seen, where, k, self.effort)
+            for row, query_E in enumerate(queries_QE):
+                scores, numbers = search.of(query_E)
+                order = np.lexsort((numbers, -scores))[:k]
+                scores_QK[row, : len(order)], numbers_QK[row, : len(order)] = scores[order], numbers[order]
+
+        if k:
+            self._server.read(work)
+        return Found(numbers_QK, scores_QK)
+
+    def numbers(self, ids: Sequence[str]) -> np.ndarray:
+        """int64 ``(n,)``; -1 for an id that is not there."""
+        names = sorted({name for name in ids if storable(name)})
+        found = dict(
+            self._ask(f"SELECT id, number FROM items WHERE id = ANY(%s) AND {ALIVE}", [names, *self._seen.alive])
+        )
+        return np.array([found.get(name, -1) for name in ids], dtype=np.int64)
+
+    def select(self, where: Sequence[Condition] = (), most: int | None = None, seed: int = 0) -> np.ndarray:
+        """Numbers of the items that satisfy all conditions, ascending; a seeded sample where there are more."""
+        self._check(where)
+        text, values = clauses(where)
+        asked = f"SELECT number FROM items WHERE {ALIVE}{text} ORDER BY number"
+        numbers = np.array([number for (number,) in self._ask(asked, [*self._seen.alive, *values])], dtype=np.int64)
+        return numbers if most is None else sample(numbers, most, seed)
+
+    def items(self, numbers: Sequence[int]) -> list[Item]:
+        """What is remembered of them, in the given order."""
+        rows = self._of(numbers, ", ".join([*OWN, "extras"]))
+        return [Item(*row) for row in rows]
+
+    def looks(self, numbers: np.ndarray) -> np.ndarray:
+        """int32 ``(n, 3)``: width, height and mean colour of each."""
+        return np.array(self._of(numbers, "width, height, rgb"), dtype=np.int32).reshape(-1, 3)
+
+    def vectors(self, numbers: np.ndarray) -> np.ndarray:
+        """float32 ``(n, width)``."""
+        rows = [vector.to_numpy() for (vector,) in self._of(numbers, "embedding")]
+        return np.array(rows, dtype=np.float32).reshape(-1, self.width)
+
+    def columns(self) -> dict[str, int]:
+        """Names of the extras that items have, with the number of items that have them."""
+        if self._columns is None or self._columns[0] != self._seen.version:
+            asked = (
+                f"SELECT name, count(*) FROM items, jsonb_object_keys(extras) name WHERE {ALIVE} GROUP BY 1 ORDER BY 1"
+            )
+            self._columns = self._seen.version, dict(self._ask(asked, self._seen.alive))
+        return dict(self._columns[1])
+
+    def _ask(self, asked: str, values: Sequence[Any]) -> list[Any]:
+        """The rows of one query."""
+        return self._server.read(lambda connection: fetched(connection, asked, values))
+
+    def _of(self, numbers: Sequence[int] | np.ndarray, columns: str) -> list[Any]:
+        """Some columns of the rows of ``numbers``, in their order."""
+        wanted = np.asarray(numbers, dtype=np.int64).tolist()
+        asked = f"SELECT number, {columns} FROM items WHERE number = ANY(%s) AND born <= %s"
+        found = {row[0]: row[1:] for row in self._ask(asked, [sorted(set(wanted)), self._seen.version])}
+        missing = [number for number in wanted if number not in found]
+        if missing:
+            raise UserError(f"this version has no item number {missing[0]}; search again")
+        return [found[number] for number in wanted]
+
+    def _check(self, where: Sequence[Condition]) -> None:
+        if any(condition.column not in OWN for condition in where):
+            check_columns(where, self.columns())
+
+    def _begin(self) -> Connection:
+        """Become the writer: take the lock, catch up with the newest version."""
+        if self._writer is None or self._writer.closed:
+            self._writer = self._server.lock()
+        self._look_again(self._writer)
+        return self._writer
+
+    def _look_again(self, connection: Connection) -> None:
+        with self._server.told():
+            self._seen = look(self._server, connection)
+
+    def _commit(self, connection: Connection, more: Mapping[str, int], less: Mapping[str, int]) -> None:
+        """The next version, with the counts after a change."""
+        from psycopg.types.json import Jsonb
+
+        counts = changed(self._seen.counts, more, less)
+        connection.execute("UPDATE meta SET version = version + 1, counts = %s", [Jsonb(counts)])
+
+
+def exists(url: str) -> bool:
+    """True where the schema of an address holds an index."""
+    server = Server(url)
+    try:
+        return server.read(partial(meta_of, server=server)) is not None
+    finally:
+        server.close()
+
+
+def shown(url: str) -> str:
+    """An address as people may see it: without the secret."""
+    return Address.parse(url).shown

