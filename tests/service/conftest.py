@@ -11,6 +11,9 @@ from wire import Wire
 from cospace.experiment.model import Model
 from cospace.experiment.search import SearchableIndex
 from cospace.service.app import create_app
+from service.looking import browser, open_page, serving, stand_in
+
+__all__ = ["browser", "indexed", "open_page", "serving", "stand_in", "wire"]  # fixtures
 
 
 @pytest.fixture(scope="session")

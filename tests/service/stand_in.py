@@ -68,7 +68,7 @@ class StandIn:
 
     n: int = 5000
     delays: dict[str, float] = field(default_factory=dict)
-    """Seconds that a path waits before it answers; ``/api/rank red`` is a query of which a part is ``red``."""
+    """Seconds that a path (or all below ``/t``) waits; ``/api/rank red`` is a query of which a part is ``red``."""
     failures: dict[str, tuple[int, str]] = field(default_factory=dict)
     """Path: status and detail."""
     missing_thumbnails: set[int] = field(default_factory=set)
@@ -90,6 +90,11 @@ class StandIn:
         for each in (self.delays, self.failures, self.missing_thumbnails, self.requests, self.uploads, self.feedback):
             each.clear()
         self.warm, self.can_ask = True, True
+
+    def pause(self, path: str, body: bytes) -> float:
+        words = [part.get("text") for part in json.loads(body).get("parts", [])] if body else []
+        first = "/" + path.split("/")[1]
+        return max(self.delays.get(name, 0) for name in (path, first, *(f"{path} {word}" for word in words)))
 
     # -- items: numbers below n are pictures, the others their captions --
 
@@ -391,10 +396,7 @@ def application(stand_in: StandIn) -> Callable[..., Any]:
         written = f"{path}?{request.url.query}" if request.url.query else path
         body = await request.body() if request.method == "POST" and path != "/api/upload" else b""
         stand_in.requests.append((request.method, written, json.loads(body) if body else None))
-        words = [part.get("text") for part in json.loads(body).get("parts", [])] if body else []
-        await asyncio.sleep(
-            max([stand_in.delays.get(path, 0), *(stand_in.delays.get(f"{path} {w}", 0) for w in words)])
-        )
+        await asyncio.sleep(stand_in.pause(path, body))
         if path in stand_in.failures:
             status, detail = stand_in.failures[path]
             told = {"title": "It failed", "status": status, "detail": detail}

@@ -88,20 +88,21 @@ export function openMenu(app, item, { x, y }) {
   const entries = actionsFor(app.items.known(item)).map((action) =>
     el("button", { type: "button", role: "menuitem", tabindex: "-1", onclick: () => { close(); runAction(app, action, item); } },
       icon(action.icon), el("span", {}, action.label), action.key && el("kbd", { "aria-hidden": "true" }, action.key)));
-  const menu = el("div", { class: "menu", role: "menu", "aria-label": "With this item", popover: "auto" }, ...entries);
-  const close = () => menu.hidePopover();
-  menu.addEventListener("toggle", (event) => {
-    if (event.newState !== "closed") return;
+  const menu = el("div", { class: "menu", role: "menu", "aria-label": "With this item", popover: "manual" }, ...entries);
+  const outside = (event) => menu.contains(event.target) || close();
+  const close = () => {
+    removeEventListener("pointerdown", outside, true);
     menu.remove();
     back?.focus({ preventScroll: true });
-  });
+  };
+  addEventListener("pointerdown", outside, true);
   menu.addEventListener("keydown", (event) => {
     const at = entries.indexOf(document.activeElement);
     const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: entries.length - 1 }[event.key];
-    if (event.key === "Tab") close();
-    if (to === undefined) return;
+    if (event.key === "Tab" || event.key === "Escape") close();
+    else if (to !== undefined) entries[(to + entries.length) % entries.length].focus();
+    else return;
     event.preventDefault();
-    entries[(to + entries.length) % entries.length].focus();
   });
   document.body.append(menu);
   menu.showPopover();

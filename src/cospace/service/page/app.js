@@ -86,13 +86,15 @@ function createApp() {
     },
     query() {
       const { find, where } = app.state();
-      const parts = searchingParts(app.state()).map(serverPart);
+      const parts = searchingParts(app.state()).filter((part) => !app.expired.has(part.value)).map(serverPart);
       return parts.length ? { parts, find, where } : null;
     },
     addPart(part, sign = 1) {
       const { parts } = app.state();
       app.update({ parts: [...parts, asPart(part, sign > 0 ? 1 : -0.7)], item: null }, true);
     },
+    expired: new Set(), // uploads that the server has forgotten
+    home: () => app.update({ ...emptyState(), view: app.state().view === "map" ? "map" : "search" }, true),
     say: notices.say,
     toast: notices.toast,
     onQuery: told.query.add,
@@ -127,7 +129,6 @@ function start() {
   app.state = navigation.state;
   app.update = navigation.update;
   app.savePlace = navigation.savePlace;
-  app.home = () => app.update(emptyState(), true);
   app.openItem = async (item) => {
     const { id } = await app.items.one(item);
     app.update({ item: id }, app.state().item === null);

@@ -18,8 +18,8 @@ export function createChips(app) {
 
   function remove(at) {
     app.update({ parts: app.state().parts.filter((_, place) => place !== at) }, true);
-    const next = list.children[Math.min(at, list.children.length - 1)];
-    if (next) next.querySelector("button").focus();
+    const next = list.children[Math.min(at, drawn.length - 1)];
+    if (drawn.length) next.querySelector("button").focus();
     else app.focusField();
   }
 
@@ -43,7 +43,11 @@ export function createChips(app) {
       }, (error) => error.status === 404 && gone("no longer in the index"));
     } else {
       picture.src = uploadUrl(part.value);
-      picture.addEventListener("error", () => gone("picture expired"));
+      picture.addEventListener("error", () => {
+        gone("picture expired");
+        app.expired.add(part.value);
+        app.search.rerun(false);
+      });
     }
     return [picture, name];
   }
@@ -89,11 +93,13 @@ export function createChips(app) {
     node.querySelector(".chip-amount").textContent = `×${size}`;
   }
 
+  const clear = el("li", {}, el("button", { type: "button", class: "text-button", onclick: app.home }, "Clear"));
+
   return {
     /** @param {import("./address.js").State} state */
     render({ parts }) {
       if (!sameParts(parts, drawn)) {
-        list.replaceChildren(...parts.map(chip));
+        list.replaceChildren(...parts.map(chip), clear);
         list.scrollLeft = list.scrollWidth;
       }
       drawn = parts;

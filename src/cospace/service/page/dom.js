@@ -39,6 +39,19 @@ export function iconButton(name, label, onclick, attributes = {}) {
     icon(name));
 }
 
+/** @type {Map<string, Promise<unknown>>} */
+const styles = new Map();
+
+/** Load a style sheet, once; what it styles is drawn when it is there. @param {string} name */
+export function applyStyle(name) {
+  const loading = styles.get(name) ?? new Promise((resolve, reject) => {
+    document.head.append(el("link", { rel: "stylesheet", href: `/page/${name}`, onload: resolve, onerror: reject }));
+  });
+  styles.set(name, loading);
+  loading.catch(() => styles.delete(name));
+  return loading;
+}
+
 /** @template {HTMLElement} T @param {string} id @returns {any} */
 export const byId = (id) => document.getElementById(id);
 

@@ -1,6 +1,6 @@
 // Drawing what one looks for: white paper in both themes, and a search 300 ms after each stroke.
 
-import { el, icon, iconButton } from "./dom.js";
+import { applyStyle, el, icon, iconButton } from "./dom.js";
 
 const SIDE = 384;
 const SEARCH_MS = 300;
@@ -103,7 +103,8 @@ function listenToPen(canvas, context, drawing, pen) {
 }
 
 /** @param {any} app */
-export function openDrawing(app) {
+export async function openDrawing(app) {
+  await applyStyle("draw.css");
   const canvas = el("canvas", { class: "paper", width: SIDE, height: SIDE, "aria-label": "Paper to draw on", role: "img" });
   const context = canvas.getContext("2d", { willReadFrequently: true });
   const pen = { colour: COLOURS[0][0], width: PENS[1].width, erasing: false };

@@ -172,7 +172,7 @@ export function createField(app) {
     render(state) {
       const own = document.activeElement === input && input.value.trim() === state.draft.trim();
       if (!own && input.value !== state.draft) input.value = state.draft;
-      input.placeholder = state.parts.length ? "Add words" : "Search your pictures";
+      input.placeholder = state.parts.length ? "Add words" : innerWidth < 480 ? "Search" : "Search your pictures";
       suggest(state);
     },
   };

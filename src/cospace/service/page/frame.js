@@ -1,7 +1,7 @@
 // The views as links, the theme, and views whose code is loaded when they are first opened.
 
 import { VIEWS, writeAddress } from "./address.js";
-import { byId, el, icon, iconButton } from "./dom.js";
+import { applyStyle, byId, el, icon, iconButton } from "./dom.js";
 import { openShortcuts } from "./shortcuts.js";
 
 const LABELS = { search: "Search", map: "Map", ask: "Ask", health: "Health" };
@@ -51,12 +51,6 @@ export function createViews(app) {
     },
   };
 }
-
-/** The style sheet is there before the view is drawn. */
-const applyStyle = (name) =>
-  new Promise((resolve, reject) => {
-    document.head.append(el("link", { rel: "stylesheet", href: `/page/${name}`, onload: resolve, onerror: reject }));
-  });
 
 async function mount(view, app) {
   const [module] = await Promise.all([import(LATER[view].script), applyStyle(LATER[view].style)]);

@@ -27,7 +27,8 @@ const PLACE_MS = 200;
 
 /** @type {Source} */
 const NOTHING = { numbers: [] };
-const tallness = (width) => (width < 560 ? 112 : 180);
+/** Wanted height of a row; cards of words need less than pictures. */
+const tallness = (width, words) => (words ? 104 : width < 560 ? 112 : 180);
 
 /**
  * @param {import("./app.js").App & Record<string, any>} app
@@ -47,6 +48,7 @@ export function createGrid(app, scroller, canvas) {
   let shapes = new Float32Array(0);
   let layout = justify([], { width: 1, height: 1, gap: GAP, weakFrom: 0, dividerHeight: 0 });
   let width = 0;
+  let words = false; // nothing but texts
   let active = 0;
   let opened = -1; // number of the item in the inspector
   let painted = 0; // grows with every source, so that late fillings know that they are late
@@ -144,7 +146,7 @@ export function createGrid(app, scroller, canvas) {
   function measure() {
     width = canvas.clientWidth;
     layout = justify(shapes, {
-      width, height: tallness(width), gap: GAP, weakFrom: source.weakFrom ?? 0, dividerHeight: DIVIDER,
+      width, height: tallness(width, words), gap: GAP, weakFrom: source.weakFrom ?? 0, dividerHeight: DIVIDER,
     });
     canvas.style.height = `${layout.tops[layout.rows]}px`;
     canvas.setAttribute("aria-rowcount", String(layout.rows));
@@ -253,7 +255,7 @@ export function createGrid(app, scroller, canvas) {
       for (const tile of alive()) tile.cell.classList.toggle("open", tile.number === item);
     },
     firstVisible,
-    viewRows: () => Math.max(1, Math.floor(scroller.clientHeight / (tallness(width) + GAP)) - 1),
+    viewRows: () => Math.max(1, Math.floor(scroller.clientHeight / (tallness(width, words) + GAP)) - 1),
     /** @param {number} index */
     jump(index) {
       scrollTo({ index: Math.max(0, Math.min(index, count() - 1)), offset: 0 });
@@ -280,6 +282,8 @@ export function createGrid(app, scroller, canvas) {
       source = fresh;
       shapes = Float32Array.from(source.numbers, (_, at) =>
         source.widths ? shapeOf(source.widths[at], source.heights?.[at]) : 1);
+      words = Boolean(source.widths?.length) && Array.prototype.every.call(source.widths, (wide) => !wide);
+      if (words) shapes.fill(canvas.clientWidth < 560 ? 3.2 : 2.7);
       active = place ? Math.min(place.index, count() - 1) : 0;
       picked.clear();
       app.pickedChanged?.([]);

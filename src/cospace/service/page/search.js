@@ -25,6 +25,7 @@ export function createSearch(app) {
   /** @type {{numbers: number[], label: string}|null} */
   let selection = null;
   let key = "";
+  let failed = false;
   let turn = 0;
   let controller = new AbortController();
   let timers = [];
@@ -125,8 +126,9 @@ export function createSearch(app) {
   function settle(reply, place) {
     ranked = reply;
     app.notices.clear("problem");
+    const drawn = draw(place);
     app.tellQuery(ranked);
-    return draw(place);
+    return drawn;
   }
 
   async function run(query, place = null) {
@@ -134,6 +136,7 @@ export function createSearch(app) {
     controller.abort();
     controller = new AbortController();
     key = keyOf(query);
+    failed = false;
     const start = performance.now();
     try {
       const known = replies.get(key);
@@ -152,6 +155,7 @@ export function createSearch(app) {
     } catch (error) {
       if (mine !== turn) return;
       calm();
+      failed = true;
       app.notices.problem(error, () => rerun(false));
     }
   }
@@ -163,7 +167,7 @@ export function createSearch(app) {
       selection = null;
     }
     const fresh = app.query();
-    if (changed || keyOf(fresh) !== key || !ranked) run(fresh, app.grid.firstVisible());
+    if (changed || failed || keyOf(fresh) !== key || !ranked) run(fresh, app.grid.firstVisible());
   }
 
   app.pickedChanged = head.showPicked;

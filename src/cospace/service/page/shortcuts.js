@@ -1,16 +1,8 @@
-// Keys that work anywhere, and the sheet that lists all of them.
+// Keys that work anywhere, and the setting that switches single letters off.
 
-import { el, iconButton, isWriting } from "./dom.js";
+import { isWriting } from "./dom.js";
 
 const SETTING = "cospace:single-keys";
-const SHEET = [
-  ["Anywhere", [["/ or Ctrl+K", "Go to the search field"], ["Esc", "Close what is open"], ["t", "Theme"], ["?", "This sheet"], ["Ctrl+V", "Search by the picture on the clipboard"]]],
-  ["Search field", [["Enter", "Add the words"], ["Shift+Enter", "Add the words as a minus"], ["-word", "Without this word"], ["Backspace", "Edit the last part, when empty"], ["↓", "To the results"]]],
-  ["Results", [["← → ↑ ↓", "Move"], ["Home End", "Start and end of the row"], ["Ctrl+Home Ctrl+End", "First and last result"], ["PgUp PgDn", "A screen further"], ["Enter", "Open"], ["Space", "Select"]]],
-  ["A result", [["m", "More like this"], ["+ -", "Add as plus or minus"], ["o", "Show on the map"], ["← →", "Previous and next, when open"]]],
-  ["Parts of the query", [["← →", "Weight, on its slider"], ["Delete", "Remove"]]],
-  ["Map", [["arrows", "Pan"], ["+ - 0", "Zoom in, out, to fit"], ["l", "Draw around points"]]],
-];
 
 function readSetting() {
   try {
@@ -20,19 +12,8 @@ function readSetting() {
   }
 }
 
-/** @param {any} app */
-export function openShortcuts(app) {
-  const box = el("input", { type: "checkbox", checked: app.singleKeys(), onchange: () => app.setSingleKeys(box.checked) });
-  const dialog = el("dialog", { class: "sheet", "aria-labelledby": "sheet-title" },
-    el("div", { class: "sheet-head" }, el("h2", { id: "sheet-title" }, "Shortcuts"), iconButton("close", "Close", () => dialog.close())),
-    el("div", { class: "sheet-columns" }, ...SHEET.map(([title, keys]) => el("section", {}, el("h3", {}, title),
-      el("dl", {}, ...keys.map(([key, does]) => el("div", {}, el("dt", {}, el("kbd", {}, key)), el("dd", {}, does))))))),
-    el("label", { class: "check" }, box, el("span", {}, "Shortcuts of a single letter")));
-  dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
-  dialog.addEventListener("close", () => dialog.remove());
-  document.body.append(dialog);
-  dialog.showModal();
-}
+/** The list of all shortcuts. @param {any} app */
+export const openShortcuts = async (app) => (await import("./sheet.js")).openShortcuts(app);
 
 /** @param {import("./app.js").App & Record<string, any>} app */
 export function listenForKeys(app) {
