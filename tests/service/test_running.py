@@ -76,19 +76,24 @@ def test_it_listens_on_this_machine_only_and_says_where(served: Served) -> None:
     assert served.search("red") == 200
 
 
-def test_the_first_question_is_answered_like_the_tenth(indexed: Path) -> None:
-    served = Served(indexed)
+def first_and_tenth(index: Path) -> tuple[float, float]:
+    """Seconds that the first and the tenth question to a fresh service take."""
+    served, times = Served(index), []
     try:
-        times = []
         for number in range(10):
             began = time.perf_counter()
             assert served.search(f"a thing number {number}") == 200
             times.append(time.perf_counter() - began)
-        # 0.15 s: what a busy machine adds by chance; a model that is loaded first takes longer than that.
-        assert times[0] <= 1.5 * times[9] + 0.15
     finally:
         served.process.kill()
         served.process.communicate()
+    return times[0], times[9]
+
+
+def test_the_first_question_is_answered_like_the_tenth(indexed: Path) -> None:
+    # 50 ms: what this test's own first connection takes; and a shared machine is late by chance, but not three times.
+    tried = (first_and_tenth(indexed) for _ in range(3))
+    assert any(first <= 1.5 * tenth + 0.05 for first, tenth in tried)
 
 
 def test_a_port_that_is_taken_is_said_in_one_sentence(served: Served, indexed: Path) -> None:
