@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PEERS := .venv-bench
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-BENCHMARKS := startup input embedding training objective two_pass captions growth ablation race
+BENCHMARKS := startup input embedding training objective two_pass captions growth search serving ablation race
 # Arguments of a short form; those not named here take --quick.
 SHORT_objective := --dense --batch 2048
 
