@@ -285,12 +285,18 @@ class _Run:
             golden["text"] = words_of(self.train)[:4]
         if len(embedded.text_NE):
             captions = unique_items(self.train, "text")[0]
-        files.write_json(self.out / "config.json", self.settings.model_dump(mode="json"))
-        files.write_json(self.out / "metrics.json", metrics)
-        files.write_json(self.out / "intervals.json", intervals(embedded))
-        files.write_json(self.out / "reliability.json", reliability_of(self.space, embedded))
-        files.write_json(self.out / "run.json", self._facts(captions))
-        self.space.save(self.out / "model", golden, {} if self.teller is None else self.teller.content())
+        facts = {
+            "config.json": self.settings.model_dump(mode="json"),
+            "metrics.json": metrics,
+            "intervals.json": intervals(embedded),
+            "reliability.json": reliability_of(self.space, embedded),
+            "run.json": self._facts(captions),
+        }
+        for name, content in facts.items():
+            files.write_json(self.out / name, content)
+        # Beside the weights too: wherever the model is copied to, e.g. into an index, it says how good it is.
+        beside: dict[str, files.Content] = {f"run/{name}": files.as_json(content) for name, content in facts.items()}
+        self.space.save(self.out / "model", golden, beside | ({} if self.teller is None else self.teller.content()))
         (self.out / "identity.json").unlink()
         (self.out / "before.json").unlink(missing_ok=True)
         model = Model.load(self.out)
