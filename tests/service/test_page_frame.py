@@ -256,6 +256,8 @@ def test_without_a_decoder_answers_are_given_to_choose_from(open_page: OpenPage,
     page.get_by_label("Possible answers").fill("cat, dog")
     page.get_by_role("button", name="Compare").click()
     expect(page.locator(".bars li")).to_have_count(2)
+    widths = page.evaluate("[...document.querySelectorAll('.bars i')].map((bar) => bar.getBoundingClientRect().width)")
+    assert abs(widths[0] / widths[1] - 2) < 0.05
 
 
 def test_the_start_page_is_small() -> None:
