@@ -273,7 +273,6 @@ def test_the_start_page_is_small() -> None:
             for name in re.findall(r'from "\./(\w+\.js)"', (PAGE / each).read_text("utf-8"))
             if name not in reached
         }
-    code = [
-        re.sub(r"/\*\*.*?\*/|^\s*//.*$", "", (PAGE / name).read_text("utf-8"), flags=re.S | re.M) for name in reached
-    ]
-    assert sum(map(len, code)) <= 90_000
+    comments = re.compile(r"/\*\*[\s\S]*?\*/|^\s*//.*$", re.MULTILINE)
+    code = [comments.sub("", (PAGE / name).read_text("utf-8")) for name in reached]
+    assert 60_000 < sum(map(len, code)) <= 90_000
