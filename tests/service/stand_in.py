@@ -257,7 +257,8 @@ class Routes:
                 "columns": {"label": it.n, "year": it.n}, "calibrated": ["text_to_image", "image_to_text"],
                 "examples": [f"a {a} {b}" for a, b in zip(LABELS, (*THINGS, "ball"), strict=False)],
                 "representatives": [i * (it.n // 24) + i % 8 for i in range(24)],
-                "limits": {"upload_bytes": 10_000_000, "k": 5000, "text": 1000, "parts": 16}, "token": False,
+                "limits": {"upload_bytes": 10_000_000, "k": 1000, "ranks": 5000, "text": 1000, "parts": 16},
+                "token": False,
             }
         )  # fmt: skip
 
@@ -309,12 +310,14 @@ class Routes:
         shares = [score * part.get("weight", 1) for score, part in zip(parts, asked["parts"], strict=True)]
         told = [{"score": score, "share": share} for score, share in zip(parts, shares, strict=True)]
         z = (float(scores[rank]) - float(scores.mean())) / float(scores.std())
-        return JSONResponse({"score": float(scores[rank]), "z": z, "rank": rank + 1, "parts": told})
+        return JSONResponse({"score": float(scores[rank]), "z": z, "ahead": rank / len(numbers), "parts": told})
 
     async def near(self, request: Request) -> Response:
         number, k = int(request.query_params["n"]), int(request.query_params["k"])
         found, scores, _, _ = self.it.rank({"parts": [{"id": self.it.item(number % self.it.n)["id"]}]})
-        return JSONResponse({"numbers": found[:k].tolist(), "scores": scores[:k].tolist()})
+        return JSONResponse(
+            {"numbers": found[found != number][:k].tolist(), "scores": scores[found != number][:k].tolist()}
+        )
 
     async def upload(self, request: Request) -> Response:
         data = await request.body()

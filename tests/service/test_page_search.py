@@ -22,7 +22,8 @@ def asked_words(stand_in: StandIn) -> list[list[str]]:
 def test_typing_asks_once_it_pauses(open_page: OpenPage, stand_in: StandIn) -> None:
     """Twelve letters at 60 ms each: one question, when they are all there."""
     page = open_page()
-    page.clock.install()
+    page.clock.install(time=0)
+    page.clock.pause_at(60)
     page.locator("#words").focus()
     for letter in "red ball now":
         page.keyboard.type(letter)

@@ -20,7 +20,7 @@ function reference(subject) {
 /** Answers as bars, best first: never a sentence without its basis. @param {[string, number][]} answers */
 const bars = (answers) => el("ol", { class: "bars" }, ...answers.map(([answer, share]) => {
   const bar = el("i", {});
-  bar.style.width = percent(share);
+  bar.style.width = `${100 * share}%`;
   return el("li", {}, el("span", { class: "bar-name" }, answer), el("span", { class: "bar-track", "aria-hidden": "true" }, bar), el("span", { class: "bar-value" }, percent(share)));
 }));
 

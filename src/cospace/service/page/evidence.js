@@ -15,24 +15,26 @@ function shareBar(part, share, largest) {
   bar.style.width = `${(50 * Math.abs(share)) / (largest || 1)}%`;
   const name = `${part.weight < 0 ? "− " : ""}${part.kind === "text" ? part.value : partName[part.kind]}`;
   return el("li", {}, el("span", { class: "share-name" }, name), el("span", { class: "share-track", "aria-hidden": "true" }, bar),
-    el("span", { class: "share-value" }, `${share < 0 ? "−" : "+"}${Math.abs(share).toFixed(3)}`));
+    el("span", { class: "share-value" }, `${share < 0 ? "−" : "+"}${Math.abs(share).toFixed(2)}`));
 }
 
 /**
  * @param {import("./address.js").Part[]} parts
- * @param {{score: number, z: number, rank: number, parts: {score: number, share: number}[]}} told
- * @param {number} percent 255 where there is none
+ * @param {{score: number, z: number, ahead: number, parts: {score: number, share: number}[]}} told `ahead` is the share
+ *     of a sample of the index that scores higher
+ * @param {number} place among the results, from 0; -1 where it is not among them
  * @param {import("./api.js").Ranked|null} ranked
  */
-export function explained(parts, told, percent, ranked) {
-  const total = ranked?.total ?? 0;
+export function explained(parts, told, place, ranked) {
+  const percent = ranked?.percents?.[place] ?? 255;
+  const rank = place >= 0 ? `Rank ${number(place + 1)}` : `Top ${Math.max(0.1, 100 * told.ahead).toFixed(1)} %`;
   const head = percent < 255
     ? el("p", { class: `verdict ${band(percent)}`, title: FLOOR }, el("strong", {}, `${percent} %`), ` ${band(percent)} match`)
-    : el("p", { class: "verdict" }, el("strong", {}, `Rank ${number(told.rank)}`), total ? ` of ${number(total)}` : "");
+    : el("p", { class: "verdict" }, el("strong", {}, rank), ranked?.total ? ` of ${number(ranked.total)}` : "");
   const largest = Math.max(...told.parts.map(({ share }) => Math.abs(share)));
   const shares = parts.length > 1 && told.parts.length === parts.length &&
     el("ul", { class: "shares", "aria-label": "Share of each part" }, ...parts.map((part, at) => shareBar(part, told.parts[at].share, largest)));
-  const raw = [[parts.length > 1 ? "Score" : "Cosine", told.score.toFixed(3)], ["z", told.z.toFixed(1)], ["Rank", number(told.rank)]];
+  const raw = [[parts.length > 1 ? "Score" : "Cosine", told.score.toFixed(3)], ["z", told.z.toFixed(1)], place >= 0 && ["Rank", number(place + 1)]].filter(Boolean);
   return [head, shares, el("dl", { class: "raw" }, ...raw.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))))]
     .filter(Boolean);
 }

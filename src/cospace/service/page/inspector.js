@@ -60,10 +60,10 @@ export function createInspector(app) {
     try {
       const [told, near] = await Promise.all([
         parts.length ? app.api.explain(parts.map(serverPart), shown.number, version, { signal }) : null,
-        app.api.near(shown.number, version, NEIGHBOURS + 1, "image", { signal }),
+        app.api.near(shown.number, version, NEIGHBOURS, "image", { signal }),
       ]);
-      if (told) score.replaceChildren(...explained(parts, told, percentOf(shown), app.results()));
-      const items = (await app.items.all(near.numbers)).filter((other) => other.number !== shown.number).slice(0, NEIGHBOURS);
+      if (told) score.replaceChildren(...explained(parts, told, app.results()?.numbers.indexOf(shown.number) ?? -1, app.results()));
+      const items = await app.items.all(near.numbers);
       if (signal.aborted || !items.length) return;
       nearest.replaceChildren(el("h3", {}, "Nearest pictures"), el("div", { class: "strip-of-tiles" }, ...items.map((other) =>
         el("button", { type: "button", class: "mini", title: other.text || other.path, onclick: () => app.openItem(other.number) },
@@ -71,12 +71,6 @@ export function createInspector(app) {
     } catch (error) {
       if (error.name !== "AbortError" && error.status !== 409) score.replaceChildren(el("p", { class: "hint" }, error.message));
     }
-  }
-
-  function percentOf(shown) {
-    const ranked = app.results();
-    const at = ranked ? ranked.numbers.indexOf(shown.number) : -1;
-    return at < 0 || !ranked?.percents ? 255 : ranked.percents[at];
   }
 
   /** Fetch what is likely to be wanted next: the pictures beside this one, and the search by it. */
@@ -129,6 +123,7 @@ export function createInspector(app) {
       return;
     }
     panel.hidden = false;
+    byId("results").inert = matchMedia("(max-width: 639px)").matches; // the sheet covers them
     document.body.classList.add("inspecting");
     draw();
     app.grid.open(item.number);
@@ -142,6 +137,7 @@ export function createInspector(app) {
     const focused = panel.contains(document.activeElement);
     const here = place();
     panel.hidden = true;
+    byId("results").inert = false;
     panel.replaceChildren();
     document.body.classList.remove("inspecting");
     if (focused && app.state().view !== "ask") app.grid.focus(here >= 0 ? here : undefined, here >= 0);

@@ -72,7 +72,7 @@ export function createSearch(app) {
   }
 
   async function ask(query) {
-    const k = Math.min(MOST, app.info().limits?.k ?? MOST);
+    const k = Math.min(MOST, app.info().limits?.ranks ?? MOST);
     const reply = await app.api.rank({ ...query, k }, { signal: controller.signal });
     await follow(reply);
     const read = readable(reply);
