@@ -89,11 +89,12 @@ def main() -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         make_data(folder, count, options.queries or (200 if options.quick else 1000))
         server = stack.enter_context(database(QUICK_SERVER if options.quick else SERVER))
-        places = {name: Place(folder, folder / name, server.folder, f"{server.tcp}#benchmark") for name in SYSTEMS}
+        address = f"{server.tcp}#benchmark"
+        places = {name: Place(folder, folder / name, server.folder, address) for name in options.systems}
         built = {name: in_own_process(build, name, place) for name, place in places.items()}
-        runs: dict[str, list[Run]] = {name: [] for name in SYSTEMS}
+        runs: dict[str, list[Run]] = {name: [] for name in options.systems}
         for number in range(frame.rounds(options)):
-            for name in frame.rotated(list(SYSTEMS), number):
+            for name in frame.rotated(options.systems, number):
                 runs[name].append(in_own_process(measure, name, places[name]))
     results = rows(f"{count:,} x {WIDTH}", built, runs, options.goal)
     for result in results:
@@ -107,6 +108,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--vectors", type=int, help="rows of the index (default: 1,000,000; --quick: 20,000)")
     parser.add_argument("--queries", type=int, help="how many are asked (default: 1,000; --quick: 200)")
     parser.add_argument("--goal", type=float, default=0.95, help="recall@10 to compare at (default: 0.95)")
+    parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS), help="only some of them")
     return parser.parse_args()
 
 
