@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from PIL import Image
 import cospace as library
 from conftest import TINY, Shell, shape_picture, write_shapes
 from cospace import cli
+from cospace.cli import learning
 from cospace.config import lookup
 from cospace.pairs import Rows
 
@@ -298,9 +300,19 @@ def test_the_demo_trains_reports_indexes_and_can_be_asked_again(
     assert "chance" in printed
     assert (tmp_path / f"demo-{data}" / "report.html").stat().st_size > 10_000
     assert f"cospace search demo-{data}/index" in printed
+    assert f"cospace serve demo-{data}/index" in printed
     assert cli.run(["search", f"demo-{data}/index", "a red square", "-k", "2"]) == 0
+    served: list[str] = []
+    monkeypatch.setattr(learning, "page", lambda index, port: served.append(index))
     assert cli.run(["demo", data, *TINY_DEMO]) == 0
     assert "trained already" in capsys.readouterr().err
+    assert served == [], "nobody is there to be asked"
+    for stream in (sys.stdin, sys.stdout):
+        monkeypatch.setattr(stream, "isatty", lambda: True, raising=False)
+    for answer, times in (("n", 0), ("", 1)):
+        monkeypatch.setattr("builtins.input", lambda _, answer=answer: answer)
+        assert cli.run(["demo", data, *TINY_DEMO]) == 0
+        assert served == [f"demo-{data}/index"] * times
 
 
 def every(rows: Rows, n: int) -> Rows:

@@ -198,6 +198,7 @@ def demo_summary(demo: Demo) -> str:
         f"trained and evaluated in {demo.minutes:.1f} minutes",
         f"open the report:  {demo.out / 'report.html'}",
         f'search it:        cospace search {demo.out / "index"} "{demo.example}"',
+        f"on a web page:    cospace serve {demo.out / 'index'}",
     ]
     if demo.question is not None:
         lines += [

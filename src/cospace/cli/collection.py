@@ -71,7 +71,8 @@ def index(
     typed = name if made.index.url is None else "ADDRESS"  # which may hold a password
     show(
         {"out": name, "items": len(made.index.store), **told, "set_aside": len(made.problems)},
-        f'{made.sentence()}{set_aside(made.problems)}\nsearch them: cospace search {typed} "what you look for"',
+        f'{made.sentence()}{set_aside(made.problems)}\nsearch them: cospace search {typed} "what you look for"\n'
+        f"on a web page: cospace serve {typed}",
         json,
     )
 

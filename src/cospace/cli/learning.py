@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from ._app import AS_FOUND, NOTHING, Json, LayoutOptions, OriginOptions, app, command, show
+from .serving import serve as page
 
 
 @app.command
@@ -92,8 +94,17 @@ def evaluate(
 
 
 @app.command
-def demo(data: str = "scenes", /, *overrides: str, out: Path | None = None, json: Json = False) -> None:
+def demo(
+    data: str = "scenes",
+    /,
+    *overrides: str,
+    out: Path | None = None,
+    serve: Annotated[bool | None, Parameter(help="Show the result's web page; asked at the end if left out.")] = None,
+    json: Json = False,
+) -> None:
     """Train on built-in data (scenes or glyphs), evaluate, write a report and an index. No download, no flags.
+
+    In a terminal it ends with an offer to show the web page of what it made.
 
     Example: cospace demo
     """
@@ -103,3 +114,15 @@ def demo(data: str = "scenes", /, *overrides: str, out: Path | None = None, json
     with TrainingView() as view:
         result = run_demo(data, out, command(), view.listener, overrides)
     show(result.metrics, demo_summary(result), json)
+    if serve or (serve is None and not json and _offered()):
+        page(str(result.out / "index"), port=0)
+
+
+def _offered() -> bool:
+    """Whether a person at a terminal wants to see the page; nobody else is asked."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return False
+    try:
+        return input("show its web page now? [Y/n] ").strip().lower() in ("", "y", "yes")
+    except EOFError:
+        return False
