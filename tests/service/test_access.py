@@ -212,3 +212,32 @@ def test_a_socket_for_messages_is_closed() -> None:
 
     asyncio.run(gate()({"type": "websocket", "path": "/"}, None, send))  # type: ignore[arg-type]
     assert sent == ["websocket.close"]
+
+
+def test_work_that_nobody_waits_for_any_more_is_dropped() -> None:
+    async def run() -> list[str]:
+        heard: list[str] = []
+
+        async def slow(scope: Any, receive: Any, send: Any) -> None:
+            assert (await receive())["body"] == b"x"
+            try:
+                await asyncio.sleep(30)
+            except asyncio.CancelledError:
+                heard.append("cancelled")
+                raise
+
+        messages = iter([{"type": "http.request", "body": b"x"}, {"type": "http.disconnect"}])
+
+        async def receive() -> dict[str, Any]:
+            return next(messages)
+
+        async def send(message: Any) -> None:
+            heard.append(message["type"])
+
+        meter = Meter()
+        scope = {"type": "http", "method": "POST", "path": "/api/info", "headers": HOST, "query_string": b""}
+        await asyncio.wait_for(Gate(slow, Access(), Limits(), meter)(scope, receive, send), 10)
+        assert 'status="499"} 1' in meter.text({})
+        return heard
+
+    assert asyncio.run(run()) == ["cancelled"]

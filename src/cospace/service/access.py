@@ -40,6 +40,8 @@ OPEN = ("/", "/healthz", "/api/session")
 """Without a token: what holds nobody's data, and where a token is shown."""
 UPLOAD = "/api/upload"
 SAFE = ("GET", "HEAD")
+GONE = 499
+"""What is counted for a request whose sender did not wait; nobody is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,23 +117,32 @@ class Gate:
             try:
                 self._check(scope)
                 body = _Body(receive, self._most(scope["path"]), self._limits)
-                await self._answer(scope, body, reply)
+                if not await self._answer(scope, body, reply):
+                    told.status = told.status or GONE
             except Refusal as refusal:
                 if not told.status:
                     await refusal(scope, receive, reply)
 
-    async def _answer(self, scope: Scope, body: _Body, reply: _Reply) -> None:
-        """Let the application answer, unless the body turns out to be one that is not read."""
+    async def _answer(self, scope: Scope, body: _Body, reply: _Reply) -> bool:
+        """Let the application answer, unless the body turns out to be one that is not read; false if nobody waits."""
 
         async def unless_refused(message: Message) -> None:
             if body.refusal is None:
                 await reply(message)
 
         self._inside += 1
+        work = asyncio.ensure_future(self._app(scope, body, unless_refused))
+        leaving = asyncio.ensure_future(body.left())
         try:
-            await self._app(scope, body, unless_refused)
+            await asyncio.wait({work, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                await work
+            return work.done()
         finally:
             self._inside -= 1
+            for task in (work, leaving):
+                task.cancel()
+            await asyncio.wait({work, leaving})
             if body.refusal is not None:  # whatever the application made of it
                 raise body.refusal
 
@@ -174,25 +185,34 @@ class _Body:
 
     def __init__(self, receive: Receive, most: int, limits: Limits) -> None:
         self._receive, self._most, self._limits = receive, most, limits
-        self._read, self._done = 0, False
+        self._read, self._done, self._gone = 0, asyncio.Event(), asyncio.Event()
         self._until = asyncio.get_running_loop().time() + limits.arrival
         self.refusal: Refusal | None = None
 
     async def __call__(self) -> Message:
-        if self._done:
-            return await self._receive()
+        if self._done.is_set():
+            await self._gone.wait()
+            return {"type": "http.disconnect"}
         left = min(self._limits.pause, self._until - asyncio.get_running_loop().time())
         try:
             message = await asyncio.wait_for(self._receive(), max(0.01, left))
         except TimeoutError:
             self.refusal = Refusal(408, "the request came too slowly")
             raise self.refusal from None
-        self._done = message["type"] != "http.request" or not message.get("more_body", False)
+        if message["type"] != "http.request" or not message.get("more_body", False):
+            self._done.set()
         self._read += len(message.get("body", b""))
         if self._read > self._most:
             self.refusal = Refusal(413, f"a request of at most {self._most:,} bytes is read here")
             raise self.refusal
         return message
+
+    async def left(self) -> None:
+        """Returns when whoever sent this has gone away without waiting for the answer."""
+        await self._done.wait()
+        while (await self._receive())["type"] != "http.disconnect":
+            continue
+        self._gone.set()
 
 
 def _is_foreign(headers: Headers) -> bool:

@@ -1,0 +1,125 @@
+"""The page on the real service, in a real browser: what only both together can get wrong."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from conftest import write_shapes
+from cospace.experiment.indexing import build_index
+from cospace.experiment.model import Model
+from service.looking import TELL_VIOLATIONS
+from service.test_running import Served
+
+HOSTILE = "</script><img src=x onerror=document.title=1>"
+
+
+@pytest.fixture(scope="module")
+def served(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """Shapes, one photograph that lies on its side in its file, and a caption that would be a program."""
+    folder = tmp_path_factory.mktemp("real")
+    table = write_shapes(folder, 4)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    gradient(300, 200).save(folder / "images" / "lying.jpg", exif=exif)
+    with table.open("a", encoding="utf-8") as file:
+        file.write("images/lying.jpg,a grey gradient\n")
+        file.write(f"images/red-circle-0.png,{HOSTILE}\n")
+    build_index(Model.load(trained), table, folder / "idx")
+    served = Served(folder / "idx")
+    yield served
+    served.process.kill()
+    served.process.communicate()
+
+
+def gradient(width: int, height: int) -> Image.Image:
+    row = np.linspace(0, 255, width, dtype=np.uint8)
+    return Image.fromarray(np.repeat(np.repeat(row[None, :, None], height, 0), 3, 2))
+
+
+@pytest.fixture
+def page(browser: Any, served: Served) -> Iterator[Any]:
+    """An open page; it may ask its own server only, and complains of nothing."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    context.add_init_script(TELL_VIOLATIONS)
+    page = context.new_page()
+    complaints: list[str] = []
+    page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda asked: None if own(asked.url, served) else complaints.append(asked.url))
+    page.goto(served.url + "/")
+    page.wait_for_selector("#query")
+    yield page
+    assert complaints == []
+    context.close()
+
+
+def own(url: str, served: Served) -> bool:
+    return url.startswith((served.url, "blob:", "data:"))
+
+
+def search(page: Any, text: str) -> list[Any]:
+    page.fill("#query", text)
+    page.wait_for_selector(".tile img[src]")
+    page.wait_for_timeout(600)
+    return list(page.query_selector_all(".tile"))
+
+
+def test_a_tour_of_all_views_asks_nobody_else_and_complains_of_nothing(page: Any) -> None:
+    assert len(search(page, "a red circle")) >= 8
+    for view in ("map", "ask", "health"):
+        page.click(f"nav a[href*={view}]")
+        page.wait_for_timeout(1500)
+        assert page.is_visible(f"#{view}-view"), view
+    assert "Modality gap" in page.inner_text("#health-view")
+
+
+def test_a_photograph_on_its_side_is_upright_in_the_grid_and_in_the_viewer(page: Any) -> None:
+    search(page, "a grey gradient")
+    sides = page.evaluate(
+        """() => [...document.querySelectorAll('.tile img')].map((one) => [one.naturalWidth, one.naturalHeight])"""
+    )
+    assert any(height > width for width, height in sides)
+
+
+def test_a_caption_that_would_be_a_program_is_text(page: Any) -> None:
+    page.fill("#query", HOSTILE)
+    page.wait_for_timeout(800)
+    assert page.title() != "1"
+    assert page.query_selector("img[src=x]") is None
+
+
+def test_a_pasted_picture_finds_itself(page: Any, served: Served) -> None:
+    buffer = io.BytesIO()
+    gradient(200, 200).save(buffer, "PNG")
+    data = base64.b64encode(buffer.getvalue()).decode()
+    page.evaluate(
+        """(data) => {
+          const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+          const transfer = new DataTransfer();
+          transfer.items.add(new File([bytes], 'one.png', { type: 'image/png' }));
+          document.dispatchEvent(new ClipboardEvent('paste', { clipboardData: transfer, bubbles: true }));
+        }""",
+        data,
+    )
+    page.wait_for_selector(".tile img[src]")
+    assert re.search("upload|u:", page.url) or page.query_selector(".chip") is not None
+
+
+def test_the_address_brings_back_the_same_results(page: Any) -> None:
+    search(page, "a blue square")
+    page.keyboard.press("Enter")
+    page.wait_for_timeout(600)
+    before = page.evaluate("[...document.querySelectorAll('.tile img')].slice(0, 5).map((one) => one.src)")
+    page.reload()
+    page.wait_for_selector(".tile img[src]")
+    page.wait_for_timeout(600)
+    assert page.evaluate("[...document.querySelectorAll('.tile img')].slice(0, 5).map((one) => one.src)") == before
