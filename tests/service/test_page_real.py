@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import write_shapes
+from conftest import shape_picture, write_shapes
 from cospace.experiment.indexing import build_index
 from cospace.experiment.model import Model
-from service.looking import TELL_VIOLATIONS
+from service.looking import TELL_VIOLATIONS, search, until
 from service.test_running import Served
 
 HOSTILE = "</script><img src=x onerror=document.title=1>"
@@ -56,7 +55,7 @@ def page(browser: Any, served: Served) -> Iterator[Any]:
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("request", lambda asked: None if own(asked.url, served) else complaints.append(asked.url))
     page.goto(served.url + "/")
-    page.wait_for_selector("#query")
+    page.wait_for_selector("#words")
     yield page
     assert complaints == []
     context.close()
@@ -66,40 +65,34 @@ def own(url: str, served: Served) -> bool:
     return url.startswith((served.url, "blob:", "data:"))
 
 
-def search(page: Any, text: str) -> list[Any]:
-    page.fill("#query", text)
-    page.wait_for_selector(".tile img[src]")
-    page.wait_for_timeout(600)
-    return list(page.query_selector_all(".tile"))
-
-
 def test_a_tour_of_all_views_asks_nobody_else_and_complains_of_nothing(page: Any) -> None:
-    assert len(search(page, "a red circle")) >= 8
-    for view in ("map", "ask", "health"):
-        page.click(f"nav a[href*={view}]")
-        page.wait_for_timeout(1500)
-        assert page.is_visible(f"#{view}-view"), view
-    assert "Modality gap" in page.inner_text("#health-view")
+    search(page, "a red circle")
+    assert page.locator(".cell.shown").count() >= 8
+    for view in ("Map", "Ask", "Health"):
+        page.click(f"#views >> text={view}")
+        page.wait_for_selector(f"#{view.lower()}-view", state="visible")
+    page.wait_for_selector("#health-view >> text=Modality gap")
 
 
 def test_a_photograph_on_its_side_is_upright_in_the_grid_and_in_the_viewer(page: Any) -> None:
     search(page, "a grey gradient")
     sides = page.evaluate(
-        """() => [...document.querySelectorAll('.tile img')].map((one) => [one.naturalWidth, one.naturalHeight])"""
+        """() => [...document.querySelectorAll('.cell.shown img')]
+          .map((one) => [one.naturalWidth, one.naturalHeight])"""
     )
     assert any(height > width for width, height in sides)
+    assert not any(width > height for width, height in sides)
 
 
 def test_a_caption_that_would_be_a_program_is_text(page: Any) -> None:
-    page.fill("#query", HOSTILE)
-    page.wait_for_timeout(800)
+    search(page, HOSTILE)
     assert page.title() != "1"
     assert page.query_selector("img[src=x]") is None
 
 
 def test_a_pasted_picture_finds_itself(page: Any, served: Served) -> None:
     buffer = io.BytesIO()
-    gradient(200, 200).save(buffer, "PNG")
+    shape_picture("black", "square", 1).save(buffer, "PNG")
     data = base64.b64encode(buffer.getvalue()).decode()
     page.evaluate(
         """(data) => {
@@ -110,16 +103,15 @@ def test_a_pasted_picture_finds_itself(page: Any, served: Served) -> None:
         }""",
         data,
     )
-    page.wait_for_selector(".tile img[src]")
-    assert re.search("upload|u:", page.url) or page.query_selector(".chip") is not None
+    page.wait_for_selector(".chip")
+    page.wait_for_selector(".cell.shown img[src]")
+    assert page.get_attribute(".cell[data-place='0'] img", "alt") == "a black square number 1"
 
 
 def test_the_address_brings_back_the_same_results(page: Any) -> None:
     search(page, "a blue square")
-    page.keyboard.press("Enter")
-    page.wait_for_timeout(600)
-    before = page.evaluate("[...document.querySelectorAll('.tile img')].slice(0, 5).map((one) => one.src)")
+    names = "[0, 1, 2, 3, 4].map((at) => document.querySelector(`.cell[data-place='${at}'] img`)?.alt)"
+    until(page, f"{names}.every(Boolean)")
+    before = page.evaluate(names)
     page.reload()
-    page.wait_for_selector(".tile img[src]")
-    page.wait_for_timeout(600)
-    assert page.evaluate("[...document.querySelectorAll('.tile img')].slice(0, 5).map((one) => one.src)") == before
+    until(page, f"(before) => `${{{names}}}` === before", ",".join(before))
