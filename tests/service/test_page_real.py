@@ -67,7 +67,7 @@ def own(url: str, served: Served) -> bool:
 
 def test_a_tour_of_all_views_asks_nobody_else_and_complains_of_nothing(page: Any) -> None:
     search(page, "a red circle")
-    assert page.locator(".cell.shown").count() >= 8
+    until(page, "document.querySelectorAll('.cell.shown').length >= 8")
     for view in ("Map", "Ask", "Health"):
         page.click(f"#views >> text={view}")
         page.wait_for_selector(f"#{view.lower()}-view", state="visible")
@@ -76,11 +76,12 @@ def test_a_tour_of_all_views_asks_nobody_else_and_complains_of_nothing(page: Any
 
 def test_a_photograph_on_its_side_is_upright_in_the_grid_and_in_the_viewer(page: Any) -> None:
     search(page, "a grey gradient")
+    until(page, "document.querySelectorAll('.cell.shown').length >= 8")
     sides = page.evaluate(
         """() => [...document.querySelectorAll('.cell.shown img')]
           .map((one) => [one.naturalWidth, one.naturalHeight])"""
     )
-    assert any(height > width for width, height in sides)
+    assert any(height > width for width, height in sides), sides
     assert not any(width > height for width, height in sides)
 
 
@@ -104,8 +105,7 @@ def test_a_pasted_picture_finds_itself(page: Any, served: Served) -> None:
         data,
     )
     page.wait_for_selector(".chip")
-    page.wait_for_selector(".cell.shown img[src]")
-    assert page.get_attribute(".cell[data-place='0'] img", "alt") == "a black square number 1"
+    until(page, "document.querySelector(`.cell[data-place='0'] img`)?.alt === 'a black square number 1'")
 
 
 def test_the_address_brings_back_the_same_results(page: Any) -> None:
