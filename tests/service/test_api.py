@@ -13,6 +13,7 @@ from PIL import Image
 from wire import Answer, Wire
 
 from conftest import shape_picture
+from cospace.calibration import Matching
 from cospace.experiment.model import Model
 from cospace.experiment.search import SearchableIndex
 from cospace.service.access import Access
@@ -318,3 +319,41 @@ def create_paths(wire: Wire) -> list[tuple[str, str]]:
             path = path.replace(sign, value)
         found += [(method.upper(), path) for method in operations]
     return [*found, ("GET", "/openapi.json")]
+
+
+def test_percentages_are_those_of_the_calibration_and_gibberish_matches_nothing_well(indexed: Path) -> None:
+    collection = SearchableIndex.open(indexed)
+    assert collection.space.matching == {}, "too few pairs were held out to say anything"
+    collection.space.matching = {"text_to_image": Matching(cosine=12.0, z=2.0, offset=-12.0, gallery=62)}
+    wire = Wire(create_app(collection))
+    try:
+        header, columns = ranking(wire.post("/api/rank", {"parts": [{"text": "a red circle number 3"}], "k": 62}))
+        assert header["calibrated"]
+        cosines = columns["score"].astype(np.float64)
+        z = (cosines - cosines.mean()) / cosines.std()
+        chance = collection.space.matching["text_to_image"].probability(cosines, z, 62)
+        np.testing.assert_allclose(columns["percent"], 100 * chance, atol=0.51)
+        assert header["good"] == (columns["percent"] >= 70).sum()
+        assert header["weak_from"] == (columns["percent"] >= 30).sum()
+        assert header["banner"] == (columns["percent"][0] < 30)
+        found = wire.post("/api/search", {"parts": [{"text": "a red circle number 3"}], "k": 3}).json()["results"]
+        assert [one["percent"] for one in found] == columns["percent"][:3].tolist()
+        collection.space.matching = {"text_to_image": Matching(cosine=12.0, z=2.0, offset=-60.0, gallery=62)}
+        header, columns = ranking(wire.post("/api/rank", {"parts": [{"text": "qwzx vbbn"}]}))
+        assert header["banner"]
+        assert columns["percent"].max() < 70
+        for parts in ([{"text": "red"}, {"text": "blue"}], [{"text": "red", "weight": -1}], [{"id": found[0]["id"]}]):
+            header, columns = ranking(wire.post("/api/rank", {"parts": parts}))
+            assert not header["calibrated"], "no percentage where none was fitted"
+            assert set(columns["percent"].tolist()) == {255}
+    finally:
+        wire.close()
+
+
+def test_ten_thousand_parts_of_a_form_and_a_large_text_are_refused(wire: Wire) -> None:
+    part = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n'
+    answer = wire.ask("POST", "/api/search", {"content-type": "multipart/form-data; boundary=x"}, part * 10_000)
+    assert answer.status == 422
+    large = json.dumps({"parts": [{"text": "A" * 990_000}]}).encode()
+    assert wire.ask("POST", "/api/search", {"content-type": "application/json"}, large).status == 422
+    assert wire.ask("POST", "/api/search", {"content-type": "application/json"}, large + b" " * 50_000).status == 413
