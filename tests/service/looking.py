@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from browser import BROWSERS, browser_program
 from service.stand_in import Serving, StandIn
 
 PATIENCE = 10.0
@@ -20,10 +20,9 @@ TELL_VIOLATIONS = """addEventListener('securitypolicyviolation', (event) =>
 def browser() -> Iterator[Any]:
     """One for a module: Playwright's event loop would be in the way of other tests if it lived for the session."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="the page is tested in a browser, by playwright")
-    names = ("chromium", "chromium-browser", "google-chrome")
-    program = next(filter(None, map(shutil.which, names)), None)
+    program = browser_program()
     if program is None:
-        pytest.skip(f"the page is tested in a browser, and there is none of {', '.join(names)}")
+        pytest.skip(f"the page is tested in a browser, and there is none of {', '.join(BROWSERS)}")
     with sync_api.sync_playwright() as playwright:
         yield playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
 

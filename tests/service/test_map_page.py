@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from browser import browser_program
 from service.stand_in import Serving, StandIn
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright, which is missing")
@@ -25,7 +25,7 @@ OpenMap = Callable[..., Any]
 @pytest.fixture(scope="module")
 def launch() -> Iterator[Callable[..., Any]]:
     """Browsers by their arguments, each started once."""
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    program = browser_program()
     if program is None:
         pytest.skip("the page is tested in a browser, and there is none")
     with sync_api.sync_playwright() as playwright:
@@ -47,13 +47,6 @@ def launch() -> Iterator[Callable[..., Any]]:
 def crowd() -> Iterator[Serving]:
     """50,000 pictures and as many texts."""
     server = Serving(StandIn(50_000)).start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="module")
-def serving() -> Iterator[Serving]:
-    server = Serving(StandIn()).start()
     yield server
     server.stop()
 

@@ -40,13 +40,13 @@ def serve(
     from ..terminal import Progress
 
     access = Access.choose(host, port, token, allow_host or ())
-    collection = SearchableIndex.open(index)
+    with Progress() as progress:
+        progress.say("loading the model")
+        collection = SearchableIndex.open(index)
 
     def ready(url: str) -> None:
         items = len(collection.store)
         show({"url": url, "items": items}, f"{items:,} items of {collection.name}: {url}\nstop with Ctrl-C", json)
         sys.stdout.flush()
 
-    with Progress() as progress:
-        progress.say("loading the model")
     run(collection, access, fetch, ready)

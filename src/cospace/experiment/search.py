@@ -133,8 +133,7 @@ class SearchableIndex:
         among = [of_modality(direction.partition("_to_")[2])]
         sample_N = self.store.vectors(self.store.select(among, BACKGROUND, seed=0)) @ query_E
         z = (cosines - sample_N.mean()) / max(float(sample_N.std()), LEAST_DEVIATION)
-        chance = matching.probability(cosines, z, len(self.store.select(among)))
-        return [int(value) for value in np.minimum.accumulate(np.floor(100 * chance + 0.5))]
+        return list(matching.percents(cosines, z, len(self.store.select(among))).tolist())
 
     def _check(self, text: str | None, image: Any, k: int, find: str | None) -> None:
         if (text is None) == (image is None):

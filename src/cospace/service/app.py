@@ -17,6 +17,7 @@ from .engine import Engine
 from .fetching import Fetcher
 from .limits import Limits
 from .meter import Meter
+from .recent import Recent
 
 
 def create_app(
@@ -42,7 +43,7 @@ def create_app(
     app.state.fetcher = Fetcher(limits.upload) if fetch else None
     app.state.meter, app.state.maps = Meter(), media.Maps(engine)
     app.state.health, app.state.health_lock = None, asyncio.Lock()
-    app.state.album, app.state.sheets = media.Album(media.LARGE_ONES), media.Album(media.SHEETS)
+    app.state.album, app.state.sheets = Recent(media.LARGE_ONES), Recent(media.SHEETS)
     problems.install(app)
     app.include_router(routes.router)
     app.include_router(media.router)

@@ -29,6 +29,7 @@ from .batching import Batcher
 from .limits import Limits
 from .mixing import Weighed
 from .problems import Refusal
+from .recent import Recent
 from .snapshot import Snapshot, count
 from .uploads import Upload, Uploads, read
 
@@ -90,7 +91,7 @@ class Engine:
         self.collection, self.limits = collection, limits
         self.space, self.teller = collection.space, collection.teller
         self.uploads = Uploads(limits.uploads)
-        self._vectors: OrderedDict[tuple[str, str], np.ndarray] = OrderedDict()
+        self._vectors: Recent[tuple[str, str], np.ndarray] = Recent(KEPT_VECTORS)
         self._snapshots: OrderedDict[int, Snapshot] = OrderedDict()
         self._lock = threading.Lock()
         self._looking, self._looked = threading.Lock(), 0.0
@@ -176,18 +177,14 @@ class Engine:
             return await asyncio.to_thread(self._stored, part.id), 0
         text = getattr(part, "text", None)
         key = ("text", text) if text is not None else ("image", str(part.upload))
-        with self._lock:
-            if key in self._vectors:
-                self._vectors.move_to_end(key)
-                return self._vectors[key], 0
+        known = self._vectors.get(key)
+        if known is not None:
+            return known, 0
         raw = text if text is not None else self.uploads.get(str(part.upload)).pixels
         if key[0] not in self.modalities:
             raise Refusal(422, unknown(key[0], self.modalities, "this index knows no"))
         vector_E = await self._model(f"embed {key[0]}", raw)
-        with self._lock:
-            self._vectors[key] = vector_E
-            while len(self._vectors) > KEPT_VECTORS:
-                self._vectors.popitem(last=False)
+        self._vectors.put(key, vector_E)
         return vector_E, 1
 
     def _stored(self, name: str) -> np.ndarray:
@@ -253,9 +250,7 @@ class Engine:
         if matching is None or not len(scores_N):
             return np.full(len(scores_N), UNKNOWN, np.uint8)
         z_N = (scores_N - weighed.means_P[0]) / weighed.deviations_P[0]
-        chance_N = matching.probability(scores_N, z_N, items)
-        # An order that goes down with percentages that go up again would puzzle everyone.
-        return np.minimum.accumulate(np.floor(100 * chance_N + 0.5)).astype(np.uint8)
+        return matching.percents(scores_N, z_N, items).astype(np.uint8)
 
     def _run_search(self, kind: Among, queries: list[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
         version, wide, where = kind

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,9 +19,9 @@ from ..evaluation.platt import expected_calibration_error, reliability, sample_s
 from ..evaluation.retrieval import nearest
 from ..evaluation.vectors import unit
 from ..experiment.evaluate import HEALTH_ROWS
+from ..experiment.search import SearchableIndex
 from ..stores import Item, of_modality
 from ..types import Metrics
-from .mapping import Collection, Space
 
 PAIRS = 20_000
 """Pairs of a picture and its text that are looked at; of a larger index that many are drawn."""
@@ -43,26 +43,6 @@ _ADVICE = {
     "hubness": "Read the most frequent results with care.",
 }
 _GEOMETRY = ("modality gap", "hubness", "effective rank", "mean cosine")
-
-
-class Calibrated(Space, Protocol):
-    """A space that may know what its cosines are worth."""
-
-    @property
-    def calibration(self) -> Calibration | None:
-        """From cosines to probabilities, fitted on held-out pairs."""
-
-
-class Healthy(Collection, Protocol):
-    """What is looked at: a collection, and the model's folder with what its run left there."""
-
-    @property
-    def space(self) -> Calibrated:
-        """That the vectors are of."""
-
-    @property
-    def model_folder(self) -> Path:
-        """With ``run/metrics.json`` and its like, where the index was made from a run that has them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +69,7 @@ class Card:
     sentence: str
 
 
-def space_health(collection: Healthy, seed: int = 0) -> dict[str, Any]:
+def space_health(collection: SearchableIndex, seed: int = 0) -> dict[str, Any]:
     """Everything the Health view shows, as JSON; a large index is sampled by ``seed``, and ``sampled`` says so."""
     run = collection.model_folder / "run"
     pairs = _pairs(collection, seed)
@@ -115,7 +95,7 @@ def _read(path: Path) -> dict[str, Any]:
     return dict(json.loads(path.read_text("utf-8"))) if path.is_file() else {}
 
 
-def _pairs(collection: Healthy, seed: int) -> Pairs:
+def _pairs(collection: SearchableIndex, seed: int) -> Pairs:
     """Pictures whose own row has a text in the index: its id is ``text/`` and the picture's."""
     store = collection.store
     pictures = store.select([of_modality("image")])
@@ -136,7 +116,7 @@ def _pairs(collection: Healthy, seed: int) -> Pairs:
     return Pairs(items[0], items[1], pictures[kept], vectors[0], vectors[1], len(both))
 
 
-def _facts(run: Mapping[str, Any], collection: Healthy, pairs: Pairs) -> list[dict[str, str]]:
+def _facts(run: Mapping[str, Any], collection: SearchableIndex, pairs: Pairs) -> list[dict[str, str]]:
     """Where the model came from and what the index holds, in the order to be read."""
     data, checked = run.get("data", {}), run.get("validation", {})
     store = collection.store

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +19,8 @@ from .. import files
 from ..evaluation.layout import layout
 from ..evaluation.maps import agreement
 from ..evaluation.vectors import unit
-from ..stores import Index, of_modality
+from ..experiment.search import SearchableIndex
+from ..stores import of_modality
 from ..types import UserError
 from ._labels import names, regions
 
@@ -34,37 +35,6 @@ _COLUMNS = ("<u4", "<u2", "<u2", "u1", "u1", "u1")
 _READ = 20_000
 _MARGIN = 0.02
 _TRIED_IDS = 64
-
-
-class Thumbnails(Protocol):
-    """Where small pictures are kept."""
-
-    def get(self, hash: str, size: int, /) -> bytes | None:
-        """A WebP of the picture with this content hash, or nothing."""
-
-
-class Space(Protocol):
-    """What the collection's vectors were made with."""
-
-    @property
-    def modalities(self) -> Sequence[str]:
-        """Their names."""
-
-
-class Collection(Protocol):
-    """What is drawn: the parts of a searchable index that this needs."""
-
-    @property
-    def store(self) -> Index:
-        """Vectors and what they stand for."""
-
-    @property
-    def space(self) -> Space:
-        """That the vectors are of."""
-
-    @property
-    def thumbnails(self) -> Thumbnails:
-        """Of its pictures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +74,7 @@ class FlatMap:
             raise UserError(f"{path} has {len(content)} bytes where {at} are expected; delete it, it is drawn again")
         return cls(header, columns)
 
-    def fits(self, collection: Collection) -> bool:
+    def fits(self, collection: SearchableIndex) -> bool:
         """Whether its numbers mean what they meant when it was drawn; looked at for some of them."""
         store = collection.store
         if (self.header["version"], self.header["fingerprint"]) != (store.version, store.fingerprint):
@@ -128,7 +98,7 @@ def framed(header: Mapping[str, Any], columns: Sequence[np.ndarray]) -> bytes:
     return b"".join([len(written).to_bytes(4, "little"), written, *(column.tobytes() for column in columns)])
 
 
-def kept_map(collection: Collection, folder: Path) -> FlatMap:
+def kept_map(collection: SearchableIndex, folder: Path) -> FlatMap:
     """The map in ``folder``, drawn anew where there is none for the collection's version. Takes seconds then."""
     path = folder / f"map-{collection.store.version}.bin"
     if path.is_file():
@@ -143,7 +113,7 @@ def kept_map(collection: Collection, folder: Path) -> FlatMap:
     return drawn
 
 
-def flat_map(collection: Collection, most: int = 1_000_000, seed: int = 0) -> FlatMap:
+def flat_map(collection: SearchableIndex, most: int = 1_000_000, seed: int = 0) -> FlatMap:
     """Lay out everything the collection holds, or ``most`` items of it drawn by ``seed``.
 
     Each modality is centred on its own mean: otherwise the gap between them would be all that the map shows.
@@ -177,7 +147,7 @@ def flat_map(collection: Collection, most: int = 1_000_000, seed: int = 0) -> Fl
     return FlatMap(header, [column.astype(kind) for kind, column in zip(_COLUMNS, values, strict=True)])
 
 
-def sheet(collection: Collection, flat: FlatMap, number: int) -> bytes:
+def sheet(collection: SearchableIndex, flat: FlatMap, number: int) -> bytes:
     """A WebP of 2,048 pixels a side with the sprites of one sheet; without a thumbnail a cell stays empty."""
     rows = flat.sprites()[number * SHEET : (number + 1) * SHEET] if number >= 0 else np.zeros(0, np.int64)
     if not len(rows):
@@ -198,7 +168,7 @@ def sheet(collection: Collection, flat: FlatMap, number: int) -> bytes:
     return buffer.getvalue()
 
 
-def _rows(collection: Collection, most: int, seed: int) -> tuple[np.ndarray, np.ndarray, list[str], int]:
+def _rows(collection: SearchableIndex, most: int, seed: int) -> tuple[np.ndarray, np.ndarray, list[str], int]:
     """Numbers in an order drawn by ``seed``, the place of each one's modality among the names, all there are."""
     modalities: list[str] = []
     numbers, codes = [], []
@@ -225,7 +195,7 @@ def _quantised(places_N2: np.ndarray) -> np.ndarray:
     return np.asarray(np.clip(np.rint(share_N2 * 65535), 0, 65535).astype(np.uint16))
 
 
-def _classes(collection: Collection, numbers_N: np.ndarray) -> tuple[list[str], np.ndarray]:
+def _classes(collection: SearchableIndex, numbers_N: np.ndarray) -> tuple[list[str], np.ndarray]:
     """Values of the column ``label``, the commonest first, and which of them each row has."""
     if "label" not in collection.store.columns():
         return [], np.full(len(numbers_N), NO_CLASS, np.uint8)
@@ -242,7 +212,7 @@ def _classes(collection: Collection, numbers_N: np.ndarray) -> tuple[list[str], 
 
 
 def _clusters(
-    collection: Collection, numbers_N: np.ndarray, region_N: np.ndarray, grid_N2: np.ndarray
+    collection: SearchableIndex, numbers_N: np.ndarray, region_N: np.ndarray, grid_N2: np.ndarray
 ) -> list[dict[str, Any]]:
     """Name and place of every region: where most of it is, on one of its own points."""
     texts = [item.text for item in collection.store.items(numbers_N[:_READ].tolist())]
@@ -256,7 +226,7 @@ def _clusters(
     return result
 
 
-def _check(collection: Collection, numbers_N: np.ndarray) -> str:
+def _check(collection: SearchableIndex, numbers_N: np.ndarray) -> str:
     """A hash of the ids of the first rows."""
     ids = [item.id for item in collection.store.items([int(number) for number in numbers_N[:_TRIED_IDS]])]
     return hashlib.blake2b("\0".join(ids).encode(errors="surrogatepass"), digest_size=8).hexdigest()

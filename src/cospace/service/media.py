@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections import OrderedDict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +19,7 @@ from .engine import Engine
 from .health import space_health
 from .mapping import FlatMap, kept_map, sheet
 from .problems import Refusal
+from .recent import Recent
 from .routes import BINARY, TheEngine
 
 router = APIRouter()
@@ -36,30 +36,6 @@ KEEP = "private, max-age=31536000, immutable"
 LARGE_ONES = 64
 """Larger pictures that are kept ready."""
 SHEETS = 16
-
-
-class Album:
-    """Pictures in the sizes that an index does not keep, made when asked for, the last ones kept."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._kept: OrderedDict[tuple[Any, ...], bytes] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, key: tuple[Any, ...]) -> bytes | None:
-        """One that is ready."""
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-            return self._kept.get(key)
-
-    def put(self, key: tuple[Any, ...], data: bytes) -> bytes:
-        """Keep one, and let the one go that was asked for least recently."""
-        with self._lock:
-            self._kept[key] = data
-            while len(self._kept) > self._most:
-                self._kept.popitem(last=False)
-        return data
 
 
 class Maps:
@@ -110,7 +86,7 @@ def _is_hash(content: str) -> bool:
     return len(content) == 32 and all(letter in "0123456789abcdef" for letter in content)
 
 
-def _larger(album: Album, engine: Engine, content: str, size: int) -> bytes:
+def _larger(album: Recent[tuple[Any, ...], bytes], engine: Engine, content: str, size: int) -> bytes:
     """From the file that was indexed, if it still has the same content; otherwise what the index keeps."""
     key = (content, size)
     ready = album.get(key)

@@ -290,11 +290,8 @@ def _numbers(written: str, most: int) -> list[int]:
 
 
 def _known(snapshot: Snapshot, numbers: list[int]) -> list[tuple[int, Item]]:
-    """Items by number. Raises :class:`Refusal` (404) for one that there is not."""
-    try:
-        return list(zip(numbers, snapshot.store.items(numbers), strict=True))
-    except IndexError:
-        raise Refusal(404, "no item of this version has this number", "n") from None
+    """Items by number; the store refuses one that there is not."""
+    return list(zip(numbers, snapshot.store.items(numbers), strict=True))
 
 
 def shown(number: int, item: Item) -> dict[str, Any]:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-import threading
 import warnings
-from collections import OrderedDict
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +14,7 @@ from ..preprocess import BadImage, decode
 from ..stores.thumbnails import at_size
 from .limits import Limits
 from .problems import Refusal
+from .recent import Recent
 
 FORMATS = {b"\xff\xd8\xff": "JPEG", b"\x89PNG\r\n\x1a\n": "PNG", b"RIFF": "WEBP"}
 """What is read, by its first bytes. Fewer decoders mean fewer ways in; a drawing that runs programs (SVG) is none."""
@@ -87,28 +86,21 @@ class Uploads:
     """The last pictures that were sent, by their hash."""
 
     def __init__(self, most: int) -> None:
-        self._most = most
-        self._kept: OrderedDict[str, Upload] = OrderedDict()
-        self._lock = threading.Lock()
+        self._kept: Recent[str, Upload] = Recent(most)
 
     def __len__(self) -> int:
         return len(self._kept)
 
     def add(self, upload: Upload) -> None:
-        """Remember one, and forget the one that was asked for least recently."""
-        with self._lock:
-            self._kept[upload.name] = upload
-            self._kept.move_to_end(upload.name)
-            while len(self._kept) > self._most:
-                self._kept.popitem(last=False)
+        """Remember one."""
+        self._kept.put(upload.name, upload)
 
-    def get(self, name: str, field: str = "upload") -> Upload:
+    def get(self, name: str) -> Upload:
         """Raises :class:`Refusal` (404) for one that is not remembered any more."""
-        with self._lock:
-            if name not in self._kept:
-                raise Refusal(404, "this picture is not remembered any more; send it again", field)
-            self._kept.move_to_end(name)
-            return self._kept[name]
+        upload = self._kept.get(name)
+        if upload is None:
+            raise Refusal(404, "this picture is not remembered any more; send it again", "upload")
+        return upload
 
     def small(self, name: str) -> bytes:
         """WebP of 256 pixels a side."""
