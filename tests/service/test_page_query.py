@@ -160,6 +160,30 @@ def test_not_and_without_are_offered_as_a_minus(open_page: OpenPage) -> None:
     assert page.locator("#notices").inner_text() == ""
 
 
+def test_what_is_typed_before_the_service_has_answered_is_kept(open_page: OpenPage, stand_in: StandIn) -> None:
+    stand_in.delays["/api/info"] = 1.0
+    page = open_page()
+    page.locator("#words").press_sequentially("red ball")
+    page.locator("#words").press("Enter")
+    page.locator("#words").press_sequentially("cat without glasses")
+    page.get_by_role("button", name="Make “glasses” a minus").wait_for()
+    expect(page.locator("#words")).to_have_value("cat without glasses")
+    expect(page.locator(".chip-name")).to_have_text("red ball")
+    page.go_back()
+    expect(page.locator("#words")).to_have_value("")
+    expect(page.locator(".chip-name")).to_have_count(0)
+
+
+def test_what_is_drawn_meanwhile_leaves_the_words_being_typed(open_page: OpenPage) -> None:
+    page = open_page("#p=1~t~red")
+    page.wait_for_selector(".cell.shown")
+    page.locator("#words").fill("ball")
+    page.evaluate("document.querySelector('.chip-sign').click()")  # within the wait for the next letter
+    expect(page.locator(".chip.minus .chip-name")).to_have_text("red")
+    until(page, "location.hash.includes('ball')")
+    expect(page.locator("#words")).to_have_value("ball")
+
+
 def test_the_share_of_every_part_is_shown(open_page: OpenPage) -> None:
     page = open_page("#p=1~t~red+ball&p=-0.5~t~snow")
     page.wait_for_selector(".cell.shown")

@@ -106,17 +106,24 @@ export function createField(app) {
   const form = byId("query");
   form.append(icon("search"), input, el("div", { class: "sources" }, ...createSources(app).filter(Boolean)));
   let timer = 0;
+  let typing = false; // there are words that the state does not know of yet
 
-  const typed = () => {
+  const soon = () => { timer = setTimeout(typed, DEBOUNCE_MS); };
+  function settle() {
     clearTimeout(timer);
+    typing = false;
+  }
+  function typed() {
+    settle();
     if (input.value !== app.state().draft) app.update({ draft: input.value, ...app.state().view !== "map" && { view: "search" } });
-  };
+  }
 
   /** The words become chips. @param {1|-1} sign */
   function commit(sign) {
-    clearTimeout(timer);
+    settle();
     const fresh = readDraft(input.value, sign);
     if (!fresh.length) return;
+    input.value = "";
     const { parts, view } = app.state();
     app.update({ parts: [...parts, ...fresh], draft: "", view: view === "map" ? "map" : "search" }, true);
   }
@@ -132,9 +139,10 @@ export function createField(app) {
   form.addEventListener("submit", (event) => event.preventDefault());
   input.addEventListener("input", (event) => {
     clearTimeout(timer);
-    if (!event.isComposing) timer = setTimeout(typed, DEBOUNCE_MS);
+    typing = true;
+    if (!event.isComposing) soon();
   });
-  input.addEventListener("compositionend", () => { timer = setTimeout(typed, DEBOUNCE_MS); });
+  input.addEventListener("compositionend", soon);
   input.addEventListener("keydown", (event) => {
     if (event.isComposing) return;
     if (event.key === "Enter") {
@@ -168,10 +176,11 @@ export function createField(app) {
   }
 
   return {
-    /** @param {import("./address.js").State} state */
-    render(state) {
+    /** Words that are being typed stay, whatever is drawn meanwhile; Back and Forward replace them. */
+    render(state, before) {
       const own = document.activeElement === input && input.value.trim() === state.draft.trim();
-      if (!own && input.value !== state.draft) input.value = state.draft;
+      const newer = typing && state.draft === before.draft;
+      if (!own && !newer && input.value !== state.draft) input.value = state.draft;
       input.placeholder = state.parts.length ? "Add words" : innerWidth < 480 ? "Search" : "Search your pictures";
       suggest(state);
     },

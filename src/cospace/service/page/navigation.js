@@ -11,14 +11,15 @@ import { readAddress, writeAddress } from "./address.js";
  */
 export function createNavigation({ place, changed }) {
   let state = readAddress(location.hash);
+  let begun = false;
 
   const savePlace = () => history.replaceState({ place: place() }, "");
 
-  /** @param {State} next */
+  /** What people do before the page has begun is kept for then. @param {State} next */
   function show(next, left = null) {
     const before = state;
     state = next;
-    changed(state, before, left);
+    if (begun) changed(state, before, left);
   }
 
   return {
@@ -40,6 +41,7 @@ export function createNavigation({ place, changed }) {
     },
     /** Draw what the address says, as left before a reload, and follow Back and Forward. */
     begin() {
+      begun = true;
       addEventListener("popstate", (event) => show(readAddress(location.hash), event.state?.place ?? null));
       show(state, history.state?.place ?? null);
     },
