@@ -63,6 +63,15 @@ def test_info_says_what_there_is(wire: Wire) -> None:
     assert {item["modality"] for item in shown} == {"image"}
 
 
+def test_every_encoder_has_run_before_the_first_caller(indexed: Path) -> None:
+    collection, ran = SearchableIndex.open(indexed), set()
+    for name, encoder in collection.space.encoders.items():
+        encoder.register_forward_hook(lambda *_, name=name: ran.add(name))
+    wire = Wire(create_app(collection))
+    wire.close()
+    assert ran == {"image", "text"}
+
+
 def test_a_search_finds_what_the_space_puts_first(wire: Wire, trained: Path, shapes: Path) -> None:
     text = "a blue square number 3"
     answer = wire.post("/api/search", {"parts": [{"text": text}], "k": 5}).json()
