@@ -99,7 +99,7 @@ class SquaredReLU(torch.autograd.Function):
     def forward(context: Any, inputs: Tensor) -> Tensor:
         positive = inputs.relu()
         context.save_for_backward(positive)
-        return positive * positive
+        return positive.square()
 
     @staticmethod
     @once_differentiable
@@ -112,7 +112,7 @@ def squared_relu(inputs: Tensor) -> Tensor:
     """``relu(x)^2``; written over its input where nobody will ask for a gradient, which spares two passes of memory."""
     if not torch.is_grad_enabled():
         positive = inputs.relu_()
-        return positive.mul_(positive)
+        return positive.square_()
     made: Tensor = SquaredReLU.apply(inputs)  # type: ignore[no-untyped-call]
     return made
 
