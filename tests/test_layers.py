@@ -7,6 +7,7 @@ import torch
 from torch.autograd import gradcheck
 from torch.nn.functional import normalize
 
+from cospace.encoders.vit import patches_of
 from cospace.layers import SelfAttention, SquaredReLU, attend, heads_of, merged, squared_relu, unit
 
 
@@ -99,3 +100,11 @@ def test_self_attention_in_bfloat16_is_close() -> None:
         torch.autograd.grad(plain, exact, arrived),
     )
     assert torch.nn.functional.cosine_similarity(mine.float().flatten(), theirs.flatten(), dim=0) > 0.999
+
+
+@pytest.mark.parametrize(("side", "patch"), [(8, 4), (6, 2), (5, 5)])
+def test_patches_are_what_a_strided_convolution_sees(side: int, patch: int) -> None:
+    images_BCSS, weight = torch.randn(3, 3, side, side), torch.randn(7, 3, patch, patch)
+    expected = torch.nn.functional.conv2d(images_BCSS, weight, stride=patch).flatten(2).mT
+    found = torch.nn.functional.linear(patches_of(images_BCSS, patch), weight.flatten(1))
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)

@@ -50,9 +50,7 @@ class ViT(nn.Module):
         self.pool = AttentionPool(config.width, config.heads)
 
     def forward(self, images_B3SS: Tensor) -> Features:
-        patches(images_B3SS.shape[-1], self.patch)
-        patches_BTP = nn.functional.pixel_unshuffle(images_B3SS, self.patch).flatten(2).transpose(1, 2)
-        tokens_BTD = self.positions(self.embed(patches_BTP))
+        tokens_BTD = self.positions(self.embed(patches_of(images_B3SS, self.patch)))
         if self.training and self.keep < 1:
             tokens_BTD = drop_tokens(tokens_BTD, self.keep)
         for block in self.blocks:
@@ -66,6 +64,18 @@ def patches(side: int, patch: int) -> int:
     if side % patch:
         raise UserError(f"pictures of {side} px cannot be cut into patches of {patch} px; choose one that divides")
     return side // patch
+
+
+def patches_of(images_BCSS: Tensor, patch: int) -> Tensor:
+    """The pixels of every patch, channel by channel and row by row: ``(B, T, C * patch * patch)``.
+
+    In one pass over memory that leaves a patch's numbers side by side; what ``pixel_unshuffle`` leaves would be
+    copied again by the product that follows.
+    """
+    batch, channels, side, _ = images_BCSS.shape
+    cells = patches(side, patch)
+    cut = images_BCSS.reshape(batch, channels, cells, patch, cells, patch)
+    return cut.permute(0, 2, 4, 1, 3, 5).reshape(batch, cells * cells, channels * patch * patch)
 
 
 def drop_tokens(tokens_BTD: Tensor, keep: float) -> Tensor:
