@@ -25,7 +25,7 @@ LAYERS = """
     training | evaluation | stores | interop
     fusion
     space
-    encoders | objectives | batches | check
+    encoders | objectives | batches | check | ahead
     pairs | preprocess | layers | tokens | augment | calibration
     config | runtime | files | tensors
     types

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,8 @@ from cospace import files, tensors
 from cospace import space as space_module
 from cospace.calibration import Calibration
 from cospace.encoders import cnn, rnn, transformer
-from cospace.preprocess import BadImage, ImagePreparer
-from cospace.space import WINDOW, Space, ahead, compute_copy
+from cospace.preprocess import ImagePreparer
+from cospace.space import Space, compute_copy
 from cospace.tokens import Tokenizer
 from cospace.types import UserError
 
@@ -362,38 +361,3 @@ def test_the_kept_copy_is_neither_saved_nor_copied(in_bfloat16: None, tmp_path: 
     assert len(list(made.parameters())) == len(list(build().parameters()))
     made.save(tmp_path / "model", GOLDEN)
     assert Space.load(tmp_path / "model").twin is None
-
-
-# ------------------------------------------------------------------------------------------------ ahead of the model
-
-
-def test_items_are_made_in_order_while_the_caller_is_busy_and_no_further_than_a_window() -> None:
-    begun: list[int] = []
-
-    def make(number: int) -> int:
-        begun.append(number)
-        if number % 100 == 7:
-            raise BadImage("undecodable", str(number))
-        return -number
-
-    results = ahead(range(3 * WINDOW), make)
-    made = [next(results)]
-    deadline = time.monotonic() + 10
-    while len(begun) < WINDOW and time.monotonic() < deadline:
-        time.sleep(0.01)  # the caller computes, the threads go on
-    assert WINDOW <= len(begun) <= WINDOW + 1
-    made += list(results)
-    assert [number for number, one in enumerate(made) if isinstance(one, BadImage)] == [
-        number for number in range(3 * WINDOW) if number % 100 == 7
-    ]
-    assert all(one == -number for number, one in enumerate(made) if not isinstance(one, BadImage))
-
-
-def test_a_caller_who_stops_early_leaves_nothing_running() -> None:
-    begun: list[int] = []
-    results = ahead(range(10 * WINDOW), begun.append)
-    next(results)
-    results.close()  # type: ignore[attr-defined]
-    count = len(begun)
-    time.sleep(0.05)
-    assert len(begun) == count <= WINDOW + 1

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -18,10 +16,11 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from . import files, tensors
+from .ahead import WINDOW, decoded
 from .calibration import Calibration, Matching
 from .config import PartConfig, part, plain, read_json, unknown
 from .preprocess import BadImage, ImagePreparer
-from .runtime import compute_dtype, cores, device, keep_freed_memory
+from .runtime import compute_dtype, device, keep_freed_memory
 from .tokens import Tokenizer
 from .types import Features, Pooled, UserError
 
@@ -35,9 +34,6 @@ six digits more than this, a swapped activation or tokenizer does not."""
 CHUNK = {"cpu": (112, 32 * 3 * 224**2), "cuda": (256, 256 * 3 * 224**2)}
 """Most items embedded at a time and most numbers in them (pictures of 224 px): what a layer makes of more leaves a
 CPU's cache, and products of fewer than about 1,200 rows use one of its cores only."""
-
-WINDOW = 512
-"""Items put in order of length before they are cut into chunks, so that texts are padded to their neighbours."""
 
 T = TypeVar("T")
 Progress = Callable[[int, int], None]
@@ -336,36 +332,6 @@ def _in_dtype(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     """A copy of a parameter or buffer, without its gradient."""
     made = tensor.detach().to(dtype, copy=True)
     return nn.Parameter(made, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else made
-
-
-def decoded(raws: Sequence[Any], preparer: Preparer) -> Iterator[tuple[int, Tensor | BadImage]]:
-    """Prepared items in order, by a thread a core; a broken picture arrives as its error."""
-    return enumerate(ahead(raws, preparer.prepare))
-
-
-def ahead(raws: Iterable[Any], make: Callable[[Any], T]) -> Iterator[T | BadImage]:
-    """What ``make`` makes of each item, in order, by a thread a core; a broken picture arrives as its error.
-
-    The threads go on with up to :data:`WINDOW` items while the caller computes with what it has.
-    """
-
-    def made(raw: Any) -> T | BadImage:
-        try:
-            return make(raw)
-        except BadImage as error:
-            return error
-
-    with ThreadPoolExecutor(cores()) as pool:
-        waiting: deque[Future[T | BadImage]] = deque()
-        try:
-            for raw in raws:
-                waiting.append(pool.submit(made, raw))
-                if len(waiting) > WINDOW:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:  # the caller may have stopped early
-            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _prepared(preparer: Preparer, raws: Sequence[Any]) -> Iterator[Tensor]:

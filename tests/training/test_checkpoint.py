@@ -8,17 +8,17 @@ import torch
 from torch import nn
 
 from cospace.training.checkpoint import Checkpoints
-from cospace.training.optim import AdamW, Muon
+from cospace.training.optim import AdamW, Muon, Optimizer
 
 
-def parts(seed: int) -> tuple[nn.Module, list[torch.optim.Optimizer]]:
+def parts(seed: int) -> tuple[nn.Module, list[Optimizer]]:
     torch.manual_seed(seed)
     module = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
     optimizers = [Muon([module[0].weight], 0.1, 0.9, 0.0, torch.float32), AdamW(module[1].parameters(), lr=0.1)]
     return module, optimizers
 
 
-def steps(module: nn.Module, optimizers: list[torch.optim.Optimizer], count: int, seed: int) -> None:
+def steps(module: nn.Module, optimizers: list[Optimizer], count: int, seed: int) -> None:
     torch.manual_seed(seed)
     for _ in range(count):
         module.zero_grad()

@@ -55,6 +55,26 @@ def test_a_stack_gives_what_single_matrices_give() -> None:
     assert torch.allclose(orthogonalise(stack), single, atol=1e-12)
 
 
+def test_adamw_takes_the_steps_of_torchs_adamw() -> None:
+    torch.manual_seed(0)
+    ours, theirs = ([nn.Parameter(torch.ones(12, 7)), nn.Parameter(torch.ones(5))] for _ in range(2))
+    settings = {"lr": 0.1, "betas": (0.9, 0.98), "weight_decay": 0.1}
+    mine = AdamW([{"params": ours[:1]}, {"params": ours[1:], "lr": 0.3}], **settings)  # type: ignore[arg-type]
+    reference = torch.optim.AdamW([{"params": theirs[:1]}, {"params": theirs[1:], "lr": 0.3}], **settings)  # type: ignore[arg-type]
+    for step in range(6):
+        if step == 3:  # a state that was saved and read goes on as if nothing had happened
+            saved = mine.state_dict()
+            mine = AdamW([{"params": ours[:1]}, {"params": ours[1:]}], **settings)  # type: ignore[arg-type]
+            mine.load_state_dict(saved)
+        for mine_p, their_p in zip(ours, theirs, strict=True):
+            mine_p.grad = None if step == 4 and mine_p.ndim == 1 else torch.randn_like(mine_p)
+            their_p.grad = mine_p.grad
+        mine.step()
+        reference.step()
+        for mine_p, their_p in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(mine_p, their_p, rtol=1e-5, atol=1e-6)
+
+
 def test_muon_takes_the_steps_of_torchs_muon() -> None:
     torch.manual_seed(0)
     ours, theirs = (nn.Parameter(torch.ones(12, 7)) for _ in range(2))
@@ -90,8 +110,8 @@ def test_a_fixed_norm_stays_and_zeros_are_free() -> None:
     assert not torch.allclose(weights[0], before, atol=0.1)
     assert weights[1].norm() > 0.3
 
-    again = Muon([weights[0]], lr=0.3, momentum=0.9, decay=0.0, dtype=torch.float32, fixed_norm=True)
-    again.load_state_dict({**optimizer.state_dict(), "param_groups": again.state_dict()["param_groups"]})
+    again = Muon(weights, lr=0.3, momentum=0.9, decay=0.0, dtype=torch.float32, fixed_norm=True)
+    again.load_state_dict(optimizer.state_dict())
     weights[0].grad = torch.randn(6, 4)
     again.step()
     assert weights[0].norm().item() == pytest.approx(norm, rel=1e-6)  # remembered, not measured anew

@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from ..ahead import ahead
 from ..pairs import Pairs, digest, find_source, open_pairs
 from ..preprocess import BadImage, ImagePreparer, decode, fetched, full_size
-from ..space import Preparer, ahead, chunks
+from ..space import Preparer, chunks
 from ..stores import Condition, Index, Item
 from ..stores.thumbnails import SIZES, Thumbnails, small_pictures
 from ..types import Problem, Progress, UserError, silent

@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..ahead import decoded
 from ..augment import Augment
 from ..batches import Batches, Companions, Feed, ImageFeed, Lesson, Plan, PooledFeed, TextFeed
 from ..fusion.decoder import LONGEST
 from ..pairs import Pairs
 from ..preprocess import BadImage, ImagePreparer
 from ..runtime import device
-from ..space import Space, decoded
+from ..space import Space
 from ..tokens import Tokenizer
 from ..types import Problem, Progress, UserError, silent
 from .settings import Experiment, unique_items, words_of

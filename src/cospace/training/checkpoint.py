@@ -17,11 +17,11 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from .. import files, tensors
 from ..config import read_json
 from ..types import UserError
+from .optim import Optimizer
 
 _NAME = re.compile(r"step-(\d{8})")
 

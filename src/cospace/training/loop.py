@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from ..batches import Batch, Batches
 from ..config import Config
@@ -23,7 +22,7 @@ from ..runtime import Precision, compute_dtype, keep_freed_memory
 from ..space import Space, compute_copy
 from ..types import Metrics, UserError
 from .checkpoint import Checkpoints
-from .optim import OptimConfig, learning_rate, optimizers
+from .optim import OptimConfig, Optimizer, learning_rate, optimizers
 from .step import forward_backward, room_for_graphs
 
 PATIENCE = 3

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, cast
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.optim import AdamW, Optimizer
 
 from ..config import Config
 
@@ -84,6 +84,91 @@ def _iterate_gram(x_LMN: Tensor, steps: int) -> Tensor:
     return x_LMN if product is None else product @ x_LMN
 
 
+class Optimizer:
+    """Parameters in groups with settings of their own, and what an optimizer remembers of each parameter.
+
+    Groups, state and the form they are saved in are those of ``torch.optim.Optimizer``, whose first use imports
+    torch's compiler: a second that a short run has no use for.
+    """
+
+    def __init__(self, params: Iterable[Tensor] | Iterable[dict[str, Any]], defaults: Mapping[str, Any]) -> None:
+        given = list(params)
+        groups = given if given and isinstance(given[0], dict) else [{"params": given}]
+        self.param_groups: list[dict[str, Any]] = [
+            {**defaults, **group, "params": list(group["params"])} for group in cast("list[dict[str, Any]]", groups)
+        ]
+        self.state: defaultdict[Tensor, dict[str, Tensor]] = defaultdict(dict)
+
+    def step(self) -> None:
+        """Move every parameter that has a gradient."""
+        raise NotImplementedError
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is remembered, by the parameter's place among all groups, and the groups with places for parameters."""
+        places = {p: place for place, p in enumerate(self._parameters())}
+        groups = [{**group, "params": [places[p] for p in group["params"]]} for group in self.param_groups]
+        return {"state": {places[p]: dict(entries) for p, entries in self.state.items()}, "param_groups": groups}
+
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+        """The inverse of :meth:`state_dict`, on the parameters' own devices."""
+        parameters = self._parameters()
+        for place, entries in saved["state"].items():
+            p = parameters[place]
+            self.state[p] = {key: value.to(p.device, copy=True) for key, value in entries.items()}
+        for group, of_saved in zip(self.param_groups, saved["param_groups"], strict=True):
+            group.update({key: value for key, value in of_saved.items() if key != "params"})
+
+    def _parameters(self) -> list[Tensor]:
+        return [p for group in self.param_groups for p in group["params"]]
+
+
+class AdamW(Optimizer):
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019) in torch's fused kernel, one call a group."""
+
+    def __init__(
+        self,
+        params: Iterable[Tensor] | Iterable[dict[str, Any]],
+        lr: float,
+        betas: tuple[float, float] = (0.9, 0.999),
+        weight_decay: float = 0.01,
+        eps: float = 1e-8,
+    ) -> None:
+        super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay, "eps": eps})
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """One update of all groups."""
+        for group in self.param_groups:
+            moved = [p for p in group["params"] if p.grad is not None]
+            if not moved:
+                continue
+            states = [self._state(p) for p in moved]
+            steps = [state["step"] for state in states]
+            torch._foreach_add_(steps, 1)
+            torch._fused_adamw_(
+                moved,
+                [p.grad for p in moved],
+                [state["exp_avg"] for state in states],
+                [state["exp_avg_sq"] for state in states],
+                [],
+                steps,
+                lr=group["lr"],
+                beta1=group["betas"][0],
+                beta2=group["betas"][1],
+                weight_decay=group["weight_decay"],
+                eps=group["eps"],
+                amsgrad=False,
+                maximize=False,
+            )
+
+    def _state(self, p: Tensor) -> dict[str, Tensor]:
+        state = self.state[p]
+        if not state:
+            zeros = torch.zeros_like(p, memory_format=torch.preserve_format)
+            state |= {"step": torch.zeros((), device=p.device), "exp_avg": zeros, "exp_avg_sq": zeros.clone()}
+        return state
+
+
 class Muon(Optimizer):
     """Momentum whose update of every matrix is made orthogonal (Jordan et al. 2024); convolutions as matrices.
 
@@ -107,7 +192,7 @@ class Muon(Optimizer):
         self.dtype = dtype
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+    def step(self) -> None:
         """One update; parameters of one shape are orthogonalised together."""
         for group in self.param_groups:
             shapes: dict[torch.Size, list[Tensor]] = {}
@@ -166,7 +251,7 @@ def optimizers(
     made: list[Optimizer] = []
     if muon:
         made.append(Muon(muon, config.matrix_rate, config.momentum, config.decay, dtype, config.fixed_norm))
-    return [*made, AdamW(adamw, lr=config.rate, betas=config.betas, fused=True)]
+    return [*made, AdamW(adamw, lr=config.rate, betas=config.betas)]
 
 
 def paced(
