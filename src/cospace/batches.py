@@ -83,8 +83,12 @@ class Pictures:
     preparer: ImagePreparer
 
     def to(self, where: torch.device) -> Tensor:
-        """What the encoder reads, made on the device: float32, normalised."""
-        images_B3SS = self.preparer.normalise(self.images_B3SS.to(where))
+        """What the encoder reads, made on the device: float32, normalised; bytes are resized as bytes on a CPU alone."""
+        if where.type == "cpu":
+            return self.preparer.normalise(self._resized(self.images_B3SS))
+        return self._resized(self.preparer.normalise(self.images_B3SS.to(where)))
+
+    def _resized(self, images_B3SS: Tensor) -> Tensor:
         if self.side == images_B3SS.shape[-1]:
             return images_B3SS
         return nn.functional.interpolate(images_B3SS, size=(self.side, self.side), mode="bilinear", antialias=True)
