@@ -103,12 +103,14 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=2, help="processes of the peer that load pictures")
     parser.add_argument("--rate", default="1e-3", help="the tuned peer's learning rate")
     parser.add_argument("--warmup", default="20", help="the tuned peer's warm-up in steps")
+    parser.add_argument("--peers", nargs="+", choices=("tuned", "default"), help="ways to start the peer (default: both)")
     parser.add_argument("--work", type=Path, help="where runs and checkpoints go, kept (default: a temporary folder)")
     options = parser.parse_args()
     options.towers = options.towers or ("tiny" if options.quick else "small")
     options.epochs = options.epochs or (12 if options.quick else 20)
     options.batch = options.batch or (64 if options.quick else 256)
     options.precision = options.precision or ("amp_bf16" if has_fast_bfloat16(device()) else "fp32")
+    options.peers = options.peers or (["tuned"] if options.quick else ["tuned", "default"])
     options.goals = options.goals or ([0.05, 0.1] if options.quick else [0.5, 0.7, 0.8, 0.9])
     if options.quick:
         options.note = options.note or "512 built-in scenes"
@@ -158,7 +160,7 @@ def variants(options: argparse.Namespace) -> list[Variant]:
     tuning = ("--lr", options.rate, "--warmup", options.warmup)
     tuned = Variant("tuned", f"{words}, lr {options.rate}, warm-up {options.warmup}", (*same, *tuning))
     default = Variant("default", f"{words}, its default lr and warm-up", tuple(same))
-    return [tuned] if options.quick else [tuned, default]
+    return [variant for variant in (tuned, default) if variant.short in options.peers]
 
 
 def run_ours(track: Track, extra: Sequence[str], seed: int, out: Path) -> list[Point]:
