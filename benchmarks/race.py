@@ -103,7 +103,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=2, help="processes of the peer that load pictures")
     parser.add_argument("--rate", default="1e-3", help="the tuned peer's learning rate")
     parser.add_argument("--warmup", default="20", help="the tuned peer's warm-up in steps")
-    parser.add_argument("--peers", nargs="+", choices=("tuned", "default"), help="ways to start the peer (default: both)")
+    parser.add_argument("--peers", nargs="+", choices=("tuned", "default"), help="how it starts (default: both ways)")
     parser.add_argument("--work", type=Path, help="where runs and checkpoints go, kept (default: a temporary folder)")
     options = parser.parse_args()
     options.towers = options.towers or ("tiny" if options.quick else "small")

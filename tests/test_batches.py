@@ -137,6 +137,19 @@ def test_shifting_moves_whole_pixels_and_continues_edges() -> None:
     assert torch.equal(moved, reference)
 
 
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize(("side", "shift"), [(8, 0.25), (9, 0.1), (6, 0.0)])
+def test_windows_are_what_indices_would_gather(side: int, shift: float, flip: bool) -> None:
+    pictures = torch.randint(0, 256, (40, 3, side, side), dtype=torch.uint8)
+    numbers = draws(3, np.zeros(40, int), np.arange(40), 4)
+    reach = round(shift * side)
+    place = np.arange(side) + (np.floor(numbers[:, :2, None] * (2 * reach + 1)).astype(int) - reach)
+    place = np.clip(place, 0, side - 1)
+    place[:, 1] = np.where((numbers[:, 3:4] < 0.5) & flip, side - 1 - place[:, 1], place[:, 1])
+    expected = torch.stack([one[:, rows][:, :, columns] for one, (rows, columns) in zip(pictures, place, strict=True)])
+    assert torch.equal(Augment(shift=shift, flip=flip).apply(pictures, numbers), expected)
+
+
 def test_flip_without_zoom_equals_a_mirror() -> None:
     picture = torch.rand(1, 3, 8, 8)
     assert torch.equal(Augment(shift=0, flip=True).apply(picture, np.array([[0.5, 0.5, 0, 0.1]])), picture.flip(-1))

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from conftest import COLOURS, Shell, shape_picture
 from cospace.experiment.search import Result
-from cospace.terminal import printable, results_table
+from cospace.terminal import Progress, printable, results_table
 from cospace.terminal_pictures import (
     COLUMNS,
     GAP,
@@ -37,6 +37,18 @@ EVIL = "\x1b]0;owned\x07\x1b[2J a \x9b31m caption \u202egnp.exe\r\n\x00"
 
 def result(text: str = "a bus", path: str = "/home/me/a.jpg", percent: int | None = 97) -> Result:
     return Result("a.jpg", 0.31234, "image", path, text, "", percent, {})
+
+
+# ------------------------------------------------------------------------------------------------ progress
+
+
+def test_work_that_comes_again_with_another_total_is_counted_against_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as if it were a terminal
+    progress = Progress()
+    for done, total in ((3, 5), (5, 5), (6, 9)):
+        progress.long_work("answering questions", done, total)
+    (bar,) = progress._bars.tasks
+    assert (bar.completed, bar.total, bar.visible) == (6, 9, True)
 
 
 # ------------------------------------------------------------------------------------------------ text

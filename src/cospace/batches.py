@@ -83,7 +83,7 @@ class Pictures:
     preparer: ImagePreparer
 
     def to(self, where: torch.device) -> Tensor:
-        """What the encoder reads, made on the device: float32, normalised; bytes are resized as bytes on a CPU alone."""
+        """What the encoder reads, made on the device: float32, normalised. A CPU alone resizes bytes as bytes."""
         if where.type == "cpu":
             return self.preparer.normalise(self._resized(self.images_B3SS))
         return self._resized(self.preparer.normalise(self.images_B3SS.to(where)))

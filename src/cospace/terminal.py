@@ -59,7 +59,7 @@ class Progress:
             return
         if what not in self._tasks:
             self._tasks[what] = self._bars.add_task(what, total=total, note="")
-        self._bars.update(self._tasks[what], completed=done, note=note, visible=done < total)
+        self._bars.update(self._tasks[what], completed=done, total=total, note=note, visible=done < total)
 
     def counter(self, what: str) -> Callable[[int, int], None]:
         """The same for work of one kind."""
