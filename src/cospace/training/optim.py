@@ -61,7 +61,7 @@ def _iterate(x_LMN: Tensor, steps: int) -> Tensor:
     a, b, c = COEFFICIENTS
     for _ in range(steps):
         gram = x_LMN @ x_LMN.mT
-        x_LMN = torch.baddbmm(x_LMN, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x_LMN, beta=a)
+        x_LMN = a * x_LMN + torch.baddbmm(gram, gram, gram, beta=b, alpha=c) @ x_LMN
     return x_LMN
 
 
