@@ -5,12 +5,10 @@ from __future__ import annotations
 import statistics
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import Any, Protocol, TypeVar
-
-from torch import Tensor
+from typing import Any, TypeVar
 
 from .preprocess import BadImage
 from .runtime import cores
@@ -22,17 +20,6 @@ TRIED, QUICK = 8, 350e-6
 """Items made one after the other to see how long they take, and the seconds below which threads do not pay."""
 
 T = TypeVar("T")
-
-
-class Prepares(Protocol):
-    """Makes one raw item ready."""
-
-    def prepare(self, raw: Any) -> Tensor: ...
-
-
-def decoded(raws: Sequence[Any], preparer: Prepares) -> Iterator[tuple[int, Tensor | BadImage]]:
-    """Prepared items in order, by a thread a core; a broken picture arrives as its error."""
-    return enumerate(ahead(raws, preparer.prepare))
 
 
 def ahead(raws: Iterable[Any], make: Callable[[Any], T]) -> Iterator[T | BadImage]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from . import files, tensors
-from .ahead import WINDOW, decoded
+from .ahead import WINDOW, ahead
 from .calibration import Calibration, Matching
 from .config import PartConfig, part, plain, read_json, unknown
 from .preprocess import BadImage, ImagePreparer
@@ -336,7 +336,7 @@ def _in_dtype(tensor: Tensor, dtype: torch.dtype) -> Tensor:
 
 def _prepared(preparer: Preparer, raws: Sequence[Any]) -> Iterator[Tensor]:
     """The same where a broken picture is the caller's mistake."""
-    for number, result in decoded(raws, preparer):
+    for number, result in enumerate(ahead(raws, preparer.prepare)):
         if isinstance(result, BadImage):
             raise UserError(f"item {number} ({_name(raws[number])}) cannot be read: {result}") from result
         yield result

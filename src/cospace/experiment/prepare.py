@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..ahead import decoded
+from ..ahead import ahead
 from ..augment import Augment
 from ..batches import Batches, Companions, Feed, ImageFeed, Lesson, Plan, PooledFeed, TextFeed
 from ..fusion.decoder import LONGEST
@@ -65,7 +65,7 @@ def decode_all(
     raws, _, item_of_row = unique_items(pairs, "image")
     images = _room(len(raws), preparer.size, spill)
     bad: dict[int, BadImage] = {}
-    for item, result in decoded(raws, preparer):
+    for item, result in enumerate(ahead(raws, preparer.prepare)):
         if isinstance(result, BadImage):
             bad[item] = result
         else:

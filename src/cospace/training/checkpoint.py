@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -81,7 +80,7 @@ class Checkpoints:
         state = {f"{name}/{key}": v for name, m in self.modules.items() for key, v in m.state_dict().items()}
         for place, optimizer in enumerate(self.optimizers):
             for index, entries in optimizer.state_dict()["state"].items():
-                state |= {f"optimizer/{place}/{index}/{key}": torch.as_tensor(v) for key, v in entries.items()}
+                state |= {f"optimizer/{place}/{index}/{key}": v for key, v in entries.items()}
         return state
 
     def _restore(self, saved: dict[str, Tensor]) -> None:

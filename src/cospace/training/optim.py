@@ -164,7 +164,7 @@ class AdamW(Optimizer):
     def _state(self, p: Tensor) -> dict[str, Tensor]:
         state = self.state[p]
         if not state:
-            zeros = torch.zeros_like(p, memory_format=torch.preserve_format)
+            zeros = torch.zeros_like(p)
             state |= {"step": torch.zeros((), device=p.device), "exp_avg": zeros, "exp_avg_sq": zeros.clone()}
         return state
 
