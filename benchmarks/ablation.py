@@ -24,7 +24,7 @@ from cospace.runtime import device, has_fast_bfloat16
 from race import quality, train_once
 
 SAVERS = {
-    "pictures at three quarters of their side at first": ["data.coarse=0"],
+    "images at three quarters of their side at first": ["data.image.progressive_resizing=0"],
     "towers in bfloat16": ["training.precision=float32"],
 }
 """What the default recipe does to save time, and the settings that switch it off."""
@@ -70,13 +70,13 @@ def arguments() -> argparse.Namespace:
     options = parser.parse_args()
     options.seeds = options.seeds or (1 if options.quick else 3)
     if options.quick:
-        options.settings = ["training.steps=24", "training.batch=64", "data.size=32", *options.settings]
+        options.settings = ["training.steps=24", "training.batch_size=64", "data.image.size=32", *options.settings]
     return options
 
 
 def trained(options: argparse.Namespace, settings: Sequence[str], out: Path) -> Trained:
     """One run."""
-    metrics = train_once(options.train, options.val, ["tell=nothing", *options.settings, *settings], out)
+    metrics = train_once(options.train, options.val, ["tasks=none", *options.settings, *settings], out)
     return Trained(quality(metrics, "mean R@1"), metrics["minutes"])
 
 

@@ -1,7 +1,7 @@
 """Writing captions: texts a second with the key-value cache, against reading the whole text again for every token.
 
 Both make the same texts: greedy, of a fixed number of tokens, by a decoder of the recipe `coca` with random weights on
-random picture tokens. What is compared is the decoder alone; the picture is encoded once on both sides.
+random image tokens. What is compared is the decoder alone; the image is encoded once on both sides.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 import frame
-from cospace.fusion.decoder import Config, Decoder
+from cospace.modalities.text.tokenizer import BEGIN_ID, END_ID
+from cospace.models.generation.decoder import Config, Decoder
 from cospace.runtime import device
-from cospace.tokens import BEGIN_ID, END_ID
 from cospace.types import Features, TextSpec
 from towers import fill_zeros
 
@@ -31,11 +31,11 @@ def main() -> None:
     fill_zeros(decoder)
     tokens_BTD = torch.randn(options.batch, CELLS, WIDTH, device=device())
     mask_BT = torch.ones(options.batch, CELLS, dtype=torch.bool, device=device())
-    picture = Features(tokens_BTD[:, 0], tokens_BTD, mask_BT)
-    same = torch.equal(cached(decoder, picture, options.length), whole(decoder, picture, options.length))
+    image = Features(tokens_BTD[:, 0], tokens_BTD, mask_BT)
+    same = torch.equal(cached(decoder, image, options.length), whole(decoder, image, options.length))
     print(f"the same texts: {'yes' if same else 'NO'}")
     task = frame.Task(f"{options.batch} captions of {options.length} tokens, greedy", options.batch, "captions")
-    works = [partial(made, decoder, picture, options.length) for made in (cached, whole)]
+    works = [partial(made, decoder, image, options.length) for made in (cached, whole)]
     results = frame.compare(task, works[0], {"no cache": works[1]}, frame.rounds(options))
     frame.record(results, options.table)
 
@@ -49,31 +49,31 @@ def arguments() -> argparse.Namespace:
 
 
 @torch.inference_mode()
-def cached(decoder: Decoder, picture: Features, length: int) -> Tensor:
+def cached(decoder: Decoder, image: Features, length: int) -> Tensor:
     """Token by token, from the state that the decoder keeps."""
-    item_B = torch.arange(len(picture.tokens_BTD), device=picture.tokens_BTD.device)
-    state, ids_BT = decoder.start(picture, item_B), prompts(item_B)
-    said = []
+    item_B = torch.arange(len(image.tokens_BTD), device=image.tokens_BTD.device)
+    state, ids_BT = decoder.start(image, item_B), prompts(item_B)
+    written = []
     for _ in range(length):
         states_BTD, state = decoder.advance(ids_BT, state)
         ids_BT = decoder.logits(states_BTD[:, -1]).argmax(-1, keepdim=True)
-        said.append(ids_BT)
-    return torch.cat(said, 1)
+        written.append(ids_BT)
+    return torch.cat(written, 1)
 
 
 @torch.inference_mode()
-def whole(decoder: Decoder, picture: Features, length: int) -> Tensor:
+def whole(decoder: Decoder, image: Features, length: int) -> Tensor:
     """The whole text again for every token."""
-    item_B = torch.arange(len(picture.tokens_BTD), device=picture.tokens_BTD.device)
+    item_B = torch.arange(len(image.tokens_BTD), device=image.tokens_BTD.device)
     ids_BT = prompts(item_B)
     for _ in range(length):
-        states_BTD = decoder(ids_BT, picture, item_B)
+        states_BTD = decoder(ids_BT, image, item_B)
         ids_BT = torch.cat([ids_BT, decoder.logits(states_BTD[:, -1]).argmax(-1, keepdim=True)], 1)
     return ids_BT[:, 2:]
 
 
 def prompts(item_B: Tensor) -> Tensor:
-    """The empty prompt for each picture."""
+    """The empty prompt for each image."""
     return torch.tensor([[BEGIN_ID, END_ID]], device=item_B.device).expand(len(item_B), 2)
 
 

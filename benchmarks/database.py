@@ -95,8 +95,8 @@ def _free_port() -> int:
 
 def _run(command: list[str], user: int | None) -> None:
     # To files, since the server that pg_ctl leaves running would keep a pipe open.
-    with tempfile.TemporaryFile() as said:
-        done = subprocess.run(command, user=user, stdout=said, stderr=said, cwd="/", check=False)
-        said.seek(0)
+    with tempfile.TemporaryFile() as output:
+        done = subprocess.run(command, user=user, stdout=output, stderr=output, cwd="/", check=False)
+        output.seek(0)
         if done.returncode:
-            raise RuntimeError(f"{' '.join(command)} failed: {said.read().decode(errors='replace')}")
+            raise RuntimeError(f"{' '.join(command)} failed: {output.read().decode(errors='replace')}")

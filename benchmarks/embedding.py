@@ -1,7 +1,7 @@
 """Embedding: JPEG files to vectors and captions to vectors, with towers of the same size and random weights.
 
-Ours is Space.embed. The peers are OpenCLIP as its manual uses it (one thread prepares pictures, float32, every text
-padded to 77 tokens), OpenCLIP at its best (a thread a core prepares pictures, every precision that it has), and
+Ours is Space.embed. The peers are OpenCLIP as its manual uses it (one thread prepares images, float32, every text
+padded to 77 tokens), OpenCLIP at its best (a thread a core prepares images, every precision that it has), and
 sentence-transformers' encode. Warm-up is left out; reading and decoding files and tokenising are in.
 """
 
@@ -20,11 +20,11 @@ import torch
 from torch.nn.functional import normalize
 
 import frame
-from cospace.pairs import open_pairs
+from cospace.data.pairs import open_pairs
+from cospace.models.space import Space
 from cospace.runtime import compute_dtype, cores, device
-from cospace.space import Space
+from image_files import captions_of, write_images
 from peers import PRECISIONS, OpenClip, SentenceTransformer, worth_trying
-from pictures import captions_of, write_pictures
 from towers import SIZES, Size, settings, space
 
 BATCH = 64
@@ -42,12 +42,12 @@ def main() -> None:
     captions = captions[: options.texts]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        paths = write_pictures(pairs, folder / "pictures", options.images, (640, 480))
+        paths = write_images(pairs, folder / "images", options.images, (640, 480))
         peers = build_peers(size, folder, options.quick)
         task = frame.Task(f"{len(paths)} JPEGs of 640 x 480 px, {size.name}", len(paths), "images")
         works = image_works(peers, paths)
         results = frame.compare(task, lambda: ours.embed(image=paths), works, frame.rounds(options))
-        tokens = np.mean([len(ids) for ids in ours.preparers["text"].encode(captions)])  # type: ignore[attr-defined]
+        tokens = np.mean([len(ids) for ids in ours.processors["text"].encode(captions)])  # type: ignore[attr-defined]
         clip_tokens = peers["OpenCLIP fp32"].lengths(captions).float().mean()
         note = f"{len(captions)} captions of {tokens:.1f} tokens (CLIP's: {clip_tokens:.1f}), {size.name}"
         task, works = frame.Task(note, len(captions), "texts"), text_works(peers, captions)
@@ -59,7 +59,7 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = frame.parser(__doc__)
-    parser.add_argument("--pairs", default="scenes", help="pictures and captions, e.g. a csv (default: built-in)")
+    parser.add_argument("--pairs", default="scenes", help="images and captions, e.g. a csv (default: built-in)")
     parser.add_argument("--towers", choices=SIZES, default="b32")
     parser.add_argument("--images", type=int, help="default: 256, or 24 with --quick")
     parser.add_argument("--texts", type=int, help="default: 512, or 64 with --quick")
@@ -80,7 +80,7 @@ def build_peers(size: Size, folder: Path, quick: bool) -> dict[str, Any]:
 
 
 def image_works(peers: dict[str, Any], paths: Sequence[Path]) -> dict[str, Callable[[], object]]:
-    """What each peer does with picture files."""
+    """What each peer does with image files."""
     works: dict[str, Callable[[], object]] = {}
     for name, peer in peers.items():
         if isinstance(peer, OpenClip):
@@ -105,8 +105,8 @@ def report_model(ours: Space, size: Size, paths: Sequence[Path], captions: Seque
     """How near the towers come to the machine's peak without the input, and how near the vectors are to float32."""
     peak = matmul_peak()
     for modality, raws, flops in (("image", paths, size.image_flops()), ("text", captions, size.text_flops(tokens))):
-        preparer = ours.preparers[modality]
-        prepared = [preparer.prepare(raw) for raw in raws]
+        processor = ours.processors[modality]
+        prepared = [processor.prepare(raw) for raw in raws]
         fast: list[np.ndarray] = []
         seconds = frame.timed(lambda: fast.extend(ours.embed_prepared(modality, iter(prepared))))  # noqa: B023
         reached = flops * len(raws) / seconds
@@ -127,7 +127,7 @@ def matmul_peak(side: int = 2048, repeats: int = 3) -> float:
 def lowest_cosine(ours: Space, modality: str, prepared: Sequence[torch.Tensor], fast: np.ndarray) -> float:
     """Of the vectors at hand to those of the same weights in float32."""
     with torch.inference_mode():
-        inputs = ours.preparers[modality].batch(prepared).to(device())
+        inputs = ours.processors[modality].batch(prepared).to(device())
         exact = normalize(ours.encode(modality, inputs), dim=-1).cpu()
     return float((exact.numpy() * fast[: len(prepared)]).sum(1).min())
 

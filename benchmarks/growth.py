@@ -1,12 +1,12 @@
 """How cost grows with the pairs: time before the first step, samples a second, memory.
 
-Every row is `cospace train` in a process of its own, on shards of small random pictures with captions of made-up words,
+Every row is `cospace train` in a process of its own, on shards of small random images with captions of made-up words,
 all of them different, for a fixed number of steps at a fixed batch, so that only the number of pairs changes. `own` is
-the largest memory that the process could not give back (anonymous, without pictures mapped from a file), sampled; that
+the largest memory that the process could not give back (anonymous, without images mapped from a file), sampled; that
 is read from /proc, so this benchmark needs Linux.
 
-The last row is simulated: batches are drawn from so many rows that share a thousand pictures and captions, without
-towers. It says what the plan and the choice of rows alone cost at that size.
+The last row is simulated: batches are drawn from so many rows that share a thousand images and captions, without
+towers. It says what the sampler and the choice of rows alone cost at that size.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ import numpy as np
 from PIL import Image
 
 import frame
-from cospace.experiment.log import Log
-from cospace.experiment.settings import experiment
-from cospace.preprocess import ImagePreparer
-from cospace.tokens import Tokenizer
+from cospace.modalities.image.processing import ImageProcessor
+from cospace.modalities.text.tokenizer import Tokenizer
+from cospace.runs.metrics_log import MetricsLog
+from cospace.runs.settings import resolve
 from race import start_and_wait
 from two_pass import noise, sentences
 
 SIDE = 32
-"""Of the pictures, in pixels."""
+"""Of the images, in pixels."""
 
 SHARD = 10_000
 """Pairs in a shard."""
 
 SHARED = 1_000
-"""Pictures and captions that the simulated rows share."""
+"""Images and captions that the simulated rows share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +90,13 @@ def write_shards(pairs: int, folder: Path) -> None:
     for first in range(0, pairs, SHARD):
         with tarfile.open(folder / f"{first:08d}.tar", "w") as shard:
             for number in range(first, min(first + SHARD, pairs)):
-                for suffix, data in (("png", picture(number)), ("txt", f"{captions[number]} {number}".encode())):
+                for suffix, data in (("png", image_file(number)), ("txt", f"{captions[number]} {number}".encode())):
                     member = tarfile.TarInfo(f"{number:08d}.{suffix}")
                     member.size = len(data)
                     shard.addfile(member, io.BytesIO(data))
 
 
-def picture(number: int) -> bytes:
+def image_file(number: int) -> bytes:
     """A PNG of noise that no other number has."""
     noise = np.random.default_rng(number).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
     file = io.BytesIO()
@@ -107,13 +107,13 @@ def picture(number: int) -> bytes:
 def train(options: argparse.Namespace, folder: Path) -> Cost:
     """`cospace train` on the shards, watched from outside."""
     log = folder / "run" / "metrics.jsonl"
-    settings = [f"training.steps={options.steps}", f"training.batch={options.batch}", "training.evaluations=1"]
+    settings = [f"training.steps={options.steps}", f"training.batch_size={options.batch}", "training.evaluations=1"]
     command = [sys.executable, "-m", "cospace", "train", str(folder / "*.tar"), "--out", str(folder / "run")]
     seen: list[tuple[int, int]] = []
     before = start_and_wait(
         [*command, "--no-report", *settings], folder / "output", log, lambda process: seen.append(memory(process))
     )
-    rates = [row["samples_per_second"] for row in Log(log).rows() if "samples_per_second" in row]
+    rates = [row["samples_per_second"] for row in MetricsLog(log).rows() if "samples_per_second" in row]
     own, peak = (max(column) for column in zip(*seen, strict=True))
     return Cost(before, statistics.median(rates), own, peak)
 
@@ -131,8 +131,8 @@ def memory(process: int) -> tuple[int, int]:
 def simulated(rows: int, options: argparse.Namespace) -> frame.Result:
     """Batches from very many rows, drawn by one process without towers."""
     captions = sentences(SHARED)
-    image, text = ImagePreparer(size=SIDE), Tokenizer.train(captions)
-    settings = experiment("small", [f"training.batch={options.batch}"])
+    image, text = ImageProcessor(size=SIDE), Tokenizer.train(captions)
+    settings = resolve("small", [f"training.batch_size={options.batch}"])
     batches = noise(captions, image, text, settings, np.arange(rows) % SHARED)
     first = frame.timed(lambda: batches[0])
     later = frame.timed(lambda: [batches[step] for step in range(1, 21)]) / 20

@@ -1,7 +1,7 @@
-"""Input: a picture file to what a model reads, by one thread, against Pillow with torchvision's transforms.
+"""Input: an image file to what a model reads, by one thread, against Pillow with torchvision's transforms.
 
 The peer is OpenCLIP's own evaluation transform (open, resize the shorter side by bicubic, crop, to float, normalise).
-Ours is ImagePreparer with the same fit. Files are in the page cache for both, since both read them once untimed.
+Ours is ImageProcessor with the same fit. Files are in the page cache for both, since both read them once untimed.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import torch
 from PIL import Image
 
 import frame
-from cospace.pairs import open_pairs
-from cospace.preprocess import ImagePreparer
+from cospace.data.pairs import open_pairs
+from cospace.modalities.image.processing import ImageProcessor
+from image_files import first_rows, write_images
 from peers import import_peer
-from pictures import first_rows, write_pictures
 
 FILES = {
     "JPEG of 640 x 480 px": ((640, 480), ".jpg"),
@@ -36,12 +36,12 @@ def main() -> None:
     pairs = first_rows(open_pairs(options.pairs), count)
     library = import_peer("open_clip")
     mean, std = library.OPENAI_DATASET_MEAN, library.OPENAI_DATASET_STD
-    ours = ImagePreparer(size=options.pixels, fit="crop", mean=mean, std=std)
+    ours = ImageProcessor(size=options.pixels, fit="crop", mean=mean, std=std)
     transform = library.image_transform(options.pixels, is_train=False)
     results = []
     for kind, (sides, suffix) in FILES.items():
         with tempfile.TemporaryDirectory() as folder:
-            paths = write_pictures(pairs, Path(folder), count, sides, suffix)
+            paths = write_images(pairs, Path(folder), count, sides, suffix)
 
             def prepare(paths: Sequence[Path] = paths) -> torch.Tensor:
                 return ours.batch([ours.prepare(path) for path in paths])
@@ -50,8 +50,8 @@ def main() -> None:
                 return torch.stack([transform(Image.open(path)) for path in paths])
 
             apart = (prepare() - peer()).abs().mean() * torch.tensor(std).mean() * 255
-            print(f"{kind}: mean difference of the prepared pictures {apart:.2f} of 255 levels")
-            task = frame.Task(f"{count} files, {kind} to {options.pixels} px, one thread", count, "pictures")
+            print(f"{kind}: mean difference of the prepared images {apart:.2f} of 255 levels")
+            task = frame.Task(f"{count} files, {kind} to {options.pixels} px, one thread", count, "images")
             results += frame.compare(task, prepare, {"Pillow + torchvision": peer}, frame.rounds(options))
     frame.record(results, options.table)
 
@@ -59,9 +59,9 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = frame.parser(__doc__)
-    parser.add_argument("--pairs", default="scenes", help="where pictures come from, e.g. a csv (default: built-in)")
+    parser.add_argument("--pairs", default="scenes", help="where images come from, e.g. a csv (default: built-in)")
     parser.add_argument("--files", type=int, help="of each kind (default: 200, or 24 with --quick)")
-    parser.add_argument("--pixels", type=int, default=224, help="side of the prepared picture")
+    parser.add_argument("--pixels", type=int, default=224, help="side of the prepared image")
     return parser.parse_args()
 
 

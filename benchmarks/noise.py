@@ -1,4 +1,4 @@
-"""Noise: how much of its quality each objective keeps when captions are shuffled among the pictures (ALIGN's point).
+"""Noise: how much of its quality each objective keeps when captions are shuffled among the images (ALIGN's point).
 
     python benchmarks/noise.py emoji/train.csv emoji/val.csv
 
@@ -22,14 +22,14 @@ import numpy as np
 import torch
 
 import frame
-from cospace.pairs import Pairs, open_pairs
+from cospace.data.pairs import Pairs, open_pairs
 from cospace.runtime import describe, device
-from pictures import files_of
+from image_files import files_of
 from race import quality, train_once
 
 OBJECTIVES = {
     "softmax": [],
-    "softmax, trimmed": ["objective.trim={noise}"],
+    "softmax, truncated": ["objective.truncation={noise}"],
     "sigmoid": ["objective=sigmoid"],
     "mse": ["objective=mse"],
 }
@@ -49,7 +49,7 @@ def main() -> None:
             table = write_shuffled(pairs, noise, Path(folder) / f"{noise:g}")
             for name in options.objectives:
                 settings = [setting.format(noise=noise) for setting in OBJECTIVES[name]]
-                if noise or "trim" not in "".join(settings):
+                if noise or "truncation" not in "".join(settings):
                     out = Path(folder) / f"{noise:g}-{name}"
                     metrics = train_once(table, options.val, [*settings, *options.settings], out)
                     curves[name][noise] = quality(metrics, "mean R@1")
@@ -85,7 +85,7 @@ def write_shuffled(pairs: Pairs, noise: float, folder: Path) -> Path:
 
 
 def write(curves: Curves, options: argparse.Namespace) -> None:
-    """The curve as a picture and as a table with what gave it."""
+    """The curve as an image and as a table with what gave it."""
     figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
     for name, points in curves.items():
         axes.plot([100 * noise for noise in points], [100 * value for value in points.values()], "o-", label=name)

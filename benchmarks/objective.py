@@ -6,7 +6,7 @@
 Every figure comes from a process of its own, in turns. The peak is the most that the process (on a GPU, torch's
 allocator) holds during its steps beyond what it held before them, the embeddings' gradients included; "x" says how
 many times the embeddings' own size that is, two sides of batch * width float32 numbers. With --dense, softmax is also
-compared with two plain cross-entropies over the batch, which is what OpenCLIP computes and knows no groups. Whole
+compared with two plain cross-entropies over the batch, as OpenCLIP computes it, which knows of no other matches. Whole
 matrices take up to 45 * batch * batch bytes: mind what the machine has.
 """
 
@@ -25,13 +25,14 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 import frame
+from cospace.matches import Relation
 from cospace.objectives import cosine, sigmoid, softmax
 from cospace.runtime import device
 
 
-def cross_entropies(groups_B: Tensor, left_BE: Tensor, right_BE: Tensor, scale: Tensor) -> Tensor:
+def cross_entropies(relation: Relation, left_BE: Tensor, right_BE: Tensor, scale: Tensor) -> Tensor:
     """The plain form of InfoNCE: row ``i`` belongs to row ``i`` and to no other."""
-    logits_BB, own_B = scale * cosine(left_BE, right_BE), torch.arange(len(groups_B), device=groups_B.device)
+    logits_BB, own_B = scale * cosine(left_BE, right_BE), torch.arange(len(left_BE), device=left_BE.device)
     return (cross_entropy(logits_BB, own_B) + cross_entropy(logits_BB.T, own_B)) / 2
 
 
@@ -128,31 +129,31 @@ def in_own_process(case: Case) -> Cost:
 
 def measure(case: Case) -> Cost:
     """Seconds of the last step, and what the steps held at most."""
-    inputs, groups_B = embeddings(case)
-    warm, warm_groups_B = embeddings(replace(case, batch=min(WARM, case.batch)))
-    step(case, warm, warm_groups_B)
+    inputs, relation = embeddings(case)
+    warm, warm_relation = embeddings(replace(case, batch=min(WARM, case.batch)))
+    step(case, warm, warm_relation)
     for values in warm:
         values.grad = None
     before, seconds = restart_peak(), 0.0
     for _ in range(case.steps):
         for values in inputs:
             values.grad = None
-        seconds = frame.timed(lambda: step(case, inputs, groups_B))
+        seconds = frame.timed(lambda: step(case, inputs, relation))
     return Cost(seconds, peak() - before)
 
 
-def embeddings(case: Case) -> tuple[list[Tensor], Tensor]:
-    """Both sides, the learned numbers, and the groups, in no particular order."""
+def embeddings(case: Case) -> tuple[list[Tensor], Relation]:
+    """Both sides, the learned numbers, and which rows match: those of a group, in no particular order."""
     torch.manual_seed(0)
     where = device()
     sides = [torch.randn(case.batch, case.width, device=where, requires_grad=True) for _ in range(2)]
     learned = [torch.tensor(value, device=where, requires_grad=True) for value in LEARNED[case.objective]]
-    return sides + learned, torch.randperm(case.batch, device=where) // case.copies
+    return sides + learned, Relation.of_groups(torch.randperm(case.batch, device=where) // case.copies)
 
 
-def step(case: Case, inputs: list[Tensor], groups_B: Tensor) -> None:
+def step(case: Case, inputs: list[Tensor], relation: Relation) -> None:
     """The loss and all of its gradients."""
-    FORMS[case.objective][case.form](groups_B, *inputs).backward()  # type: ignore[no-untyped-call]
+    FORMS[case.objective][case.form](relation, *inputs).backward()  # type: ignore[no-untyped-call]
 
 
 def restart_peak() -> int:

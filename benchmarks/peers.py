@@ -73,7 +73,7 @@ def write_model_config(size: Size, folder: Path) -> Path:
 
 
 class OpenClip:
-    """OpenCLIP's towers at a size, with its own preparation of pictures and texts."""
+    """OpenCLIP's towers at a size, with its own preparation of images and texts."""
 
     def __init__(self, size: Size, folder: Path, precision: str = "fp32") -> None:
         library = import_peer("open_clip")
@@ -96,7 +96,7 @@ class OpenClip:
         return torch.autocast(device().type, torch.bfloat16, enabled=self.precision == "amp_bf16")
 
     def images(self, paths: Sequence[Path], batch: int, threads: int = 1) -> Tensor:
-        """Unit vectors of picture files; one thread prepares them as in its manual, or several beside each other."""
+        """Unit vectors of image files; one thread prepares them as in its manual, or several beside each other."""
         vectors = []
         with ThreadPoolExecutor(threads) as pool, torch.inference_mode(), self.autocast():
             for start in range(0, len(paths), batch):
@@ -120,7 +120,7 @@ class OpenClip:
         return (self.tokenize(texts) != 0).sum(1)
 
     def open(self, path: Path) -> Tensor:
-        """One picture file as the model takes it."""
+        """One image file as the model takes it."""
         prepared: Tensor = self.prepare(Image.open(path))
         return prepared
 
@@ -137,7 +137,7 @@ class SentenceTransformer:
         self.model = library.SentenceTransformer(str(where), device=device().type, model_kwargs={"torch_dtype": dtype})
 
     def images(self, paths: Sequence[Path], batch: int) -> Tensor:
-        """Unit vectors of picture files."""
+        """Unit vectors of image files."""
         return self._encode([Image.open(path) for path in paths], batch)
 
     def texts(self, texts: Sequence[str], batch: int) -> Tensor:
@@ -157,7 +157,7 @@ def save_clip(size: Size, folder: Path) -> None:
     names = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
     vocabulary = {names.get(token, token): place for token, place in simple.encoder.items()}
     tokenizer = library.CLIPTokenizer(vocab=vocabulary, merges=list(simple.bpe_ranks), model_max_length=CONTEXT)
-    pictures = library.CLIPImageProcessorPil(
+    images = library.CLIPImageProcessorPil(
         size={"shortest_edge": size.pixels}, crop_size={"height": size.pixels, "width": size.pixels}
     )
     tower = "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"
@@ -174,7 +174,7 @@ def save_clip(size: Size, folder: Path) -> None:
         },
     )  # fmt: skip
     library.CLIPModel(config).save_pretrained(folder)
-    library.CLIPProcessor(image_processor=pictures, tokenizer=tokenizer).save_pretrained(folder)
+    library.CLIPProcessor(image_processor=images, tokenizer=tokenizer).save_pretrained(folder)
 
 
 def train(config: Path, arguments: Sequence[str]) -> int:

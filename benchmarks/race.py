@@ -24,15 +24,16 @@ from pathlib import Path
 import torch
 
 import frame
+from cospace.commands.train import VALIDATED
+from cospace.data.batches import items_of
+from cospace.data.pairs import Pairs, open_pairs
+from cospace.data.prepared import different_items
 from cospace.evaluation.retrieval import retrieval
-from cospace.experiment.log import Log
-from cospace.experiment.settings import unique_items
-from cospace.experiment.train import VALIDATED
-from cospace.pairs import Pairs, open_pairs
+from cospace.runs.metrics_log import MetricsLog
 from cospace.runtime import device, has_fast_bfloat16
 from cospace.types import Metrics, UserError
+from image_files import files_of, first_rows, some_images, write_table
 from peers import OpenClip, write_model_config
-from pictures import files_of, first_rows, some_pictures, write_table
 from towers import SIZES, Size
 
 
@@ -73,10 +74,10 @@ def main() -> None:
         peers: dict[Variant, list[list[Point]]] = {variant: [] for variant in variants(options)}
         for number in range(options.runs):
             ours.append(run_ours(track, options.ours, number, folder / f"ours-{number}"))
-            tell("ours", ours[-1])
+            report("ours", ours[-1])
             for variant, runs in peers.items():
                 runs.append(run_peer(track, variant, number, folder / f"peer-{number}"))
-                tell(variant.words, runs[-1])
+                report(variant.words, runs[-1])
     results = []
     for variant, runs in peers.items():
         for goal in options.goals:
@@ -100,7 +101,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, help="of the peer (default: 20, or 12 with --quick)")
     parser.add_argument("--batch", type=int, help="of the peer (default: 256, or 64 with --quick)")
     parser.add_argument("--precision", help="of the peer (default: amp_bf16 where that is fast, otherwise fp32)")
-    parser.add_argument("--workers", type=int, default=2, help="processes of the peer that load pictures")
+    parser.add_argument("--workers", type=int, default=2, help="processes of the peer that load images")
     parser.add_argument("--rate", default="1e-3", help="the tuned peer's learning rate")
     parser.add_argument("--warmup", default="20", help="the tuned peer's warm-up in steps")
     parser.add_argument("--peers", nargs="+", choices=("tuned", "default"), help="how it starts (default: both ways)")
@@ -114,7 +115,7 @@ def arguments() -> argparse.Namespace:
     options.goals = options.goals or ([0.05, 0.1] if options.quick else [0.5, 0.7, 0.8, 0.9])
     if options.quick:
         options.note = options.note or "512 built-in scenes"
-        options.ours = ["training.steps=24", "training.batch=64", "data.size=32", *options.ours]
+        options.ours = ["training.steps=24", "training.batch_size=64", "data.image.size=32", *options.ours]
     return options
 
 
@@ -132,9 +133,9 @@ def working_folder(kept: Path | None) -> Iterator[Path]:
 def lay_track(options: argparse.Namespace, folder: Path) -> Track:
     """The same pairs for both sides, as a table that both read.
 
-    No more validation pictures than ours looks at on the way: among fewer pictures the right one is easier to find.
+    No more validation images than ours evaluates on during training: among fewer the right one is easier to find.
     """
-    pairs = {"train": open_pairs(options.train), "val": some_pictures(open_pairs(options.val), VALIDATED)}
+    pairs = {"train": open_pairs(options.train), "val": some_images(open_pairs(options.val), VALIDATED)}
     if options.quick:
         pairs = {"train": first_rows(pairs["train"], 512), "val": first_rows(pairs["val"], 128)}
     train, val = (write_table(chosen, folder / name) for name, chosen in pairs.items())
@@ -169,7 +170,7 @@ def run_ours(track: Track, extra: Sequence[str], seed: int, out: Path) -> list[P
     command += ["--no-report", f"training.seed={seed}", "training.evaluations=19", *extra]
     log = out / "metrics.jsonl"
     first = start_and_wait(command, out.with_suffix(".log"), log)
-    return points_of(Log(log).rows(), first, track.quality)
+    return points_of(MetricsLog(log).rows(), first, track.quality)
 
 
 def train_once(train: str | Path, val: str | Path, settings: Sequence[str], out: Path) -> Metrics:
@@ -179,15 +180,15 @@ def train_once(train: str | Path, val: str | Path, settings: Sequence[str], out:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise UserError(f"{' '.join(command)} ended with code {done.returncode}: {done.stderr[-2000:]}")
-    return {key.removeprefix("val/"): value for key, value in Log(out / "metrics.jsonl").rows()[-1].items()}
+    return {key.removeprefix("val/"): value for key, value in MetricsLog(out / "metrics.jsonl").rows()[-1].items()}
 
 
 def start_and_wait(
-    command: Sequence[str], output: Path, awaited: Path, look: Callable[[int], None] = lambda process: None
+    command: Sequence[str], output: Path, awaited: Path, watch: Callable[[int], None] = lambda process: None
 ) -> float:
     """Run a command to its end; seconds until its file ``awaited`` had a first whole line.
 
-    ``look`` is called with the process's number now and then.
+    ``watch`` is called with the process's number now and then.
     """
     first = None
     with output.open("wb") as sink:
@@ -196,7 +197,7 @@ def start_and_wait(
         while process.poll() is None:
             if first is None and awaited.exists() and b"\n" in awaited.read_bytes():
                 first = time.monotonic() - start
-            look(process.pid)
+            watch(process.pid)
             time.sleep(0.02 if first is None else 0.5)
     if process.returncode or first is None:
         last = output.read_text(encoding="utf-8", errors="replace")[-2000:]
@@ -228,7 +229,7 @@ def run_peer(track: Track, variant: Variant, seed: int, logs: Path) -> list[Poin
         start = time.time()
         done = subprocess.run(command, stdout=sink, stderr=sink, check=False)
     if done.returncode:
-        raise UserError(f"the peer ended with code {done.returncode}; its last words are in {output}")
+        raise UserError(f"the peer ended with code {done.returncode}; see the end of {output}")
     checkpoints = (logs / variant.short / "checkpoints").glob("epoch_*.pt")
     peer = OpenClip(track.size, logs)
     points = []
@@ -241,14 +242,14 @@ def run_peer(track: Track, variant: Variant, seed: int, logs: Path) -> list[Poin
 
 
 def measure(peer: OpenClip, pairs: Pairs, folder: Path) -> Metrics:
-    """Our retrieval metric on the peer's vectors, with our groups."""
-    _, image_groups, item_of_row = unique_items(pairs, "image")
-    paths = dict(zip(item_of_row.tolist(), files_of(pairs, folder), strict=True))
-    texts, text_groups, _ = unique_items(pairs, "text")
+    """Our retrieval metric on the peer's vectors, with our matches."""
+    (image_rows, image_of_row), (text_rows, _) = (items_of(pairs.keys[name]) for name in ("image", "text"))
+    paths = dict(zip(image_of_row.tolist(), files_of(pairs, folder), strict=True))
+    texts, _ = different_items(pairs, "text")
     with torch.inference_mode():
-        image_NE = peer.images([paths[item] for item in range(len(image_groups))], 64)
+        image_NE = peer.images([paths[item] for item in range(len(image_rows))], 64)
         text_NE = peer.texts(list(texts), 64)
-    return retrieval(image_NE, text_NE, image_groups, text_groups)
+    return retrieval(image_NE, text_NE, pairs.matches.between("image", "text", image_rows, text_rows))
 
 
 def reach(points: Sequence[Point], goal: float) -> float | None:
@@ -287,7 +288,7 @@ def result(work: str, peer: str, runs: Sequence[tuple[Sequence[Point], Sequence[
     return frame.Result(work, ours_words, peer, peer_words, ratio, len(times))
 
 
-def tell(name: str, points: Sequence[Point]) -> None:
+def report(name: str, points: Sequence[Point]) -> None:
     """The whole course of a run."""
     print(f"{name}: " + " · ".join(f"{point.seconds:.0f} s {point.quality:.3f}" for point in points), flush=True)
 

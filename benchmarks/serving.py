@@ -2,11 +2,11 @@
 
     python benchmarks/serving.py
 
-An index of 100,000 pictures (vectors drawn around a few thousand themes, small pictures drawn once) is served by
+An index of 100,000 images (vectors drawn around a few thousand themes, previews drawn once) is served by
 `cospace serve` in a process of its own, with the towers of the default recipe. Every query is a text that was not asked
 before, so each is encoded. Times are what the caller sees, connection kept open; the callers share the two cores with
 the service. On the page a query is typed into a headless Chromium, and the time runs from the end of the pause after
-typing until the first row of pictures is on screen.
+typing until the first row of images is on screen.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from PIL import Image
 import cospace
 import frame
 from browser import BROWSERS, browser_program
-from cospace.experiment.homes import home_of
+from cospace.modalities import PREVIEW_SIZES
 from cospace.stores import Item
-from cospace.stores.thumbnails import SIZES
+from cospace.stores.locations import location_of
 
 CLIENTS = 8
 WORDS = ("red", "green", "blue", "small", "large", "round", "old", "new", "dog", "cat", "bus", "tree", "house", "river")
@@ -61,7 +61,7 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = frame.parser(__doc__)
-    parser.add_argument("--items", type=int, help="pictures in the index (default: 100,000, or 10,000 with --quick)")
+    parser.add_argument("--items", type=int, help="images in the index (default: 100,000, or 10,000 with --quick)")
     parser.add_argument("--seconds", type=float, help="of asking (default: 15, or 5 with --quick)")
     options = parser.parse_args()
     options.items = options.items or (10_000 if options.quick else 100_000)
@@ -71,10 +71,10 @@ def arguments() -> argparse.Namespace:
 
 def make_index(folder: Path, items: int) -> Path:
     """A run of two steps, and an index of vectors that lie as a space's do: many near each other, in themes."""
-    model = cospace.train("scenes", folder / "run", overrides=["training.steps=2", "tell=nothing"])
-    home = home_of(folder / "idx")
-    store = home.create(model.folder, str(model.space.fingerprint), model.space.width, "float32")
-    thumbnails, dice = home.thumbnails(), np.random.default_rng(0)
+    model = cospace.train("scenes", folder / "run", overrides=["training.steps=2", "tasks=none"])
+    location = location_of(folder / "idx")
+    store = location.create(model.folder, str(model.space.fingerprint), model.space.width, "float32")
+    thumbnails, dice = location.thumbnails(), np.random.default_rng(0)
     themes = dice.normal(size=(THEMES, model.space.width)).astype(np.float32)
     drawn = [drawing(number) for number in range(256)]
     for start in range(0, items, PART):
@@ -90,7 +90,9 @@ def make_index(folder: Path, items: int) -> Path:
             ],
             vectors,
         )
-        thumbnails.add([(name, size, drawn[place % 256][size]) for place, name in enumerate(names) for size in SIZES])
+        thumbnails.add(
+            [(name, size, drawn[place % 256][size]) for place, name in enumerate(names) for size in PREVIEW_SIZES]
+        )
         print(f"  {numbers.stop:,} of {items:,} items", flush=True)
     store.finish()
     store.close()
@@ -98,13 +100,13 @@ def make_index(folder: Path, items: int) -> Path:
 
 
 def drawing(seed: int) -> dict[int, bytes]:
-    """A soft picture in the sizes that an index keeps."""
+    """A soft image in the sizes that an index keeps."""
     small = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     encoded = {}
-    for size in SIZES:
+    for size in PREVIEW_SIZES:
         buffer = io.BytesIO()
-        picture = Image.fromarray(small).resize((size, size * 3 // 4), Image.Resampling.BICUBIC)
-        picture.save(buffer, "WEBP", quality=80)
+        image = Image.fromarray(small).resize((size, size * 3 // 4), Image.Resampling.BICUBIC)
+        image.save(buffer, "WEBP", quality=80)
         encoded[size] = buffer.getvalue()
     return encoded
 
@@ -163,7 +165,7 @@ def memory(process: subprocess.Popen[str]) -> str:
 
 
 def on_the_page(port: int, options: argparse.Namespace) -> list[frame.Result]:
-    """Queries typed into the page, until the first row of pictures is there."""
+    """Queries typed into the page, until the first row of images is there."""
     program = browser_program()
     if program is None:
         print(f"  the page is left out: there is none of {', '.join(BROWSERS)}, or no playwright")
@@ -183,7 +185,7 @@ def on_the_page(port: int, options: argparse.Namespace) -> list[frame.Result]:
         browser.close()
     times.sort()
     p50, p95 = statistics.median(times), times[int(0.95 * len(times))]
-    work = f"typed query to first row of pictures, {options.items:,} items, in Chromium"
+    work = f"typed query to first row of images, {options.items:,} items, in Chromium"
     return [frame.alone(work, f"p50 {p50:.0f} ms, p95 {p95:.0f} ms", len(times))]
 
 

@@ -32,7 +32,7 @@ def main() -> None:
         tasks = {
             "import cospace": [sys.executable, "-c", "import cospace"],
             "cospace --help": [sys.executable, "-m", "cospace", "--help"],
-            "first search among 500 pictures": [sys.executable, "-m", "cospace", *search],
+            "first search among 500 images": [sys.executable, "-m", "cospace", *search],
         }
         results = []
         for work, command in tasks.items():
@@ -51,10 +51,10 @@ def fresh(command: Sequence[str]) -> frame.Work:
 
 
 def small_index(folder: Path) -> Path:
-    """An index over built-in pictures, by towers of the default recipe after two steps."""
-    overrides = ["training.steps=2", "training.batch=32"]
-    space = cospace.train("scenes/heldout", out=folder / "run", overrides=overrides)
-    cospace.index(space, "scenes/heldout", out=folder / "index")
+    """An index over built-in images, by towers of the default recipe after two steps."""
+    overrides = ["training.steps=2", "training.batch_size=32"]
+    model = cospace.train("scenes/heldout", out=folder / "run", overrides=overrides)
+    cospace.index(model, "scenes/heldout", out=folder / "index")
     return folder / "index"
 
 

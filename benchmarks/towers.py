@@ -8,11 +8,11 @@ from typing import Any
 
 from torch import nn
 
-from cospace.experiment.settings import Experiment, experiment
-from cospace.preprocess import ImagePreparer
+from cospace.modalities.image.processing import ImageProcessor
+from cospace.modalities.text.tokenizer import Tokenizer
+from cospace.models.space import Space
+from cospace.runs.settings import RunConfig, resolve
 from cospace.runtime import device
-from cospace.space import Space
-from cospace.tokens import Tokenizer
 from cospace.types import TextSpec
 
 VOCABULARY, CONTEXT = 49_408, 77
@@ -21,7 +21,7 @@ VOCABULARY, CONTEXT = 49_408, 77
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """Transformers for pictures (square, of ``pixels``) and texts, and the width of the space they share.
+    """Transformers for images (square, of ``pixels``) and texts, and the dimensions of the space they share.
 
     Heads are 64 wide on both sides.
     """
@@ -30,13 +30,13 @@ class Size:
     pixels: int
     patch: int
     image: tuple[int, int]
-    """Width and depth of the picture's tower."""
+    """Width and depth of the image tower."""
     text: tuple[int, int]
-    """Width and depth of the text's tower."""
+    """Width and depth of the text tower."""
     space: int
 
     def image_flops(self) -> float:
-        """Floating-point operations of one picture forward, two a multiplication with its addition."""
+        """Floating-point operations of one image forward, two a multiplication with its addition."""
         tokens = (self.pixels // self.patch) ** 2
         return 2 * 3 * self.patch**2 * self.image[0] * tokens + blocks_flops(*self.image, tokens)
 
@@ -56,31 +56,31 @@ def blocks_flops(width: int, depth: int, tokens: float) -> float:
     return depth * tokens * (24 * width**2 + 4 * tokens * width)
 
 
-def settings(size: Size, overrides: Sequence[str] = ()) -> Experiment:
+def settings(size: Size, overrides: Sequence[str] = ()) -> RunConfig:
     """The recipe ``clip`` at this size with every patch kept, so that both sides compute the same tokens."""
-    image = {"patch": size.patch, "width": size.image[0], "depth": size.image[1], "heads": size.image[0] // 64}
+    image = {"patch_size": size.patch, "width": size.image[0], "depth": size.image[1], "heads": size.image[0] // 64}
     text = {"width": size.text[0], "depth": size.text[1], "heads": size.text[0] // 64}
-    sizes = [f"encoders.image.{key}={value}" for key, value in {**image, "keep": 1.0}.items()]
+    sizes = [f"encoders.image.{key}={value}" for key, value in {**image, "patch_dropout": 0.0}.items()]
     sizes += [f"encoders.text.{key}={value}" for key, value in text.items()]
-    sizes += [f"width={size.space}", f"data.size={size.pixels}", f"data.length={CONTEXT}"]
-    return experiment("clip", [*sizes, *overrides])
+    sizes += [f"embed_dim={size.space}", f"data.image.size={size.pixels}", f"data.text.max_length={CONTEXT}"]
+    return resolve("clip", [*sizes, *overrides])
 
 
-def space(chosen: Experiment, captions: Sequence[str]) -> Space:
+def space(chosen: RunConfig, captions: Sequence[str]) -> Space:
     """A space with random weights for these settings; its tokenizer is learned from ``captions``.
 
-    It is on the machine's device. Pictures are fitted as the peers do it, by their shorter side and a crop. Maps that
+    It is on the machine's device. Images are fitted as the peers do it, by their shorter side and a crop. Maps that
     start at zero get small random weights: a trained network has no zeros, and nobody should wonder whether they are
     faster.
     """
     tokenizer = Tokenizer.train(captions, length=CONTEXT)
-    image = ImagePreparer(size=chosen.data.size or 0, fit="crop")
+    image = ImageProcessor(size=chosen.data.image.size or 0, fit="crop")
     configs: dict[str, Any] = dict(chosen.encoder_parts())
     encoders = {
         "image": configs["image"].build(image.spec),
         "text": configs["text"].build(TextSpec(VOCABULARY, CONTEXT)),
     }
-    built = Space(encoders, configs, {"image": image, "text": tokenizer}, chosen.width)
+    built = Space(encoders, configs, {"image": image, "text": tokenizer}, chosen.embed_dim)
     fill_zeros(built)
     return built.to(device())
 

@@ -1,7 +1,7 @@
 """Training: samples a second of whole steps (forward, loss, backward, optimizer) at the same towers and batch.
 
-Both sides get the same pictures at the same size with the same captions. Ours includes everything that its loop does
-with a batch: gathering decoded pictures, augmentation, normalising, padding texts. OpenCLIP runs its own
+Both sides get the same images at the same size with the same captions. Ours includes everything that its loop does
+with a batch: gathering decoded images, augmentation, normalising, padding texts. OpenCLIP runs its own
 train_one_epoch on batches that are ready in memory, which spares it its data loader. The embedding tables are equally
 large. Every patch is kept. Ours takes its shipped optimizer (Muon, which costs more than the peer's AdamW) unless
 --optimizer says otherwise. Warm-up is left out.
@@ -21,14 +21,15 @@ from torch import Tensor
 
 import frame
 from cospace.config import part
-from cospace.experiment.prepare import decode_all, training_batches
-from cospace.experiment.settings import Experiment, facts_of
-from cospace.pairs import Pairs, open_pairs
+from cospace.data.pairs import Pairs, open_pairs
+from cospace.data.prepared import prepare_pairs
+from cospace.models.space import Space
+from cospace.runs.datasets import training_batches
+from cospace.runs.settings import RunConfig
 from cospace.runtime import device
-from cospace.space import Space
 from cospace.training.loop import Learner, Observers, Trainer
+from image_files import captions_of, first_rows
 from peers import OpenClip, import_peer, worth_trying
-from pictures import captions_of, first_rows
 from towers import SIZES, Size, settings, space
 
 PRECISIONS = ("fp32", "amp", "amp_bf16")
@@ -53,7 +54,7 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = frame.parser(__doc__)
-    parser.add_argument("--pairs", default="scenes", help="pictures and captions, e.g. a csv (default: built-in)")
+    parser.add_argument("--pairs", default="scenes", help="images and captions, e.g. a csv (default: built-in)")
     parser.add_argument("--towers", choices=SIZES, nargs="+", help="default: small b32, or small with --quick")
     parser.add_argument("--batch", type=int, help="default: 256 for 64 px, 64 for 224 px; 64 with --quick")
     parser.add_argument("--steps", type=int, default=1, help="steps a round")
@@ -66,10 +67,10 @@ def arguments() -> argparse.Namespace:
 def measure(size: Size, options: argparse.Namespace, folder: Path) -> list[frame.Result]:
     """Ours in turns with OpenCLIP at each of its precisions."""
     batch = options.batch or (64 if options.quick or size.pixels > 64 else 256)
-    overrides = [f"training.batch={batch}", "training.steps=100000", f"training.optim.name={options.optimizer}"]
+    overrides = [f"training.batch_size={batch}", "training.steps=100000", f"training.optim.name={options.optimizer}"]
     everything = open_pairs(options.pairs)
     pairs = first_rows(everything, BATCHES * batch)
-    chosen = settings(size, overrides).fitted(facts_of(pairs))
+    chosen = settings(size, overrides).fitted(pairs)
     built = space(chosen, captions_of(everything))
     ours, batches = our_step(built, pairs, chosen, folder)
     precisions = worth_trying(PRECISIONS, options.quick)
@@ -91,13 +92,13 @@ def repeated(step: Step, times: int) -> frame.Work:
 
 
 Ready = list[tuple[Tensor, list[str]]]
-"""Batches for the peer: normalised pictures, and captions."""
+"""Batches for the peer: normalised images, and captions."""
 
 
-def our_step(built: Space, pairs: Pairs, chosen: Experiment, folder: Path) -> tuple[Step, Ready]:
+def our_step(built: Space, pairs: Pairs, chosen: RunConfig, folder: Path) -> tuple[Step, Ready]:
     """A step of ours, and the same rows as batches for a peer."""
-    pairs, store = decode_all(pairs, built.preparers["image"])  # type: ignore[arg-type]
-    batches = training_batches(pairs, store, built, chosen, built.preparers["text"])  # type: ignore[arg-type]
+    prepared = prepare_pairs(pairs, built.processors)
+    batches = training_batches(prepared, built, chosen, built.processors["text"])  # type: ignore[arg-type]
     objective: Any = part("objectives", chosen.objective)
     trainer = Trainer(
         Learner(built), objective.build().to(device()), chosen.training, folder / "checkpoints", Observers()
@@ -110,8 +111,9 @@ def our_step(built: Space, pairs: Pairs, chosen: Experiment, folder: Path) -> tu
     ready = []
     for place in range(BATCHES):
         rows = batches[place].row_B
-        images = store.images_N3SS[torch.from_numpy(store.item_of_row[rows])]
-        ready.append((built.preparers["image"].normalise(images), [str(pairs.items["text"][row]) for row in rows]))  # type: ignore[attr-defined]
+        images = prepared.items["image"][torch.from_numpy(prepared.item_of_row["image"][rows])]
+        captions = [str(prepared.pairs.items["text"][row]) for row in rows]
+        ready.append((built.processors["image"].normalise(images), captions))  # type: ignore[attr-defined]
     return step, ready
 
 

@@ -62,14 +62,14 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 TINY = (
     "encoders.image.widths=[8,16]",
-    "encoders.image.mixers=1",
+    "encoders.image.transformer_blocks=1",
     "encoders.image.heads=2",
     "encoders.text.width=16",
     "encoders.text.depth=1",
     "encoders.text.heads=2",
-    "width=16",
-    "data.size=32",
-    "training.batch=16",
+    "embed_dim=16",
+    "data.image.size=32",
+    "training.batch_size=16",
 )
 """Overrides that make the default recipe small enough for a test."""
 
@@ -82,10 +82,11 @@ def tiny() -> tuple[str, ...]:
 @pytest.fixture(scope="session")
 def trained(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run on the shapes. Read only: every test of a session gets the same one."""
-    from cospace.experiment.train import Request, run
+    from cospace.commands.train import Request, train
 
     out = tmp_path_factory.mktemp("trained") / "run"
-    run(Request(shapes, out, overrides=(*TINY, "training.steps=40", "training.evaluations=1"), command="cospace train"))
+    overrides = (*TINY, "training.steps=40", "training.evaluations=1")
+    train(Request(shapes, out, overrides=overrides, command="cospace train"))
     return out
 
 

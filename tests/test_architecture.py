@@ -20,14 +20,15 @@ FILES = sorted(SRC.rglob("*.py"))
 LAYERS = """
     __main__
     cli
-    service | terminal | terminal_pictures
-    experiment
+    service | api
+    commands
+    runs
+    evaluators
     training | evaluation | stores | interop
-    fusion
-    space
-    encoders | objectives | batches | check | ahead
-    pairs | preprocess | layers | tokens | augment | calibration
-    config | runtime | files | tensors
+    models | objectives | data
+    modalities
+    prefetch
+    config | runtime | files | tensors | matches
     types
 """
 LEVEL = {
@@ -38,7 +39,10 @@ LEVEL = {
 NOT_CODE = {"recipes"}
 """Folders of data: named by path, never imported."""
 
-FILE_LINES, FUNCTION_LINES, PARAMETERS = 400, 45, 7
+FILE_LINES, FUNCTION_LINES, PARAMETERS = 400, 40, 7
+USUAL_LINES = 20
+"""Nine functions of ten have no more."""
+
 FORBIDDEN_NAMES = {"utils", "util", "common", "helpers", "helper", "misc", "legacy", "v2", "custom"}
 PICKLES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 
@@ -77,7 +81,7 @@ def uphill(path: Path, package: Path = SRC) -> list[str]:
         if top != "cospace" or target == own:
             continue
         if target not in LEVEL:
-            known = target in {"", "__version__"} and own in {"cli", "service", "experiment", "__main__"}
+            known = target in {"", "__version__"} and own in {"cli", "service", "commands", "runs", "__main__"}
             if not known:
                 wrong.append(f"{path.name}:{line} imports {name}, which is not in the table")
         elif LEVEL[target] >= LEVEL[own]:
@@ -97,11 +101,11 @@ def test_imports_point_down(path: Path) -> None:
 
 def test_an_import_that_points_up_is_found_wherever_it_hides(tmp_path: Path) -> None:
     hidden = {
-        "from ..experiment import Experiment": 1,
+        "from ..commands.train import train": 1,
         "def f():\n    from cospace.training import fit": 1,
-        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from ..space import Space": 1,
-        "import cospace.encoders.vit": 1,
-        "from .. import space": 1,
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from ..models.space import Space": 1,
+        "import cospace.models.encoders.vit": 1,
+        "from .. import models": 1,
         "from .. import mystery": 1,
         "from ..config import PartConfig\nfrom ..types import Pair\nfrom . import average\nimport torch": 0,
     }
@@ -110,6 +114,182 @@ def test_an_import_that_points_up_is_found_wherever_it_hides(tmp_path: Path) -> 
         path = tmp_path / "objectives" / f"bad{number}.py"
         path.write_text(source)
         assert len(uphill(path, tmp_path)) == count, source
+
+
+# ------------------------------------------------------------------------------------------------ cycles
+
+
+def module_name(path: Path, package: Path = SRC) -> str:
+    """``cospace.data.pairs`` of ``data/pairs.py``; a folder's own name for its ``__init__.py``."""
+    parts = path.relative_to(package).with_suffix("").parts
+    return ".".join(("cospace", *(part for part in parts if part != "__init__")))
+
+
+def loaded(path: Path, package: Path = SRC) -> Iterator[str]:
+    """What importing a file imports: names at module level, those for type checkers left out."""
+    here = ("cospace", *path.relative_to(package).with_suffix("").parts)
+    waiting: list[ast.stmt] = list(tree(path).body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.ImportFrom):
+            base = ".".join(here[: -node.level]) if node.level else ""
+            module = ".".join(filter(None, [base, node.module]))
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.If):
+            waiting += node.orelse if "TYPE_CHECKING" in ast.unparse(node.test) else [*node.body, *node.orelse]
+        elif isinstance(node, ast.Try | ast.With | ast.ClassDef):
+            waiting += node.body
+
+
+def import_graph(package: Path = SRC) -> dict[str, set[str]]:
+    """For every module the modules of the package that it imports when it is imported."""
+    files = {module_name(path, package): path for path in sorted(package.rglob("*.py"))}
+    return {
+        name: files.keys() & {full if full in files else full.rpartition(".")[0] for full in loaded(path, package)}
+        for name, path in files.items()
+    }
+
+
+def strongly_connected(graph: dict[str, set[str]]) -> list[set[str]]:
+    """The sets of nodes that reach each other (Tarjan 1972)."""
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    found: list[set[str]] = []
+
+    def visit(node: str) -> None:
+        index[node] = low[node] = len(index)
+        stack.append(node)
+        for other in sorted(graph[node]):
+            if other not in index:
+                visit(other)
+                low[node] = min(low[node], low[other])
+            elif other in stack:
+                low[node] = min(low[node], index[other])
+        if low[node] == index[node]:
+            place = stack.index(node)
+            found.append(set(stack[place:]))
+            del stack[place:]
+
+    for node in graph:
+        if node not in index:
+            visit(node)
+    return found
+
+
+def test_no_imports_go_round_in_a_circle() -> None:
+    graph = import_graph()
+    assert [sorted(group) for group in strongly_connected(graph) if len(group) > 1] == []
+    assert [name for name, imports in graph.items() if name in imports] == [], "nothing imports itself"
+    assert graph["cospace.commands.train"] >= {"cospace.runs.settings", "cospace.files"}, "it does see imports"
+
+
+def test_a_circle_is_found_and_one_for_type_checkers_is_none(tmp_path: Path) -> None:
+    sources = {
+        "a.py": "from .b import f",
+        "b.py": "from . import c",
+        "c.py": "try:\n    from cospace.a import g\nexcept ImportError:\n    g = None",
+        "d.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from .e import E",
+        "e.py": "from .d import D\ndef later():\n    from .a import f",
+    }
+    for name, source in sources.items():
+        (tmp_path / name).write_text(source)
+    circles = [group for group in strongly_connected(import_graph(tmp_path)) if len(group) > 1]
+    assert circles == [{"cospace.a", "cospace.b", "cospace.c"}]
+
+
+# ------------------------------------------------------------------------------------------------ modalities
+
+MADE_OF_MODALITIES = re.compile(r"(modalities|interop|recipes)/|data/sources/(scenes|glyphs|vqa|_scene_\w+)\.py$")
+"""Where a modality may be named: what is known of it, other libraries' models of it, and data sets made of it."""
+
+LOOK_UPS = {"get", "pop", "setdefault", "startswith", "endswith", "removeprefix", "removesuffix"}
+
+
+def modality_questions(path: Path, names: frozenset[str]) -> list[str]:
+    """Comparisons, membership tests and look-ups with the name of a modality that is written out."""
+
+    def named(node: ast.AST | None) -> bool:
+        if isinstance(node, ast.Tuple | ast.List | ast.Set):
+            return any(map(named, node.elts))
+        if isinstance(node, ast.Dict):
+            return any(map(named, node.keys))
+        return isinstance(node, ast.Constant) and node.value in names
+
+    found = []
+    for node in ast.walk(tree(path)):
+        asks = (
+            (isinstance(node, ast.Compare) and any(map(named, (node.left, *node.comparators))))
+            or (isinstance(node, ast.Subscript) and not is_annotation(node) and named(node.slice))
+            or (isinstance(node, ast.MatchValue) and named(node.value))
+            or (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and node.func.attr in LOOK_UPS
+                and any(map(named, node.args[:1]))
+            )
+        )
+        if asks:
+            found.append(f"{path.name}:{node.lineno} {ast.unparse(node)}")
+    return found
+
+
+def is_annotation(node: ast.Subscript) -> bool:
+    """``Literal["image"]`` names a type and asks nothing."""
+    return ast.unparse(node.value) in {"Literal", "typing.Literal"}
+
+
+@parametrize_files
+def test_no_modality_is_asked_for_by_name(path: Path) -> None:
+    from cospace import modalities
+
+    if not MADE_OF_MODALITIES.match(path.relative_to(SRC).as_posix()):
+        assert modality_questions(path, frozenset(modalities.names())) == []
+
+
+def test_a_question_for_a_modality_is_found_wherever_it_hides(tmp_path: Path) -> None:
+    hidden = {
+        'if name == "image":\n    pass': 1,
+        'found = name in ("audio", "text")': 1,
+        'found = "image" not in pairs.items': 1,
+        'space.encoders["text"]': 1,
+        'items.get("image")': 1,
+        'key.startswith("image")': 1,
+        'match name:\n    case "audio":\n        pass': 1,
+        'def f(pairs=(("image", "text"),)): ...': 0,
+        'modality: str = "image"': 0,
+        'space.embed(text=["a bus"])': 0,
+        'items["images"]': 0,
+        'name: Literal["image"]': 0,
+    }
+    for number, (source, count) in enumerate(hidden.items()):
+        path = tmp_path / f"asks{number}.py"
+        path.write_text(source)
+        assert len(modality_questions(path, frozenset({"audio", "image", "text"}))) == count, source
+
+
+# ------------------------------------------------------------------------------------------------ the command line
+
+
+def test_every_argument_of_every_command_has_a_help_text() -> None:
+    from cospace.cli import app
+
+    verbs = [app[name] for name in app if not name.startswith("-")]
+    assert len(verbs) >= 13
+    silent = []
+    for verb in verbs:
+        assert verb.help, f"{verb.name} says nothing of itself"
+        arguments = verb.assemble_argument_collection()
+        assert len(arguments), verb.name
+        silent += [
+            f"{verb.name[0]} {argument.name}" for argument in arguments if not argument.parameter.help and argument.show
+        ]
+    assert silent == []
+
+
+# ------------------------------------------------------------------------------------------------ importing
 
 
 def test_importing_the_package_loads_no_heavy_library() -> None:
@@ -147,6 +327,16 @@ def test_functions_fit_on_a_screen(path: Path) -> None:
         assert lines <= FUNCTION_LINES, f"{path.name}:{node.lineno} {node.name} has {lines} lines"
         count = len(parameters(node))
         assert count <= PARAMETERS, f"{path.name}:{node.lineno} {node.name} has {count} parameters"
+
+
+def test_most_functions_are_short() -> None:
+    lengths = sorted(
+        (node.end_lineno or 0) - node.lineno + 1
+        for path in FILES
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    )
+    assert lengths[int(0.9 * len(lengths))] <= USUAL_LINES
 
 
 def parameters(node: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:

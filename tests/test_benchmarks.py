@@ -17,9 +17,9 @@ from PIL import Image
 
 import frame
 import race
-from cospace.pairs import Pairs, open_pairs
+from cospace.data.pairs import Pairs, open_pairs
 from cospace.types import UserError
-from pictures import captions_of, first_rows, some_pictures, write_pictures, write_table
+from image_files import captions_of, first_rows, some_images, write_images, write_table
 from towers import SIZES, TINY, VIT_B32, model_config, settings, space
 
 
@@ -108,22 +108,24 @@ def test_a_shown_command_names_no_machine() -> None:
 
 
 def test_arithmetic_of_a_vit_b32() -> None:
-    """8.6 GFLOP a picture of 49 patches: twice the 4.3 billion multiplications of its matrices and attention."""
+    """8.6 GFLOP an image of 49 patches: twice the 4.3 billion multiplications of its matrices and attention."""
     layers = 12 * (49 * 12 * 768**2 + 2 * 49 * 49 * 768)
     assert VIT_B32.image_flops() == 2 * (layers + 49 * 768 * 3 * 32**2)
     assert VIT_B32.text_flops(77) == pytest.approx(2 * 12 * (77 * 12 * 512**2 + 2 * 77 * 77 * 512))
 
 
 @pytest.mark.parametrize("name", SIZES)
-def test_both_sides_are_told_the_same_towers(name: str) -> None:
+def test_both_sides_have_the_same_towers(name: str) -> None:
     size = SIZES[name]
     chosen, theirs = settings(size), model_config(size)
     image, text = chosen.encoders["image"], chosen.encoders["text"]
     vision, words = theirs["vision_cfg"], theirs["text_cfg"]
-    assert (image["width"], image["depth"], image["patch"]) == (vision["width"], vision["layers"], vision["patch_size"])
+    theirs_image = (vision["width"], vision["layers"], vision["patch_size"])
+    assert (image["width"], image["depth"], image["patch_size"]) == theirs_image
     assert image["heads"] == vision["width"] // 64, "OpenCLIP's heads are 64 wide"
     assert (text["width"], text["depth"], text["heads"]) == (words["width"], words["layers"], words["heads"])
-    assert (chosen.data.size, chosen.width, image["keep"]) == (vision["image_size"], theirs["embed_dim"], 1.0)
+    assert (chosen.data.image.size, chosen.embed_dim) == (vision["image_size"], theirs["embed_dim"])
+    assert image["patch_dropout"] == 0
 
 
 def test_a_space_of_a_size_has_the_peers_vocabulary_and_no_map_of_zeros() -> None:
@@ -133,7 +135,7 @@ def test_a_space_of_a_size_has_the_peers_vocabulary_and_no_map_of_zeros() -> Non
     assert built.embed(text=["a red bus"]).shape == (1, TINY.space)
 
 
-def test_tables_hold_every_pair_and_existing_pictures(shapes: Path, tmp_path: Path) -> None:
+def test_tables_hold_every_pair_and_existing_images(shapes: Path, tmp_path: Path) -> None:
     pairs = open_pairs(shapes)
     table = write_table(pairs, tmp_path / "out")
     with table.open(encoding="utf-8", newline="") as file:
@@ -143,26 +145,26 @@ def test_tables_hold_every_pair_and_existing_pictures(shapes: Path, tmp_path: Pa
     assert len(open_pairs(table)) == len(pairs)
 
 
-def test_drawn_pictures_become_files_with_the_same_pixels(tmp_path: Path) -> None:
+def test_drawn_images_become_files_with_the_same_pixels(tmp_path: Path) -> None:
     scenes = first_rows(open_pairs("scenes/heldout"), 4)
     copy = open_pairs(write_table(scenes, tmp_path))
     for drawn, written in zip(scenes.items["image"], copy.items["image"], strict=True):
         assert np.array_equal(drawn.load(), np.asarray(Image.open(written)))
 
 
-def test_rows_are_chosen_by_picture() -> None:
+def test_rows_are_chosen_by_image() -> None:
     pairs = open_pairs("scenes/heldout")
-    pictures = len(np.unique(pairs.keys["image"]))
-    assert len(np.unique(first_rows(pairs, pictures).keys["image"])) == pictures
-    few = some_pictures(pairs, 7)
+    images = len(np.unique(pairs.keys["image"]))
+    assert len(np.unique(first_rows(pairs, images).keys["image"])) == images
+    few = some_images(pairs, 7)
     assert len(np.unique(few.keys["image"])) == 7 and len(few) > 7
-    assert some_pictures(pairs, pictures) is pairs
+    assert some_images(pairs, images) is pairs
     assert len(set(captions_of(few))) == len(captions_of(few))
 
 
-def test_made_pictures_have_the_size_and_the_grain(tmp_path: Path) -> None:
+def test_made_images_have_the_size_and_the_grain(tmp_path: Path) -> None:
     pairs = first_rows(open_pairs("scenes/heldout"), 2)
-    paths = write_pictures(pairs, tmp_path, 3, (48, 32), ".png")
+    paths = write_images(pairs, tmp_path, 3, (48, 32), ".png")
     pixels = [np.asarray(Image.open(path)).astype(int) for path in paths]
     assert [array.shape for array in pixels] == [(32, 48, 3)] * 3
     assert np.abs(np.diff(pixels[0], axis=1)).mean() > 2, "an enlarged drawing would be smooth"
@@ -217,7 +219,7 @@ def test_a_process_is_timed_to_its_first_logged_row(tmp_path: Path) -> None:
 
 
 class Knowing:
-    """A peer that knows which file and which caption belong to which picture, and says so in its vectors."""
+    """A peer that knows which file and which caption belong to which image, and shows it in its vectors."""
 
     def __init__(self, pairs: Pairs) -> None:
         keys = pairs.keys["image"].tolist()
@@ -232,8 +234,8 @@ class Knowing:
 
 
 def test_a_peer_that_knows_everything_scores_one(tmp_path: Path) -> None:
-    """Several captions a picture, rows out of order: a mix-up here would flatter ours."""
-    pairs = some_pictures(open_pairs("scenes/heldout"), 9)
+    """Several captions an image, rows out of order: a mix-up here would flatter ours."""
+    pairs = some_images(open_pairs("scenes/heldout"), 9)
     pairs = pairs.select(np.random.default_rng(0).permutation(len(pairs)))
     metrics = race.measure(Knowing(pairs), pairs, tmp_path)  # type: ignore[arg-type]
     assert metrics["n_texts"] > metrics["n_images"] == 9

@@ -206,7 +206,7 @@ with Lock(Path(sys.argv[1])):
 """
 
 
-def test_a_second_taker_of_a_lock_is_told_who_has_it_and_a_killed_holder_frees_it(tmp_path: Path) -> None:
+def test_a_second_taker_of_a_lock_learns_who_has_it_and_a_killed_holder_frees_it(tmp_path: Path) -> None:
     child = start(HOLDER, tmp_path)
     began = time.monotonic()
     with pytest.raises(UserError, match=rf"process {child.pid} on "):

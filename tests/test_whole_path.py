@@ -7,6 +7,7 @@ import io
 import json
 import sys
 import tarfile
+import wave
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,9 @@ from PIL import Image
 import cospace as library
 from conftest import TINY, Shell, shape_picture, write_shapes
 from cospace import cli
-from cospace.cli import learning
+from cospace.cli import training
 from cospace.config import lookup
-from cospace.pairs import Rows
+from cospace.data.sources import Rows
 
 QUICK = (*TINY, "training.steps=20", "training.evaluations=1")
 BOTH = ("text_to_image", "image_to_text")
@@ -134,9 +135,9 @@ def test_lines_of_a_text_file_are_embedded(shell: Shell, trained: Path, tmp_path
         np.testing.assert_allclose(stored["embedding"], expected, atol=1e-2)
 
 
-def test_broken_pictures_are_set_aside_and_counted(shell: Shell, trained: Path, tmp_path: Path) -> None:
+def test_broken_images_are_set_aside_and_counted(shell: Shell, trained: Path, tmp_path: Path) -> None:
     write_shapes(tmp_path, 2)
-    (tmp_path / "images" / "broken.png").write_bytes(b"no picture")
+    (tmp_path / "images" / "broken.png").write_bytes(b"no image")
     made = shell.json("embed", trained, tmp_path / "images", "--out", tmp_path / "v.npz")
     assert made["set_aside"] == 1
     assert "set aside (first: broken.png" in shell.text(
@@ -147,8 +148,8 @@ def test_broken_pictures_are_set_aside_and_counted(shell: Shell, trained: Path, 
 # ------------------------------------------------------------------------------------------------ every kind of pairs
 
 
-def captions_by_picture(folder: Path) -> Path:
-    """As in photo collections: several captions for each picture, and two rows for each of them in a table."""
+def captions_by_image(folder: Path) -> Path:
+    """As in photo collections: several captions for each image, and two rows for each of them in a table."""
     write_shapes(folder, 3)
     with (folder / "many.tsv").open("w", encoding="utf-8") as file:
         file.write("image\tcaption\n")
@@ -189,7 +190,7 @@ def shards(folder: Path) -> Path:
     return folder
 
 
-KINDS = {"captions": captions_by_picture, "classes": class_folders, "sidecars": captioned_folder, "tar": shards}
+KINDS = {"captions": captions_by_image, "classes": class_folders, "sidecars": captioned_folder, "tar": shards}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -202,14 +203,14 @@ def test_every_kind_of_pairs_goes_all_the_way(shell: Shell, tmp_path: Path, kind
     assert is_flat_and_finite(measured)
     expected = {"captions": (24, 72), "classes": (60, 2), "sidecars": (24, 24), "tar": (32, 32)}[kind]
     assert measured["n_texts"] == expected[1]
-    assert expected[0] - 4 <= measured["n_images"] <= expected[0], "equal pictures count once"
+    assert expected[0] - 4 <= measured["n_images"] <= expected[0], "equal images count once"
     assert shell.json("index", run, pairs, "--out", idx)["items"] == measured["n_images"] + measured["n_texts"]
     assert len(shell.json("search", idx, "circle", "-k", "5")["results"]) == 5
 
 
 def test_several_captions_are_all_right_answers(shell: Shell, tmp_path: Path) -> None:
-    """With three captions a picture, any of them is a hit, so chance is three times that of one."""
-    pairs = captions_by_picture(tmp_path)
+    """With three captions an image, any of them is a hit, so chance is three times that of one."""
+    pairs = captions_by_image(tmp_path)
     shell.text("train", pairs, "--out", tmp_path / "run", *QUICK)
     metrics = shell.json("eval", tmp_path / "run", pairs)
     assert metrics["chance/image_to_text/R@1"] == pytest.approx(1 / metrics["n_images"], rel=0.2)
@@ -219,7 +220,7 @@ def test_class_folders_are_classified_without_a_label_column(shell: Shell, tmp_p
     pairs = class_folders(tmp_path)
     (tmp_path / "names.txt").write_text("red square\nblue square\n")
     steps = "training.steps=60"
-    shell.text("train", pairs, "--out", tmp_path / "run", *QUICK, steps, "data.augment.shift=0")
+    shell.text("train", pairs, "--out", tmp_path / "run", *QUICK, steps, "data.image.augment.translate=0")
     facts = json.loads((tmp_path / "run" / "run.json").read_text())
     assert facts["bare_names"] is True
     metrics = shell.json("eval", tmp_path / "run", pairs, "--classes", tmp_path / "names.txt")
@@ -233,18 +234,18 @@ def test_recipes_train(shell: Shell, tmp_path: Path, recipe: str) -> None:
     pairs = write_shapes(tmp_path, 4)
     small = {"joint-mse": [], "siglip": ["encoders.text.depth=1", "encoders.image.depth=1"]}
     options = small.get(recipe, small["siglip"])
-    settings = [*options, "data.size=32", "training.steps=2", "training.batch=8", "training.evaluations=0"]
+    settings = [*options, "data.image.size=32", "training.steps=2", "training.batch_size=8", "training.evaluations=0"]
     metrics = shell.json("train", pairs, "--out", tmp_path / "run", "--recipe", recipe, *settings)
     assert is_flat_and_finite(metrics)
     assert json.loads((tmp_path / "run" / "config.json").read_text())["recipe"] == recipe
 
 
 def test_a_runs_config_is_a_recipe(shell: Shell, shapes: Path, trained: Path, tmp_path: Path) -> None:
-    options = ["--recipe", trained / "config.json", "training.steps=2", "training.optim.warmup=1"]
+    options = ["--recipe", trained / "config.json", "training.steps=2", "training.optim.warmup_steps=1"]
     shell.text("train", shapes, "--out", tmp_path / "again", *options)
     first, second = (json.loads((run / "config.json").read_text()) for run in (trained, tmp_path / "again"))
     assert second["encoders"] == first["encoders"]
-    assert second["training"]["batch"] == first["training"]["batch"]
+    assert second["training"]["batch_size"] == first["training"]["batch_size"]
 
 
 # ------------------------------------------------------------------------------------------------ workers, Python
@@ -260,8 +261,8 @@ def test_workers_change_nothing(shell: Shell, shapes: Path, trained: Path, tmp_p
 def test_the_same_from_python(shapes: Path, trained: Path, tmp_path: Path) -> None:
     model = library.train(shapes, out=tmp_path / "run", overrides=[*QUICK, "training.steps=3"])
     assert model.space.fingerprint == library.load(tmp_path / "run").space.fingerprint
-    picture = shapes.parent / "images" / "red-circle-0.png"
-    scores = model.score(image=[picture, Image.open(picture)], text=["a red circle", "a blue square", "night"])
+    image = shapes.parent / "images" / "red-circle-0.png"
+    scores = model.score(image=[image, Image.open(image)], text=["a red circle", "a blue square", "night"])
     assert scores.shape == (2, 3)
     assert ((scores >= 0) & (scores <= 1)).all()
     np.testing.assert_array_equal(scores[0], scores[1])
@@ -269,12 +270,78 @@ def test_the_same_from_python(shapes: Path, trained: Path, tmp_path: Path) -> No
     index = library.index(model, shapes.parent / "images", out=tmp_path / "idx")
     again = library.index(model, shapes.parent / "images", out=tmp_path / "idx")
     assert len(again.store) == len(index.store)
-    assert library.open_index(tmp_path / "idx").search(image=picture, k=1)[0].score > 0.99
+    assert library.open_index(tmp_path / "idx").search(image=image, k=1)[0].score > 0.99
     with pytest.raises(library.UserError, match="finished run"):
         library.train(shapes, out=tmp_path / "run")
 
 
-TINY_DEMO = ("encoders.image.widths=[8,16]", "encoders.image.heads=2", "encoders.text.depth=1", "training.steps=4")
+def write_tones(folder: Path, name: str, copies: int = 4) -> Path:
+    """A table of short tones, each with its pitch as its caption; the captions are also those of some shapes."""
+    (folder / "sounds").mkdir(parents=True, exist_ok=True)
+    rows = []
+    for colour, pitch in {"red": 300, "green": 600, "blue": 1200, "black": 2400}.items():
+        for copy in range(copies):
+            path = folder / "sounds" / f"{colour}-{copy}.wav"
+            wave_8000 = np.sin(2 * np.pi * pitch * (1 + copy / 50) * np.arange(4000) / 8000)
+            with wave.open(str(path), "wb") as file:
+                file.setparams((1, 2, 8000, 0, "NONE", ""))
+                file.writeframes((20_000 * wave_8000).astype("<i2").tobytes())
+            rows.append({"audio": f"sounds/{path.name}", "text": f"a {colour} circle number {copy}"})
+    with (folder / name).open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, ["audio", "text"])
+        writer.writeheader()
+        writer.writerows(rows)
+    return folder / name
+
+
+def test_two_tables_in_one_run_from_python(tmp_path: Path) -> None:
+    """Two tables of images with texts are one set; what comes out scores, evaluates and searches."""
+    tables = [write_shapes(tmp_path / "a", 4), write_shapes(tmp_path / "b", 4, first=50)]
+    model = library.train(tables, out=tmp_path / "run", overrides=[*QUICK, "training.steps=30"])
+    assert model.facts["data"]["rows"] + model.facts["validation"]["rows"] == 64
+    images = [table.parent / "images" / f"red-circle-{seed}.png" for table, seed in zip(tables, (0, 50), strict=True)]
+    texts = ["a red circle number 0", "a black square number 51", "a green circle"]
+    scores = model.score(image=images, text=texts)
+    assert scores.shape == (2, 3)
+    assert ((scores >= 0) & (scores <= 1)).all()
+    assert model.evaluate(tables)["n_texts"] == 64
+    index = library.index(model, tmp_path / "b" / "images", out=tmp_path / "idx")
+    found = index.search(text="a red circle", k=5)
+    assert [hit.score for hit in found] == sorted((hit.score for hit in found), reverse=True)
+    cosines = (model.embed(image=[hit.path for hit in found]) @ model.embed(text=["a red circle"]).T)[:, 0]
+    np.testing.assert_allclose([hit.score for hit in found], cosines, atol=2e-2)
+
+
+def test_tables_of_different_modalities_in_one_run(shell: Shell, tmp_path: Path) -> None:
+    """Images with texts and sounds with texts: two losses, measures both ways for both, and a search by any of them."""
+    shapes, tones = write_shapes(tmp_path, 4), write_tones(tmp_path, "tones.csv")
+    small = ("encoders.audio.channels=[4,8,8]", "encoders.audio.width=16", "encoders.audio.depth=1")
+    settings = [*QUICK, *small, "training.steps=30"]
+    metrics = shell.json("train", shapes, tones, "--val", shapes, "--val", tones, "--out", tmp_path / "run", *settings)
+    assert is_flat_and_finite(metrics)
+    directions = {name.removesuffix("/R@1") for name in metrics if name.endswith("/R@1") and name.count("/") == 1}
+    assert directions == {"audio_to_text", "text_to_audio", "image_to_text", "text_to_image"}
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert all(np.isfinite(row["loss"]) for row in rows)
+    model = library.load(tmp_path / "run")
+    assert set(model.space.modalities) == {"audio", "image", "text"}
+    sounds, images = sorted((tmp_path / "sounds").iterdir()), sorted((tmp_path / "images").iterdir())
+    assert model.score(audio=sounds[:2], image=images[:3]).shape == (2, 3), "also what no row pairs can be scored"
+    shell.text("index", tmp_path / "run", tmp_path / "images", "--out", tmp_path / "idx")
+    by_sound = shell.json("search", tmp_path / "idx", "--audio", sounds[0], "-k", "3")["results"]
+    assert len(by_sound) == 3
+    assert all(hit["path"].endswith(".png") for hit in by_sound)
+    bound = shell.json("eval", tmp_path / "run", shapes, tones, "--through", "text")
+    assert 0 <= bound["audio_to_image/R@1"] <= 1
+
+
+TINY_DEMO = (
+    "encoders.image.widths=[8,16]",
+    "encoders.image.heads=2",
+    "encoders.text.depth=1",
+    "training.steps=4",
+    "training.evaluations=0",
+)
 """The last word on steps is the person's."""
 
 
@@ -282,9 +349,9 @@ TINY_DEMO = ("encoders.image.widths=[8,16]", "encoders.image.heads=2", "encoders
 def test_the_demo_trains_reports_indexes_and_can_be_asked_again(
     data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The real command on few pictures; its quality is measured by `make demo`, not here."""
-    few = {"scenes": {"scenes": 24}, "glyphs": {}}[data]
-    source = lookup("pairs", data)
+    """The real command on few images; its quality is measured by `make demo`, not here."""
+    few = {"scenes": {"scenes": 16}, "glyphs": {}}[data]
+    source = lookup("data.sources", data)
 
     def from_spec(spec: str, columns: object = None, separator: object = None) -> object:
         return source(split=spec.partition("/")[2] or "train", **few)
@@ -303,7 +370,7 @@ def test_the_demo_trains_reports_indexes_and_can_be_asked_again(
     assert f"cospace serve demo-{data}/index" in printed
     assert cli.run(["search", f"demo-{data}/index", "a red square", "-k", "2"]) == 0
     served: list[str] = []
-    monkeypatch.setattr(learning, "page", lambda index, port: served.append(index))
+    monkeypatch.setattr(training, "page", lambda index, port: served.append(index))
     assert cli.run(["demo", data, *TINY_DEMO]) == 0
     assert "trained already" in capsys.readouterr().err
     assert served == [], "nobody is there to be asked"

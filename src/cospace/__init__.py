@@ -1,4 +1,4 @@
-"""cospace learns one embedding space for images and text from your own pairs, and puts it to work.
+"""cospace learns one embedding space for images, texts and sounds from your own pairs, and puts it to work.
 
 The names here are resolved when they are first used: ``import cospace`` loads neither torch nor anything heavy.
 """
@@ -9,32 +9,31 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .experiment.model import Model
-    from .experiment.verbs import index, load, open_index, train
-    from .pairs import Pairs, open_pairs
-    from .space import Space
+    from .api import Model, index, load, open_index, train
+    from .data.pairs import Pairs, open_pairs
+    from .models.space import Space
     from .types import UserError
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["Model", "Pairs", "Space", "UserError", "index", "load", "open_index", "open_pairs", "train"]
 
-_HOME = {
-    "Model": "experiment.model",
-    "Pairs": "pairs",
-    "Space": "space",
+_DEFINED_IN = {
+    "Model": "api",
+    "Pairs": "data.pairs",
+    "Space": "models.space",
     "UserError": "types",
-    "index": "experiment.verbs",
-    "load": "experiment.verbs",
-    "open_index": "experiment.verbs",
-    "open_pairs": "pairs",
-    "train": "experiment.verbs",
+    "index": "api",
+    "load": "api",
+    "open_index": "api",
+    "open_pairs": "data.pairs",
+    "train": "api",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name not in _DEFINED_IN:
         raise AttributeError(f"module 'cospace' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"cospace.{_HOME[name]}"), name)
+    return getattr(importlib.import_module(f"cospace.{_DEFINED_IN[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -40,19 +40,24 @@ def names(folder: str) -> list[str]:
 
 def lookup(folder: str, name: str) -> type[PartConfig]:
     """The ``Config`` class behind a name in a folder, or behind a dotted name outside the package."""
-    path = name if "." in name else f"cospace.{folder}.{name}"
+    path, called = name if "." in name else f"cospace.{folder}.{name}", _called(folder)
     if "." not in name and name not in names(folder):
-        raise UserError(unknown(name, names(folder), f"{folder} has no"))
+        raise UserError(unknown(name, names(folder), f"{called} has no"))
     try:
         module = importlib.import_module(path)
     except ModuleNotFoundError as error:
         if error.name is not None and path.startswith(error.name):
-            raise UserError(f"cannot import {path!r} for {folder}; check the dotted name") from error
+            raise UserError(f"cannot import {path!r} for {called}; check the dotted name") from error
         raise
     config = getattr(module, "Config", None)
     if not (isinstance(config, type) and issubclass(config, Config)):
-        raise UserError(f"{path} defines no Config class, so it cannot be used in {folder}")
+        raise UserError(f"{path} defines no Config class, so it cannot be used in {called}")
     return cast("type[PartConfig]", config)
+
+
+def _called(folder: str) -> str:
+    """A folder of components as people know it: ``encoders`` for ``models.encoders``."""
+    return folder.rpartition(".")[2]
 
 
 def unknown(key: str, known: Iterable[str], opening: str = "unknown") -> str:
@@ -70,10 +75,11 @@ def part(folder: str, data: Any) -> PartConfig:
     if isinstance(data, str):
         data = {"name": data}
     if not isinstance(data, Mapping) or "name" not in data:
-        raise UserError(f"cannot read {data!r} as one of {folder}; give one of these names: {', '.join(names(folder))}")
+        allowed = ", ".join(names(folder))
+        raise UserError(f"cannot read {data!r} as one of {_called(folder)}; give one of these names: {allowed}")
     settings = dict(data)
     name = str(settings.pop("name"))
-    return validate(lookup(folder, name), settings, where=f"{folder}.{name}")
+    return validate(lookup(folder, name), settings, where=f"{_called(folder)}.{name}")
 
 
 def plain(config: PartConfig) -> dict[str, Any]:

@@ -1,15 +1,16 @@
-"""The words every other file uses: pairs, features, metrics, and the one error a person can fix.
+"""The terms every other file uses: pairs, features, metrics, and the errors that have a cause outside the code.
 
 Shape legend, used in names everywhere (``image_BE``, ``tokens_BTD``):
 
 =====  ==================================================
 ``B``  rows of a batch (pairs, or items of one modality)
-``T``  tokens of one item: words, or cells of the picture
+``T``  tokens of one item: subwords, patches of an image, frames of a sound
 ``D``  width of an encoder
 ``E``  width of the shared space
 ``V``  vocabulary
 ``N``  items of a collection (a gallery, an index)
-``S``  side of a square picture, in pixels
+``S``  side of a square image, in pixels
+``F``  mel bins of a spectrogram
 =====  ==================================================
 """
 
@@ -17,13 +18,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import torch
-
-WORDS = frozenset({"text", "question", "answer"})
-"""Modalities whose items are texts. Questions and answers are for a decoder; a space embeds neither."""
 
 Metrics = dict[str, float]
 """Flat names to numbers, e.g. ``{"text_to_image/R@1": 0.93}``; the keys are part of the command line's contract."""
@@ -34,6 +32,25 @@ Progress = Callable[[str, int, int], None]
 
 def silent(what: str, done: int, total: int) -> None:
     """A progress callback that shows nothing."""
+
+
+BadKind = Literal[
+    "missing", "empty", "undecodable", "truncated", "bomb", "unsupported", "crash", "hang", "silent", "not finite",
+    "too long",
+]  # fmt: skip
+"""Why an item cannot be used, for counting."""
+
+
+class BadItem(Exception):
+    """An item that cannot be used: ``kind`` to count it by, ``reason`` for the person who owns it."""
+
+    def __init__(self, kind: BadKind, reason: str) -> None:
+        super().__init__(kind, reason)
+        self.kind = kind
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.reason}"
 
 
 class UserError(Exception):
@@ -49,7 +66,7 @@ class Lazy(Protocol):
     """A raw item that is fetched when needed: a member of a tar, a drawing made on the fly."""
 
     def load(self) -> Any:
-        """Encoded bytes, or a decoded ``uint8`` array ``(H, W, 3)``."""
+        """Encoded bytes, or a decoded array: what the item's modality reads."""
 
     def key(self) -> str:
         """A short string that is equal for equal content, without loading more than necessary."""
@@ -59,13 +76,12 @@ class Lazy(Protocol):
 class Pair:
     """One row: what belongs together, by modality.
 
-    ``items`` maps a modality to its raw item: a ``str`` for text; a ``Path``, ``bytes``, a PIL image, a ``uint8``
-    array or a ``Lazy`` for pictures. Rows with the same ``group`` are true matches of each other.
+    ``items`` maps a modality to its raw item: a ``str`` for text, and for files a ``Path``, ``bytes``, a decoded array
+    or a :class:`Lazy`. A row holds any subset of the modalities.
     """
 
     id: str
     items: Mapping[str, Any]
-    group: int
     extras: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -82,8 +98,8 @@ class Problem:
 class Features:
     """What an encoder gives: one vector per item, and the tokens it was pooled from.
 
-    ``pooled_BD`` feeds the projection into the space. ``tokens_BTD`` and ``mask_BT`` (true where a token is real)
-    feed the fusion decoder.
+    ``pooled_BD`` is the input of the projection into the space. ``tokens_BTD`` and ``mask_BT`` (true where a token is
+    real) are the input of the decoder.
     """
 
     pooled_BD: torch.Tensor
@@ -92,14 +108,14 @@ class Features:
 
 
 @dataclass(frozen=True, slots=True)
-class Pooled:
-    """Items whose encoder does not learn, as what it made of them once: ``pooled_BD``, in place of its inputs."""
+class PooledFeatures:
+    """Cached features of a frozen encoder: ``pooled_BD``, in place of the encoder's inputs."""
 
     pooled_BD: torch.Tensor
 
-    def to(self, where: torch.device) -> Pooled:
+    def to(self, where: torch.device) -> PooledFeatures:
         """The same on another device."""
-        return Pooled(self.pooled_BD.to(where))
+        return PooledFeatures(self.pooled_BD.to(where))
 
     def features(self) -> Features:
         """As an encoder gives it; the one token is the whole item."""
@@ -109,7 +125,7 @@ class Pooled:
 
 @dataclass(frozen=True, slots=True)
 class ImageSpec:
-    """What an image encoder is built for: square pictures of ``size`` pixels with ``channels`` channels."""
+    """What an image encoder is built for: square images of ``size`` pixels with ``channels`` channels."""
 
     size: int
     channels: int = 3

@@ -19,14 +19,14 @@ from cospace.evaluation.generation import (
     words,
 )
 
-SAID = ["a man rides a horse", "two dogs play", "a red bus on the road", "the the the the"]
+PREDICTED = ["a man rides a horse", "two dogs play", "a red bus on the road", "the the the the"]
 TRUE = [
     ["a man is riding a horse", "man on a horse in a field"],
     ["two dogs play in the snow", "dogs running", "two dogs play"],
     ["a bus drives down a street"],
     ["the cat sat on the mat", "there is a cat on the mat"],
 ]
-TOKENS, REFERENCES = [words(text) for text in SAID], [[words(text) for text in texts] for texts in TRUE]
+TOKENS, REFERENCES = [words(text) for text in PREDICTED], [[words(text) for text in texts] for texts in TRUE]
 
 
 def test_bleu_by_hand() -> None:
@@ -39,9 +39,9 @@ def test_bleu_by_hand() -> None:
 
 def test_repeating_a_right_word_is_no_gain() -> None:
     """Two of the seven are counted: the most that any reference has (the example of Papineni et al. 2002)."""
-    said = words("the the the the the the the")
+    predicted = words("the the the the the the the")
     true = [words("the cat is on the mat"), words("there is a cat on the mat")]
-    assert bleu([said], [true])[0] == pytest.approx(2 / 7)
+    assert bleu([predicted], [true])[0] == pytest.approx(2 / 7)
 
 
 def test_rouge_l_by_hand() -> None:
@@ -64,23 +64,23 @@ def test_values_of_the_coco_evaluation() -> None:
     bleu_scorer = pytest.importorskip("pycocoevalcap.bleu.bleu")
     cider_scorer = pytest.importorskip("pycocoevalcap.cider.cider")
     rouge_scorer = pytest.importorskip("pycocoevalcap.rouge.rouge")
-    said = {place: [" ".join(tokens)] for place, tokens in enumerate(TOKENS)}
+    predicted = {place: [" ".join(tokens)] for place, tokens in enumerate(TOKENS)}
     true = {place: [" ".join(tokens) for tokens in texts] for place, texts in enumerate(REFERENCES)}
-    assert bleu(TOKENS, REFERENCES) == pytest.approx(bleu_scorer.Bleu(4).compute_score(true, said)[0], abs=1e-6)
-    theirs = list(rouge_scorer.Rouge().compute_score(true, said)[1])
+    assert bleu(TOKENS, REFERENCES) == pytest.approx(bleu_scorer.Bleu(4).compute_score(true, predicted)[0], abs=1e-6)
+    theirs = list(rouge_scorer.Rouge().compute_score(true, predicted)[1])
     assert rouge_l(TOKENS, REFERENCES) == pytest.approx(theirs, abs=1e-6)
     # theirs is CIDEr-D by another name: clipped counts and a penalty on length
     assert cider_d(TOKENS, REFERENCES) == pytest.approx(
-        list(cider_scorer.Cider().compute_score(true, said)[1]), abs=1e-6
+        list(cider_scorer.Cider().compute_score(true, predicted)[1]), abs=1e-6
     )
 
 
 SENTENCES = st.lists(st.sampled_from(["a", "red", "bus", "dog", "runs"]), max_size=8)
 
 
-@given(said=SENTENCES, true=st.lists(SENTENCES, min_size=1, max_size=3))
-def test_scores_stay_within_their_bounds(said: list[str], true: list[list[str]]) -> None:
-    metrics = caption_metrics([" ".join(said), "a dog"], [[" ".join(text) for text in true], ["a dog runs"]])
+@given(predicted=SENTENCES, true=st.lists(SENTENCES, min_size=1, max_size=3))
+def test_scores_stay_within_their_bounds(predicted: list[str], true: list[list[str]]) -> None:
+    metrics = caption_metrics([" ".join(predicted), "a dog"], [[" ".join(text) for text in true], ["a dog runs"]])
     for name, value in metrics.items():
         assert 0 <= value <= (10 if name == "CIDEr-D" else 1) + 1e-6, name
 

@@ -41,7 +41,7 @@ def test_a_constant_space_is_called_collapsed(noise: float) -> None:
     metrics = geometry(torch.ones(B, E) + noise * torch.randn(B, E), text)
     sentence = diagnose(metrics, E)
     assert sentence is not None
-    assert "all pictures land almost on one point" in sentence
+    assert "all images land almost on one point" in sentence
     assert "objective=" in sentence
     assert metrics["space/effective_rank"] == metrics["space/image/effective_rank"]
     assert diagnose(geometry(image, torch.ones(B, E) + noise * torch.randn(B, E)), E).count("all texts") == 1  # type: ignore[union-attr]

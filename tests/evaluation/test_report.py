@@ -17,13 +17,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from cospace.evaluation import examples, maps, platt, report, retrieval, zero_shot
-from cospace.evaluation._page import plain
-from cospace.evaluation._pictures import Sheet, thumbnail
-from cospace.evaluation._svg import decimate, ticks
-from cospace.evaluation.examples import Item, Side
+from cospace.evaluation import maps, platt, report, retrieval, zero_shot
 from cospace.evaluation.geometry import geometry, verdicts
-from cospace.evaluation.report import Confusion, Report, write_report
+from cospace.evaluation.report import Confusion, GeneratedExample, Report, examples, write_report
+from cospace.evaluation.report._images import Sheet, thumbnail
+from cospace.evaluation.report._page import plain
+from cospace.evaluation.report._svg import decimate, ticks
+from cospace.evaluation.report.examples import Item, Side
+from cospace.matches import Relation
 from cospace.types import UserError
 
 HOSTILE = '</script><img src=x onerror=alert(1)> & "quotes" ]]> <!-- http://example.org/a.png'
@@ -44,14 +45,15 @@ def full() -> Report:
     image = torch.randn(N, 16)
     text = image + torch.randn(N, 16)
     groups = torch.arange(N)
+    relation = Relation.of_groups(groups)
     shown = [Item(f"caption {n}" if n else HOSTILE, f"k{n}") for n in range(N)]
-    sides = {"image": Side(shown, image, groups), "text": Side([Item(i.text) for i in shown], text, groups)}
-    rankings = retrieval.both_ways(image, text, groups, groups)
-    metrics = retrieval.retrieval(image, text, groups, groups)
+    sides = {"image": Side(shown, image), "text": Side([Item(i.text) for i in shown], text)}
+    rankings = retrieval.both_ways(image, text, relation)
+    metrics = retrieval.retrieval(image, text, relation)
     labels = np.arange(N) % 3
     classes = torch.randn(3, 16)
     metrics |= zero_shot.zero_shot(image, classes, labels) | geometry(image, text)
-    matched, unmatched = platt.sample_scores(text, image, (groups, groups))
+    matched, unmatched = platt.sample_scores(text, image, relation.T)
     scores, is_match = np.r_[matched, unmatched], np.arange(len(matched) + len(unmatched)) < len(matched)
     calibration = platt.fit(scores, is_match)
     intervals = zero_shot.metric_intervals(metrics)
@@ -60,7 +62,7 @@ def full() -> Report:
         query, gallery = direction.split("_to_")
         intervals |= retrieval.metric_intervals(direction, ranking, groups)
         pair = (sides[query], sides[gallery])
-        shown_examples += examples.build_examples(direction, ranking, pair, calibration)
+        shown_examples += examples.build_examples(direction, ranking, pair, relation, calibration)
         curves.append(report.recall_curve(direction, ranking, groups))
     return Report(
         name="birds <b>",
@@ -83,7 +85,7 @@ def full() -> Report:
         map=report.map_view(maps.pca_map({"image": image, "text": text}), "image", shown),
         health=verdicts(metrics, 16),
         pairs=shown[:12],
-        pictures={f"k{n}": picture(n) for n in range(N)},
+        images={f"k{n}": picture(n) for n in range(N)},
         config={"objective": {"name": "softmax"}, "out": "/home/anna/runs", "store": "postgresql://anna:pw@dbhost/x"},
         machine={"processor": "2 cores"},
         warnings=report.cautions(metrics),
@@ -144,7 +146,7 @@ def test_hostile_captions_are_text(written: str) -> None:
     assert not [name for _, a in page.tags for name in a if name.startswith("on")]
 
 
-def test_nothing_is_fetched_and_no_folder_is_told(written: str) -> None:
+def test_nothing_is_fetched_and_no_folder_is_shown(written: str) -> None:
     page = Tags(written)
     addresses = [v for _, a in page.tags for k, v in a.items() if k in ("src", "href", "xlink:href", "data", "srcset")]
     assert addresses
@@ -174,7 +176,7 @@ def test_every_picture_is_stored_once(full: Report, written: str) -> None:
     page = Tags(written)
     stored = [a["id"] for t, a in page.tags if t == "image"]
     used = [a["href"] for t, a in page.tags if t == "use"]
-    assert len(stored) <= len(full.pictures)
+    assert len(stored) <= len(full.images)
     assert len(used) > len(stored)
     assert {f"#{name}" for name in stored} == set(used)
 
@@ -189,16 +191,61 @@ def test_an_empty_report_keeps_its_sections(tmp_path: Path) -> None:
 
 
 def test_what_a_decoder_adds_stands_beside_the_search(full: Report, tmp_path: Path) -> None:
-    told = {"caption/true": 0.97, "vqa/accuracy": 0.984, "vqa/question_only": 0.412}
-    looked = {"rerank/text_to_image/R@1": 0.996, "rerank/text_to_image/R@1_before": 0.988}
-    curves = [{"step": s, "val/rerank/text_to_image/R@1": 0.5, "val/caption/true": 0.4} for s in (1, 2)]
-    write_report(tmp_path / "r.html", replace(full, metrics={**full.metrics, **told, **looked}, curves=curves))
+    generated = {"caption/accuracy": 0.97, "vqa/accuracy": 0.984, "vqa/question_only": 0.412}
+    reranked = {"rerank/text_to_image/R@1": 0.996, "rerank/text_to_image/R@1_before": 0.988}
+    curves = [{"step": s, "val/rerank/text_to_image/R@1": 0.5, "val/caption/accuracy": 0.4} for s in (1, 2)]
+    write_report(tmp_path / "r.html", replace(full, metrics={**full.metrics, **generated, **reranked}, curves=curves))
     page = (tmp_path / "r.html").read_text(encoding="utf-8")
     cards = re.findall(r'<p class="what">(.*?)</p>', page)
-    assert cards == ["text → picture · R@1", "picture → text · R@1", "zero-shot classes · top-1", "captions · true"]
-    assert "takes R@1 from text → picture 98.8 to 99.6." in page
+    assert cards == ["text → image · R@1", "image → text · R@1", "zero-shot classes · top-1", "captions · accuracy"]
+    assert "takes R@1 from text → image 98.8 to 99.6." in page
     assert "R@1 by step" not in page
     assert "Captions and answers by step" in page
+
+
+def test_what_a_decoder_wrote_is_marked_as_correct_or_wrong(full: Report, tmp_path: Path) -> None:
+    """With the question that was asked, the truth beside what is wrong, and how sure the decoder is."""
+    made = [
+        GeneratedExample(Item("a <b>", "k1"), "a <b>", correct=True),
+        GeneratedExample(Item("two", "k2"), "three", "how many?", correct=False, percent=99.5),
+        GeneratedExample(Item("a bird", "k3"), "an owl"),
+    ]
+    write_report(tmp_path / "r.html", replace(full, generated_examples=made))
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert Tags(page).open == []
+    section = html.unescape(page.partition('<section id="generation">')[2].partition("</section>")[0])
+    assert re.findall(r"<h3>(.*?)</h3>", section) == [
+        "Answers, wrong",
+        "Captions, correct",
+        "Captions, drawn at random",
+    ]
+    assert "<i>how many?</i><br>" in section
+    assert "three" in section
+    assert "> 99 %" in section
+    assert re.findall(r"true: ([^<]*)", section) == ["two", "a bird"]
+
+
+def test_a_sound_has_its_spectrogram_and_one_player(full: Report, tmp_path: Path) -> None:
+    spoken = Item("a bell", "k3")
+    query = replace(full.examples[0], query=spoken)
+    with_sound = replace(full, examples=[query], pairs=[spoken, full.pairs[1]], media={"k3": (b"OggS...", "audio/ogg")})
+    write_report(tmp_path / "r.html", with_sound)
+    page = Tags((tmp_path / "r.html").read_text(encoding="utf-8"))
+    (player,) = (a for t, a in page.tags if t == "audio")
+    assert player["src"] == "data:audio/ogg;base64,T2dnUy4uLg=="
+    assert player["aria-label"] == "a bell"
+    assert "controls" in player and "autoplay" not in player
+    policy = next(a["content"] or "" for t, a in page.tags if a.get("http-equiv") == "Content-Security-Policy")
+    assert "media-src data:" in policy
+
+
+def test_the_training_curves_show_every_learned_scale(full: Report, tmp_path: Path) -> None:
+    curves = [
+        {"step": s, "loss": 1 / s, "logit_scale/audio_text": 10.0, "logit_scale/image_text": 20.0} for s in (1, 2)
+    ]
+    write_report(tmp_path / "r.html", replace(full, curves=curves))
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert all(words in page for words in ("Logit scale by step", "audio – text", "image – text"))
 
 
 def test_it_steps_down_once_and_says_so(full: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,7 +260,7 @@ def test_it_steps_down_once_and_says_so(full: Report, tmp_path: Path, monkeypatc
 
 
 def test_many_large_pictures_fit(full: Report, tmp_path: Path) -> None:
-    large = replace(full, pictures={key: picture(n, 400) for n, key in enumerate(full.pictures)})
+    large = replace(full, images={key: picture(n, 400) for n, key in enumerate(full.images)})
     assert write_report(tmp_path / "r.html", large) < report.BUDGET
 
 
@@ -241,7 +288,7 @@ def test_an_example_always_shows_the_truth(full: Report) -> None:
             assert example.results[-1].rank == example.rank
 
 
-def test_thumbnails_are_small_upright_and_on_white() -> None:
+def test_thumbnails_are_small_upright_and_on_white(full: Report) -> None:
     buffer = io.BytesIO()
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -259,7 +306,7 @@ def test_thumbnails_are_small_upright_and_on_white() -> None:
     with Image.open(io.BytesIO(thumbnail(deep.getvalue(), 112, 70) or b"")) as grey:
         assert 120 < np.asarray(grey).mean() < 136
     assert thumbnail(buffer.getvalue()[:200], 112, 70) is None
-    assert "no picture" in Sheet({"k": b"not a picture"}, 112, 70).show("k", "words")
+    assert "no image" in Sheet(replace(full, images={"k": b"not an image"}), 112, 70).show(Item("words", "k"))
 
 
 def test_map_of_a_flat_space_is_faithful() -> None:
@@ -275,23 +322,25 @@ def test_map_of_a_flat_space_is_faithful() -> None:
 
 def test_verdict_and_cautions() -> None:
     metrics = {"n_images": 1000.0, "n_texts": 5000.0, "image_to_text/R@1": 0.412, "chance/image_to_text/R@1": 0.001}
-    found = ("Finds the right caption first for 41 % of 1,000 pictures (chance 0.1 %).",)
+    found = ("Finds the right caption first for 41 % of 1,000 images (chance 0.1 %).",)
     assert report.verdict(metrics) == found
     assert "for 99.5 % of 1,000" in report.verdict(metrics | {"image_to_text/R@1": 0.995})[0]
     assert "for 100 % of 1,000" in report.verdict(metrics | {"image_to_text/R@1": 1.0})[0]
-    told = {"caption/true": 0.994, "caption/CIDEr-D": 4.0, "vqa/accuracy": 0.9, "vqa/question_only": 0.412}
-    assert report.verdict(metrics | told) == (
+    generated = {"caption/accuracy": 0.994, "caption/CIDEr-D": 4.0, "vqa/accuracy": 0.9, "vqa/question_only": 0.412}
+    assert report.verdict(metrics | generated) == (
         *found,
-        "Its captions are true of 99 % of the pictures.",
-        "Answers 90 % of the questions rightly (guessing without the picture: 41 %).",
+        "Its captions are correct for 99 % of the items.",
+        "Answers 90 % of the questions correctly (from the question alone: 41 %).",
     )
     assert "Answers 99.9 % of" in report.verdict({"vqa/accuracy": 0.999})[0]
-    assert "true of 99.8 % of" in report.verdict({"caption/true": 0.998})[0]
-    compared = {"caption/CIDEr-D": 0.2, "caption/nearest/CIDEr-D": 0.1, "caption/commonest/CIDEr-D": 0.05}
-    sentence = "Its captions reach CIDEr-D 0.20 (the nearest caption of training: 0.10, the commonest: 0.05)."
+    assert "correct for 99.8 % of" in report.verdict({"caption/accuracy": 0.998})[0]
+    baselines = {"caption/retrieval_baseline/CIDEr-D": 0.1, "caption/most_frequent_baseline/CIDEr-D": 0.05}
+    compared = {"caption/CIDEr-D": 0.2, **baselines}
+    sentence = "Its captions reach CIDEr-D 0.20 (the nearest caption of training: 0.10, the most frequent one: 0.05)."
     assert report.verdict(compared) == (sentence,)
     assert report.verdict({}) == ("Nothing was scored.",)
     assert report.cautions(metrics) == []
+    assert "Small set: 40 sounds" in report.cautions({"n_audios": 40.0, "n_texts": 5000.0})[0]
     assert "Small set: 40 images" in report.cautions({"n_images": 40.0, "n_texts": 5000.0})[0]
     assert report.cautions(metrics, "the space is collapsing")[0] == "The space is collapsing"
 

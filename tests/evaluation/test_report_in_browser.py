@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from cospace.experiment.model import Model
-from cospace.experiment.report import evaluate_and_report
-from cospace.pairs import open_pairs
+from cospace.commands.evaluate import evaluate_and_report
+from cospace.data.pairs import open_pairs
+from cospace.runs.run import Run
 from cospace.types import silent
-from service.looking import browser
+from service.page_fixtures import browser
 
 __all__ = ["browser"]  # a fixture
 
@@ -20,7 +20,7 @@ __all__ = ["browser"]  # a fixture
 @pytest.fixture(scope="module")
 def report(trained: Path, shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("report") / "report.html"
-    evaluate_and_report(Model.load(trained), open_pairs(shapes), None, None, path, "cospace eval", silent)
+    evaluate_and_report(Run.load(trained), open_pairs(shapes), None, None, path, "cospace eval", silent)
     return path
 
 

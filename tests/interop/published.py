@@ -41,7 +41,7 @@ def save_tokenizer(folder: Path, begin: str, end: str, vocabulary: int = 400, le
 
 
 def save_preparation(folder: Path, **changes: Any) -> None:
-    """How pictures are prepared, as transformers writes it."""
+    """How images are prepared, as transformers writes it."""
     settings = {
         "do_resize": True, "size": {"shortest_edge": 32}, "resample": 3, "do_center_crop": True,
         "crop_size": {"height": 32, "width": 32}, "do_normalize": True, "rescale_factor": 1 / 255,
@@ -53,7 +53,7 @@ def save_preparation(folder: Path, **changes: Any) -> None:
 def shaken(model: torch.nn.Module) -> torch.nn.Module:
     """The same with every weight random: fresh biases are zero and fresh norms one, and a swap would not show.
 
-    Convolutions become large enough that what one picture has and another lacks comes through all of them.
+    Convolutions become large enough that what one image has and another lacks comes through all of them.
     """
     dice = torch.Generator().manual_seed(5)
     with torch.no_grad():
@@ -106,13 +106,13 @@ TRANSFORMER = {"image_size": 32, "layers": 2, "width": 64, "head_width": 16, "pa
 RESNET = {"image_size": 64, "layers": [1, 2, 1, 1], "width": 8, "head_width": 16, "patch_size": None}
 
 
-def openclip(folder: Path, quick: bool = False, pictures: dict[str, Any] = TRANSFORMER) -> Path:
+def openclip(folder: Path, quick: bool = False, images: dict[str, Any] = TRANSFORMER) -> Path:
     """A CLIP as OpenCLIP writes it for the hub; its tokenizer is the one that OpenCLIP carries."""
     library = import_peer("open_clip")
     settings: dict[str, Any] = {
         "embed_dim": 24,
         "quick_gelu": quick,
-        "vision_cfg": pictures,
+        "vision_cfg": images,
         "text_cfg": {"context_length": LENGTH, "vocab_size": 49_408, "width": 32, "heads": 4, "layers": 2},
     }
     from safetensors.torch import save_file
@@ -152,7 +152,7 @@ def align(folder: Path) -> Path:
 
 
 def align_preparation(folder: Path, **changes: Any) -> Any:
-    """What prepares ALIGN's pictures, as the published model asks for it but for the size; saved in ``folder``."""
+    """What prepares ALIGN's images, as the published model asks for it but for the size; saved in ``folder``."""
     settings = {
         "size": {"height": 42, "width": 42}, "crop_size": {"height": 37, "width": 37}, "do_center_crop": True,
         "resample": 2, "rescale_factor": 1 / 127.5, "rescale_offset": True, "do_normalize": False, "include_top": False,
@@ -184,12 +184,12 @@ def first_token(folder: Path) -> Path:
     return folder
 
 
-def openai(folder: Path, pictures: Any = None) -> Path:
+def openai(folder: Path, images: Any = None) -> Path:
     """The first CLIP's own table of tensors, half precision and without settings: one file."""
     from safetensors.torch import save_file
 
     library = import_peer("open_clip")
-    vision = pictures or {"image_size": 32, "layers": 2, "width": 64, "patch_size": 8}
+    vision = images or {"image_size": 32, "layers": 2, "width": 64, "patch_size": 8}
     words = {"context_length": LENGTH, "vocab_size": 49_408, "width": 64, "heads": 1, "layers": 2}
     model = shaken(library.CLIP(24, vision_cfg=vision, text_cfg=words, quick_gelu=True))
     tensors = {
@@ -224,7 +224,7 @@ def _without_nothing(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def siglip_of_openclip(folder: Path) -> Path:
-    """A SigLIP as OpenCLIP writes it for the hub, with a picture tower of timm's."""
+    """A SigLIP as OpenCLIP writes it for the hub, with an image tower of timm's."""
     from safetensors.torch import save_file
 
     small_trunk()

@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from conftest import Cospace, Shell
-from cospace.experiment.model import Model
-from cospace.experiment.publishing import export_model, import_model
+from cospace.commands.export_model import export_model
+from cospace.commands.import_model import import_model
 from cospace.interop import sources
 from cospace.interop.parity import TEXTS
+from cospace.runs.run import Run
 from cospace.types import UserError
 
 CLOSE = 1e-5
@@ -26,7 +27,7 @@ WAYS = {
     "BERT": (published.bert, "hf"),
     "CLIP of OpenCLIP": (published.openclip, "openclip"),
     "CLIP of OpenCLIP for transformers": (published.openclip, "hf"),
-    "CLIP ResNet of OpenCLIP": (lambda folder: published.openclip(folder, pictures=published.RESNET), "openclip"),
+    "CLIP ResNet of OpenCLIP": (lambda folder: published.openclip(folder, images=published.RESNET), "openclip"),
     "CLIP of OpenAI for OpenCLIP": (published.openai, "openclip"),
     "DistilBERT as BERT": (lambda folder: published.bert(folder, "DistilBert"), "hf"),
     "SigLIP of OpenCLIP for transformers": (published.siglip_of_openclip, "hf"),
@@ -39,7 +40,7 @@ def test_another_library_loads_what_was_written(way: str, tmp_path: Path) -> Non
     write, name = WAYS[way]
     folder = tmp_path / "published"
     folder.mkdir()
-    run = import_model(str(write(folder)), tmp_path / "run").model
+    run = import_model(str(write(folder)), tmp_path / "run").run
     made = export_model(tmp_path / "run", name, tmp_path / "out")
     assert not made.compared.left_out
     assert list(made.compared.differences) == run.space.modalities
@@ -49,7 +50,7 @@ def test_another_library_loads_what_was_written(way: str, tmp_path: Path) -> Non
     assert mine.keys() == theirs.keys()
     assert all(torch.equal(mine[key].cpu(), theirs[key]) for key in mine)
     assert again.scale == pytest.approx(run.facts["published"]["scale"], rel=1e-6)
-    ours, theirs_too = run.space.preparers["text"], again.space.preparers["text"]
+    ours, theirs_too = run.space.processors["text"], again.space.processors["text"]
     assert theirs_too.encode([*TEXTS, "low_line"]) == ours.encode([*TEXTS, "low_line"])
     assert (again.space.calibration is None) == (run.space.calibration is None)
 
@@ -58,7 +59,7 @@ def test_a_fine_tuned_run_goes_back(tmp_path: Path, shapes: Path, shell: Shell) 
     source = tmp_path / "clip"
     source.mkdir()
     published.clip(source)
-    fast = ("training.steps=4", "training.batch=16", "training.evaluations=0")
+    fast = ("training.steps=4", "training.batch_size=16", "training.evaluations=0")
     shell.json("train", shapes, "--out", tmp_path / "run", "--from", source, *fast)
     shown = shell.json("export", tmp_path / "run", "--format", "hf", "--out", tmp_path / "out")
     assert max(shown["differences"].values()) <= CLOSE
@@ -66,16 +67,16 @@ def test_a_fine_tuned_run_goes_back(tmp_path: Path, shapes: Path, shell: Shell) 
     assert "Started from" in card
     assert "text_to_image/R@1" in card
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    assert sources.read(str(tmp_path / "out")).scale == pytest.approx(rows[-1]["scale"], rel=1e-6)
-    picture = str(next((shapes.parent / "images").iterdir()))
-    ours = Model.load(tmp_path / "run").embed(image=[picture])
+    assert sources.read(str(tmp_path / "out")).scale == pytest.approx(rows[-1]["logit_scale"], rel=1e-6)
+    image = str(next((shapes.parent / "images").iterdir()))
+    ours = Run.load(tmp_path / "run").space.embed(image=[image])
     np.testing.assert_allclose(ours @ ours.T, 1, rtol=1e-5)
 
 
 def test_towers_of_our_own_have_no_other_layout(trained: Path, tmp_path: Path, cospace: Cospace) -> None:
     for name in ("hf", "openclip"):
-        said = cospace("export", trained, "--format", name, "--out", tmp_path / "out").refusal()
-        assert "has no model made of cnn and transformer" in said
+        refusal = cospace("export", trained, "--format", name, "--out", tmp_path / "out").refusal()
+        assert "has no model made of cnn and transformer" in refusal
     assert not (tmp_path / "out").exists()
     assert "did you mean 'hf'" in cospace("export", trained, "--format", "hg", "--out", tmp_path / "out").refusal()
     (tmp_path / "out").mkdir()
@@ -116,9 +117,9 @@ def test_a_graph_reads_texts_of_any_length(trained: Path, tmp_path: Path) -> Non
 
     export_model(trained, "onnx", tmp_path / "out")
     session = onnxruntime.InferenceSession(str(tmp_path / "out" / "text.onnx"))
-    model = Model.load(trained)
+    space = Run.load(trained).space
     for text in ("red", "a large red circle on the left of a small blue square and of many other things"):
-        batch = model.space.preparers["text"].batch([model.space.preparers["text"].prepare(text)])
+        batch = space.processors["text"].batch([space.processors["text"].prepare(text)])
         inputs = {"ids": batch.ids_BT.numpy(), "mask": batch.mask_BT.numpy()}
         (vectors,) = session.run(None, inputs)
-        assert float((vectors @ model.embed(text=[text]).T)[0, 0]) > 0.9995  # ours is bfloat16 where that is fast
+        assert float((vectors @ space.embed(text=[text]).T)[0, 0]) > 0.9995  # ours is bfloat16 where that is fast

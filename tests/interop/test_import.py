@@ -16,15 +16,15 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer as BPE
 
-from cospace.cli import run
-from cospace.encoders import efficientnet
-from cospace.experiment.model import Model
-from cospace.experiment.publishing import import_model
+from cospace import cli
+from cospace.commands.import_model import import_model
 from cospace.interop import align, parity, sources
 from cospace.interop.renames import load_renamed, renamed
 from cospace.interop.weights import weights_in
 from cospace.interop.writing import tokenizer_files
-from cospace.space import Space, compute_copy
+from cospace.models.encoders import efficientnet
+from cospace.models.space import Space, compute_copy
+from cospace.runs.run import Run
 from cospace.types import ImageSpec, UserError
 from peers import import_peer
 
@@ -41,7 +41,7 @@ MODELS: dict[str, Callable[[Path], Path]] = {
     "DistilBERT": lambda folder: published.bert(folder, "DistilBert"),
     "CLIP of OpenCLIP": published.openclip,
     "CLIP of OpenCLIP, QuickGELU": lambda folder: published.openclip(folder, quick=True),
-    "CLIP ResNet of OpenCLIP": lambda folder: published.openclip(folder, pictures=published.RESNET),
+    "CLIP ResNet of OpenCLIP": lambda folder: published.openclip(folder, images=published.RESNET),
     "SigLIP of OpenCLIP": published.siglip_of_openclip,
     "CLIP of OpenAI": published.openai,
     "ALIGN": published.align,
@@ -73,10 +73,10 @@ def test_vectors_are_those_of_the_library_that_wrote_it(name: str, folders: dict
 )
 def test_an_imported_run_embeds_and_describes_itself(name: str, folders: dict[str, Path], tmp_path: Path) -> None:
     made = import_model(str(folders[name]), tmp_path / "run")
-    vectors = made.model.embed(text=["a photo of a cat", "two red buses"])
+    vectors = made.run.space.embed(text=["a photo of a cat", "two red buses"])
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
     assert json.loads((tmp_path / "run" / "run.json").read_text())["published"]["layout"] == made.compared.peer
-    assert (made.model.space.calibration is not None) == (name == "SigLIP")
+    assert (made.run.space.calibration is not None) == (name == "SigLIP")
     with pytest.raises(UserError, match="already holds"):
         import_model(str(folders[name]), tmp_path / "run")
 
@@ -90,7 +90,7 @@ def test_what_is_written_is_what_was_read(name: str, folders: dict[str, Path]) -
     assert {key for key in theirs if not any(fnmatch(key, pattern) for pattern in ignored)} == written.keys()
     for key in sorted(key for key in written if "_embeddings" not in key):
         assert torch.equal(written[key], theirs[key]), key
-    again = Space.build(read.plan.configs, read.plan.preparers, read.plan.width)
+    again = Space.build(read.plan.configs, read.plan.processors, read.plan.width)
     load_renamed(again, read.plan.rules, written, name)
     for key, tensor in again.state_dict().items():
         assert torch.equal(tensor, read.space.state_dict()[key]), key
@@ -131,9 +131,9 @@ def test_swapped_statistics_are_noticed(name: str, statistic: str, folders: dict
 
 @pytest.mark.parametrize(
     ("name", "side", "sentence"),
-    [("CLIP ResNet of OpenCLIP", 48, "reads pictures of 64 px, 48 px were given"), ("ALIGN", 7, "7 px are too small")],
+    [("CLIP ResNet of OpenCLIP", 48, "reads images of 64 px, 48 px were given"), ("ALIGN", 7, "7 px are too small")],
 )
-def test_pictures_of_a_side_that_a_tower_cannot_read_are_refused(
+def test_images_of_a_side_that_a_tower_cannot_read_are_refused(
     name: str, side: int, sentence: str, folders: dict[str, Path]
 ) -> None:
     space = sources.read(str(folders[name])).space
@@ -261,7 +261,7 @@ def test_what_is_not_understood_is_refused(copied: Path, file: str, changes: dic
         ("vision_config", {"depth_coefficient": 2.0}, r"has shape .*, its settings ask for"),
         ("vision_config", {"depth_coefficient": 0.5}, "lacks vision_model"),
         ("text_config", {"hidden_act": "mish"}, "asks for the activation 'mish'"),
-        (None, {"projection_dim": 48}, "leads into a space of width 40, not 48"),
+        (None, {"projection_dim": 48}, "leads into a space of 40 dimensions, not 48"),
     ],
 )
 def test_an_align_that_is_not_understood_is_refused(
@@ -294,8 +294,8 @@ def test_a_missing_file_is_named(copied: Path, file: str) -> None:
 def test_another_tokenizer_is_noticed(copied: Path, folders: dict[str, Path], tmp_path: Path) -> None:
     """A swapped tokenizer gives other ids than the library reads from its own files."""
     published_model = sources.read(str(copied))
-    other = sources.read(str(folders["SigLIP"])).space.preparers["text"]
-    published_model.space.preparers["text"] = other
+    other = sources.read(str(folders["SigLIP"])).space.processors["text"]
+    published_model.space.processors["text"] = other
     with pytest.raises(UserError, match="the text vectors of .* differ"):
         parity.compare(published_model)
 
@@ -336,7 +336,7 @@ def test_a_cut_table_of_openai_s_is_refused(folders: dict[str, Path], tmp_path: 
         sources.read(str(tmp_path / "cut.safetensors"))
 
 
-# ------------------------------------------------------------------------------------------- tokenizers and pictures
+# ------------------------------------------------------------------------------------------- tokenizers and images
 
 HARD = [
     *parity.TEXTS,
@@ -352,7 +352,7 @@ HARD = [
 
 
 def test_clip_s_tokenizer_gives_open_clip_s_ids(folders: dict[str, Path]) -> None:
-    tokenizer = sources.read(str(folders["CLIP of OpenCLIP"])).space.preparers["text"]
+    tokenizer = sources.read(str(folders["CLIP of OpenCLIP"])).space.processors["text"]
     theirs = import_peer("open_clip").SimpleTokenizer(context_length=published.LENGTH)(HARD)
     for text, ids, expected in zip(HARD, tokenizer.encode(HARD), theirs.tolist(), strict=True):
         assert ids == expected[: len(ids)], text
@@ -361,21 +361,21 @@ def test_clip_s_tokenizer_gives_open_clip_s_ids(folders: dict[str, Path]) -> Non
 
 @pytest.mark.parametrize("name", ["CLIP, GELU", "SigLIP", "BERT", "DistilBERT", "ALIGN"])
 def test_ids_are_those_of_transformers(name: str, folders: dict[str, Path]) -> None:
-    tokenizer = sources.read(str(folders[name])).space.preparers["text"]
+    tokenizer = sources.read(str(folders[name])).space.processors["text"]
     theirs = import_peer("transformers").AutoTokenizer.from_pretrained(folders[name])
     expected = theirs(HARD, truncation=True, max_length=published.LENGTH)["input_ids"]
     assert tokenizer.encode(HARD) == expected
 
 
-def test_pictures_are_prepared_as_transformers_does(folders: dict[str, Path]) -> None:
+def test_images_are_prepared_as_transformers_does(folders: dict[str, Path]) -> None:
     dice = np.random.default_rng(1)
     noise = Image.fromarray(dice.integers(0, 256, (9, 13, 3), dtype=np.uint8)).resize(
         (130, 90), Image.Resampling.BICUBIC
     )
     processor = import_peer("transformers").CLIPImageProcessorPil.from_pretrained(folders["CLIP, GELU"])
     theirs = processor(noise, return_tensors="pt")["pixel_values"]
-    preparer = sources.read(str(folders["CLIP, GELU"])).space.preparers["image"]
-    ours = preparer.batch([preparer.prepare(noise)])
+    processor = sources.read(str(folders["CLIP, GELU"])).space.processors["image"]
+    ours = processor.batch([processor.prepare(noise)])
     level = 1 / 255 / 0.26
     assert (ours - theirs).abs().max() <= 1.01 * level  # a resized level is rounded once by either
 
@@ -390,17 +390,17 @@ def test_pictures_are_prepared_as_transformers_does(folders: dict[str, Path]) ->
         {"do_normalize": True, "include_top": True, "image_std": [0.6, 0.5, 0.4]},
     ],
 )
-def test_align_s_pictures_are_prepared_as_transformers_does(changes: dict[str, object], tmp_path: Path) -> None:
+def test_align_s_images_are_prepared_as_transformers_does(changes: dict[str, object], tmp_path: Path) -> None:
     dice = np.random.default_rng(1)
     noise = Image.fromarray(dice.integers(0, 256, (9, 13, 3), dtype=np.uint8)).resize(
         (130, 90), Image.Resampling.BICUBIC
     )
     processor = published.align_preparation(tmp_path, **changes)
     theirs = processor(noise, return_tensors="pt")["pixel_values"]
-    preparer = align.image_preparer(tmp_path)
-    ours = preparer.batch([preparer.prepare(noise)])
+    processor = align.image_processor(tmp_path)
+    ours = processor.batch([processor.prepare(noise)])
     assert ours.shape == theirs.shape
-    level = torch.tensor([1 / (255 * std) for std in preparer.std]).view(3, 1, 1)
+    level = torch.tensor([1 / (255 * std) for std in processor.std]).view(3, 1, 1)
     assert ((ours - theirs).abs() / level).max() <= 1.01
 
 
@@ -415,11 +415,11 @@ def test_align_s_pictures_are_prepared_as_transformers_does(changes: dict[str, o
         {"image_processor_type": "CLIPImageProcessor"},
     ],
 )
-def test_another_preparation_of_align_s_pictures_is_refused(changes: dict[str, object], tmp_path: Path) -> None:
+def test_another_preparation_of_align_s_images_is_refused(changes: dict[str, object], tmp_path: Path) -> None:
     published.align_preparation(tmp_path)
     change_json(tmp_path / "preprocessor_config.json", **changes)
     with pytest.raises(UserError, match="asks for steps that are not known here"):
-        align.image_preparer(tmp_path)
+        align.image_processor(tmp_path)
 
 
 # ----------------------------------------------------------------------------------------------- the command line
@@ -428,21 +428,21 @@ def test_another_preparation_of_align_s_pictures_is_refused(changes: dict[str, o
 def test_import_from_the_command_line(
     folders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(["import", str(folders["CLIP, GELU"]), "--out", str(tmp_path / "run"), "--json"]) == 0
+    assert cli.run(["import", str(folders["CLIP, GELU"]), "--out", str(tmp_path / "run"), "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert shown["family"] == "CLIP"
     assert max(shown["differences"].values()) <= CLOSE
-    assert run(["import", str(tmp_path / "none"), "--out", str(tmp_path / "other")]) == 2
+    assert cli.run(["import", str(tmp_path / "none"), "--out", str(tmp_path / "other")]) == 2
     assert "does not exist" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
 
 
 def test_a_processor_saved_as_one_file_is_read(copied: Path) -> None:
-    expected = sources.read(str(copied)).space.preparers["image"]
+    expected = sources.read(str(copied)).space.processors["image"]
     asked = json.loads((copied / "preprocessor_config.json").read_text())
     (copied / "preprocessor_config.json").unlink()
     (copied / "processor_config.json").write_text(json.dumps({"image_processor": asked, "processor_class": "X"}))
-    assert sources.read(str(copied)).space.preparers["image"] == expected
+    assert sources.read(str(copied)).space.processors["image"] == expected
 
 
 @pytest.mark.parametrize(
@@ -460,13 +460,13 @@ def test_siglip_s_texts_are_what_it_was_trained_on(
     described = json.loads((folder / "tokenizer.json").read_text())
     (folder / "tokenizer.json").write_text(json.dumps({**described, "normalizer": None}))
     change_json(folder / "tokenizer_config.json", tokenizer_class=name)
-    tokenizer = sources.read(str(folder)).space.preparers["text"]
-    plain = sources.read(str(folders["SigLIP"])).space.preparers["text"]
+    tokenizer = sources.read(str(folder)).space.processors["text"]
+    plain = sources.read(str(folders["SigLIP"])).space.processors["text"]
     assert tokenizer.encode([text]) == plain.encode([same_as])
     import_model_without_peer(folder, tmp_path / "run")
-    again = Model.load(tmp_path / "run").space.preparers["text"]
+    again = Run.load(tmp_path / "run").space.processors["text"]
     assert again.encode([text]) == plain.encode([same_as])
-    files = tokenizer_files(Model.load(tmp_path / "run").space)
+    files = tokenizer_files(Run.load(tmp_path / "run").space)
     (tmp_path / "written.json").write_bytes(files["tokenizer.json"])
     written = BPE.from_file(str(tmp_path / "written.json"))
     assert written.encode(text).ids == plain.encode([same_as])[0]
@@ -492,9 +492,9 @@ def test_the_fast_path_gives_the_same_vectors(name: str, folders: dict[str, Path
     fast = compute_copy(space, torch.bfloat16).eval()
     for modality, exact in parity.exactly(space).items():
         shown = parity.examples(space)[modality]
-        prepared = [space.preparers["text"].prepare(text) for text in shown] if modality == "text" else None
+        prepared = [space.processors["text"].prepare(text) for text in shown] if modality == "text" else None
         for place in range(len(exact)):
-            inputs = shown[place : place + 1] if prepared is None else space.preparers["text"].batch([prepared[place]])
+            inputs = shown[place : place + 1] if prepared is None else space.processors["text"].batch([prepared[place]])
             with torch.inference_mode():
                 alone = torch.nn.functional.normalize(fast.encode(modality, inputs), dim=-1)[0]
             assert float(alone @ exact[place]) > 0.995  # a tower of random weights amplifies rounding
@@ -502,7 +502,7 @@ def test_the_fast_path_gives_the_same_vectors(name: str, folders: dict[str, Path
 
 def test_siglip_s_ids_in_open_clip(folders: dict[str, Path]) -> None:
     folder = folders["SigLIP of OpenCLIP"]
-    tokenizer = sources.read(str(folder)).space.preparers["text"]
+    tokenizer = sources.read(str(folder)).space.processors["text"]
     theirs = import_peer("open_clip").get_tokenizer(f"local-dir:{folder}")([*HARD, "under_scored_words"]).tolist()
     for text, ids, expected in zip(HARD, tokenizer.encode([*HARD, "under_scored_words"]), theirs, strict=False):
         assert ids == expected[: len(ids)], text

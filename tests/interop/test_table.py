@@ -14,7 +14,8 @@ import torch
 from test_export import ONNX, WAYS
 from test_import import CLOSE, MODELS
 
-from cospace.experiment.publishing import export_model, import_model
+from cospace.commands.export_model import export_model
+from cospace.commands.import_model import import_model
 from cospace.interop.parity import Compared
 
 TABLE = Path(__file__).resolve().parents[2] / "docs" / "published.md"
@@ -26,7 +27,7 @@ the largest absolute difference of any number of a unit vector, float32 on both 
 `WRITE_TABLES=1 make test ARGS=tests/interop/test_table.py`; `cospace import` and `export` print the same figure for
 real models and refuse more than 1e-4.
 
-| family | direction | library | pictures | texts |
+| family | direction | library | images | texts |
 |---|---|---|---|---|
 """
 

@@ -6,29 +6,29 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from wire import Wire
+from asgi_client import AsgiClient
 
-from cospace.experiment.model import Model
-from cospace.experiment.search import SearchableIndex
+from cospace.commands.search import SearchableIndex
+from cospace.runs.run import Run
 from cospace.service.app import create_app
-from service.looking import browser, open_page, serving, stand_in
+from service.page_fixtures import browser, open_page, serving, stand_in
 
-__all__ = ["browser", "indexed", "open_page", "serving", "stand_in", "wire"]  # fixtures
+__all__ = ["browser", "client", "indexed", "open_page", "serving", "stand_in"]  # fixtures
 
 
 @pytest.fixture(scope="session")
 def indexed(trained: Path, shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An index of 62 different pictures of shapes and 64 texts. Read only."""
-    from cospace.experiment.indexing import build_index
+    """An index of 62 different images of shapes and 64 texts. Read only."""
+    from cospace.commands.index import build_index
 
     out = tmp_path_factory.mktemp("indexed") / "idx"
-    build_index(Model.load(trained), shapes, out)
+    build_index(Run.load(trained), shapes, out)
     return out
 
 
 @pytest.fixture(scope="session")
-def wire(indexed: Path) -> Iterator[Wire]:
+def client(indexed: Path) -> Iterator[AsgiClient]:
     """The service on it, as a person's own machine runs it."""
-    wire = Wire(create_app(SearchableIndex.open(indexed)))
-    yield wire
-    wire.close()
+    client = AsgiClient(create_app(SearchableIndex.open(indexed)))
+    yield client
+    client.close()

@@ -57,6 +57,32 @@ COLOURS = {
 THINGS = ("ball", "box", "kite", "hill", "moon")
 GROUNDS = ("sand", "snow", "grass", "water", "stone", "night", "dawn")
 SHAPES = ((640, 480), (480, 640), (720, 405), (512, 512), (600, 400), (400, 600), (900, 400))
+CLIP_MODULE = """
+export function player(url, label) {
+  const button = document.createElement("button");
+  button.className = "clip-player";
+  button.dataset.url = url;
+  button.textContent = `Play ${label}`;
+  return button;
+}
+export function recorder(onBlob) {
+  const button = document.createElement("button");
+  button.textContent = "Record";
+  button.addEventListener("click", () => onBlob(new Blob(["CLIP recorded"], { type: "clip/raw" })));
+  return button;
+}
+"""
+"""What a further modality brings to the page, as ``Modality.page_module`` gives it."""
+MODALITIES: list[dict[str, Any]] = [
+    {"name": "image", "noun": "image", "plural": "images", "typed": False, "preview": True, "page": None,
+     "upload_types": ["image/jpeg", "image/png", "image/webp"]},
+    {"name": "text", "noun": "caption", "plural": "texts", "typed": True, "preview": False, "page": None,
+     "upload_types": []},
+]  # fmt: skip
+CLIP: dict[str, Any] = {
+    "name": "clip", "noun": "clip", "plural": "clips", "typed": False, "preview": True,
+    "page": "/page/modality-clip.js", "upload_types": ["clip/raw"],
+}  # fmt: skip
 NASTY = '</script><img src=x onerror=alert(1)> & a "quoted" <b>caption</b>'
 STOP = {"a", "an", "the", "on", "of", "in", "and"}
 LABELS = list(COLOURS)
@@ -64,7 +90,10 @@ LABELS = list(COLOURS)
 
 @dataclass
 class StandIn:
-    """``n`` pictures and as many captions; the fields after them are what tests turn."""
+    """``n`` files and as many captions; the fields after them are what tests switch.
+
+    Files are images; with ``clips`` every third one is of another modality, whose items can be played and recorded.
+    """
 
     n: int = 5000
     delays: dict[str, float] = field(default_factory=dict)
@@ -74,12 +103,15 @@ class StandIn:
     missing_thumbnails: set[int] = field(default_factory=set)
     warm: bool = True
     can_ask: bool = True
+    clips: bool = False
     version: int = 3
     requests: list[tuple[str, str, Any]] = field(default_factory=list)
     """Method, path with query, and the JSON body of what was asked."""
     encoded: set[str] = field(default_factory=set)
     encodings: int = 0
     uploads: dict[str, bytes] = field(default_factory=dict)
+    """Previews by hash."""
+    upload_modality: dict[str, str] = field(default_factory=dict)
     feedback: list[dict[str, Any]] = field(default_factory=list)
 
     def asked(self, path: str) -> list[Any]:
@@ -89,14 +121,25 @@ class StandIn:
         """Back to a server that behaves, with nothing asked."""
         for each in (self.delays, self.failures, self.missing_thumbnails, self.requests, self.uploads, self.feedback):
             each.clear()
-        self.warm, self.can_ask = True, True
+        self.upload_modality.clear()
+        self.warm, self.can_ask, self.clips = True, True, False
 
     def pause(self, path: str, body: bytes) -> float:
         words = [part.get("text") for part in json.loads(body).get("parts", [])] if body else []
         first = "/" + path.split("/")[1]
         return max(self.delays.get(name, 0) for name in (path, first, *(f"{path} {word}" for word in words)))
 
-    # -- items: numbers below n are pictures, the others their captions --
+    # -- items: numbers below n are files, the others their captions --
+
+    def modality(self, number: int) -> str:
+        if number >= self.n:
+            return "text"
+        return "clip" if self.clips and number % 3 == 2 else "image"
+
+    def counts(self) -> dict[str, int]:
+        clips = self.n // 3 if self.clips else 0
+        counts = {"image": self.n - clips, "text": self.n}
+        return counts | ({"clip": clips} if self.clips else {})
 
     def colour(self, number: int) -> str:
         return LABELS[number % self.n % len(LABELS)]
@@ -117,17 +160,17 @@ class StandIn:
 
     def item(self, number: int) -> dict[str, Any]:
         width, height = self.shape(number)
-        picture = number < self.n
+        is_file = number < self.n
         return {
             "number": number,
-            "id": f"pictures/{number:06d}.jpg" if picture else f"text/pictures/{number - self.n:06d}.jpg",
-            "modality": "image" if picture else "text",
-            "path": f"{number:06d}.jpg" if picture else "",
+            "id": f"pictures/{number:06d}.jpg" if is_file else f"text/pictures/{number - self.n:06d}.jpg",
+            "modality": self.modality(number),
+            "path": f"{number:06d}.jpg" if is_file else "",
             "text": self.text(number),
-            "hash": f"h{number}" if picture else "",
+            "hash": f"h{number}" if is_file else "",
             "width": width,
             "height": height,
-            "rgb": self.rgb(number) if picture else 0,
+            "rgb": self.rgb(number) if is_file else 0,
             "extras": {"label": self.colour(number), "year": str(1990 + number % 30)},
         }
 
@@ -158,7 +201,7 @@ class StandIn:
         elif part["upload"] in self.uploads:
             wanted = {LABELS[seed % len(LABELS)]}
         else:
-            raise Refusal(404, "the picture of this query is no longer remembered; send it again")
+            raise Refusal(404, "the file of this query is no longer remembered; send it again")
         share = np.fromiter((len(wanted & words) for words in self.words), np.float32, self.n) / max(1, len(wanted))
         return share * np.float32(0.9) + noise
 
@@ -169,12 +212,15 @@ class StandIn:
             raise Refusal(422, "a query needs at least one part", "parts")
         scores = sum(np.float32(part.get("weight", 1)) * self.part_scores(part) for part in parts)
         rows = np.arange(self.n)
+        find = query.get("find")
+        if self.clips and find != "text":
+            rows = rows[(rows % 3 == 2) == (find == "clip")]
         for condition in query.get("where") or []:
             rows = rows[self.passes(condition, rows)]
         order = rows[np.argsort(-scores[rows], kind="stable")]
         calibrated = all(part.get("weight", 1) > 0 for part in parts)
         percents = np.clip(scores[order] / len(parts) * 100, 0, 99).astype(np.uint8)
-        numbers = order + (self.n if query.get("find") == "text" else 0)
+        numbers = order + (self.n if find == "text" else 0)
         return numbers, scores[order], percents, calibrated
 
     def passes(self, condition: str, rows: np.ndarray) -> np.ndarray:
@@ -201,7 +247,7 @@ def frame(header: Mapping[str, Any], columns: list[np.ndarray]) -> Response:
 
 
 def paint(stand_in: StandIn, number: int, size: int) -> bytes:
-    """A picture of the thing that its caption names."""
+    """An image of the thing that its caption names."""
     width, height = stand_in.shape(number)
     scale = min(1.0, size / max(width, height))
     size_of = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -243,6 +289,8 @@ class Routes:
 
     async def page(self, request: Request) -> Response:
         path = PAGE / request.path_params.get("name", "index.html")
+        if path.name == "modality-clip.js" and self.it.clips:
+            return Response(CLIP_MODULE, media_type="text/javascript")
         if path.parent != PAGE or not path.is_file():
             raise Refusal(404, "there is no such file")
         return Response(path.read_bytes(), media_type=TYPES[path.suffix])
@@ -252,7 +300,8 @@ class Routes:
         return JSONResponse(
             {
                 "name": "things", "version": it.version, "fingerprint": "f00d", "warm": it.warm,
-                "counts": {"image": it.n, "text": it.n}, "total": 2 * it.n,
+                "counts": it.counts(), "total": 2 * it.n,
+                "modalities": [*MODALITIES, *([CLIP] if it.clips else [])], "describes": "image",
                 "can": {"caption": it.can_ask, "ask": it.can_ask, "fetch": False},
                 "columns": {"label": it.n, "year": it.n}, "calibrated": ["text_to_image", "image_to_text"],
                 "examples": [f"a {a} {b}" for a, b in zip(LABELS, (*THINGS, "ball"), strict=False)],
@@ -276,10 +325,10 @@ class Routes:
             "direction": "text_to_image", "ms": {"encode": 1, "score": 1}, "encoded": self.it.encodings - before,
         }  # fmt: skip
         items = numbers.tolist()
-        looks = [np.array([self.it.rgb(i) for i in items], np.uint32)]
-        looks += [np.array([self.it.shape(i)[axis] for i in items], np.uint16) for axis in (0, 1)]
+        appearance = [np.array([self.it.rgb(i) for i in items], np.uint32)]
+        appearance += [np.array([self.it.shape(i)[axis] for i in items], np.uint16) for axis in (0, 1)]
         shown = percents if calibrated else np.full_like(percents, 255)
-        return frame(header, [numbers.astype(np.uint32), scores.astype(np.float32), *looks, shown])
+        return frame(header, [numbers.astype(np.uint32), scores.astype(np.float32), *appearance, shown])
 
     async def search(self, request: Request) -> Response:
         query = await request.json()
@@ -303,24 +352,28 @@ class Routes:
 
     async def explain(self, request: Request) -> Response:
         asked = await request.json()
-        numbers, scores, _, _ = self.it.rank(asked)
+        numbers, scores, _, _ = self.it.rank(asked | {"find": self.it.modality(asked["number"])})
         rank = int(np.flatnonzero(numbers % self.it.n == asked["number"] % self.it.n)[0])
         row = asked["number"] % self.it.n
         parts = [float(self.it.part_scores(part)[row]) for part in asked["parts"]]
         shares = [score * part.get("weight", 1) for score, part in zip(parts, asked["parts"], strict=True)]
-        told = [{"score": score, "share": share} for score, share in zip(parts, shares, strict=True)]
+        summary = [{"score": score, "share": share} for score, share in zip(parts, shares, strict=True)]
         z = (float(scores[rank]) - float(scores.mean())) / float(scores.std())
-        return JSONResponse({"score": float(scores[rank]), "z": z, "ahead": rank / len(numbers), "parts": told})
+        return JSONResponse(
+            {"score": float(scores[rank]), "z": z, "share_above": rank / len(numbers), "parts": summary}
+        )
 
     async def near(self, request: Request) -> Response:
         number, k = int(request.query_params["n"]), int(request.query_params["k"])
-        found, scores, _, _ = self.it.rank({"parts": [{"id": self.it.item(number % self.it.n)["id"]}]})
-        return JSONResponse(
-            {"numbers": found[found != number][:k].tolist(), "scores": scores[found != number][:k].tolist()}
-        )
+        query = {"parts": [{"id": self.it.item(number % self.it.n)["id"]}], "find": request.query_params.get("find")}
+        found, scores, _, _ = self.it.rank(query)
+        others = found != number
+        return JSONResponse({"numbers": found[others][:k].tolist(), "scores": scores[others][:k].tolist()})
 
     async def upload(self, request: Request) -> Response:
         data = await request.body()
+        if data.startswith(b"CLIP") and self.it.clips:
+            return self._remember(hashlib.sha256(data).hexdigest()[:16], "clip", Image.new("RGB", (256, 128), "navy"))
         try:
             image = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
         except OSError:
@@ -328,13 +381,27 @@ class Routes:
         name = hashlib.sha256(data).hexdigest()[:16]
         image = image.convert("RGB")
         image.thumbnail((256, 256))
-        self.it.uploads[name] = encoded_webp(image)
-        return JSONResponse({"upload": name, "width": image.width, "height": image.height})
+        return self._remember(name, "image", image)
+
+    def _remember(self, name: str, modality: str, preview: Image.Image) -> Response:
+        self.it.uploads[name], self.it.upload_modality[name] = encoded_webp(preview), modality
+        return self._described(name, preview)
+
+    def _described(self, name: str, preview: Image.Image) -> Response:
+        modality = self.it.upload_modality[name]
+        size = {"width": preview.width, "height": preview.height}
+        return JSONResponse({"upload": name, "modality": modality, "preview": True, **size})
+
+    async def known_upload(self, request: Request) -> Response:
+        data = self.it.uploads.get(request.path_params["name"])
+        if data is None:
+            raise Refusal(404, "this upload is no longer remembered")
+        return self._described(request.path_params["name"], Image.open(io.BytesIO(data)))
 
     async def uploaded(self, request: Request) -> Response:
         data = self.it.uploads.get(request.path_params["name"])
         if data is None:
-            raise Refusal(404, "this picture is no longer remembered")
+            raise Refusal(404, "this upload is no longer remembered")
         return Response(data, media_type="image/webp")
 
     async def classify(self, request: Request) -> Response:
@@ -377,6 +444,7 @@ class Routes:
         yield Route("/page/{name}", self.page)
         yield Route("/t/{size}/{name}", self.thumbnail)
         yield Route("/u/{name}", self.uploaded)
+        yield Route("/api/upload/{name}", self.known_upload)
         yield Route("/healthz", self.healthz)
         for name in ("info", "items", "item", "near"):
             yield Route(f"/api/{name}", getattr(self, name))
@@ -391,8 +459,8 @@ def application(stand_in: StandIn) -> Callable[..., Any]:
 
     async def refuse(request: Request, refusal: Exception) -> Response:
         assert isinstance(refusal, Refusal)
-        told = {"title": "Refused", "status": refusal.status, "detail": str(refusal), "field": refusal.field}
-        return JSONResponse(told, refusal.status, media_type="application/problem+json")
+        summary = {"title": "Refused", "status": refusal.status, "detail": str(refusal), "field": refusal.field}
+        return JSONResponse(summary, refusal.status, media_type="application/problem+json")
 
     async def switched(request: Request, call_next: Any) -> Response:
         path = request.url.path
@@ -402,8 +470,8 @@ def application(stand_in: StandIn) -> Callable[..., Any]:
         await asyncio.sleep(stand_in.pause(path, body))
         if path in stand_in.failures:
             status, detail = stand_in.failures[path]
-            told = {"title": "It failed", "status": status, "detail": detail}
-            response: Response = JSONResponse(told, status, media_type="application/problem+json")
+            summary = {"title": "It failed", "status": status, "detail": detail}
+            response: Response = JSONResponse(summary, status, media_type="application/problem+json")
         else:
             response = await call_next(request)
         response.headers.update(HEADERS)

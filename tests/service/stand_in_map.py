@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def drawn(stand_in: StandIn) -> FlatMap:
-    """Every colour a cloud, every thing a smaller one in it; a caption lies near its picture."""
+    """Every colour a cloud, every thing a smaller one in it; a caption lies near its image."""
     n = stand_in.n
     dice = np.random.default_rng(0)
     rows = np.arange(n)
@@ -35,7 +35,8 @@ def drawn(stand_in: StandIn) -> FlatMap:
     labels = [stand_in.colour(number) for number in range(8)]
     middles = [np.median(grid[:n][rows % 8 == number], 0) for number in range(8)]
     header: dict[str, Any] = {
-        "version": stand_in.version, "n": 2 * n, "total": 2 * n, "modalities": ["image", "text"], "classes": labels,
+        "version": stand_in.version, "n": 2 * n, "total": 2 * n, "modalities": ["image", "text"], "previews": ["image"],
+        "classes": labels,
         "clusters": [
             {"label": f"{label} things", "x": int(x), "y": int(y)}
             for label, (x, y) in zip(labels, middles, strict=True)
@@ -66,6 +67,7 @@ def sheet(stand_in: StandIn, flat: FlatMap, number: int) -> bytes:
     return buffer.getvalue()
 
 
+TITLES = {"text_to_image": "A caption finds its image", "image_to_text": "An image finds its caption"}
 HEALTH: dict[str, Any] = {
     "version": 3,
     "facts": [
@@ -75,6 +77,7 @@ HEALTH: dict[str, Any] = {
     ],
     "held_out": {
         "n": {"image": 500, "text": 500},
+        "counts": [{"count": 500, "plural": "images"}, {"count": 500, "plural": "texts"}],
         "directions": [
             {
                 "direction": direction,
@@ -86,13 +89,13 @@ HEALTH: dict[str, Any] = {
                     for k, value in ((1, 0.412), (5, 0.633), (10, 0.741))
                 ],
             }
-            for direction, title in (("text_to_image", "Text finds picture"), ("image_to_text", "Picture finds text"))
+            for direction, title in TITLES.items()
         ],
         "intervals": "95 % intervals over groups",
     },
     "cards": [
         {"key": "gap", "title": "Modality gap", "value": 0.26, "shown": "0.26", "word": "good",
-         "sentence": "Pictures and texts share one region; nothing to do."},
+         "sentence": "Images and texts share one region; nothing to do."},
         {"key": "hubness", "title": "Hubness", "value": 3.4, "shown": "3.4", "word": "look",
          "sentence": "Some items crowd result lists: look at the most frequent ones."},
         {"key": "rank", "title": "Effective rank", "value": 3.1, "shown": "3.1 of 64", "word": "bad",
@@ -131,7 +134,8 @@ class MapRoutes:
     async def health(self, request: Request) -> Response:
         pairs = [
             {"id": self.it.item(row)["id"], "hash": f"h{row}", "text": self.it.text(row), "other": f"text/{row}",
-             "number": row, "cosine": round(-0.1 + row / 100, 4)}
+             "number": row, "modality": "image", "about": "",
+             "cosine": round(-0.1 + row / 100, 4)}
             for row in range(6, 26)
         ]  # fmt: skip
         service = {"n": 120, "p50": 18.0, "p95": 64.0}

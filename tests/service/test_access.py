@@ -1,4 +1,4 @@
-"""The gate: who is answered, how much is read, and what every reply carries."""
+"""Access control: who is answered, how much is read, and what every reply carries."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from cospace.service.access import HEADERS, Access, Gate
+from cospace.service.access import HEADERS, Access, AccessMiddleware
 from cospace.service.limits import Limits
-from cospace.service.meter import Meter
+from cospace.service.request_metrics import RequestMetrics
 from cospace.types import UserError
 
 TOKEN = "0123456789abcdef-secret"
@@ -25,13 +25,13 @@ async def echo(request: Request) -> PlainTextResponse:
     return PlainTextResponse(str(len(await request.body())))
 
 
-def gate(access: Access | None = None, limits: Limits | None = None) -> Gate:
+def protected(access: Access | None = None, limits: Limits | None = None) -> AccessMiddleware:
     routes = [Route(path, echo, methods=["GET", "POST"]) for path in ("/", "/healthz", "/api/info", "/api/upload")]
-    return Gate(Starlette(routes=routes), access or Access(), limits or Limits(), Meter())
+    return AccessMiddleware(Starlette(routes=routes), access or Access(), limits or Limits(), RequestMetrics())
 
 
 def client(access: Access | None = None, limits: Limits | None = None, host: str = "127.0.0.1:8000") -> TestClient:
-    return TestClient(gate(access, limits), base_url=f"http://{host}")
+    return TestClient(protected(access, limits), base_url=f"http://{host}")
 
 
 @pytest.mark.parametrize("host", ["localhost", "localhost:9000", "127.0.0.1:8000", "127.3.2.1", "[::1]:8000", "[::1]"])
@@ -119,7 +119,7 @@ def test_a_body_that_says_it_is_too_long_is_not_read() -> None:
     assert lying.status_code == 413
 
 
-def ask(app: Gate, messages: AsyncIterator[dict[str, Any]], headers: list[tuple[bytes, bytes]]) -> int:
+def ask(app: AccessMiddleware, messages: AsyncIterator[dict[str, Any]], headers: list[tuple[bytes, bytes]]) -> int:
     """One POST whose body comes as ``messages``; the status of the answer."""
     statuses = []
 
@@ -151,7 +151,7 @@ def test_a_body_without_end_is_cut_off() -> None:
             sent += 1000
             yield {"type": "http.request", "body": b"x" * 1000, "more_body": True}
 
-    assert ask(gate(limits=Limits(body=10_000)), endless(), HOST) == 413
+    assert ask(protected(limits=Limits(body=10_000)), endless(), HOST) == 413
     assert sent <= 12_000
 
 
@@ -161,14 +161,14 @@ def test_a_body_that_drips_is_cut_off() -> None:
             await asyncio.sleep(0.02)
             yield {"type": "http.request", "body": b"x", "more_body": True}
 
-    assert ask(gate(limits=Limits(pause=5, arrival=0.2)), drip(), HOST) == 408
+    assert ask(protected(limits=Limits(pause=5, arrival=0.2)), drip(), HOST) == 408
 
     async def silence() -> AsyncIterator[dict[str, Any]]:
         yield {"type": "http.request", "body": b"x", "more_body": True}
         await asyncio.sleep(30)
         yield {}
 
-    assert ask(gate(limits=Limits(pause=0.1, arrival=5)), silence(), HOST) == 408
+    assert ask(protected(limits=Limits(pause=0.1, arrival=5)), silence(), HOST) == 408
 
 
 def test_more_requests_than_can_be_answered_are_told_to_come_back() -> None:
@@ -179,7 +179,7 @@ def test_more_requests_than_can_be_answered_are_told_to_come_back() -> None:
             await release.wait()
             await PlainTextResponse("ok")(scope, receive, send)
 
-        app = Gate(slow, Access(), Limits(at_once=2), Meter())
+        app = AccessMiddleware(slow, Access(), Limits(at_once=2), RequestMetrics())
         answers: list[dict[str, Any]] = []
 
         async def one() -> None:
@@ -210,7 +210,7 @@ def test_a_socket_for_messages_is_closed() -> None:
     async def send(message: dict[str, Any]) -> None:
         sent.append(message["type"])
 
-    asyncio.run(gate()({"type": "websocket", "path": "/"}, None, send))  # type: ignore[arg-type]
+    asyncio.run(protected()({"type": "websocket", "path": "/"}, None, send))  # type: ignore[arg-type]
     assert sent == ["websocket.close"]
 
 
@@ -234,10 +234,10 @@ def test_work_that_nobody_waits_for_any_more_is_dropped() -> None:
         async def send(message: Any) -> None:
             heard.append(message["type"])
 
-        meter = Meter()
+        request_metrics = RequestMetrics()
         scope = {"type": "http", "method": "POST", "path": "/api/info", "headers": HOST, "query_string": b""}
-        await asyncio.wait_for(Gate(slow, Access(), Limits(), meter)(scope, receive, send), 10)
-        assert 'status="499"} 1' in meter.text({})
+        await asyncio.wait_for(AccessMiddleware(slow, Access(), Limits(), request_metrics)(scope, receive, send), 10)
+        assert 'status="499"} 1' in request_metrics.text({})
         return heard
 
     assert asyncio.run(run()) == ["cancelled"]

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from asgi_client import Answer, AsgiClient
 from PIL import Image
-from wire import Answer, Wire
 
 from conftest import shape_picture
-from cospace.calibration import Matching
-from cospace.experiment.model import Model
-from cospace.experiment.search import SearchableIndex
+from cospace.commands.search import SearchableIndex
+from cospace.models.calibration import Matching
+from cospace.runs.run import Run
 from cospace.service.access import Access
 from cospace.service.app import create_app
 
@@ -43,20 +43,20 @@ def png(colour: str = "red", shape: str = "circle", seed: int = 3) -> bytes:
     return buffer.getvalue()
 
 
-def upload(wire: Wire, data: bytes) -> str:
-    answer = wire.post("/api/upload", data)
+def upload(client: AsgiClient, data: bytes) -> str:
+    answer = client.post("/api/upload", data)
     assert answer.status == 200, answer
     return str(answer.json()["upload"])
 
 
-def test_info_says_what_there_is(wire: Wire) -> None:
-    info = wire.get("/api/info").json()
+def test_info_says_what_there_is(client: AsgiClient) -> None:
+    info = client.get("/api/info").json()
     assert info["counts"] == {"image": 62, "text": 64}
     assert info["total"] == 126
     assert info["can"] == {"caption": False, "ask": False, "fetch": False}
     assert 1 <= len(info["examples"]) <= 6
     assert all(text.startswith("a ") for text in info["examples"])
-    shown = wire.get(f"/api/items?version={info['version']}&n={','.join(map(str, info['representatives']))}").json()[
+    shown = client.get(f"/api/items?version={info['version']}&n={','.join(map(str, info['representatives']))}").json()[
         "items"
     ]
     assert 1 <= len(shown) <= 24
@@ -67,46 +67,46 @@ def test_every_encoder_has_run_before_the_first_caller(indexed: Path) -> None:
     collection, ran = SearchableIndex.open(indexed), set()
     for name, encoder in collection.space.encoders.items():
         encoder.register_forward_hook(lambda *_, name=name: ran.add(name))
-    wire = Wire(create_app(collection))
-    wire.close()
+    client = AsgiClient(create_app(collection))
+    client.close()
     assert ran == {"image", "text"}
 
 
-def test_a_search_finds_what_the_space_puts_first(wire: Wire, trained: Path, shapes: Path) -> None:
+def test_a_search_finds_what_the_space_puts_first(client: AsgiClient, trained: Path, shapes: Path) -> None:
     text = "a blue square number 3"
-    answer = wire.post("/api/search", {"parts": [{"text": text}], "k": 5}).json()
-    model = Model.load(trained)
-    vectors = model.embed(image=[shapes.parent / "images" / result["path"] for result in answer["results"]])
-    cosines = vectors @ model.embed(text=[text])[0]
+    answer = client.post("/api/search", {"parts": [{"text": text}], "k": 5}).json()
+    space = Run.load(trained).space
+    vectors = space.embed(image=[shapes.parent / "images" / result["path"] for result in answer["results"]])
+    cosines = vectors @ space.embed(text=[text])[0]
     np.testing.assert_allclose([result["score"] for result in answer["results"]], cosines, atol=2e-3)
     assert (np.diff(cosines) <= 2e-3).all()
     assert answer["total"] == 62
-    assert all("/" not in result["path"] for result in answer["results"]), "no folder of this machine is told"
+    assert all("/" not in result["path"] for result in answer["results"]), "no folder of this machine is named"
 
 
-def test_pages_of_results_follow_each_other(wire: Wire) -> None:
+def test_pages_of_results_follow_each_other(client: AsgiClient) -> None:
     def ids(**more: int) -> list[str]:
-        results = wire.post("/api/search", {"parts": [{"text": "red"}], **more}).json()["results"]
+        results = client.post("/api/search", {"parts": [{"text": "red"}], **more}).json()["results"]
         return [result["id"] for result in results]
 
     assert ids(k=5) + ids(k=5, offset=5) + ids(k=100, offset=10) == ids(k=64)
     assert ids(k=5, offset=62) == []
 
 
-def test_conditions_choose_among_all(wire: Wire) -> None:
+def test_conditions_choose_among_all(client: AsgiClient) -> None:
     query = {"parts": [{"text": "red"}], "k": 100, "where": ["text=a red circle number 1|a red square number 2"]}
-    found = wire.post("/api/search", query).json()
+    found = client.post("/api/search", query).json()
     assert {result["text"] for result in found["results"]} == {"a red circle number 1", "a red square number 2"}
     assert found["total"] == 2
-    refused = wire.post("/api/search", {**query, "where": ["colour=red"]})
+    refused = client.post("/api/search", {**query, "where": ["colour=red"]})
     assert refused.status == 422
     assert "colour" in refused.json()["detail"]
 
 
-def test_a_ranking_is_the_search_in_numbers(wire: Wire) -> None:
+def test_a_ranking_is_the_search_in_numbers(client: AsgiClient) -> None:
     query = {"parts": [{"text": "green square"}], "k": 64}
-    header, columns = ranking(wire.post("/api/rank", query))
-    results = wire.post("/api/search", query).json()["results"]
+    header, columns = ranking(client.post("/api/rank", query))
+    results = client.post("/api/search", query).json()["results"]
     assert columns["number"].tolist() == [result["number"] for result in results]
     np.testing.assert_allclose(columns["score"], [result["score"] for result in results], rtol=1e-6)
     assert columns["width"].tolist() == columns["height"].tolist() == [32] * 62
@@ -114,102 +114,102 @@ def test_a_ranking_is_the_search_in_numbers(wire: Wire) -> None:
     assert header["n"] == header["total"] == 62
 
 
-def test_a_picture_that_is_its_own_query_comes_first_as_itself(wire: Wire) -> None:
-    first = wire.post("/api/search", {"parts": [{"text": "red"}], "k": 1}).json()["results"][0]
-    same = wire.post("/api/search", {"parts": [{"id": first["id"]}], "k": 1}).json()["results"][0]
+def test_an_image_that_is_its_own_query_comes_first_as_itself(client: AsgiClient) -> None:
+    first = client.post("/api/search", {"parts": [{"text": "red"}], "k": 1}).json()["results"][0]
+    same = client.post("/api/search", {"parts": [{"id": first["id"]}], "k": 1}).json()["results"][0]
     assert same["id"] == first["id"]
     assert same["score"] >= 0.999
-    sent = upload(wire, png("black", "square", 2))
-    found = wire.post("/api/search", {"parts": [{"upload": sent}], "k": 1}).json()["results"][0]
+    sent = upload(client, png("black", "square", 2))
+    found = client.post("/api/search", {"parts": [{"upload": sent}], "k": 1}).json()["results"][0]
     assert found["text"] == "a black square number 2"
     assert found["score"] >= 0.999
 
 
-def test_a_changed_weight_encodes_nothing_and_a_minus_pushes_down(wire: Wire) -> None:
+def test_a_changed_weight_encodes_nothing_and_a_minus_pushes_down(client: AsgiClient) -> None:
     parts = [{"text": "a red circle, surely"}, {"text": "a blue square, surely"}]
-    header, _ = ranking(wire.post("/api/rank", {"parts": parts}))
+    header, _ = ranking(client.post("/api/rank", {"parts": parts}))
     assert header["encoded"] == 2
     assert header["direction"] == "mixed"
     parts[1] = {**parts[1], "weight": 0.3}
-    assert ranking(wire.post("/api/rank", {"parts": parts}))[0]["encoded"] == 0
+    assert ranking(client.post("/api/rank", {"parts": parts}))[0]["encoded"] == 0
 
     def place_of(weight: float) -> int:
         found = {"parts": [parts[0], {"text": "a red circle number 1", "weight": weight}], "k": 64}
-        texts = [result["text"] for result in wire.post("/api/search", found).json()["results"]]
+        texts = [result["text"] for result in client.post("/api/search", found).json()["results"]]
         return texts.index("a red circle number 1")
 
     assert place_of(1.5) < place_of(-1.5)
 
 
-def test_an_explanation_adds_up(wire: Wire) -> None:
+def test_an_explanation_adds_up(client: AsgiClient) -> None:
     parts = [{"text": "a red circle"}, {"text": "a square", "weight": 0.5}, {"text": "black", "weight": -1}]
-    header, columns = ranking(wire.post("/api/rank", {"parts": parts}))
+    header, columns = ranking(client.post("/api/rank", {"parts": parts}))
     asked = {"parts": parts, "number": int(columns["number"][0]), "version": header["version"]}
-    told = wire.post("/api/explain", asked).json()
-    assert told["score"] == pytest.approx(float(columns["score"][0]), abs=1e-4)
-    assert sum(part["share"] for part in told["parts"]) == pytest.approx(told["score"], abs=1e-4)
-    assert 0 <= told["ahead"] <= 0.1
+    summary = client.post("/api/explain", asked).json()
+    assert summary["score"] == pytest.approx(float(columns["score"][0]), abs=1e-4)
+    assert sum(part["share"] for part in summary["parts"]) == pytest.approx(summary["score"], abs=1e-4)
+    assert 0 <= summary["share_above"] <= 0.1
 
 
-def test_neighbours_leave_out_the_item_itself(wire: Wire) -> None:
-    header, columns = ranking(wire.post("/api/rank", {"parts": [{"text": "red"}]}))
+def test_neighbours_leave_out_the_item_itself(client: AsgiClient) -> None:
+    header, columns = ranking(client.post("/api/rank", {"parts": [{"text": "red"}]}))
     number = int(columns["number"][0])
-    near = wire.get(f"/api/near?version={header['version']}&n={number}&k=8&find=image").json()
+    near = client.get(f"/api/near?version={header['version']}&n={number}&k=8&find=image").json()
     assert len(near["numbers"]) == 8
     assert number not in near["numbers"]
     assert near["scores"] == sorted(near["scores"], reverse=True)
 
 
-def test_a_version_that_is_gone_says_so(wire: Wire) -> None:
-    for answer in (wire.get("/api/items?version=99&n=1"), wire.get("/api/near?version=99&n=1")):
+def test_a_version_that_is_gone_says_so(client: AsgiClient) -> None:
+    for answer in (client.get("/api/items?version=99&n=1"), client.get("/api/near?version=99&n=1")):
         assert answer.status == 409
         assert answer.json()["field"] == "version"
 
 
-def test_thumbnails_are_found_by_content_in_all_sizes(wire: Wire) -> None:
-    item = wire.post("/api/search", {"parts": [{"text": "red"}], "k": 1}).json()["results"][0]
+def test_thumbnails_are_found_by_content_in_all_sizes(client: AsgiClient) -> None:
+    item = client.post("/api/search", {"parts": [{"text": "red"}], "k": 1}).json()["results"][0]
     for size in (64, 256, 512, 1280):
-        answer = wire.get(f"/t/{size}/{item['hash']}")
+        answer = client.get(f"/t/{size}/{item['hash']}")
         assert answer.status == 200
         assert answer.headers["content-type"] == "image/webp"
         assert "immutable" in answer.headers["cache-control"]
         with Image.open(io.BytesIO(answer.body)) as picture:
             assert picture.size == (32, 32), "never enlarged"
-    assert wire.get("/t/256/" + "0" * 32).status == 404
-    assert wire.get(f"/t/100/{item['hash']}").status == 404
+    assert client.get("/t/256/" + "0" * 32).status == 404
+    assert client.get(f"/t/100/{item['hash']}").status == 404
 
 
-def test_an_upload_is_shown_again_as_something_new(wire: Wire) -> None:
+def test_an_upload_is_shown_again_as_something_new(client: AsgiClient) -> None:
     sent = png()
-    answer = wire.get("/u/" + upload(wire, sent))
+    answer = client.get("/u/" + upload(client, sent))
     assert answer.headers["content-type"] == "image/webp"
     assert answer.body != sent
-    assert wire.get("/u/" + "0" * 32).status == 404
+    assert client.get("/u/" + "0" * 32).status == 404
 
 
-def test_classes_are_told_apart_and_sum_to_one(wire: Wire) -> None:
-    asked = {"image": {"upload": upload(wire, png("blue", "square"))}, "classes": ["red circle", "blue square"]}
-    results = wire.post("/api/classify", asked).json()["results"]
+def test_classes_are_distinguished_and_sum_to_one(client: AsgiClient) -> None:
+    asked = {"item": {"upload": upload(client, png("blue", "square"))}, "classes": ["red circle", "blue square"]}
+    results = client.post("/api/classify", asked).json()["results"]
     assert results[0]["class"] == "blue square"
     assert sum(result["probability"] for result in results) == pytest.approx(1)
-    assert wire.post("/api/classify", {**asked, "templates": ["no place"]}).status == 422
+    assert client.post("/api/classify", {**asked, "templates": ["no place"]}).status == 422
 
 
-def test_vectors_are_those_of_the_space(wire: Wire, trained: Path) -> None:
+def test_vectors_are_those_of_the_space(client: AsgiClient, trained: Path) -> None:
     texts = ["a red circle", "a blue square", "green"]
-    vectors = np.array(wire.post("/api/embed", {"texts": texts}).json()["vectors"])
-    np.testing.assert_allclose(vectors, Model.load(trained).embed(text=texts), atol=5e-3)
-    item = wire.post("/api/search", {"parts": [{"text": "red"}], "k": 1}).json()["results"][0]
-    pictures = [{"id": item["id"]}, {"upload": upload(wire, png())}]
-    assert np.linalg.norm(wire.post("/api/embed", {"images": pictures}).json()["vectors"], axis=1) == pytest.approx(
+    vectors = np.array(client.post("/api/embed", {"texts": texts}).json()["vectors"])
+    np.testing.assert_allclose(vectors, Run.load(trained).space.embed(text=texts), atol=5e-3)
+    item = client.post("/api/search", {"parts": [{"text": "red"}], "k": 1}).json()["results"][0]
+    items = [{"id": item["id"]}, {"upload": upload(client, png())}]
+    assert np.linalg.norm(client.post("/api/embed", {"items": items}).json()["vectors"], axis=1) == pytest.approx(
         [1, 1]
     )
 
 
-def test_what_a_run_was_not_taught_is_a_conflict(wire: Wire) -> None:
-    image = {"upload": upload(wire, png())}
+def test_what_a_run_was_not_trained_for_is_a_conflict(client: AsgiClient) -> None:
+    image = {"upload": upload(client, png())}
     for path, asked in (("/api/caption", {"image": image}), ("/api/ask", {"image": image, "question": "what?"})):
-        answer = wire.post(path, asked)
+        answer = client.post(path, asked)
         assert answer.status == 409
         assert "decoder" in answer.json()["detail"]
 
@@ -228,97 +228,99 @@ def test_what_a_run_was_not_taught_is_a_conflict(wire: Wire) -> None:
         ({"parts": [{"text": "x"}], "find": "sound"}, "find"),
     ],
 )
-def test_a_malformed_query_is_told_which_field_is_wrong(wire: Wire, asked: dict[str, Any], field: str) -> None:
-    answer = wire.post("/api/search", asked)
+def test_a_malformed_query_is_refused_with_the_field_that_is_wrong(
+    client: AsgiClient, asked: dict[str, Any], field: str
+) -> None:
+    answer = client.post("/api/search", asked)
     assert answer.status == 422
     assert answer.json()["field"] == field
 
 
-def test_an_address_is_fetched_only_where_that_is_switched_on(wire: Wire) -> None:
-    answer = wire.post("/api/search", {"parts": [{"url": "http://127.0.0.1/x.png"}]})
+def test_an_address_is_fetched_only_where_that_is_switched_on(client: AsgiClient) -> None:
+    answer = client.post("/api/search", {"parts": [{"url": "http://127.0.0.1/x.png"}]})
     assert answer.status == 400
-    assert "send the picture itself" in answer.json()["detail"]
+    assert "send the file itself" in answer.json()["detail"]
 
 
-def test_what_people_say_of_a_pair_is_kept(wire: Wire, indexed: Path) -> None:
-    item = wire.post("/api/search", {"parts": [{"text": "red"}], "k": 1}).json()["results"][0]
-    assert wire.post("/api/feedback", {"id": item["id"], "verdict": "wrong"}).json() == {"ok": True}
-    assert wire.post("/api/feedback", {"id": "nobody", "verdict": "wrong"}).status == 404
+def test_what_people_say_of_a_pair_is_kept(client: AsgiClient, indexed: Path) -> None:
+    item = client.post("/api/search", {"parts": [{"text": "red"}], "k": 1}).json()["results"][0]
+    assert client.post("/api/feedback", {"id": item["id"], "verdict": "wrong"}).json() == {"ok": True}
+    assert client.post("/api/feedback", {"id": "nobody", "verdict": "wrong"}).status == 404
     row = json.loads((indexed / "feedback.jsonl").read_text().splitlines()[-1])
     assert (row["id"], row["verdict"]) == (item["id"], "wrong")
 
 
-def test_the_service_describes_itself_and_tells_its_counts(wire: Wire) -> None:
-    paths = wire.get("/openapi.json").json()["paths"]
+def test_the_service_describes_itself_and_its_counts(client: AsgiClient) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
     assert {"/api/search", "/api/rank", "/api/classify", "/api/caption", "/api/ask", "/api/embed"} <= paths.keys()
-    text = wire.get("/metrics").body.decode()
+    text = client.get("/metrics").body.decode()
     assert 'cospace_requests_total{route="/api/search",status="200"}' in text
     assert "cospace_items 126" in text
-    assert wire.get("/healthz").json() == {"ok": True, "warm": True}
+    assert client.get("/healthz").json() == {"ok": True, "warm": True}
 
 
-def test_the_map_and_its_pictures_and_the_health_are_there(wire: Wire) -> None:
-    answer = wire.get("/api/map")
+def test_the_map_and_its_previews_and_the_health_are_there(client: AsgiClient) -> None:
+    answer = client.get("/api/map")
     header = json.loads(answer.body[4 : 4 + int.from_bytes(answer.body[:4], "little")])
     assert header["n"] == 126
     assert header["sheets"] == 1
-    with Image.open(io.BytesIO(wire.get("/s/64/0").body)) as sheet:
+    with Image.open(io.BytesIO(client.get("/s/64/0").body)) as sheet:
         assert sheet.size == (2048, 2048)
-    assert wire.get("/s/64/1").status in (404, 422)
-    assert "service" in wire.get("/api/health").json()
+    assert client.get("/s/64/1").status in (404, 422)
+    assert "service" in client.get("/api/health").json()
 
 
 def test_an_index_that_changes_is_answered_from_one_version_at_a_time(
     trained: Path, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cospace.experiment.indexing import build_index
+    from cospace.commands.index import build_index
     from cospace.service import engine
 
-    monkeypatch.setattr(engine, "LOOK_AGAIN", 0.0)
-    build_index(Model.load(trained), shapes, tmp_path / "idx")
-    wire = Wire(create_app(SearchableIndex.open(tmp_path / "idx")))
+    monkeypatch.setattr(engine, "REFRESH_SECONDS", 0.0)
+    build_index(Run.load(trained), shapes, tmp_path / "idx")
+    client = AsgiClient(create_app(SearchableIndex.open(tmp_path / "idx")))
     try:
-        header, columns = ranking(wire.post("/api/rank", {"parts": [{"text": "red"}], "k": 64}))
+        header, columns = ranking(client.post("/api/rank", {"parts": [{"text": "red"}], "k": 64}))
         first = int(columns["number"][0])
-        name = wire.get(f"/api/items?version={header['version']}&n={first}").json()["items"][0]["id"]
+        name = client.get(f"/api/items?version={header['version']}&n={first}").json()["items"][0]["id"]
         with SearchableIndex.open(tmp_path / "idx").store as writer:  # type: ignore[attr-defined]
             writer.delete([name])
-        newer, columns = ranking(wire.post("/api/rank", {"parts": [{"text": "red"}], "k": 64}))
+        newer, columns = ranking(client.post("/api/rank", {"parts": [{"text": "red"}], "k": 64}))
         assert newer["version"] > header["version"]
         assert newer["n"] == 61
-        assert wire.get(f"/api/item?id={name}").status == 404
-        old = wire.get(f"/api/items?version={header['version']}&n={first}")
+        assert client.get(f"/api/item?id={name}").status == 404
+        old = client.get(f"/api/items?version={header['version']}&n={first}")
         assert old.json()["items"][0]["id"] == name, "numbers that were given out still mean what they did"
     finally:
-        wire.close()
+        client.close()
 
 
 TOKEN = "a token that is long enough"
 
 
 def test_every_route_that_is_described_wants_the_token(indexed: Path) -> None:
-    wire = Wire(create_app(SearchableIndex.open(indexed), Access(token=TOKEN)))
+    client = AsgiClient(create_app(SearchableIndex.open(indexed), Access(token=TOKEN)))
     try:
-        paths = create_paths(wire)
+        paths = create_paths(client)
         assert len(paths) >= 18
         for method, path in paths:
-            answer = wire.ask(method, path, {"content-type": "application/json"}, b"{}")
+            answer = client.ask(method, path, {"content-type": "application/json"}, b"{}")
             assert answer.status == 401, (method, path, answer)
-        assert wire.get("/").status == 200
-        refused = wire.post("/api/session", {"token": "wrong"})
+        assert client.get("/").status == 200
+        refused = client.post("/api/session", {"token": "wrong"})
         assert refused.status == 401
-        cookie = wire.post("/api/session", {"token": TOKEN}).headers["set-cookie"]
+        cookie = client.post("/api/session", {"token": TOKEN}).headers["set-cookie"]
         assert "HttpOnly" in cookie
         assert "SameSite=strict" in cookie
-        assert wire.get("/api/info", cookie=cookie.partition(";")[0]).status == 200
-        assert TOKEN not in wire.get("/metrics", authorization=f"Bearer {TOKEN}").body.decode()
+        assert client.get("/api/info", cookie=cookie.partition(";")[0]).status == 200
+        assert TOKEN not in client.get("/metrics", authorization=f"Bearer {TOKEN}").body.decode()
     finally:
-        wire.close()
+        client.close()
 
 
-def create_paths(wire: Wire) -> list[tuple[str, str]]:
+def create_paths(client: AsgiClient) -> list[tuple[str, str]]:
     """Every route but the open ones, from the service's own description."""
-    described = wire.get("/openapi.json", authorization=f"Bearer {TOKEN}").json()["paths"]
+    described = client.get("/openapi.json", authorization=f"Bearer {TOKEN}").json()["paths"]
     filled = {"{size}": "256", "{content}": "0" * 32, "{name}": "0" * 32, "{number}": "0"}
     found = []
     for path, operations in described.items():
@@ -334,9 +336,9 @@ def test_percentages_are_those_of_the_calibration_and_gibberish_matches_nothing_
     collection = SearchableIndex.open(indexed)
     assert collection.space.matching == {}, "too few pairs were held out to say anything"
     collection.space.matching = {"text_to_image": Matching(cosine=12.0, z=2.0, offset=-12.0, gallery=62)}
-    wire = Wire(create_app(collection))
+    client = AsgiClient(create_app(collection))
     try:
-        header, columns = ranking(wire.post("/api/rank", {"parts": [{"text": "a red circle number 3"}], "k": 62}))
+        header, columns = ranking(client.post("/api/rank", {"parts": [{"text": "a red circle number 3"}], "k": 62}))
         assert header["calibrated"]
         cosines = columns["score"].astype(np.float64)
         z = (cosines - cosines.mean()) / cosines.std()
@@ -345,24 +347,24 @@ def test_percentages_are_those_of_the_calibration_and_gibberish_matches_nothing_
         assert header["good"] == (columns["percent"] >= 70).sum()
         assert header["weak_from"] == (columns["percent"] >= 30).sum()
         assert header["banner"] == (columns["percent"][0] < 30)
-        found = wire.post("/api/search", {"parts": [{"text": "a red circle number 3"}], "k": 3}).json()["results"]
+        found = client.post("/api/search", {"parts": [{"text": "a red circle number 3"}], "k": 3}).json()["results"]
         assert [one["percent"] for one in found] == columns["percent"][:3].tolist()
         collection.space.matching = {"text_to_image": Matching(cosine=12.0, z=2.0, offset=-60.0, gallery=62)}
-        header, columns = ranking(wire.post("/api/rank", {"parts": [{"text": "qwzx vbbn"}]}))
+        header, columns = ranking(client.post("/api/rank", {"parts": [{"text": "qwzx vbbn"}]}))
         assert header["banner"]
         assert columns["percent"].max() < 70
         for parts in ([{"text": "red"}, {"text": "blue"}], [{"text": "red", "weight": -1}], [{"id": found[0]["id"]}]):
-            header, columns = ranking(wire.post("/api/rank", {"parts": parts}))
+            header, columns = ranking(client.post("/api/rank", {"parts": parts}))
             assert not header["calibrated"], "no percentage where none was fitted"
             assert set(columns["percent"].tolist()) == {255}
     finally:
-        wire.close()
+        client.close()
 
 
-def test_ten_thousand_parts_of_a_form_and_a_large_text_are_refused(wire: Wire) -> None:
+def test_ten_thousand_parts_of_a_form_and_a_large_text_are_refused(client: AsgiClient) -> None:
     part = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n'
-    answer = wire.ask("POST", "/api/search", {"content-type": "multipart/form-data; boundary=x"}, part * 10_000)
+    answer = client.ask("POST", "/api/search", {"content-type": "multipart/form-data; boundary=x"}, part * 10_000)
     assert answer.status == 422
     large = json.dumps({"parts": [{"text": "A" * 990_000}]}).encode()
-    assert wire.ask("POST", "/api/search", {"content-type": "application/json"}, large).status == 422
-    assert wire.ask("POST", "/api/search", {"content-type": "application/json"}, large + b" " * 50_000).status == 413
+    assert client.ask("POST", "/api/search", {"content-type": "application/json"}, large).status == 422
+    assert client.ask("POST", "/api/search", {"content-type": "application/json"}, large + b" " * 50_000).status == 413

@@ -1,4 +1,4 @@
-"""Addresses that strangers give: the open net only, looked at anew at every step, never too much and never too long."""
+"""Addresses that clients give: public ones only, checked anew at every step, never too much and never too long."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_no_address_of_an_inner_net_is_public_in_any_wrapping(address: str) -> N
 
 
 @pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8"])
-def test_addresses_of_the_open_net_are(address: str) -> None:
+def test_addresses_of_the_internet_are(address: str) -> None:
     assert is_public(address)
 
 
@@ -47,7 +47,7 @@ class Site(BaseHTTPRequestHandler):
         self.end_headers()
         try:
             for _ in range(100_000 if self.path == "/endless" else 100 if self.path == "/drip" else 1):
-                self.wfile.write(b"picture " * (1000 if self.path == "/endless" else 1))
+                self.wfile.write(b"content " * (1000 if self.path == "/endless" else 1))
                 self.wfile.flush()
                 time.sleep(0.05 if self.path == "/drip" else 0)
         except OSError:
@@ -89,7 +89,7 @@ def test_every_way_back_to_this_machine_is_closed(url: str, canary: type[Site]) 
 
 
 def outer(names: dict[str, list[str]]) -> Fetcher:
-    """A fetcher for which loopback stands for the open net, unless a name says ``inner``."""
+    """A fetcher for which loopback stands for the Internet, unless a name says ``inner``."""
     asked: dict[str, int] = {}
 
     def resolve(host: str, port: int) -> list[str]:
@@ -102,17 +102,17 @@ def outer(names: dict[str, list[str]]) -> Fetcher:
     return Fetcher(10_000, seconds=1.5, resolve=resolve, allows=lambda address: address == "127.0.0.1")
 
 
-def test_a_picture_is_fetched_and_a_redirect_followed(canary: type[Site]) -> None:
+def test_a_file_is_fetched_and_a_redirect_followed(canary: type[Site]) -> None:
     fetcher = outer({"a.example": ["127.0.0.1"], "b.example": ["127.0.0.1"]})
-    assert fetcher.fetch("http://a.example/x?y=1") == b"picture "
+    assert fetcher.fetch("http://a.example/x?y=1") == b"content "
     port = fetching.PORTS["http"]
-    assert fetcher.fetch(f"http://a.example/to/http://b.example:{port}/z") == b"picture "
+    assert fetcher.fetch(f"http://a.example/to/http://b.example:{port}/z") == b"content "
     assert canary.seen[-1] == f"b.example:{port} /z"
-    assert fetcher.fetch("http://a.example/to//z") == b"picture "
+    assert fetcher.fetch("http://a.example/to//z") == b"content "
 
 
 @pytest.mark.parametrize("target", ["http://inner.example/", "http://10.0.0.1/", "file:///etc/passwd", "//[::1]/"])
-def test_a_redirect_is_looked_at_like_the_first_address(target: str, canary: type[Site]) -> None:
+def test_a_redirect_is_checked_like_the_first_address(target: str, canary: type[Site]) -> None:
     fetcher = outer(
         {"a.example": ["127.0.0.1"], "inner.example": ["10.0.0.1"], "10.0.0.1": ["10.0.0.1"], "::1": ["::1"]}
     )
@@ -123,12 +123,12 @@ def test_a_redirect_is_looked_at_like_the_first_address(target: str, canary: typ
 
 def test_a_name_that_changes_its_address_is_asked_once(canary: type[Site]) -> None:
     """DNS rebinding: the second answer would be an inner one, and nobody asks for it."""
-    assert outer({"a.example": ["127.0.0.1", "10.0.0.1"]}).fetch("http://a.example/") == b"picture "
+    assert outer({"a.example": ["127.0.0.1", "10.0.0.1"]}).fetch("http://a.example/") == b"content "
 
 
 def test_a_name_with_one_inner_address_among_others_is_refused(canary: type[Site]) -> None:
     fetcher = Fetcher(1000, resolve=lambda host, port: ["8.8.8.8", "10.0.0.1"])
-    with pytest.raises(Refusal, match="open net"):
+    with pytest.raises(Refusal, match="public addresses"):
         fetcher.fetch("http://a.example/")
     assert canary.seen == []
 

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cospace.calibration import Calibration
 from cospace.evaluation.intervals import wilson
+from cospace.models.calibration import Calibration
 from cospace.service import health
 from cospace.service.health import space_health
 from cospace.stores import Item
-from service.shelf import Shelf, animals
+from service.memory_index import MemoryIndex, animals
 
 METRICS = {
     "n_images": 140, "n_texts": 150, "text_to_image/R@1": 0.5, "text_to_image/R@5": 0.7, "text_to_image/R@10": 0.75,
@@ -26,108 +26,108 @@ RUN = {
 }  # fmt: skip
 
 
-def with_run(shelf: Shelf, folder: Path, **contents: Any) -> Shelf:
+def with_run(index: MemoryIndex, folder: Path, **contents: Any) -> MemoryIndex:
     (folder / "run").mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():
         (folder / "run" / f"{name}.json").write_text(json.dumps(content))
-    shelf.model_folder = folder
-    return shelf
+    index.model_folder = folder
+    return index
 
 
-def card(told: dict[str, Any], key: str) -> dict[str, Any]:
-    return next(card for card in told["cards"] if card["key"] == key)
+def card(summary: dict[str, Any], key: str) -> dict[str, Any]:
+    return next(card for card in summary["cards"] if card["key"] == key)
 
 
 @pytest.fixture
-def told(tmp_path: Path) -> dict[str, Any]:
+def summary(tmp_path: Path) -> dict[str, Any]:
     return space_health(with_run(animals(), tmp_path, metrics=METRICS, run=RUN))
 
 
-def test_it_is_json_without_a_machines_paths(told: dict[str, Any]) -> None:
-    written = json.dumps(told, allow_nan=False)
+def test_it_is_json_without_a_machines_paths(summary: dict[str, Any]) -> None:
+    written = json.dumps(summary, allow_nan=False)
     assert "secret" not in written
-    facts = {fact["name"]: fact["value"] for fact in told["facts"]}
+    facts = {fact["name"]: fact["value"] for fact in summary["facts"]}
     assert facts["Trained on"] == "pairs.csv, 2,673 rows"
     assert facts["Held out"] == "140 rows of pairs.csv"
     assert facts["Pairs"].startswith("400 ")
 
 
-def test_held_out_figures_carry_interval_n_and_chance(told: dict[str, Any]) -> None:
-    first, second = told["held_out"]["directions"]
-    assert (first["title"], first["queries"]) == ("A text finds its picture", 150)
+def test_held_out_figures_carry_interval_n_and_chance(summary: dict[str, Any]) -> None:
+    first, second = summary["held_out"]["directions"]
+    assert (first["title"], first["queries"]) == ("A caption finds its image", 150)
     assert (second["direction"], second["queries"]) == ("image_to_text", 140)
     one, five, _ = first["recalls"]
     assert (one["low"], one["high"]) == wilson(0.5, 140)
     assert (one["shown"], five["shown"]) == ("50.0", "70.0")
     assert five["chance"] == pytest.approx(5 / 140)
-    assert "Wilson" in told["held_out"]["intervals"]
+    assert "Wilson" in summary["held_out"]["intervals"]
 
 
 def test_the_runs_own_intervals_are_taken(tmp_path: Path) -> None:
-    shelf = with_run(animals(20), tmp_path, metrics=METRICS, intervals={"text_to_image/R@1": [0.41, 0.59]})
-    first = space_health(shelf)["held_out"]["directions"][0]["recalls"]
+    index = with_run(animals(20), tmp_path, metrics=METRICS, intervals={"text_to_image/R@1": [0.41, 0.59]})
+    first = space_health(index)["held_out"]["directions"][0]["recalls"]
     assert (first[0]["low"], first[0]["high"]) == (0.41, 0.59)
     assert (first[1]["low"], first[1]["high"]) == wilson(0.7, 140)
 
 
 def test_an_index_without_a_run_says_nothing_of_one(tmp_path: Path) -> None:
-    told = space_health(with_run(animals(), tmp_path))
-    assert told["held_out"] is None
-    assert [fact["name"] for fact in told["facts"]] == ["Index", "Pairs", "Model"]
-    assert card(told, "modality_gap")["value"] > 0
+    summary = space_health(with_run(animals(), tmp_path))
+    assert summary["held_out"] is None
+    assert [fact["name"] for fact in summary["facts"]] == ["Index", "Pairs", "Model"]
+    assert card(summary, "modality_gap")["value"] > 0
 
 
-def test_a_gap_between_modalities_is_seen(told: dict[str, Any]) -> None:
-    gap = card(told, "modality_gap")
+def test_a_gap_between_modalities_is_seen(summary: dict[str, Any]) -> None:
+    gap = card(summary, "modality_gap")
     assert gap["word"] == "bad"
     assert gap["value"] > 1.2
     assert gap["sentence"].endswith("Search one modality at a time, or train longer.")
 
 
 def test_a_collapsed_space_is_called_bad(tmp_path: Path) -> None:
-    shelf = animals(100)
-    shelf._vectors[:] = shelf._vectors[0] + 0.01 * shelf._vectors
-    shelf._vectors /= np.linalg.norm(shelf._vectors, axis=1, keepdims=True)
-    told = space_health(with_run(shelf, tmp_path))
-    assert card(told, "mean_cosine")["word"] == "bad"
-    assert card(told, "near_duplicates")["value"] == 1.0
-    assert "objective=softmax" in card(told, "mean_cosine")["sentence"]
+    index = animals(100)
+    index._vectors[:] = index._vectors[0] + 0.01 * index._vectors
+    index._vectors /= np.linalg.norm(index._vectors, axis=1, keepdims=True)
+    summary = space_health(with_run(index, tmp_path))
+    assert card(summary, "mean_cosine")["word"] == "bad"
+    assert card(summary, "near_duplicates")["value"] == 1.0
+    assert "objective=softmax" in card(summary, "mean_cosine")["sentence"]
 
 
-def flat(pairs: int) -> Shelf:
+def flat(pairs: int) -> MemoryIndex:
     """Pairs whose two sides are the same vector, each pair at a right angle to all others."""
     items = [Item(f"{n}.jpg", "image", hash=f"{n:032x}") for n in range(pairs)]
     items += [Item(f"text/{n}.jpg", "text", text=f"text {n}") for n in range(pairs)]
-    return Shelf(items, np.concatenate([np.eye(pairs)] * 2))
+    return MemoryIndex(items, np.concatenate([np.eye(pairs)] * 2))
 
 
-def test_a_picture_near_to_everything_is_named(tmp_path: Path) -> None:
-    shelf = flat(60)
-    shelf._vectors[7] = 1 / np.sqrt(60)
-    told = space_health(with_run(shelf, tmp_path))
-    most = card(told, "most_found")
+def test_an_image_near_to_everything_is_named(tmp_path: Path) -> None:
+    index = flat(60)
+    index._vectors[7] = 1 / np.sqrt(60)
+    summary = space_health(with_run(index, tmp_path))
+    most = card(summary, "most_found")
     assert most["value"] == 1.0
     assert most["word"] == "bad"
     assert "(7.jpg)" in most["sentence"]
 
 
-def test_pictures_that_no_text_finds_are_counted(tmp_path: Path) -> None:
-    shelf = flat(60)
-    shelf._vectors[:15] *= -1
-    assert card(space_health(with_run(shelf, tmp_path)), "never_found")["value"] == 0.25
+def test_images_that_no_text_finds_are_counted(tmp_path: Path) -> None:
+    index = flat(60)
+    index._vectors[:15] *= -1
+    assert card(space_health(with_run(index, tmp_path)), "never_found")["value"] == 0.25
 
 
 def test_copies_are_counted(tmp_path: Path) -> None:
-    shelf = flat(50)
-    shelf._vectors[10:15] = shelf._vectors[20:25]
-    assert card(space_health(with_run(shelf, tmp_path)), "near_duplicates")["value"] == 0.2
+    index = flat(50)
+    index._vectors[10:15] = index._vectors[20:25]
+    assert card(space_health(with_run(index, tmp_path)), "near_duplicates")["value"] == 0.2
 
 
 def test_the_least_agreeing_pairs_come_first(tmp_path: Path) -> None:
-    shelf = flat(40)
-    shelf._vectors[[3, 4]] = shelf._vectors[[4, 3]]
-    shelf._vectors[5] *= -1
-    pairs = space_health(with_run(shelf, tmp_path))["pairs"]
+    index = flat(40)
+    index._vectors[[3, 4]] = index._vectors[[4, 3]]
+    index._vectors[5] *= -1
+    pairs = space_health(with_run(index, tmp_path))["pairs"]
     assert [pair["id"] for pair in pairs[:3]] == ["5.jpg", "3.jpg", "4.jpg"]
     assert [pair["cosine"] for pair in pairs[:4]] == [-1.0, 0.0, 0.0, 1.0]
     assert (pairs[0]["other"], pairs[0]["number"], pairs[0]["text"]) == ("text/5.jpg", 5, "text 5")
@@ -139,9 +139,9 @@ def test_calibration_comes_from_the_run_or_from_the_index(tmp_path: Path) -> Non
     kept = space_health(with_run(animals(), tmp_path / "a", reliability={"error": 0.1, "bins": bins}))
     assert (kept["calibration"]["source"], kept["calibration"]["bins"]) == ("held-out pairs", bins)
     assert card(kept, "calibration")["word"] == "look"
-    shelf = with_run(animals(), tmp_path / "b")
-    shelf.space.calibration = Calibration(20.0, 6.0)
-    measured = space_health(shelf)["calibration"]
+    index = with_run(animals(), tmp_path / "b")
+    index.space.calibration = Calibration(20.0, 6.0)
+    measured = space_health(index)["calibration"]
     assert measured["source"].startswith("the index's own pairs")
     assert 0 <= measured["error"] <= 1
     assert space_health(with_run(animals(), tmp_path / "c"))["calibration"] is None
@@ -149,20 +149,20 @@ def test_calibration_comes_from_the_run_or_from_the_index(tmp_path: Path) -> Non
 
 def test_a_large_index_is_sampled_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health, "PAIRS", 50)
-    shelf = with_run(animals(), tmp_path)
-    told = space_health(shelf)
-    assert told["sampled"] == "50 of 400 pairs, drawn by seed 0"
-    assert told == space_health(shelf)
+    index = with_run(animals(), tmp_path)
+    summary = space_health(index)
+    assert summary["sampled"] == "50 of 400 pairs, drawn by seed 0"
+    assert summary == space_health(index)
 
 
 @pytest.mark.parametrize("pairs", [0, 1])
 def test_with_hardly_anything_there_are_no_cards(tmp_path: Path, pairs: int) -> None:
-    shelf = animals(3)
+    index = animals(3)
     kept = [f"{n:04d}.jpg" for n in range(pairs)]
-    told = space_health(
+    summary = space_health(
         with_run(
-            shelf.without({item.id for item in shelf._items} - set(kept) - {f"text/{name}" for name in kept}), tmp_path
+            index.without({item.id for item in index._items} - set(kept) - {f"text/{name}" for name in kept}), tmp_path
         )
     )
-    assert told["cards"] == []
-    assert len(told["pairs"]) == pairs
+    assert summary["cards"] == []
+    assert len(summary["pairs"]) == pairs

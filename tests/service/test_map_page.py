@@ -45,7 +45,7 @@ def launch() -> Iterator[Callable[..., Any]]:
 
 @pytest.fixture(scope="module")
 def crowd() -> Iterator[Serving]:
-    """50,000 pictures and as many texts."""
+    """50,000 images and as many texts."""
     server = Serving(StandIn(50_000)).start()
     yield server
     server.stop()
@@ -61,7 +61,7 @@ def opened(launch: Callable[..., Any]) -> Iterator[OpenMap]:
         page = own.new_page()
         page.set_default_timeout(20_000)
         page.complaints = []
-        page.on("console", lambda told: page.complaints.append(told.text) if told.type == "error" else None)
+        page.on("console", lambda message: page.complaints.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: page.complaints.append(str(error)))
         pages.append(page)
         page.goto(f"{serving.url}/#view={view}")
@@ -87,7 +87,7 @@ def until(page: Any, expression: str) -> None:
 
 
 def pixels(page: Any) -> np.ndarray:
-    """What the layer of points shows, without pictures."""
+    """What the layer of points shows, without previews."""
     shot = page.locator(".map-stage").screenshot()
     return np.asarray(Image.open(io.BytesIO(shot)).convert("RGB")).astype(int)
 
@@ -98,7 +98,7 @@ def inked(image: np.ndarray) -> float:
     return float((np.abs(image - values[counts.argmax()]).max(2) > 12).mean())
 
 
-def without_pictures(page: Any) -> None:
+def without_previews(page: Any) -> None:
     page.uncheck(".map-switch input")
     before = None
     for _ in range(20):  # while it is drawn slowly, only some of the points are; at rest all of them
@@ -157,13 +157,13 @@ def test_a_hundred_thousand_points_are_drawn_and_moved_in_time(crowd: Serving, o
 def test_without_webgl_it_draws_too(crowd: Serving, opened: OpenMap) -> None:
     page = opened(crowd, *NO_GL)
     assert page.get_attribute(".map-stage", "data-painter") == "flat"
-    without_pictures(page)
+    without_previews(page)
     assert inked(pixels(page)) > 0.05
 
 
-def test_a_lost_context_comes_back_with_the_same_picture(serving: Serving, opened: OpenMap) -> None:
+def test_a_lost_context_comes_back_with_the_same_image(serving: Serving, opened: OpenMap) -> None:
     page = opened(serving, *SOFTWARE_GL)
-    without_pictures(page)
+    without_previews(page)
     before = pixels(page)
     take = "document.querySelector('.map-layer').getContext('webgl2').getExtension('WEBGL_lose_context')"
     page.evaluate(f"() => {{ window.taken = {take}; window.taken.loseContext(); }}")
@@ -223,7 +223,7 @@ def test_a_lasso_takes_exactly_what_is_inside(serving: Serving, opened: OpenMap,
     assert set(chosen) == set(numbers[inside(polygon, places)].tolist())
     assert 0 < len(chosen) < len(numbers)
     assert f"{len(chosen):,} selected" in page.inner_text(".map-amount")
-    without_pictures(page)
+    without_previews(page)
     assert inked(pixels(page)) > 0.02, "those that were not chosen are still there"
     page.keyboard.press("Escape")
     assert page.evaluate(f"{MAP}.chosen().size") == 0
@@ -270,22 +270,22 @@ def test_what_is_visible_is_selected_without_a_drag(serving: Serving, opened: Op
     assert 0 < len(chosen) < len(numbers)
 
 
-def test_near_by_each_picture_is_that_of_the_point_beneath(serving: Serving, opened: OpenMap) -> None:
+def test_near_by_each_preview_is_that_of_the_point_beneath(serving: Serving, opened: OpenMap) -> None:
     page = opened(serving, *NO_GL)
     row = page.evaluate(f"{MAP}.points().sprite.findIndex((sprite) => sprite === 40)")
     page.evaluate(f"{MAP}.camera.goTo({MAP}.points().x[{row}], {MAP}.points().y[{row}], 16)")
-    until(page, f"{MAP}.pictures().hung().length >= 20")
+    until(page, f"{MAP}.previews().drawn().length >= 20")
     page.wait_for_timeout(700)
-    hung = page.evaluate(
-        f"""{MAP}.pictures().hung().map(({{row, left, top, width, height}}) => ({{
+    drawn = page.evaluate(
+        f"""{MAP}.previews().drawn().map(({{row, left, top, width, height}}) => ({{
           number: {MAP}.points().numbers[row], x: left + width / 2, y: top + height / 2, left, top, width }}))"""
     )
-    assert len(hung) >= 20
+    assert len(drawn) >= 20
     seen = camera(page)
     numbers, places = columns(page)
     where = dict(zip(numbers.tolist(), places, strict=True))
     shot = pixels(page)
-    inner = [one for one in hung if 300 < one["x"] < 500 and 120 < one["y"] < 620]
+    inner = [one for one in drawn if 300 < one["x"] < 500 and 120 < one["y"] < 620]
     for one in inner[:20]:
         x, y = (where[one["number"]] - [seen["x"], seen["y"]]) * seen["scale"]
         assert (one["x"], one["y"]) == pytest.approx((x + seen["width"] / 2, y + seen["height"] / 2), abs=0.01)
@@ -295,9 +295,9 @@ def test_near_by_each_picture_is_that_of_the_point_beneath(serving: Serving, ope
         assert np.abs(under - wanted).max() < 40, "the sprite is the item's own"
 
 
-def test_pictures_never_overlap_and_panning_changes_none(serving: Serving, opened: OpenMap) -> None:
+def test_previews_never_overlap_and_panning_changes_none(serving: Serving, opened: OpenMap) -> None:
     page = opened(serving, *NO_GL)
-    read = f"{MAP}.pictures().hung().map(({{row, left, top, width, height}}) => [row, left, top, width, height])"
+    read = f"{MAP}.previews().drawn().map(({{row, left, top, width, height}}) => [row, left, top, width, height])"
     for zoom in (1, 3, 9):
         page.evaluate(f"{MAP}.camera.zoomAt({zoom}, 300, 300)")
         page.wait_for_timeout(700)
@@ -325,7 +325,7 @@ def test_the_card_comes_after_a_moment_and_beside_its_point(serving: Serving, op
     page.wait_for_timeout(500)
     box = page.locator(".map-surface").bounding_box()
     one = page.evaluate(
-        f"{MAP}.pictures().hung().find(({{left, top}}) => left > 200 && top > 200 && left < 420 && top < 500)"
+        f"{MAP}.previews().drawn().find(({{left, top}}) => left > 200 && top > 200 && left < 420 && top < 500)"
     )
     x, y = box["x"] + one["left"] + one["width"] / 2, box["y"] + one["top"] + one["height"] / 2
     page.mouse.move(x - 3, y)
@@ -342,7 +342,7 @@ def test_the_card_comes_after_a_moment_and_beside_its_point(serving: Serving, op
 
 def test_the_legend_hides_and_shows_alone(serving: Serving, opened: OpenMap) -> None:
     page = opened(serving, *NO_GL)
-    without_pictures(page)
+    without_previews(page)
     full = inked(pixels(page))
     page.click(".map-entry >> nth=0")
     page.wait_for_timeout(300)
@@ -361,9 +361,9 @@ def test_the_caution_is_always_there(serving: Serving, opened: OpenMap) -> None:
     assert caution.endswith("15-neighbour agreement with the full space: 0.62.")
 
 
-def test_tab_walks_the_pictures_and_enter_opens_one(serving: Serving, opened: OpenMap) -> None:
+def test_tab_moves_through_the_previews_and_enter_opens_one(serving: Serving, opened: OpenMap) -> None:
     page = opened(serving, *NO_GL)
-    page.wait_for_selector(".map-walk button:not([aria-label='Picture'])", state="attached")
+    page.wait_for_selector(".map-tab-stops button:not([aria-label='Item'])", state="attached")
     page.focus(".map-surface")
     page.keyboard.press("Tab")
     number = page.evaluate("document.activeElement.closest('li').dataset.number")
@@ -409,7 +409,7 @@ def test_a_phone_needs_no_sideways_scrolling_and_has_large_targets(
     assert page.evaluate(f"document.querySelector('{root}').scrollWidth <= 320")
     small = page.eval_on_selector_all(
         f"{root} button, {root} select, {root} summary",
-        """(all) => all.filter((one) => one.offsetParent && !one.closest('.map-walk'))
+        """(all) => all.filter((one) => one.offsetParent && !one.closest('.map-tab-stops'))
           .filter((one) => one.offsetHeight < 44 || one.offsetWidth < 44).map((one) => one.outerHTML.slice(0, 90))""",
     )
     assert small == []

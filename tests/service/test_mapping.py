@@ -12,20 +12,20 @@ from cospace.evaluation.layout import principal_plane
 from cospace.evaluation.maps import agreement
 from cospace.service.mapping import NO_CLASS, FlatMap, flat_map, kept_map, sheet
 from cospace.types import UserError
-from service.shelf import KINDS, Shelf, animals, webp
+from service.memory_index import KINDS, MemoryIndex, animals, webp
 
 
 @pytest.fixture(scope="module")
-def collection() -> Shelf:
+def collection() -> MemoryIndex:
     return animals()
 
 
 @pytest.fixture(scope="module")
-def drawn(collection: Shelf) -> FlatMap:
+def drawn(collection: MemoryIndex) -> FlatMap:
     return flat_map(collection)
 
 
-def test_every_item_has_a_row(collection: Shelf, drawn: FlatMap) -> None:
+def test_every_item_has_a_row(collection: MemoryIndex, drawn: FlatMap) -> None:
     numbers, x, y, modality, label, cluster = drawn.columns
     header = drawn.header
     assert header["n"] == header["total"] == len(collection)
@@ -51,7 +51,7 @@ def test_the_gap_between_modalities_does_not_show(drawn: FlatMap) -> None:
     assert np.linalg.norm(centres[0] - centres[1]) < 0.1 * places.std()
 
 
-def test_the_map_keeps_more_neighbours_than_principal_components(collection: Shelf, drawn: FlatMap) -> None:
+def test_the_map_keeps_more_neighbours_than_principal_components(collection: MemoryIndex, drawn: FlatMap) -> None:
     vectors = torch.from_numpy(collection.vectors(drawn.columns[0].astype(np.int64)))
     for code in (0, 1):
         own = torch.from_numpy(np.flatnonzero(drawn.columns[3] == code))
@@ -63,7 +63,7 @@ def test_the_map_keeps_more_neighbours_than_principal_components(collection: She
     assert ours > 1.25 * plain
 
 
-def test_regions_are_named_after_what_is_in_them(collection: Shelf, drawn: FlatMap) -> None:
+def test_regions_are_named_after_what_is_in_them(collection: MemoryIndex, drawn: FlatMap) -> None:
     numbers, x, y, _, _, cluster = drawn.columns
     named = set()
     for code, region in enumerate(drawn.header["clusters"]):
@@ -77,12 +77,12 @@ def test_regions_are_named_after_what_is_in_them(collection: Shelf, drawn: FlatM
     assert len(named) >= 5
 
 
-def test_the_same_seed_draws_the_same_map(collection: Shelf, drawn: FlatMap) -> None:
+def test_the_same_seed_draws_the_same_map(collection: MemoryIndex, drawn: FlatMap) -> None:
     assert flat_map(collection).framed() == drawn.framed()
     assert flat_map(collection, seed=1).framed() != drawn.framed()
 
 
-def test_a_sample_says_that_it_is_one(collection: Shelf) -> None:
+def test_a_sample_says_that_it_is_one(collection: MemoryIndex) -> None:
     some = flat_map(collection, most=100)
     assert (some.header["n"], some.header["total"]) == (100, 800)
     assert len(set(some.columns[0].tolist())) == 100
@@ -102,7 +102,7 @@ def test_an_empty_collection() -> None:
     assert len(empty.framed()) % 4 == 0
 
 
-def test_sprites_show_the_pictures_of_their_rows(collection: Shelf, drawn: FlatMap) -> None:
+def test_sprites_show_the_pictures_of_their_rows(collection: MemoryIndex, drawn: FlatMap) -> None:
     with Image.open(io.BytesIO(sheet(collection, drawn, 0))) as image:
         assert (image.size, image.mode) == ((2048, 2048), "RGBA")
         pixels = np.asarray(image)
@@ -117,9 +117,9 @@ def test_sprites_show_the_pictures_of_their_rows(collection: Shelf, drawn: FlatM
     assert pixels[:, :, 3][13 * 64 :].max() == 0, "cells after the last picture are empty"
 
 
-def test_a_missing_thumbnail_leaves_its_cell_empty(collection: Shelf, drawn: FlatMap) -> None:
+def test_a_missing_thumbnail_leaves_its_cell_empty(collection: MemoryIndex, drawn: FlatMap) -> None:
     item = collection.items([int(drawn.columns[0][drawn.sprites()[0]])])[0]
-    poorer = Shelf(collection._items, collection._vectors, dict(collection._thumbnails))
+    poorer = MemoryIndex(collection._items, collection._vectors, dict(collection._thumbnails))
     del poorer._thumbnails[item.hash]
     with Image.open(io.BytesIO(sheet(poorer, drawn, 0))) as image:
         alpha = np.asarray(image)[:, :, 3]
@@ -138,12 +138,12 @@ def test_later_sheets_hold_neighbours_on_the_map() -> None:
 
 
 @pytest.mark.parametrize("number", [-1, 1, 99])
-def test_a_sheet_that_is_not_there(collection: Shelf, drawn: FlatMap, number: int) -> None:
+def test_a_sheet_that_is_not_there(collection: MemoryIndex, drawn: FlatMap, number: int) -> None:
     with pytest.raises(UserError, match="there is no sheet"):
         sheet(collection, drawn, number)
 
 
-def test_a_map_is_kept_for_as_long_as_it_fits(collection: Shelf, tmp_path: Path) -> None:
+def test_a_map_is_kept_for_as_long_as_it_fits(collection: MemoryIndex, tmp_path: Path) -> None:
     first = kept_map(collection, tmp_path)
     path = tmp_path / "map-3.bin"
     assert path.read_bytes() == first.framed()
@@ -155,15 +155,15 @@ def test_a_map_is_kept_for_as_long_as_it_fits(collection: Shelf, tmp_path: Path)
     assert [file.name for file in tmp_path.iterdir()] == ["map-4.bin"]
 
 
-def test_a_map_of_other_numbers_is_drawn_again(collection: Shelf, tmp_path: Path) -> None:
+def test_a_map_of_other_numbers_is_drawn_again(collection: MemoryIndex, tmp_path: Path) -> None:
     kept_map(collection, tmp_path)
-    turned = Shelf(collection._items[::-1], collection._vectors[::-1], collection._thumbnails)
+    turned = MemoryIndex(collection._items[::-1], collection._vectors[::-1], collection._thumbnails)
     again = kept_map(turned, tmp_path)
     assert again.fits(turned)
     assert not again.fits(collection)
 
 
-def test_a_damaged_map_is_refused_and_drawn_again(collection: Shelf, tmp_path: Path) -> None:
+def test_a_damaged_map_is_refused_and_drawn_again(collection: MemoryIndex, tmp_path: Path) -> None:
     whole = kept_map(collection, tmp_path).framed()
     path = tmp_path / "map-3.bin"
     for content in (b"", b"\xff" * 40, whole[:-1], whole + b"x", whole[:1000]):
@@ -174,10 +174,10 @@ def test_a_damaged_map_is_refused_and_drawn_again(collection: Shelf, tmp_path: P
 
 
 def test_texts_without_spaces_name_a_region_by_the_one_in_its_middle() -> None:
-    shelf = animals(30)
-    for place, item in enumerate(shelf._items):
-        shelf._items[place] = type(item)(item.id, item.modality, item.path, "犬が走っている" + str(place), item.hash)
-    assert flat_map(shelf).header["clusters"][0]["label"].startswith("犬が走っている")
+    index = animals(30)
+    for place, item in enumerate(index._items):
+        index._items[place] = type(item)(item.id, item.modality, item.path, "犬が走っている" + str(place), item.hash)
+    assert flat_map(index).header["clusters"][0]["label"].startswith("犬が走っている")
 
 
 def test_webp_of_the_shelf_is_small() -> None:

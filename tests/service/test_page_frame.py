@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from service.looking import OpenPage, search, until
+from service.page_fixtures import OpenPage, search, until
 from service.stand_in import PAGE, POLICY, Serving, StandIn
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="the page is tested in a browser, by playwright")
@@ -32,7 +32,10 @@ STATES = {
 
 
 def settled(page: Any) -> None:
+    """Wait for the page and its searches: while one runs, the results before it are dimmed."""
     page.wait_for_load_state("networkidle")
+    until(page, "!document.querySelector('[aria-busy], .results.waiting')")
+    page.wait_for_timeout(150)
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -97,7 +100,7 @@ def test_a_walk_by_keys_alone(open_page: OpenPage) -> None:
     page.keyboard.press("ArrowRight")
     page.wait_for_selector(".raw")
     page.keyboard.press("m")
-    until(page, "document.title.startsWith('a picture')")
+    until(page, "document.title.startsWith('an image')")
     page.wait_for_selector(".cell.shown")
     assert where() == "inspector"
     page.keyboard.press("Escape")
@@ -114,8 +117,8 @@ def test_escape_closes_one_thing_at_a_time(open_page: OpenPage) -> None:
     page = open_page("#p=1~t~red+ball")
     page.wait_for_selector(".cell.shown")
     page.locator(".cell").nth(2).click()
-    page.wait_for_selector(".inspected-picture")
-    page.locator(".inspected-picture").click()
+    page.wait_for_selector(".inspected-preview")
+    page.locator(".inspected-preview").click()
     expect(page.locator(".viewer")).to_be_visible()
     page.keyboard.press("Escape")
     expect(page.locator(".viewer")).to_have_count(0)
@@ -227,7 +230,7 @@ def test_a_query_waits_for_the_model(open_page: OpenPage, stand_in: StandIn) -> 
 
 def test_the_start_page_says_what_is_here(open_page: OpenPage) -> None:
     page = open_page()
-    expect(page.locator(".holdings")).to_have_text("5,000 pictures · 5,000 captions · nothing leaves this computer")
+    expect(page.locator(".holdings")).to_have_text("5,000 images · 5,000 texts · nothing leaves this computer")
     expect(page.locator(".example")).to_have_count(6)
     expect(page.locator(".cell")).to_have_count(24)
     page.locator(".example").nth(4).click()

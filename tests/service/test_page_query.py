@@ -1,4 +1,4 @@
-"""Queries of several parts: chips, signs, weights, pictures that are brought, and drawings. Against the stand-in."""
+"""Queries of several parts: chips, signs, weights, files that are brought, and drawings. Against the stand-in."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from service.looking import OpenPage, search, tiles, until
+from service.page_fixtures import OpenPage, search, tiles, until
 from service.stand_in import StandIn
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="the page is tested in a browser, by playwright")
@@ -49,21 +49,21 @@ def bring(page: Any, event: str, data: str | None, type: str = "image/png") -> N
 
 
 @pytest.mark.parametrize("event", ["paste", "drop"])
-def test_a_picture_brought_from_anywhere_is_searched_by(open_page: OpenPage, stand_in: StandIn, event: str) -> None:
+def test_an_image_brought_from_anywhere_is_searched_by(open_page: OpenPage, stand_in: StandIn, event: str) -> None:
     page = open_page()
     bring(page, event, picture())
-    expect(page.locator(".chip-name")).to_have_text("Picture")
+    expect(page.locator(".chip-name")).to_have_text("Image")
     page.wait_for_selector(".cell .score:not(:empty)")
     (name,) = stand_in.uploads
     assert stand_in.asked("/api/rank")[-1]["parts"] == [{"upload": name, "weight": 1}]
-    until(page, "document.querySelector('.chip-picture').naturalWidth > 0")
+    until(page, "document.querySelector('.chip-preview').naturalWidth > 0")
 
 
-def test_a_picture_elsewhere_is_refused_and_nothing_is_sent(open_page: OpenPage, stand_in: StandIn) -> None:
+def test_an_image_elsewhere_is_refused_and_nothing_is_sent(open_page: OpenPage, stand_in: StandIn) -> None:
     page = open_page()
     before = len(stand_in.requests)
     bring(page, "drop", None)
-    expect(page.locator("#notices")).to_contain_text("Save the picture first; this page never downloads from the web.")
+    expect(page.locator("#notices")).to_contain_text("Save the file first; this page never downloads from the web.")
     sent = [path for method, path, _ in stand_in.requests[before:] if method == "POST"]
     assert sent == []
 
@@ -71,7 +71,7 @@ def test_a_picture_elsewhere_is_refused_and_nothing_is_sent(open_page: OpenPage,
 def test_a_large_turned_photograph_is_sent_small_and_upright(open_page: OpenPage, stand_in: StandIn) -> None:
     page = open_page()
     bring(page, "drop", picture("JPEG", (1600, 1200), orientation=6), "image/jpeg")
-    expect(page.locator(".chip-name")).to_have_text("Picture")
+    expect(page.locator(".chip-name")).to_have_text("Image")
     (data,) = stand_in.uploads.values()
     image = Image.open(io.BytesIO(data)).convert("RGB")
     assert image.size == (192, 256)
@@ -79,17 +79,17 @@ def test_a_large_turned_photograph_is_sent_small_and_upright(open_page: OpenPage
     assert top[0] > 150 > top[2] and bottom[2] > 150 > bottom[0]
 
 
-def test_what_is_no_picture_is_said_by_the_server(open_page: OpenPage) -> None:
+def test_what_is_no_image_is_said_by_the_server(open_page: OpenPage) -> None:
     page = open_page()
     page.expected = ("415",)
     bring(page, "drop", base64.b64encode(b"no picture").decode(), "image/heic")
     expect(page.get_by_role("alert")).to_contain_text("the service reads JPEG, PNG and WebP")
 
 
-def test_a_picture_that_the_server_forgot_is_named_so(open_page: OpenPage, stand_in: StandIn) -> None:
+def test_an_upload_that_the_server_forgot_is_named_so(open_page: OpenPage, stand_in: StandIn) -> None:
     page = open_page("#p=1~t~red+ball&p=1~u~0123456789abcdef")
     page.expected = ("404",)
-    expect(page.locator(".chip.expired .chip-name")).to_have_text("picture expired")
+    expect(page.locator(".chip.expired .chip-name")).to_have_text("image expired")
     page.wait_for_selector(".cell.shown")
     assert stand_in.asked("/api/rank")[-1]["parts"] == [{"text": "red ball", "weight": 1}]
     expect(page.get_by_role("alert")).to_have_count(0)
@@ -194,7 +194,7 @@ def test_the_share_of_every_part_is_shown(open_page: OpenPage) -> None:
 
 def test_a_drawing_searches_after_a_stroke_and_shows_ranks(open_page: OpenPage, stand_in: StandIn) -> None:
     page = open_page()
-    page.get_by_role("button", name="Draw what you look for").click()
+    page.get_by_role("button", name="Draw what to search for").click()
     paper = page.locator(".paper")
     box = paper.bounding_box()
     page.get_by_role("button", name="Red", exact=True).click()

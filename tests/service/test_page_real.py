@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from conftest import shape_picture, write_shapes
-from cospace.experiment.indexing import build_index
-from cospace.experiment.model import Model
-from service.looking import TELL_VIOLATIONS, search, until
+from cospace.commands.index import build_index
+from cospace.runs.run import Run
+from service.page_fixtures import LOG_VIOLATIONS, search, until
 from service.test_running import Served
 
 HOSTILE = "</script><img src=x onerror=document.title=1>"
@@ -32,7 +32,7 @@ def served(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     with table.open("a", encoding="utf-8") as file:
         file.write("images/lying.jpg,a grey gradient\n")
         file.write(f"images/red-circle-0.png,{HOSTILE}\n")
-    build_index(Model.load(trained), table, folder / "idx")
+    build_index(Run.load(trained), table, folder / "idx")
     served = Served(folder / "idx")
     yield served
     served.process.kill()
@@ -48,10 +48,10 @@ def gradient(width: int, height: int) -> Image.Image:
 def page(browser: Any, served: Served) -> Iterator[Any]:
     """An open page; it may ask its own server only, and complains of nothing."""
     context = browser.new_context(viewport={"width": 1280, "height": 800})
-    context.add_init_script(TELL_VIOLATIONS)
+    context.add_init_script(LOG_VIOLATIONS)
     page = context.new_page()
     complaints: list[str] = []
-    page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("request", lambda asked: None if own(asked.url, served) else complaints.append(asked.url))
     page.goto(served.url + "/")
@@ -91,7 +91,7 @@ def test_a_caption_that_would_be_a_program_is_text(page: Any) -> None:
     assert page.query_selector("img[src=x]") is None
 
 
-def test_a_pasted_picture_finds_itself(page: Any, served: Served) -> None:
+def test_a_pasted_image_finds_itself(page: Any, served: Served) -> None:
     buffer = io.BytesIO()
     shape_picture("black", "square", 1).save(buffer, "PNG")
     data = base64.b64encode(buffer.getvalue()).decode()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from service.looking import OpenPage, first_visible, search, tiles, until
+from service.page_fixtures import OpenPage, first_visible, search, tiles, until
 from service.stand_in import StandIn
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="the page is tested in a browser, by playwright")
@@ -83,7 +83,7 @@ def test_five_thousand_results_are_two_hundred_tiles(open_page: OpenPage, stand_
     expect(page.locator(".divider")).to_have_text("Weaker matches below")
 
 
-def test_nothing_moves_while_pictures_arrive(open_page: OpenPage, stand_in: StandIn) -> None:
+def test_nothing_moves_while_previews_arrive(open_page: OpenPage, stand_in: StandIn) -> None:
     stand_in.delays["/t"] = 0.5
     page = open_page("#p=1~t~green+hill")
     page.wait_for_selector(".cell .score.good")
@@ -108,7 +108,7 @@ def test_back_returns_to_the_same_place(open_page: OpenPage) -> None:
     page.locator(f".cell[data-place='{place + 8}']").click()
     page.wait_for_selector("#inspector:not([hidden]) .verdict")
     page.get_by_role("button", name="More like this").click()
-    until(page, "document.title.startsWith('a picture')")
+    until(page, "document.title.startsWith('an image')")
     until(page, "document.querySelector('#scroller').scrollTop === 0")
     for _ in range(2):
         page.go_back()
@@ -137,7 +137,7 @@ def test_a_reload_shows_the_same(open_page: OpenPage) -> None:
 def test_nonsense_is_called_so(open_page: OpenPage) -> None:
     page = open_page()
     search(page, "qwzx vbbn")
-    expect(page.locator("#lead")).to_have_text("Nothing matches well; closest:")
+    expect(page.locator("#intro")).to_have_text("Nothing matches well; closest:")
     assert all(int(tile["score"].removesuffix(" %")) < 70 for tile in tiles(page))
     expect(page.locator("#live")).to_contain_text("Nothing matches qwzx vbbn well")
 
@@ -155,13 +155,13 @@ def test_a_filter_that_lets_nothing_through_can_be_removed(open_page: OpenPage) 
     page.get_by_role("button", name="Filters").click()
     page.get_by_label("Value").fill("pink")
     page.get_by_role("button", name="Add", exact=True).click()
-    expect(page.locator("#lead")).to_contain_text("Nothing passes the filter label=pink.")
+    expect(page.locator("#intro")).to_contain_text("Nothing passes the filter label=pink.")
     page.keyboard.press("Escape")
-    page.locator("#lead").get_by_role("button", name="Remove label=pink").click()
+    page.locator("#intro").get_by_role("button", name="Remove label=pink").click()
     page.wait_for_selector(".cell.shown")
 
 
-def test_texts_can_be_looked_for(open_page: OpenPage) -> None:
+def test_texts_can_be_found(open_page: OpenPage) -> None:
     page = open_page("#p=1~t~red+ball")
     page.get_by_role("button", name="Texts").click()
     page.wait_for_selector(".cell.text")
@@ -194,7 +194,7 @@ def test_slow_work_dims_the_results_and_never_hides_them(open_page: OpenPage, st
     expect(page.locator("#progress")).to_be_hidden()
 
 
-def test_a_picture_that_cannot_be_read_shows_its_name(open_page: OpenPage, stand_in: StandIn) -> None:
+def test_a_preview_that_cannot_be_read_shows_its_name(open_page: OpenPage, stand_in: StandIn) -> None:
     page = open_page()
     page.expected = ("404",)
     numbers, *_ = stand_in.rank({"parts": [{"text": "red ball"}]})

@@ -28,8 +28,8 @@ class Served:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         assert line, self.process.communicate()
-        self.said = json.loads(line)
-        self.url = str(self.said["url"]).partition("#")[0].rstrip("/")
+        self.announced = json.loads(line)
+        self.url = str(self.announced["url"]).partition("#")[0].rstrip("/")
         self.port = int(self.url.rpartition(":")[2])
 
     def get(self, path: str, **headers: str) -> tuple[int, bytes]:
@@ -76,7 +76,7 @@ def served(indexed: Path) -> Iterator[Served]:
 
 def test_it_listens_on_this_machine_only_and_says_where(served: Served) -> None:
     assert served.url.startswith("http://127.0.0.1:")
-    assert served.said["items"] == 126
+    assert served.announced["items"] == 126
     assert served.get("/healthz") == (200, b'{"ok":true,"warm":true}')
     assert served.search("red") == 200
 
@@ -113,7 +113,7 @@ def test_an_address_for_others_without_a_token_is_refused(indexed: Path) -> None
 
 def test_a_token_is_drawn_printed_once_and_never_logged(indexed: Path) -> None:
     served = Served(indexed, "--token", "auto")
-    token = served.said["url"].partition("#token=")[2]
+    token = served.announced["url"].partition("#token=")[2]
     try:
         assert len(token) > 20
         assert served.get("/api/info")[0] == 401

@@ -1,4 +1,4 @@
-"""Pictures that strangers send: known before they are decoded, upright, small in memory, forgotten in time."""
+"""Files that clients send: recognised before they are decoded, upright, small in memory, forgotten in time."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import struct
 import time
 import zlib
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,11 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from cospace.service.limits import Limits
+from cospace.modalities.image.showing import LARGEST
 from cospace.service.problems import Refusal
-from cospace.service.uploads import LARGEST, Uploads, read
+from cospace.service.uploads import Uploads, read
 
-LIMITS = Limits()
+IMAGES = ["image", "text"]
+BOTH = ["audio", "image", "text"]
 
 
 def encoded(picture: Image.Image, kind: str, **options: object) -> bytes:
@@ -48,25 +50,23 @@ def png(width: int, height: int, chunks: Iterable[bytes] = (), more: bytes = b""
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_the_three_formats_are_read(kind: str) -> None:
-    upload = read(encoded(gradient(60, 40), kind), LIMITS)
-    assert (upload.width, upload.height, upload.pixels.shape) == (60, 40, (40, 60, 3))
+    upload = read(encoded(gradient(60, 40), kind), IMAGES)
+    assert (upload.modality, upload.width, upload.height, upload.raw.shape) == ("image", 60, 40, (40, 60, 3))
     assert len(upload.name) == 32
 
 
-def test_a_phone_picture_on_its_side_is_upright_and_large_ones_are_kept_small() -> None:
+def test_a_phone_photograph_on_its_side_is_upright_and_large_ones_are_kept_small() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
-    upload = read(encoded(gradient(3000, 2000), "JPEG", exif=exif), LIMITS)
-    assert (upload.width, upload.height) == (2000, 3000)
-    assert upload.pixels.shape[0] > upload.pixels.shape[1]
-    assert max(upload.pixels.shape) <= LARGEST
-    assert upload.pixels[0].mean() < upload.pixels[-1].mean() - 200, "the gradient runs downwards now"
+    upload = read(encoded(gradient(3000, 2000), "JPEG", exif=exif), IMAGES)
+    assert (upload.height, upload.width) == upload.raw.shape[:2] == (LARGEST, round(LARGEST * 2 / 3))
+    assert upload.raw[0].mean() < upload.raw[-1].mean() - 200, "the gradient runs downwards now"
 
 
 @pytest.mark.parametrize("kind", ["GIF", "BMP", "TIFF", "PPM", "PDF", "ICO"])
 def test_other_formats_are_refused_by_their_first_bytes(kind: str) -> None:
     with pytest.raises(Refusal) as refused:
-        read(encoded(gradient(32, 32), kind), LIMITS)
+        read(encoded(gradient(32, 32), kind), IMAGES)
     assert refused.value.status == 415
 
 
@@ -76,16 +76,17 @@ SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
 @pytest.mark.parametrize(
     "data", [SVG, b"<html>", b"SIMPLE  =", b"8BPS\0\1", b"%!PS-Adobe", b"\0\0\0\x18ftypheic", b"GIF89a", b"x" * 100]
 )
-def test_what_is_no_picture_here_is_refused_whatever_it_is(data: bytes) -> None:
+@pytest.mark.parametrize("modalities", [IMAGES, BOTH, ["audio"], ["text"]], ids="-".join)
+def test_what_is_no_item_here_is_refused_whatever_it_is(data: bytes, modalities: list[str]) -> None:
     with pytest.raises(Refusal) as refused:
-        read(data, LIMITS)
+        read(data, modalities)
     assert refused.value.status == 415
 
 
 def outcome(data: bytes) -> int:
-    """The status of a picture that is sent; 200 where it is read."""
+    """The status of an image that is sent; 200 where it is read."""
     try:
-        read(data, LIMITS)
+        read(data, IMAGES)
     except Refusal as refused:
         return refused.status
     return 200
@@ -103,7 +104,7 @@ def test_a_bomb_is_refused_by_its_header_before_it_costs_anything(side: int) -> 
     assert len(bomb) < 2_000_000
     before, began = peak(), time.monotonic()
     with pytest.raises(Refusal) as refused:
-        read(bomb, LIMITS)
+        read(bomb, IMAGES)
     assert refused.value.status == 413
     assert peak() - before < 64_000_000
     assert time.monotonic() - began < 0.5  # a header; decoding would take seconds
@@ -122,12 +123,12 @@ def test_text_and_profiles_that_unpack_to_gigabytes_are_refused() -> None:
 def test_a_header_that_lies_is_refused() -> None:
     for data in (png(4000, 4000, [bytes(100)]), encoded(gradient(64, 64), "JPEG")[:300], b"\xff\xd8\xff\xe0"):
         with pytest.raises(Refusal) as refused:
-            read(data, LIMITS)
+            read(data, IMAGES)
         assert refused.value.status in (413, 422)
 
 
 @given(st.binary(max_size=300), st.sampled_from(["JPEG", "PNG", "WEBP"]), st.integers(0, 10_000))
-def test_damaged_pictures_are_refused_or_read_and_nothing_else(noise: bytes, kind: str, place: int) -> None:
+def test_damaged_images_are_refused_or_read_and_nothing_else(noise: bytes, kind: str, place: int) -> None:
     data = bytearray(encoded(gradient(24, 24), kind))
     place %= len(data)
     data[place : place + len(noise)] = noise
@@ -136,7 +137,7 @@ def test_damaged_pictures_are_refused_or_read_and_nothing_else(noise: bytes, kin
 
 def test_the_last_ones_are_remembered() -> None:
     uploads = Uploads(2)
-    sent = [read(encoded(gradient(16 + n, 16), "PNG"), LIMITS) for n in range(3)]
+    sent = [read(encoded(gradient(16 + n, 16), "PNG"), IMAGES) for n in range(3)]
     uploads.add(sent[0])
     uploads.add(sent[1])
     assert uploads.get(sent[0].name) is sent[0]
@@ -144,5 +145,47 @@ def test_the_last_ones_are_remembered() -> None:
     with pytest.raises(Refusal, match="not remembered"):
         uploads.get(sent[1].name)
     assert uploads.get(sent[0].name) is sent[0]
-    with Image.open(io.BytesIO(uploads.small(sent[2].name))) as small:
+    with Image.open(io.BytesIO(uploads.preview(sent[2].name))) as small:
         assert (small.format, small.size) == ("WEBP", (18, 16))
+
+
+def wav(seconds: float, rate: int = 16_000) -> bytes:
+    """A tone as a file."""
+    samples = (8000 * np.sin(2 * np.pi * 440 / rate * np.arange(round(seconds * rate)))).astype("<i2").tobytes()
+    body = (
+        b"fmt " + struct.pack("<IHHIIHH", 16, 1, 1, rate, 2 * rate, 2, 16) + b"data" + struct.pack("<I", len(samples))
+    )
+    return b"RIFF" + struct.pack("<I", 4 + len(body) + len(samples)) + b"WAVE" + body + samples
+
+
+def test_each_file_is_of_the_modality_that_recognises_it() -> None:
+    sound, image = read(wav(0.5), BOTH), read(encoded(gradient(60, 40), "PNG"), BOTH)
+    assert (sound.modality, image.modality) == ("audio", "image")
+    samples, rate = sound.raw
+    assert len(samples) == pytest.approx(rate / 2, abs=2)
+    with Image.open(io.BytesIO(sound.preview or b"")) as preview:
+        assert (preview.format, max(preview.size)) == ("WEBP", 256)
+
+
+def test_a_file_of_a_modality_that_the_index_has_not_is_refused_with_what_it_takes() -> None:
+    with pytest.raises(Refusal, match="this is no image; send image/jpeg, image/png or image/webp") as refused:
+        read(wav(0.5), IMAGES)
+    assert refused.value.status == 415
+    with pytest.raises(Refusal, match="audio/ogg, image/jpeg, image/png or image/webp") as refused:
+        read(b"%PDF-1.7", BOTH)
+    assert refused.value.status == 415
+
+
+def test_a_silent_or_cut_sound_is_refused_with_the_cause() -> None:
+    silence = wav(0.5)[:44] + bytes(16_000)
+    for data, cause in ((silence, "nothing is to be heard"), (wav(2)[:3000], "ends before the sound does")):
+        with pytest.raises(Refusal, match=f"the sound cannot be read: .*{cause}") as refused:
+            read(data, BOTH)
+        assert refused.value.status == 422
+
+
+def test_what_has_no_preview_is_remembered_and_not_shown() -> None:
+    uploads = Uploads(2)
+    uploads.add(replace(read(wav(0.2), BOTH), preview=None))
+    with pytest.raises(Refusal, match="no preview"):
+        uploads.preview(read(wav(0.2), BOTH).name)

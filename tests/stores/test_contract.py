@@ -120,8 +120,8 @@ def check_content(index: Index, truth: dict[str, Any]) -> None:
     assert len(set(numbers.tolist())) == len(numbers)
     assert index.items(numbers) == [truth[name][0] for name in ids]
     assert index.hashes() == {name: truth[name][0].hash for name in ids}
-    looks = [[truth[name][0].width, truth[name][0].height, truth[name][0].rgb] for name in ids]
-    np.testing.assert_array_equal(index.looks(numbers), np.array(looks, dtype=np.int32).reshape(-1, 3))
+    appearance = [[truth[name][0].width, truth[name][0].height, truth[name][0].rgb] for name in ids]
+    np.testing.assert_array_equal(index.appearance(numbers), np.array(appearance, dtype=np.int32).reshape(-1, 3))
     stored = np.array([truth[name][1] for name in ids]).reshape(-1, index.width)
     np.testing.assert_allclose(index.vectors(numbers), stored, atol=1e-6)
     extras = [name for one, _ in truth.values() for name in one.extras]
@@ -258,7 +258,7 @@ def test_an_empty_index_answers_with_nothing(place: Any) -> None:
         assert search(index, vectors(1), 5, [of_modality("image")]) == [[]]
         assert index.delete(["i0"]) == 0 and len(index) == 0 and index.hashes() == {} == index.columns()
         assert index.select().tolist() == [] == index.numbers([]).tolist() == index.items([])
-        assert index.looks(np.array([], dtype=np.int64)).shape == (0, 3)
+        assert index.appearance(np.array([], dtype=np.int64)).shape == (0, 3)
         assert index.vectors(np.array([], dtype=np.int64)).shape == (0, WIDTH)
         index.add([], np.empty((0, WIDTH)))
         index.finish()

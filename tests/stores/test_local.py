@@ -190,7 +190,7 @@ def test_a_graph_is_kept_while_little_changes(tmp_path: Path, monkeypatch: pytes
     def finished() -> bool:
         """True if the graphs were made anew."""
         before = graphs()
-        index.finish(lambda *told: steps.append(told))
+        index.finish(lambda *report: steps.append(report))
         return {file["graph"]["name"] for file in files() if "graph" in file} != before
 
     def files() -> list[dict[str, Any]]:

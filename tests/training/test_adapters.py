@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 
-from cospace.encoders import clip_vit
+from cospace.models.encoders import clip_vit
 from cospace.training import adapters
 from cospace.training.adapters import add_adapters, merge_adapters
 from cospace.types import ImageSpec, UserError
@@ -41,6 +41,12 @@ def test_merged_they_are_part_of_the_weights() -> None:
     plain = copy.deepcopy(module)
     merge_adapters(module)
     torch.testing.assert_close(module(images).pooled_BD, plain(images).pooled_BD)
+
+
+def test_a_tower_without_linear_layers_is_refused_and_one_without_parameters_left_alone() -> None:
+    with pytest.raises(UserError, match="lora_rank adapts linear layers, of which Conv2d has none"):
+        add_adapters(torch.nn.Conv2d(3, 4, 3), 2)
+    assert add_adapters(torch.nn.ReLU(), 2) == []
 
 
 def test_a_missing_library_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

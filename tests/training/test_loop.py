@@ -11,13 +11,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cospace.augment import Augment
-from cospace.batches import Batches, ImageFeed, Plan, TextFeed
-from cospace.encoders import bag, linear, transformer, vit
+from cospace.data.batches import TrainingBatches
+from cospace.data.sampler import BatchSampler
+from cospace.matches import BatchMatches, Matches
+from cospace.modalities.image.augmentation import Augment
+from cospace.modalities.image.batching import ImageBatcher
+from cospace.modalities.image.processing import ImageProcessor
+from cospace.modalities.text.batching import TextBatcher
+from cospace.modalities.text.tokenizer import Tokenizer
+from cospace.models.encoders import bag, linear, transformer, vit
+from cospace.models.space import Space, compute_copy
 from cospace.objectives import softmax
-from cospace.preprocess import ImagePreparer
-from cospace.space import Space, compute_copy
-from cospace.tokens import Tokenizer
 from cospace.training.loop import Learner, Observers, Trainer, TrainingConfig, evaluation_steps
 from cospace.training.optim import OptimConfig
 from cospace.types import UserError
@@ -28,32 +32,33 @@ WORDS = ["a bus", "two dogs", "a red car on the road", "night"]
 def space(image: Any = None, text: Any = None) -> Space:
     torch.manual_seed(0)
     configs = {"image": image or linear.Config.tiny(), "text": text or bag.Config.tiny()}
-    return Space.build(configs, {"image": ImagePreparer(size=16), "text": Tokenizer.train(WORDS)}, 8)
+    return Space.build(configs, {"image": ImageProcessor(size=16), "text": Tokenizer.train(WORDS)}, 8)
 
 
-def batches(of: Space, micro: int = 64) -> Batches:
+def batches(of: Space, micro_batch_size: int = 64) -> TrainingBatches:
     images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (16, 3, 16, 16), dtype=np.uint8))
-    tokenizer = of.preparers["text"]
+    tokenizer = of.processors["text"]
     assert isinstance(tokenizer, Tokenizer)
     tokens = [torch.tensor(ids) for ids in tokenizer.encode(WORDS)]
-    feeds = {
-        "image": ImageFeed(images, np.arange(16), ImagePreparer(size=16), Augment(), 0),
-        "text": TextFeed(tokens, np.arange(16) % 4, tokenizer, 0.0, 0),
+    batchers = {
+        "image": ImageBatcher(images, np.arange(16), ImageProcessor(size=16), Augment(), 0),
+        "text": TextBatcher(tokens, np.arange(16) % 4, tokenizer, 0.0, 0),
     }
-    return Batches(feeds, np.arange(16) % 4, Plan(16, 8, 0), micro)
+    matches = Matches.of({name: np.arange(16) % 4 for name in batchers})
+    return TrainingBatches(batchers, matches, BatchSampler(16, 8, 0), micro_batch_size)
 
 
 def config(**changes: Any) -> TrainingConfig:
-    return TrainingConfig(**{"steps": 6, "optim": OptimConfig(warmup=1), **changes})
+    return TrainingConfig(**{"steps": 6, "optim": OptimConfig(warmup_steps=1), **changes})
 
 
 def test_training_lowers_the_loss_and_logs_every_step(tmp_path: Path) -> None:
     made, rows = space(), []
-    tell = Observers(row=rows.append)
-    Trainer(Learner(made), softmax.Config().build(), config(steps=40), tmp_path, tell).fit(batches(made))
+    observers = Observers(row=rows.append)
+    Trainer(Learner(made), softmax.Config().build(), config(steps=40), tmp_path, observers).fit(batches(made))
     assert [row["step"] for row in rows] == list(range(1, 41))
     assert rows[-1]["loss"] < 0.6 * rows[0]["loss"]
-    assert rows[0]["scale"] != rows[-1]["scale"]
+    assert rows[0]["logit_scale"] != rows[-1]["logit_scale"]
 
 
 def test_bfloat16_towers_follow_the_float32_masters(tmp_path: Path) -> None:
@@ -67,12 +72,12 @@ def test_bfloat16_towers_follow_the_float32_masters(tmp_path: Path) -> None:
     )
     trainer.fit(batches(made))
     assert all(p.dtype == torch.float32 for p in made.parameters())
-    towers = {name: p.dtype for name, p in trainer.twin.space.encoders.named_parameters()}
+    towers = {name: p.dtype for name, p in trainer.low_precision.space.encoders.named_parameters()}
     tables = {"text.embed.weight", "text.positions.weight"}
     assert towers == {name: torch.float32 if name in tables else torch.bfloat16 for name in towers}
-    assert trainer.twin.space.projections is made.projections
-    for master, twin in zip(made.parameters(), trainer.twin.space.parameters(), strict=True):
-        assert torch.equal(master.to(twin.dtype), twin)
+    assert trainer.low_precision.space.projections is made.projections
+    for master, low_precision in zip(made.parameters(), trainer.low_precision.space.parameters(), strict=True):
+        assert torch.equal(master.to(low_precision.dtype), low_precision)
     assert rows[-1]["loss"] < 0.8 * rows[0]["loss"]
 
 
@@ -93,20 +98,20 @@ class Broken(nn.Module):
         self.bad, self.calls = bad, 0
         self.inner = softmax.Config().build()
 
-    def forward(self, embeddings: Mapping[str, Tensor], groups: Tensor) -> Tensor:
+    def forward(self, embeddings: Mapping[str, Tensor], matches: BatchMatches) -> Tensor:
         self.calls += 1
-        loss: Tensor = self.inner(embeddings, groups)
+        loss: Tensor = self.inner(embeddings, matches)
         return loss * float("nan") if self.calls in self.bad else loss
 
 
 def test_a_step_that_is_not_finite_changes_nothing_and_is_said(tmp_path: Path) -> None:
-    made, said = space(), []
-    trainer = Trainer(Learner(made), Broken({1}), config(), tmp_path, Observers(say=said.append))
+    made, sentences = space(), []
+    trainer = Trainer(Learner(made), Broken({1}), config(), tmp_path, Observers(say=sentences.append))
     before = {name: p.clone() for name, p in made.named_parameters()}
     trainer.step(batches(made)[0], 6)
     assert all(torch.equal(before[name], p) for name, p in made.named_parameters())
     assert all(not optimizer.state for optimizer in trainer.optimizers)
-    assert "not finite" in said[0]
+    assert "not finite" in sentences[0]
     trainer.step(batches(made)[1], 6)
     assert any(not torch.equal(before[name], p) for name, p in made.named_parameters())
 

@@ -78,7 +78,7 @@ def test_adamw_takes_the_steps_of_torchs_adamw() -> None:
 def test_muon_takes_the_steps_of_torchs_muon() -> None:
     torch.manual_seed(0)
     ours, theirs = (nn.Parameter(torch.ones(12, 7)) for _ in range(2))
-    mine = Muon([ours], lr=0.1, momentum=0.9, decay=0.1, dtype=torch.bfloat16)
+    mine = Muon([ours], lr=0.1, momentum=0.9, weight_decay=0.1, dtype=torch.bfloat16)
     reference = torch.optim.Muon([theirs], lr=0.1, momentum=0.9, weight_decay=0.1, adjust_lr_fn="original")
     for _ in range(3):
         gradient = torch.randn(12, 7)
@@ -93,14 +93,14 @@ def test_convolutions_are_stepped_as_matrices() -> None:
     kernel = nn.Parameter(torch.zeros(4, 3, 2, 2))
     kernel.grad = torch.randn_like(kernel)
     gradient = kernel.grad.clone()
-    Muon([kernel], lr=1.0, momentum=0.0, decay=0.0, dtype=torch.float32).step()
+    Muon([kernel], lr=1.0, momentum=0.0, weight_decay=0.0, dtype=torch.float32).step()
     assert torch.allclose(kernel.detach().flatten(1), -orthogonalise(gradient.flatten(1)[None])[0], atol=1e-5)
 
 
 def test_a_fixed_norm_stays_and_zeros_are_free() -> None:
     torch.manual_seed(0)
     weights = [torch.nn.Parameter(torch.randn(6, 4)), torch.nn.Parameter(torch.zeros(6, 4))]
-    optimizer = Muon(weights, lr=0.3, momentum=0.9, decay=0.0, dtype=torch.float32, fixed_norm=True)
+    optimizer = Muon(weights, lr=0.3, momentum=0.9, weight_decay=0.0, dtype=torch.float32, fixed_norm=True)
     norm, before = weights[0].norm().item(), weights[0].detach().clone()
     for step in range(5):
         for weight in weights:
@@ -110,7 +110,7 @@ def test_a_fixed_norm_stays_and_zeros_are_free() -> None:
     assert not torch.allclose(weights[0], before, atol=0.1)
     assert weights[1].norm() > 0.3
 
-    again = Muon(weights, lr=0.3, momentum=0.9, decay=0.0, dtype=torch.float32, fixed_norm=True)
+    again = Muon(weights, lr=0.3, momentum=0.9, weight_decay=0.0, dtype=torch.float32, fixed_norm=True)
     again.load_state_dict(optimizer.state_dict())
     weights[0].grad = torch.randn(6, 4)
     again.step()
@@ -143,13 +143,13 @@ def test_matrices_exclude_embeddings_norms_biases_and_projections() -> None:
 @pytest.mark.parametrize("name", ["muon", "adamw"])
 def test_only_matrices_decay_and_scales_learn_faster(name: str) -> None:
     module, objective = Small(), softmax.Config().build()
-    made = optimizers(OptimConfig(name=name, decay=0.3, rate=1e-3), module, objective, torch.float32)  # type: ignore[arg-type]
+    made = optimizers(OptimConfig(name=name, weight_decay=0.3, lr=1e-3), module, objective, torch.float32)  # type: ignore[arg-type]
     adamw = made[-1]
     assert isinstance(adamw, AdamW)
     decayed = [p for group in adamw.param_groups if group["weight_decay"] for p in group["params"]]
     assert [id(p) for p in decayed] == ([] if name == "muon" else [id(module.map.weight)])
     rates = {id(p): group["lr"] for group in adamw.param_groups for p in group["params"]}
-    assert rates[id(objective.log_scale)] == pytest.approx(1e-2)
+    assert rates[id(objective.log_scale["image_text"])] == pytest.approx(1e-2)
 
 
 def test_the_schedule_warms_up_peaks_and_ends_at_zero() -> None:
@@ -164,7 +164,7 @@ def test_the_schedule_warms_up_peaks_and_ends_at_zero() -> None:
 @pytest.mark.parametrize("name", ["muon", "adamw"])
 def test_a_decoder_learns_at_a_rate_of_its_own(name: str) -> None:
     space, decoder, objective = Small(), Small(), softmax.Config().build()
-    config = OptimConfig(name=name, decoder_rate=3.0, rate=1e-3, matrix_rate=0.02)  # type: ignore[arg-type]
+    config = OptimConfig(name=name, decoder_lr_mult=3.0, lr=1e-3, muon_lr=0.02)  # type: ignore[arg-type]
     made = optimizers(config, space, objective, torch.float32, decoder)
     rates = {id(p): group["lr"] for optimizer in made for group in optimizer.param_groups for p in group["params"]}
     assert len(rates) == sum(len([*module.parameters()]) for module in (space, decoder, objective))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -16,16 +17,18 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.functional import log_softmax, normalize, softplus
 
-from cospace.batches import Batch, Chunks, Lesson
-from cospace.encoders import bag, cnn, linear, transformer, vit
-from cospace.fusion.decoder import Config as DecoderConfig
-from cospace.fusion.decoder import Decoder
-from cospace.fusion.matching import Deceptions
+from cospace.data.batches import Batch, MicroBatches
+from cospace.data.targets import TaskTargets
+from cospace.matches import BatchMatches
+from cospace.modalities.image.processing import ImageProcessor
+from cospace.modalities.text.tokenizer import TokenBatch, Tokenizer
+from cospace.models.encoders import bag, cnn, linear, transformer, vit
+from cospace.models.generation.decoder import Config as DecoderConfig
+from cospace.models.generation.decoder import Decoder
+from cospace.models.space import Space
 from cospace.objectives import softmax
-from cospace.preprocess import ImagePreparer
 from cospace.runtime import memory_of
-from cospace.space import Space
-from cospace.tokens import TokenBatch, Tokenizer
+from cospace.training.hard_negatives import HardNegatives
 from cospace.training.loop import Learner, Observers, Trainer, TrainingConfig
 from cospace.training.optim import OptimConfig
 from cospace.training.step import SHARE, SavedBytes, encode, forward_backward, room_for_graphs
@@ -45,10 +48,10 @@ def plain(tower: Space, objective: nn.Module, batch: Batch) -> tuple[Tensor, dic
     tower.zero_grad(set_to_none=True)
     objective.zero_grad(set_to_none=True)
     embeddings = {
-        name: torch.cat([tower.encode(name, inputs) for inputs in chunks.inputs])[chunks.item_B]
-        for name, chunks in batch.chunks.items()
+        name: torch.cat([tower.encode(name, inputs) for inputs in micro_batches.inputs])[micro_batches.item_B]
+        for name, micro_batches in batch.parts.items()
     }
-    loss: Tensor = objective(embeddings, batch.groups_B)
+    loss: Tensor = objective(embeddings, batch.matches)
     loss.backward()
     return loss.detach(), embeddings
 
@@ -68,10 +71,10 @@ class Contrast(nn.Module):
         super().__init__()
         self.log_scale = nn.Parameter(torch.tensor(1.5, dtype=torch.float64))
 
-    def forward(self, embeddings: Mapping[str, Tensor], groups: Tensor) -> Tensor:
+    def forward(self, embeddings: Mapping[str, Tensor], matches: BatchMatches) -> Tensor:
         image_BE, text_BE = (normalize(embeddings[name], dim=-1) for name in ("image", "text"))
         logits_BB = self.log_scale.exp() * image_BE @ text_BE.T
-        match_BB = (groups[:, None] == groups[None, :]).double()
+        match_BB = matches.relation("image", "text").dense().double()
         target_BB = match_BB / match_BB.sum(1, keepdim=True)
         return -(target_BB * (log_softmax(logits_BB, 1) + log_softmax(logits_BB.T, 1))).sum(1).mean()
 
@@ -93,7 +96,7 @@ class Wrapped(nn.Module):
 # ------------------------------------------------------------------------------------------------ spaces and batches
 
 WORDS = ["a bus", "two dogs", "a red car on the road", "night"]
-CONVOLUTIONS, PATCHES = cnn.Config.tiny(), vit.Config(patch=4, width=16, depth=2, heads=2, keep=0.5)
+CONVOLUTIONS, PATCHES = cnn.Config.tiny(), vit.Config(patch_size=4, width=16, depth=2, heads=2, patch_dropout=0.5)
 
 
 def space(
@@ -102,7 +105,7 @@ def space(
     """Towers whose every parameter matters: nothing starts at zero."""
     torch.manual_seed(0)
     made = kind.build(
-        {"image": image, "text": text}, {"image": ImagePreparer(size=16), "text": Tokenizer.train(WORDS)}, 8
+        {"image": image, "text": text}, {"image": ImageProcessor(size=16), "text": Tokenizer.train(WORDS)}, 8
     )
     if wrap:
         for name in made.encoders:
@@ -113,15 +116,15 @@ def space(
 
 
 def batch_of(
-    rows: int = 12, images: int = 10, texts: int = 7, micro: int = 3, dtype: torch.dtype = torch.float64
+    rows: int = 12, images: int = 10, texts: int = 7, micro_batch_size: int = 3, dtype: torch.dtype = torch.float64
 ) -> Batch:
     """Micro-batches that do not divide the items, texts in order of length, items shared by several rows."""
     torch.manual_seed(1)
-    pictures = torch.randn(images, 3, 16, 16, dtype=dtype)
+    images_U3SS = torch.randn(images, 3, 16, 16, dtype=dtype)
     lengths = torch.arange(texts) // 2 + 2
     ids_UT = torch.randint(3, 200, (texts, int(lengths.max())))
     mask_UT = torch.arange(ids_UT.shape[1]) < lengths[:, None]
-    cuts = [slice(i, i + micro) for i in range(0, texts, micro)]
+    cuts = [slice(i, i + micro_batch_size) for i in range(0, texts, micro_batch_size)]
     inputs = [
         TokenBatch(ids_UT[cut, :longest], mask_UT[cut, :longest]) for cut in cuts if (longest := lengths[cut].max())
     ]
@@ -129,10 +132,10 @@ def batch_of(
     return Batch(
         0,
         {
-            "image": Chunks(list(pictures.split(micro)), row_B % images),
-            "text": Chunks(list(inputs), (row_B * 5) % texts),
+            "image": MicroBatches(list(images_U3SS.split(micro_batch_size)), row_B % images),
+            "text": MicroBatches(list(inputs), (row_B * 5) % texts),
         },
-        (row_B * 5) % texts,
+        BatchMatches.of_groups((row_B * 5) % texts),
         row_B.numpy(),
     )
 
@@ -166,7 +169,7 @@ def graph_bytes(tower: Space, batch: Batch) -> int:
 
 TOWERS: dict[str, Callable[[], Space]] = {
     "cnn": lambda: space(CONVOLUTIONS, transformer.Config.tiny()),
-    "left out patches": lambda: space(PATCHES, transformer.Config.tiny()),
+    "patch dropout": lambda: space(PATCHES, transformer.Config.tiny()),
     "dropout": lambda: space(linear.Config.tiny(), bag.Config.tiny(), lambda inner: Wrapped(inner, nn.Dropout(0.4))),
     "batch norm": lambda: space(
         linear.Config.tiny(), bag.Config.tiny(), lambda inner: Wrapped(inner, nn.BatchNorm1d(inner.width))
@@ -177,39 +180,39 @@ TOWERS: dict[str, Callable[[], Space]] = {
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("name", TOWERS)
 def test_the_plain_gradients_whatever_is_repeated(name: str, share: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    images = 11 if name == "batch norm" else 10  # a last micro-batch of one picture has no variance
+    images = 11 if name == "batch norm" else 10  # a last micro-batch of one image has no variance
     texts = 8 if name == "batch norm" else 7
-    tower, twin, batch = TOWERS[name](), TOWERS[name](), batch_of(images=images, texts=texts)
-    room = int(share * graph_bytes(twin, batch))
-    twin = TOWERS[name]()
+    tower, low_precision, batch = TOWERS[name](), TOWERS[name](), batch_of(images=images, texts=texts)
+    room = int(share * graph_bytes(low_precision, batch))
+    low_precision = TOWERS[name]()
     objective, other = Contrast(), Contrast()
     torch.manual_seed(7)
     loss, embeddings = plain(tower, objective, batch)
     after = torch.get_rng_state()
 
-    encoded = Encoded(twin, monkeypatch)
+    encoded = Encoded(low_precision, monkeypatch)
     torch.manual_seed(7)
-    two_pass = forward_backward(twin, other, batch, CPU, room)
+    two_pass = forward_backward(low_precision, other, batch, CPU, room)
 
-    parts = sum(len(chunks.inputs) for chunks in batch.chunks.values())
+    parts = sum(len(micro_batches.inputs) for micro_batches in batch.parts.values())
     repeated = encoded.count - parts
     assert {0.0: repeated == parts, 0.5: 0 < repeated < parts, 1.0: repeated == 0}[share]
     assert torch.equal(loss, two_pass.loss)
     assert all(torch.equal(embeddings[key], two_pass.embeddings[key]) for key in embeddings)
     assert torch.equal(torch.get_rng_state(), after)
-    expected, found = gradients(tower, objective), gradients(twin, other)
+    expected, found = gradients(tower, objective), gradients(low_precision, other)
     assert expected.keys() == found.keys()
     assert len(expected) == len([*tower.parameters(), *objective.parameters()])
     for key, gradient in expected.items():
         assert gradient.norm() > 0, key
         assert (gradient - found[key]).norm() <= 1e-10 * gradient.norm(), key
-    for (key, buffer), twin_buffer in zip(tower.named_buffers(), twin.buffers(), strict=True):
-        assert torch.equal(buffer, twin_buffer), f"{key} saw a micro-batch twice"
+    for (key, buffer), other_buffer in zip(tower.named_buffers(), low_precision.buffers(), strict=True):
+        assert torch.equal(buffer, other_buffer), f"{key} saw a micro-batch twice"
 
 
 def test_the_random_state_matters() -> None:
     """The test above can fail: other draws in the second pass are other gradients."""
-    tower, batch = TOWERS["left out patches"](), batch_of()
+    tower, batch = TOWERS["patch dropout"](), batch_of()
     found = []
     for seed in (7, 8):
         torch.manual_seed(seed)
@@ -221,8 +224,8 @@ def test_the_random_state_matters() -> None:
 @pytest.mark.parametrize("room", [0, ALL])
 def test_micro_batches_give_the_gradients_of_the_whole_batch(room: int) -> None:
     towers = [space(CONVOLUTIONS, transformer.Config.tiny()) for _ in range(2)]
-    plain(towers[0], Contrast(), batch_of(micro=12))
-    forward_backward(towers[1], Contrast(), batch_of(micro=4), CPU, room)
+    plain(towers[0], Contrast(), batch_of(micro_batch_size=12))
+    forward_backward(towers[1], Contrast(), batch_of(micro_batch_size=4), CPU, room)
     expected, found = (gradients(tower) for tower in towers)
     for key, gradient in expected.items():
         assert (gradient - found[key]).norm() <= 1e-10 * gradient.norm(), key
@@ -232,45 +235,90 @@ def test_micro_batches_give_the_gradients_of_the_whole_batch(room: int) -> None:
     rows=st.integers(2, 14),
     images=st.integers(1, 9),
     texts=st.integers(2, 9),
-    micro=st.integers(1, 9),
+    micro_batch_size=st.integers(1, 9),
     room=st.integers(0, 20_000),
 )
 @settings(max_examples=25)
-def test_any_batch_in_any_memory(rows: int, images: int, texts: int, micro: int, room: int) -> None:
-    batch = batch_of(rows, images, texts, micro)
-    tower, twin = (TOWERS["dropout"]() for _ in range(2))
+def test_any_batch_in_any_memory(rows: int, images: int, texts: int, micro_batch_size: int, room: int) -> None:
+    batch = batch_of(rows, images, texts, micro_batch_size)
+    tower, low_precision = (TOWERS["dropout"]() for _ in range(2))
     torch.manual_seed(2)
     plain(tower, Contrast(), batch)
     torch.manual_seed(2)
-    forward_backward(twin, Contrast(), batch, CPU, room)
-    for (key, gradient), other in zip(gradients(tower).items(), gradients(twin).values(), strict=True):
+    forward_backward(low_precision, Contrast(), batch, CPU, room)
+    for (key, gradient), other in zip(gradients(tower).items(), gradients(low_precision).values(), strict=True):
         assert (gradient - other).norm() <= 1e-10 * gradient.norm() + 1e-15, key
 
 
 def test_float32_agrees_to_its_precision() -> None:
-    tower, twin = (space(PATCHES, transformer.Config.tiny(), kind=Space) for _ in range(2))
+    tower, low_precision = (space(PATCHES, transformer.Config.tiny(), kind=Space) for _ in range(2))
     batch = batch_of(dtype=torch.float32)
     objective = softmax.Config().build()
     torch.manual_seed(3)
     plain(tower, objective, batch)
     torch.manual_seed(3)
-    forward_backward(twin, objective, batch, CPU, 0)
-    for (key, gradient), other in zip(gradients(tower).items(), gradients(twin).values(), strict=True):
+    forward_backward(low_precision, objective, batch, CPU, 0)
+    for (key, gradient), other in zip(gradients(tower).items(), gradients(low_precision).values(), strict=True):
         assert (gradient - other).norm() <= 1e-5 * gradient.norm(), key
 
 
 def test_a_frozen_tower_stays_frozen() -> None:
-    tower, twin = (space(CONVOLUTIONS, transformer.Config.tiny()) for _ in range(2))
-    for one in (tower, twin):
+    tower, low_precision = (space(CONVOLUTIONS, transformer.Config.tiny()) for _ in range(2))
+    for one in (tower, low_precision):
         one.encoders["image"].requires_grad_(False)
         one.projections["image"].requires_grad_(False)
     plain(tower, Contrast(), batch_of())
-    forward_backward(twin, Contrast(), batch_of(), CPU, 0)
-    expected, found = gradients(tower), gradients(twin)
+    forward_backward(low_precision, Contrast(), batch_of(), CPU, 0)
+    expected, found = gradients(tower), gradients(low_precision)
     assert expected.keys() == found.keys()
     assert not any("image" in key for key in found)
     for key, gradient in expected.items():
         assert (gradient - found[key]).norm() <= 1e-10 * gradient.norm(), key
+
+
+class Constant(nn.Module):
+    """An encoder whose weights are buffers: nothing of it learns."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.width: int = inner.width
+        self.register_buffer("map_WP", torch.randn(self.width, 3 * 16 * 16))
+
+    def forward(self, images_B3SS: Tensor) -> Features:
+        pooled_BD = images_B3SS.flatten(1) @ self.map_WP.T
+        return Features(pooled_BD, pooled_BD[:, None], pooled_BD.new_ones(len(pooled_BD), 1, dtype=torch.bool))
+
+
+def with_constant_images(kind: type[Space] = Exact) -> Space:
+    made = space(linear.Config.tiny(), transformer.Config.tiny(), kind=kind)
+    made.encoders["image"] = Constant(made.encoders["image"]).to(made.projections["image"].weight.dtype)
+    return made
+
+
+@pytest.mark.parametrize("room", [0, ALL])
+def test_an_encoder_without_parameters_is_projected_into_the_space(room: int) -> None:
+    torch.manual_seed(0)
+    tower = with_constant_images()
+    other = copy.deepcopy(tower)
+    plain(tower, Contrast(), batch_of())
+    forward_backward(other, Contrast(), batch_of(), CPU, room)
+    expected, found = gradients(tower), gradients(other)
+    assert expected.keys() == found.keys()
+    assert "Exact.projections.image.weight" in found
+    for key, gradient in expected.items():
+        assert (gradient - found[key]).norm() <= 1e-10 * gradient.norm(), key
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_run_trains_beside_an_encoder_without_parameters(precision: Any, tmp_path: Path) -> None:
+    tower = with_constant_images(Space)
+    config = TrainingConfig(steps=5, optim=OptimConfig(warmup_steps=1), precision=precision)
+    trainer = Trainer(Learner(tower), softmax.Config().build(), config, tmp_path, Observers())
+    before, projection = tower.encoders["image"].map_WP.clone(), tower.projections["image"].weight.clone()
+    for _ in range(5):
+        trainer.step(batch_of(dtype=torch.float32), 5)
+    assert torch.equal(tower.encoders["image"].map_WP, before)
+    assert not torch.equal(tower.projections["image"].weight, projection)
 
 
 # ------------------------------------------------------------------------------------------------ memory
@@ -310,7 +358,7 @@ def test_no_more_graphs_exist_than_there_is_room_for() -> None:
     alive: weakref.WeakSet[Witness] = weakref.WeakSet()
     watched = Watched(alive)
     tower = space(linear.Config.tiny(), bag.Config.tiny(), lambda inner: Wrapped(inner, watched))
-    batch = batch_of(rows=40, images=40, texts=2, micro=4)
+    batch = batch_of(rows=40, images=40, texts=2, micro_batch_size=4)
     forward_backward(tower, Contrast(), batch, CPU, ALL)
     assert (watched.most, len(alive)) == (11, 0)
     size = max(part.size for part in encode(tower, batch, CPU, ALL)["image"])
@@ -350,78 +398,83 @@ def test_a_container_has_the_memory_of_its_limit(monkeypatch: pytest.MonkeyPatch
 
 def test_memory_changes_no_step_of_a_run(tmp_path: Path) -> None:
     curves = []
-    for memory in (None, 0.0):
+    for gigabytes in (None, 0.0):
         tower, rows = space(PATCHES, transformer.Config.tiny(), kind=Space), []
-        config = TrainingConfig(steps=5, memory=memory, optim=OptimConfig(warmup=1), precision="float32")
+        config = TrainingConfig(
+            steps=5, activation_memory_gb=gigabytes, optim=OptimConfig(warmup_steps=1), precision="float32"
+        )
         trainer = Trainer(
-            Learner(tower), softmax.Config().build(), config, tmp_path / str(memory), Observers(row=rows.append)
+            Learner(tower), softmax.Config().build(), config, tmp_path / str(gigabytes), Observers(row=rows.append)
         )
         batch = batch_of(dtype=torch.float32)
         curves.append(
-            [trainer.step(Batch(step, batch.chunks, batch.groups_B, batch.row_B), 5)[0]["loss"] for step in range(5)]
+            [trainer.step(Batch(step, batch.parts, batch.matches, batch.row_B), 5)[0]["loss"] for step in range(5)]
         )
     assert curves[0][0] == curves[1][0]
     assert np.allclose(curves[0], curves[1], rtol=1e-6)  # equal, but for a BLAS whose sums depend on alignment
     assert curves[0][-1] != curves[0][0]
 
 
-# ------------------------------------------------------------------------------------------------ a decoder's lessons
+# ------------------------------------------------------------------------------------------------ a decoder's tasks
 
 
-def decoder_and_lessons(batch: Batch, micro: int = 3, drop: float = 0.0) -> tuple[Decoder, Batch]:
-    """A decoder whose every parameter matters, and a batch that teaches it captions of some rows, answers of all."""
+def decoder_and_targets(batch: Batch, micro_batch_size: int = 3, dropout: float = 0.0) -> tuple[Decoder, Batch]:
+    """A decoder whose every parameter matters, and a batch with captions for some rows, answers for all."""
     torch.manual_seed(4)
-    decoder = DecoderConfig(width=16, heads=2, drop=drop).build(TextSpec(210, 12), 16).double()
+    decoder = DecoderConfig(modality="image", width=16, heads=2, dropout=dropout).build(TextSpec(210, 12), 16).double()
     for parameter in decoder.parameters():
         nn.init.normal_(parameter, std=0.3)
     words = [torch.tensor([1, *torch.randint(3, 200, (length,)).tolist(), 2]) for length in (1, 4, 2, 3)]
     rows = len(batch.row_B)
-    lessons = {
-        "caption": Lesson([torch.tensor([1, 2])], np.zeros(rows, int), words, np.arange(rows) % 2, 12),
-        "answer": Lesson(words, np.arange(rows) % 3, words, np.arange(rows) % 4, 12),
+    tasks = {
+        "caption": TaskTargets([torch.tensor([1, 2])], np.zeros(rows, int), words, np.arange(rows) % 2, 12),
+        "vqa": TaskTargets(words, np.arange(rows) % 3, words, np.arange(rows) % 4, 12),
     }
-    pictures = batch.chunks["image"]
-    taught = {
-        name: lesson.about(batch.row_B, pictures.item_B.numpy(), micro, len(pictures.inputs))
-        for name, lesson in lessons.items()
+    images = batch.parts["image"]
+    targets = {
+        name: task.about(batch.row_B, images.item_B.numpy(), micro_batch_size, len(images.inputs))
+        for name, task in tasks.items()
     }
-    return decoder, replace(batch, lessons=taught, captions=lessons["caption"].said(batch.row_B))
+    return decoder, replace(batch, targets=targets, captions=tasks["caption"].target_ids(batch.row_B))
 
 
-def plain_with_lessons(tower: Space, objective: nn.Module, decoder: Decoder, batch: Batch) -> dict[str, Tensor]:
-    """Everything in one graph: all pictures at once, one sequence at a time."""
+def plain_with_decoder(tower: Space, objective: nn.Module, decoder: Decoder, batch: Batch) -> dict[str, Tensor]:
+    """Everything in one graph: all images at once, one sequence at a time."""
     for module in (tower, objective, decoder):
         module.train().zero_grad(set_to_none=True)
     features = {
-        name: [tower.features(name, inputs) for inputs in chunks.inputs] for name, chunks in batch.chunks.items()
+        name: [tower.features(name, inputs) for inputs in micro_batches.inputs]
+        for name, micro_batches in batch.parts.items()
     }
     embeddings = {
-        name: torch.cat([tower.project(name, part) for part in parts])[batch.chunks[name].item_B]
+        name: torch.cat([tower.project(name, part) for part in parts])[batch.parts[name].item_B]
         for name, parts in features.items()
     }
-    losses = {"alignment": objective(embeddings, batch.groups_B)}
-    for name, taught in batch.lessons.items():
-        said = [
+    losses = {"alignment": objective(embeddings, batch.matches)}
+    for name, targets in batch.targets.items():
+        token_losses = [
             -decoder.logits(decoder(one.ids_BT[[row]], seen, one.item_B[[row]])).log_softmax(-1)[0, place, token]
-            for seen, one in zip(features["image"], taught, strict=True)
+            for seen, one in zip(features["image"], targets, strict=True)
             if one is not None
             for row in range(len(one))
             for place, token in enumerate(one.next_BT[row].tolist())
-            if one.said_BT[row, place]
+            if one.target_mask_BT[row, place]
         ]
-        losses[name] = torch.stack(said).mean()
-    deceptions = Deceptions.of(batch, embeddings, [len(part.pooled_BD) for part in features["image"]])
-    assert deceptions is not None
-    judged = []
+        losses[name] = torch.stack(token_losses).mean()
+    hard_negatives = HardNegatives.of(
+        batch, embeddings, ("image", "text"), [len(part.pooled_BD) for part in features["image"]]
+    )
+    assert hard_negatives is not None
+    itm_losses = []
     for place, seen in enumerate(features["image"]):
-        claims = deceptions.about(place)
-        assert claims is not None
-        for row, length in enumerate(claims.length_C.tolist()):
-            one = claims.ids_CT[[row], :length]
-            state_D = decoder(one, seen, claims.item_C[[row]])[0, -1]
-            odds = state_D @ decoder.judge.weight[0] + decoder.judge.bias[0]
-            judged.append(softplus(-odds if claims.true_C[row] else odds))
-    losses["match"] = torch.stack(judged).mean()
+        candidates = hard_negatives.about(place)
+        assert candidates is not None
+        for row, length in enumerate(candidates.length_C.tolist()):
+            one = candidates.ids_CT[[row], :length]
+            state_D = decoder(one, seen, candidates.item_C[[row]])[0, -1]
+            odds = state_D @ decoder.itm_head.weight[0] + decoder.itm_head.bias[0]
+            itm_losses.append(softplus(-odds if candidates.true_C[row] else odds))
+    losses["itm"] = torch.stack(itm_losses).mean()
     torch.stack([loss.double() for loss in losses.values()]).sum().backward()
     return losses
 
@@ -429,16 +482,18 @@ def plain_with_lessons(tower: Space, objective: nn.Module, decoder: Decoder, bat
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 def test_a_decoder_gets_and_gives_the_plain_gradients(share: float) -> None:
     batch = batch_of()
-    tower, twin = TOWERS["cnn"](), TOWERS["cnn"]()
-    decoder, batch = decoder_and_lessons(batch)
-    pupil, _ = decoder_and_lessons(batch)
+    tower, low_precision = TOWERS["cnn"](), TOWERS["cnn"]()
+    decoder, batch = decoder_and_targets(batch)
+    other_decoder, _ = decoder_and_targets(batch)
     objective, other = Contrast(), Contrast()
-    expected_losses = plain_with_lessons(tower, objective, decoder, batch)
-    done = forward_backward(twin, other, batch, CPU, int(share * graph_bytes(twin, batch)), pupil)
-    assert list(done.losses) == ["alignment", "caption", "answer", "match"]
+    expected_losses = plain_with_decoder(tower, objective, decoder, batch)
+    done = forward_backward(
+        low_precision, other, batch, CPU, int(share * graph_bytes(low_precision, batch)), other_decoder
+    )
+    assert list(done.losses) == ["alignment", "caption", "vqa", "itm"]
     for name, loss in expected_losses.items():
         assert done.losses[name].item() == pytest.approx(loss.item(), rel=1e-6), name  # logits are float32
-    expected, found = gradients(tower, objective, decoder), gradients(twin, other, pupil)
+    expected, found = gradients(tower, objective, decoder), gradients(low_precision, other, other_decoder)
     assert expected.keys() == found.keys()
     assert len(expected) == sum(len([*module.parameters()]) for module in (tower, objective, decoder))
     for key, gradient in expected.items():
@@ -449,21 +504,21 @@ def test_memory_does_not_change_what_a_decoder_draws() -> None:
     batch = batch_of()
     found = []
     for room in (0, ALL):
-        tower = TOWERS["left out patches"]()
-        decoder, taught = decoder_and_lessons(batch, drop=0.5)
+        tower = TOWERS["patch dropout"]()
+        decoder, batch_with_targets = decoder_and_targets(batch, dropout=0.5)
         torch.manual_seed(9)
-        forward_backward(tower, Contrast(), taught, CPU, room, decoder)
+        forward_backward(tower, Contrast(), batch_with_targets, CPU, room, decoder)
         found.append(gradients(tower, decoder))
     for key, gradient in found[0].items():
         assert torch.allclose(gradient, found[1][key], rtol=1e-9, atol=1e-12), key
 
 
-def test_a_decoder_learns_from_a_frozen_tower_and_from_pictures_alone() -> None:
+def test_a_decoder_learns_from_a_frozen_tower_and_from_images_alone() -> None:
     batch = batch_of()
     tower = TOWERS["cnn"]().requires_grad_(False)
-    decoder, taught = decoder_and_lessons(batch)
-    alone = replace(taught, chunks={"image": batch.chunks["image"]})
+    decoder, batch_with_targets = decoder_and_targets(batch)
+    alone = replace(batch_with_targets, parts={"image": batch.parts["image"]})
     done = forward_backward(tower, Contrast(), alone, CPU, 0, decoder)
-    assert list(done.losses) == ["caption", "answer"]
+    assert list(done.losses) == ["caption", "vqa"]
     assert not gradients(tower)
-    assert len(gradients(decoder)) == len([*decoder.parameters()]) - len([*decoder.judge.parameters()])
+    assert len(gradients(decoder)) == len([*decoder.parameters()]) - len([*decoder.itm_head.parameters()])

@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from cyclopts import CycloptsError
 
 from ..types import UserError
-from . import collection, exchange, learning, serving, telling
+from . import collection, generation, interop, serving, training
 from ._app import app
 
-__all__ = ["app", "collection", "exchange", "learning", "main", "run", "serving", "telling"]
+__all__ = ["app", "collection", "generation", "interop", "main", "run", "serving", "training"]
 
 _ADVICE = {
     errno.ENOSPC: "make room on this disk and give the same command again",
@@ -50,7 +50,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _refused(sentence: str) -> int:
-    from ..terminal import printable
+    from .terminal import printable
 
     sys.stderr.write(f"cospace: {printable(' '.join(sentence.split()))}\n")
     return 2

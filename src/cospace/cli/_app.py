@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from cyclopts import App, Parameter
 
@@ -16,15 +17,17 @@ from .. import __version__
 from ..types import Problem, UserError
 
 if TYPE_CHECKING:
-    from ..pairs import Pairs
+    from ..data.pairs import Pairs
 
 app = App(
     name="cospace",
-    help="Learn one embedding space for images and text from your own pairs, and put it to work.",
+    help="Learn one embedding space for images, texts and sounds from your own pairs, and put it to work.",
     version=__version__,
     help_format="plaintext",
     suppress_keyboard_interrupt=False,
 )
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON object on stdout.")]
 
@@ -35,7 +38,7 @@ class Layout:
 
     columns: Annotated[
         str | None,
-        Parameter(help="Which columns of a table hold what, e.g. image=file,text=title; sniffed if left out."),
+        Parameter(help="Columns of a table by modality, e.g. image=file,text=title; sniffed if left out."),
     ] = None
     separator: Annotated[str | None, Parameter(help="Separator of a text table; sniffed if left out.")] = None
 
@@ -51,12 +54,21 @@ class Layout:
             columns[modality.strip()] = column.strip()
         return columns
 
-    def open(self, pairs: str) -> Pairs:
-        """The pairs, read so."""
-        from ..pairs import open_pairs
+    def open(self, pairs: Sequence[str]) -> Pairs:
+        """The pairs, read so; several inputs become one set."""
+        from ..data.pairs import open_pairs
 
         return open_pairs(pairs, self.by_modality(), self.separator)
 
+
+PAIRS = (
+    "Pairs: a .csv, .tsv, .jsonl or .parquet table, a folder of files, tar shards, hf:NAME, or a built-in set. Several "
+    "are joined."
+)
+"""Help of the argument that names pairs."""
+
+RUN = "The folder of a finished run."
+"""Help of the argument that names a run."""
 
 LayoutOptions = Annotated[Layout, Parameter(name="*")]
 """The options of a layout among a command's own."""
@@ -67,7 +79,7 @@ AS_FOUND = Layout()
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What a run goes on from, and what it must not forget; nothing for one that begins from nothing."""
+    """What a run is fine-tuned from, and what it must not forget; nothing for one that trains from scratch."""
 
     source: Annotated[str | None, Parameter(name="--from", help="A run or a published model to start from.")] = None
     reference: Annotated[
@@ -79,7 +91,23 @@ OriginOptions = Annotated[Origin, Parameter(name="*")]
 """The options of an origin among a command's own."""
 
 NOTHING = Origin()
-"""A run that begins from nothing."""
+"""A run that trains from scratch."""
+
+
+def verb(usage: str, name: str | None = None) -> Callable[[F], F]:
+    """Add a command, with its arguments as people type them.
+
+    The lines of a paragraph of its docstring are joined, so that the terminal breaks them where it ends.
+    """
+
+    def add(function: F) -> F:
+        called = name or function.__name__
+        paragraphs = inspect.cleandoc(function.__doc__ or "").split("\n\n")
+        text = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+        app.command(function, name=called, help=text, usage=f"Usage: cospace {called} {usage}")
+        return function
+
+    return add
 
 
 def command() -> str:
@@ -101,7 +129,7 @@ def show(data: dict[str, Any], text: str, as_json: bool) -> None:
         written = json.dumps(data, ensure_ascii=False)
         text = re.sub("[\x7f-\x9f]", lambda match: f"\\u{ord(match[0]):04x}", written)
     else:
-        from ..terminal import printable
+        from .terminal import printable
 
         text = "\n".join(map(printable, text.split("\n")))
     write(text)

@@ -2,30 +2,59 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, make_dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from ._app import Json, app, set_aside, show, write
+from ..modalities import all_modalities, typed_modality
+from ._app import RUN, Json, set_aside, show, verb, write
+
+INPUT = "Files or pairs: a folder, a table, tar shards, hf:NAME, or a built-in set."
+"""Help of the argument that names what is embedded."""
+
+FileQuery = make_dataclass(
+    "FileQuery",
+    [
+        (one.name, Annotated[Path | None, Parameter(help=f"Search by the {one.noun} in this file.")], None)
+        for one in all_modalities()
+        if not one.typed
+    ],
+    frozen=True,
+    namespace={"__module__": __name__},  # cyclopts takes what a module of Python's own defines for a plain value
+)
+"""A query by a file: an option for each modality that has files."""
+
+FileQueryOptions = Annotated[FileQuery, Parameter(name="*")]  # type: ignore[valid-type]
+
+NO_FILE = FileQuery()
+"""A query by text."""
 
 
-@app.command
-def embed(run: Path, source: str, /, *, out: Path, json: Json = False) -> None:
-    """Embed pictures, texts (a .txt file, one a line) or pairs into a .parquet or .npz file with ids.
+@verb("RUN SOURCE --out FILE [OPTIONS]")
+def embed(
+    run: Annotated[Path, Parameter(help=RUN)],
+    source: Annotated[str, Parameter(help=f"{INPUT} Or a .txt file of texts, one a line.")],
+    /,
+    *,
+    out: Annotated[Path, Parameter(help="A .parquet or .npz file.")],
+    json: Json = False,
+) -> None:
+    """Embed files, texts (a .txt file, one a line) or pairs into a .parquet or .npz file with ids.
 
     A killed job goes on with the same command; the same command given several times at once, or by torchrun, shares the
     work. What cannot be decoded is set aside and listed in FILE.problems.jsonl.
 
     Example: cospace embed run photos/ --out vectors.parquet
     """
-    from ..experiment.embedding import embed_to_file
-    from ..experiment.model import Model
+    from ..commands.embed import embed_to_file
+    from ..runs.run import Run
     from ..runtime import rank
-    from ..terminal import Progress
+    from .terminal import Progress
 
     with Progress() as progress:
-        count, problems = embed_to_file(Model.load(run), source, out, progress.long_work)
+        count, problems = embed_to_file(Run.load(run), source, out, progress.long_work)
     if rank() == 0:
         show(
             {"out": str(out), "items": count, "set_aside": len(problems)},
@@ -34,13 +63,13 @@ def embed(run: Path, source: str, /, *, out: Path, json: Json = False) -> None:
         )
 
 
-@app.command
+@verb("RUN SOURCE --out INDEX [OPTIONS]")
 def index(
-    run: Path,
-    source: str,
+    run: Annotated[Path, Parameter(help=RUN)],
+    source: Annotated[str, Parameter(help=INPUT)],
     /,
     *,
-    out: str,
+    out: Annotated[str, Parameter(help="A folder, or postgresql://USER@HOST/DATABASE.")],
     precision: Annotated[
         Literal["float32", "bfloat16", "int8", "float16"] | None,
         Parameter(help="How vectors are stored (float16: on a server only), chosen when an index is made."),
@@ -50,69 +79,70 @@ def index(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Make a folder of pictures (or any pairs) searchable. The index holds its own copy of the model.
+    """Make a folder of files (or any pairs) searchable. The index holds its own copy of the model.
 
     The same command again embeds only what is new or changed. Several inputs may go into one index. It is a folder, or
     lives on a server: --out postgresql://USER@HOST/DATABASE.
 
     Example: cospace index run photos/ --out idx
     """
-    from ..experiment.indexing import build_index
-    from ..experiment.model import Model
-    from ..terminal import Progress
+    from ..commands.index import build_index
+    from ..runs.run import Run
+    from .terminal import Progress
 
     with Progress() as progress:
-        model = Model.load(run)
+        loaded = Run.load(run)
         made = build_index(
-            model, source, out, precision=precision, keep_missing=keep_missing, progress=progress.long_work
+            loaded, source, out, precision=precision, keep_missing=keep_missing, progress=progress.long_work
         )
-    told = {name: getattr(made, name) for name in ("added", "changed", "removed", "unchanged")}
-    name = made.index.home.name
+    summary = {name: getattr(made, name) for name in ("added", "changed", "removed", "unchanged")}
+    name = made.index.location.name
     typed = name if made.index.url is None else "ADDRESS"  # which may hold a password
     show(
-        {"out": name, "items": len(made.index.store), **told, "set_aside": len(made.problems)},
+        {"out": name, "items": len(made.index.store), **summary, "set_aside": len(made.problems)},
         f'{made.sentence()}{set_aside(made.problems)}\nsearch them: cospace search {typed} "what you look for"\n'
         f"on a web page: cospace serve {typed}",
         json,
     )
 
 
-@app.command
+@verb('INDEX "TEXT" [OPTIONS]')
 def search(
-    index: str,
-    text: str | None = None,
+    index: Annotated[str, Parameter(help="The folder of an index, or its postgresql:// address.")],
+    text: Annotated[str | None, Parameter(help="What to look for, in words.")] = None,
     /,
     *,
-    image: Path | None = None,
-    k: Annotated[int, Parameter(name=["-k", "--k"])] = 10,
+    file: FileQueryOptions = NO_FILE,
+    k: Annotated[int, Parameter(name=["-k", "--k"], help="How many results.")] = 10,
     where: Annotated[
         list[str] | None,
         Parameter(negative="", help="Only what satisfies this, e.g. label=cat|dog or year>=1990; may be repeated."),
     ] = None,
-    find: Annotated[str | None, Parameter(help="Modality of the results: image or text.")] = None,
-    rerank: Annotated[bool, Parameter(help="Let the run's decoder look at the first results again.")] = False,
-    pictures: Annotated[
-        Literal["auto", "always", "never"], Parameter(help="Show small pictures; auto: where the terminal can.")
+    find: Annotated[str | None, Parameter(help="Modality of the results.")] = None,
+    rerank: Annotated[bool, Parameter(help="Let the run's decoder re-rank the first results.")] = False,
+    thumbnails: Annotated[
+        Literal["auto", "always", "never"], Parameter(help="Show thumbnails; auto: where the terminal can.")
     ] = "auto",
     json: Json = False,
 ) -> None:
-    """Search an index by text or by picture.
+    """Search an index by text or by a file.
 
     Example: cospace search idx "a red bus" -k 5
     """
-    from ..experiment.search import SearchableIndex
-    from ..terminal import results_table
-    from ..terminal_pictures import contact_sheet, painter
+    from ..commands.search import SearchableIndex
+    from .terminal import results_table
+    from .terminal_images import contact_sheet, painter
 
     opened = SearchableIndex.open(index)
-    results = opened.search(text, image, k, find, rerank, where or ())
+    query = {typed_modality(): text, **asdict(file)}
+    results = opened.search(k, find, rerank, where or (), **query)
     if json:
         show({"results": [{"id": r.id, "score": r.score, "path": r.path, "text": r.text} for r in results]}, "", json)
         return
-    paint = painter(pictures)
+    paint = painter(thumbnails)
     if paint is not None:
         small = [(str(place), opened.thumbnails.get(r.hash, 64)) for place, r in enumerate(results, 1)]
-        sheet = contact_sheet([(label, picture) for label, picture in small if picture is not None], paint)
+        sheet = contact_sheet([(label, webp) for label, webp in small if webp is not None], paint)
         if sheet:
             write(sheet)
     write(results_table(results))

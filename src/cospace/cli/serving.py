@@ -7,12 +7,12 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from ._app import Json, app, show
+from ._app import Json, show, verb
 
 
-@app.command
+@verb("INDEX [OPTIONS]")
 def serve(
-    index: str,
+    index: Annotated[str, Parameter(help="The folder of an index, or its postgresql:// address.")],
     /,
     *,
     host: Annotated[
@@ -24,7 +24,7 @@ def serve(
         list[str] | None, Parameter(negative="", help="A further host name to answer under; may be repeated.")
     ] = None,
     fetch: Annotated[
-        bool, Parameter(negative="", help="Let queries name pictures by address: public ones only.")
+        bool, Parameter(negative="", help="Let queries name files by their web address: public ones only.")
     ] = False,
     json: Json = False,
 ) -> None:
@@ -34,10 +34,10 @@ def serve(
 
     Example: cospace serve idx
     """
-    from ..experiment.search import SearchableIndex
+    from ..commands.search import SearchableIndex
     from ..service.access import Access
     from ..service.running import serve as run
-    from ..terminal import Progress
+    from .terminal import Progress
 
     access = Access.choose(host, port, token, allow_host or ())
     with Progress() as progress:

@@ -28,13 +28,16 @@ def words(text: str) -> list[str]:
 
 
 def caption_metrics(captions: Sequence[str], references: Sequence[Sequence[str]]) -> Metrics:
-    """BLEU-1 to 4, ROUGE-L and CIDEr-D of one caption a picture, and how many of the captions differ.
+    """BLEU-1 to 4, ROUGE-L and CIDEr-D of one caption an image, and how many of the captions differ.
 
-    ``references`` are each picture's true captions, at least one.
+    ``references`` are each image's true captions, at least one.
     """
-    said, true = [words(caption) for caption in captions], [[words(text) for text in texts] for texts in references]
-    scores = {f"BLEU-{order}": value for order, value in enumerate(bleu(said, true), 1)}
-    scores |= {"ROUGE-L": float(np.mean(rouge_l(said, true))), "CIDEr-D": float(np.mean(cider_d(said, true)))}
+    predicted, true = (
+        [words(caption) for caption in captions],
+        [[words(text) for text in texts] for texts in references],
+    )
+    scores = {f"BLEU-{order}": value for order, value in enumerate(bleu(predicted, true), 1)}
+    scores |= {"ROUGE-L": float(np.mean(rouge_l(predicted, true))), "CIDEr-D": float(np.mean(cider_d(predicted, true)))}
     return scores | {"distinct": len(set(captions)) / max(1, len(captions))}
 
 
@@ -45,11 +48,11 @@ def grams(tokens: Sequence[str]) -> list[Grams]:
     ]
 
 
-def bleu(said: Sequence[Sequence[str]], true: Sequence[Sequence[Sequence[str]]]) -> list[float]:
+def bleu(predicted: Sequence[Sequence[str]], true: Sequence[Sequence[Sequence[str]]]) -> list[float]:
     """Corpus BLEU of 1- to 4-grams with the closest reference's length (Papineni et al. 2002)."""
     right, made = np.zeros(ORDERS), np.zeros(ORDERS)
     length = reference_length = 0
-    for tokens, references in zip(said, true, strict=True):
+    for tokens, references in zip(predicted, true, strict=True):
         length += len(tokens)
         reference_length += min((abs(len(reference) - len(tokens)), len(reference)) for reference in references)[1]
         known = [grams(reference) for reference in references]
@@ -66,10 +69,12 @@ def bleu(said: Sequence[Sequence[str]], true: Sequence[Sequence[Sequence[str]]])
     return [float(value) * penalty for value in precision]
 
 
-def rouge_l(said: Sequence[Sequence[str]], true: Sequence[Sequence[Sequence[str]]], beta: float = 1.2) -> list[float]:
-    """The F-score of the longest common subsequence, a picture at a time (Lin 2004); the best of the references."""
+def rouge_l(
+    predicted: Sequence[Sequence[str]], true: Sequence[Sequence[Sequence[str]]], beta: float = 1.2
+) -> list[float]:
+    """The F-score of the longest common subsequence, an image at a time (Lin 2004); the best of the references."""
     scores = []
-    for tokens, references in zip(said, true, strict=True):
+    for tokens, references in zip(predicted, true, strict=True):
         common = [common_length(tokens, reference) for reference in references]
         precision = max(common) / max(1, len(tokens))
         recall = max(c / max(1, len(reference)) for c, reference in zip(common, references, strict=True))
@@ -88,22 +93,24 @@ def common_length(a: Sequence[str], b: Sequence[str]) -> int:
     return row[-1]
 
 
-def cider_d(said: Sequence[Sequence[str]], true: Sequence[Sequence[Sequence[str]]], sigma: float = 6.0) -> list[float]:
-    """CIDEr-D of each picture (Vedantam et al. 2015, section 4): n-grams weighed by how few pictures have them.
+def cider_d(
+    predicted: Sequence[Sequence[str]], true: Sequence[Sequence[Sequence[str]]], sigma: float = 6.0
+) -> list[float]:
+    """CIDEr-D of each image (Vedantam et al. 2015, section 4): n-grams weighed by how few images have them.
 
     Document frequencies are counted over ``true`` itself, as the COCO evaluation does by default.
     """
     known = [[grams(reference) for reference in references] for references in true]
-    pictures_with: Counter[tuple[str, ...]] = Counter()
+    images_with: Counter[tuple[str, ...]] = Counter()
     for references in known:
-        pictures_with.update({gram for reference in references for counts in reference for gram in counts})
-    log_pictures = math.log(len(true)) if true else 0.0
+        images_with.update({gram for reference in references for counts in reference for gram in counts})
+    log_images = math.log(len(true)) if true else 0.0
 
     def weighed(counts: Grams) -> dict[tuple[str, ...], float]:
-        return {g: n * (log_pictures - math.log(max(1.0, pictures_with[g]))) for g, n in counts.items()}
+        return {g: n * (log_images - math.log(max(1.0, images_with[g]))) for g, n in counts.items()}
 
     scores = []
-    for tokens, references in zip(said, known, strict=True):
+    for tokens, references in zip(predicted, known, strict=True):
         made = grams(tokens)
         vectors = [weighed(counts) for counts in made]
         total = 0.0
@@ -115,10 +122,10 @@ def cider_d(said: Sequence[Sequence[str]], true: Sequence[Sequence[Sequence[str]
     return scores
 
 
-def _alike(said: Mapping[tuple[str, ...], float], true: Mapping[tuple[str, ...], float]) -> float:
-    """Cosine of two weighed counts where saying a thing more often than it is true gains nothing."""
-    lengths = math.sqrt(sum(v * v for v in said.values())) * math.sqrt(sum(v * v for v in true.values()))
-    shared = sum(min(value, true[gram]) * true[gram] for gram, value in said.items() if gram in true)
+def _alike(predicted: Mapping[tuple[str, ...], float], true: Mapping[tuple[str, ...], float]) -> float:
+    """Cosine of two weighed counts where repeating a thing more often than it is true gains nothing."""
+    lengths = math.sqrt(sum(v * v for v in predicted.values())) * math.sqrt(sum(v * v for v in true.values()))
+    shared = sum(min(value, true[gram]) * true[gram] for gram, value in predicted.items() if gram in true)
     return shared / lengths if lengths else 0.0
 
 

@@ -8,19 +8,21 @@ noise.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from ..modalities import modality, names
 from ..types import Metrics, UserError
 from .vectors import unit
 
 _NEIGHBOURS = 10
 
 CONSTANT = 0.95
-"""Mean cosine of strangers above which they share one direction: 18 degrees apart on average. A random encoder has
-0.5 to 0.9 (the cone of Liang et al. 2022) and training widens it, so more than that after warm-up is collapse."""
+"""Mean cosine of different items above which all share one direction: 18 degrees apart on average. A random encoder
+has 0.5 to 0.9 (the cone of Liang et al. 2022) and training widens it, so more than that after warm-up is collapse."""
 FLAT = 4.0
 """Effective rank below which the space has lost its dimensions. Not a share of the width: a space trained on ten
 classes honestly uses about ten directions, however wide it is."""
@@ -41,11 +43,11 @@ class Verdict:
     sentence: str
 
 
-def geometry(image_BE: Tensor, text_BE: Tensor, names: tuple[str, str] = ("image", "text")) -> Metrics:
+def geometry(left_BE: Tensor, right_BE: Tensor, names: tuple[str, str] = ("image", "text")) -> Metrics:
     """The space's health from paired rows: flat ``space/...`` metrics, per modality as ``space/image/...``."""
-    if len(image_BE) < 2:
-        raise UserError(f"the space's health needs at least two pairs and was given {len(image_BE)}; add pairs")
-    both = [unit(image_BE, f"{names[0]} embeddings"), unit(text_BE, f"{names[1]} embeddings")]
+    if len(left_BE) < 2:
+        raise UserError(f"the space's health needs at least two pairs and was given {len(left_BE)}; add pairs")
+    both = [unit(left_BE, f"{names[0]} embeddings"), unit(right_BE, f"{names[1]} embeddings")]
     sides = [_side(vectors_BE) for vectors_BE in both]
     score_BB = both[1] @ both[0].T
     hubs = [hubness(score_BB), hubness(score_BB.T)]
@@ -62,14 +64,14 @@ def geometry(image_BE: Tensor, text_BE: Tensor, names: tuple[str, str] = ("image
     return metrics
 
 
-def alignment(image_BE: Tensor, text_BE: Tensor) -> float:
+def alignment(left_BE: Tensor, right_BE: Tensor) -> float:
     """Mean squared distance of paired unit vectors, 0 to 4, lower is closer (Wang & Isola 2020)."""
-    return float((image_BE - text_BE).square().sum(1).mean())
+    return float((left_BE - right_BE).square().sum(1).mean())
 
 
 def uniformity(cosine_BB: Tensor) -> float:
     """Log mean exp(-2 distance²) over different items: 0 when all are one point, about -4 when spread (same paper)."""
-    return math.log(_mean_of_strangers(torch.exp(4 * cosine_BB - 4)))
+    return math.log(_mean_off_diagonal(torch.exp(4 * cosine_BB - 4)))
 
 
 def effective_rank(vectors_BE: Tensor) -> float:
@@ -94,11 +96,21 @@ def hubness(score_QG: Tensor) -> float:
     return float((centred_G**3).mean() / spread**3) if spread > 0 else 0.0
 
 
-def diagnose(metrics: Metrics, width: int, names: tuple[str, str] = ("image", "text")) -> str | None:
+def aggregate(found: Sequence[Metrics]) -> Metrics:
+    """The worst of each figure over several pairs of modalities: a space is as good as its weakest side."""
+    merged: Metrics = {}
+    for metrics in found:
+        for key, value in metrics.items():
+            worst = min if key.endswith("effective_rank") else max
+            merged[key] = worst(merged.get(key, value), value)
+    return merged
+
+
+def diagnose(metrics: Metrics, width: int, modalities: Sequence[str] = ("image", "text")) -> str | None:
     """The space's most serious fault in one plain sentence with its cure, or nothing."""
-    for name, what in zip(names, map(_plural, names), strict=True):
+    for name in (name for name in modalities if f"space/{name}/effective_rank" in metrics):
         rank, cosine = metrics[f"space/{name}/effective_rank"], metrics[f"space/{name}/mean_cosine"]
-        figures = f"effective rank {rank:.1f} of {width}"
+        what, figures = plural(name), f"effective rank {rank:.1f} of {width}"
         if cosine > CONSTANT:
             place = f"all {what} land almost on one point ({figures}, mean cosine {cosine:.2f})"
         elif rank < min(FLAT, width / 2):
@@ -109,7 +121,7 @@ def diagnose(metrics: Metrics, width: int, names: tuple[str, str] = ("image", "t
     gap = metrics["space/modality_gap"]
     if gap > APART:
         return (
-            f"the space is split: {_plural(names[0])} and {_plural(names[1])} lie apart (gap {gap:.2f} of 2). "
+            f"the space is split: {' and '.join(map(plural, modalities))} lie apart (gap {gap:.2f} of 2). "
             "Cure: train longer, or check that the pairs belong together"
         )
     return None
@@ -124,13 +136,13 @@ def verdicts(metrics: Metrics, width: int) -> list[Verdict]:
         Verdict("effective rank", rank, _word(rank < min(FLAT, width / 2), rank < 8),
                 f"About {rank:.0f} of {width} directions are in use; below 4 the space is collapsing."),
         Verdict("mean cosine", cosine, _word(cosine > CONSTANT, cosine > 0.7),
-                "How alike two strangers are: near 0 they spread over the sphere, near 1 all fall on one point."),
+                "How alike two different items are: near 0 they spread over the sphere, near 1 all fall on one point."),
         Verdict("alignment", near, _word(near >= 2, near > 1.5),
                 "Mean squared distance of a pair, 0 to 4; 2 is a right angle, 0 is perfect or collapsed."),
         Verdict("uniformity", spread, _word(spread > -0.2, spread > -1.0),
                 "How evenly the sphere is used: 0 is a single point, about -4 is perfectly spread."),
         Verdict("modality gap", gap, _word(gap > APART, gap > 0.9),
-                "Distance of the centres of pictures and texts, 0 to 2; a large gap hurts lists that mix both."),
+                "Distance of the modalities' centres, 0 to 2; a large gap hurts lists that mix both."),
         Verdict("hubness", hubs, _word(hubs > HUBS, hubs > 3),
                 "Skewness of how often an item is found: large means that a few items crowd every result list."),
     ]  # fmt: skip
@@ -142,11 +154,11 @@ def _side(vectors_BE: Tensor) -> Metrics:
     return {
         "effective_rank": effective_rank(vectors_BE),
         "uniformity": uniformity(cosine_BB),
-        "mean_cosine": _mean_of_strangers(cosine_BB),
+        "mean_cosine": _mean_off_diagonal(cosine_BB),
     }
 
 
-def _mean_of_strangers(values_BB: Tensor) -> float:
+def _mean_off_diagonal(values_BB: Tensor) -> float:
     """The mean off the diagonal; summed in float64, since the diagonal's ones would drown small values."""
     count = len(values_BB)
     off = values_BB.sum(dtype=torch.float64) - values_BB.diagonal().sum(dtype=torch.float64)
@@ -157,5 +169,6 @@ def _word(bad: bool, look: bool) -> str:
     return "bad" if bad else "look" if look else "good"
 
 
-def _plural(modality: str) -> str:
-    return {"image": "pictures", "text": "texts"}.get(modality, f"{modality} items")
+def plural(name: str) -> str:
+    """Several items of a modality, in words."""
+    return modality(name).plural if name in names() else f"{name} items"

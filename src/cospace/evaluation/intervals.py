@@ -1,4 +1,4 @@
-"""95 % intervals that respect groups: all captions of one picture are drawn together or not at all."""
+"""95 % intervals that respect groups: all captions of one image are drawn together or not at all."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from torch import Tensor
 NEIGHBOURS = 10
 """Edges of a point to its nearest, whatever they are, before both directions are joined."""
 ACROSS = 5
-"""Edges of a point to the nearest of each other kind. Without them pictures and texts keep to separate islands."""
+"""Edges of a point to the nearest of each other kind. Without them images and texts keep to separate islands."""
 LANDMARKS = 20_000
 """Points that are laid out by their own forces; the others are put between the nearest of these."""
 
@@ -187,12 +187,12 @@ def _between(
     chosen, others = parts
     pivots = chosen[torch.from_numpy(generator.permutation(len(chosen))[:_PIVOTS])]
     _, round_PP = nearest_rows(vectors_NE[pivots], vectors_NE[pivots], min(_PROBED, len(pivots)))
-    home_N = nearest_rows(vectors_NE, vectors_NE[pivots], 1)[1][:, 0]
-    home_L, home_M = home_N[chosen], home_N[others]
+    pivot_N = nearest_rows(vectors_NE, vectors_NE[pivots], 1)[1][:, 0]
+    pivot_L, pivot_M = pivot_N[chosen], pivot_N[others]
     result_M2 = np.empty((len(others), 2), np.float32)
     for pivot in range(len(pivots)):
-        own = torch.nonzero(home_M == pivot)[:, 0]
-        around = torch.nonzero(torch.isin(home_L, round_PP[pivot]))[:, 0]
+        own = torch.nonzero(pivot_M == pivot)[:, 0]
+        around = torch.nonzero(torch.isin(pivot_L, round_PP[pivot]))[:, 0]
         if not len(own):
             continue
         rows, anchors = vectors_NE[others[own]], vectors_NE[chosen[around]]

@@ -47,7 +47,7 @@ def pca_map(vectors: Mapping[str, Tensor], most: int = 1500, seed: int = 0) -> t
 
 
 def spread_out(points_N2: np.ndarray, count: int = 24) -> list[int]:
-    """Rows far from each other, to hang pictures on: each next one is the farthest from those before."""
+    """Rows far from each other, to hang images on: each next one is the farthest from those before."""
     if len(points_N2) == 0:
         return []
     chosen = [int(np.square(points_N2 - points_N2.mean(0)).sum(1).argmin())]

@@ -10,34 +10,35 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..calibration import Matching
+from ..matches import Relation
+from ..models.calibration import Matching
 from .platt import newton
-from .vectors import Groups, group_ids, unit
+from .vectors import beside, unit
 
 LEAST_QUERIES = 100
 """Fewer held-out queries say too little about percentages; none are shown then."""
 MOST_QUERIES, MOST_GALLERY = 500, 2_000
 
 
-def fit_matching(query_NE: Tensor, gallery_ME: Tensor, groups: tuple[Groups, Groups], seed: int = 0) -> Matching | None:
+def fit_matching(query_NE: Tensor, gallery_ME: Tensor, relation: Relation, seed: int = 0) -> Matching | None:
     """The calibration of one direction of search; nothing where there are too few queries that have a match.
 
-    ``groups`` are the queries' and the gallery's. Both weights are at least zero, so that percentages go down with the
+    ``relation`` is of queries with the gallery. Both weights are at least zero, so that percentages go down with the
     cosine as the results do.
     """
     query_NE, gallery_ME = unit(query_NE, "queries"), unit(gallery_ME, "gallery items")
-    query_N, gallery_M = (group_ids(g, v).cpu().numpy() for g, v in zip(groups, (query_NE, gallery_ME), strict=True))
+    relation = beside(relation, query_NE, gallery_ME).to("cpu")
     generator = np.random.default_rng(seed)
-    rows_Q = generator.permutation(np.flatnonzero(np.isin(query_N, gallery_M)))[:MOST_QUERIES]
+    rows_Q = generator.permutation(np.flatnonzero(relation.counts()[0]))[:MOST_QUERIES]
     if len(rows_Q) < LEAST_QUERIES:
         return None
-    matched_M = np.isin(gallery_M, query_N[rows_Q])
+    matched_M = relation.select(torch.from_numpy(rows_Q)).counts()[1].numpy() > 0
     others = generator.permutation(np.flatnonzero(~matched_M))[: max(0, MOST_GALLERY - int(matched_M.sum()))]
     columns_G = np.concatenate([np.flatnonzero(matched_M), others])
     scores_QG = (query_NE[torch.as_tensor(rows_Q)] @ gallery_ME[torch.as_tensor(columns_G)].T).double().cpu().numpy()
     deviation_Q1 = np.maximum(scores_QG.std(1, keepdims=True), 1e-6)
     z_QG = (scores_QG - scores_QG.mean(1, keepdims=True)) / deviation_Q1
-    is_match = query_N[rows_Q][:, None] == gallery_M[columns_G][None]
+    is_match = relation.dense(torch.from_numpy(rows_Q), torch.from_numpy(columns_G)).numpy()
     both = _fit([scores_QG, z_QG], is_match)
     if (both[:2] < 0).any():  # one of the two says what the other does
         best = 0 if both[0] >= both[1] else 1

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..calibration import Calibration
+from ..matches import Relation
+from ..models.calibration import Calibration
 from ..types import UserError
-from .vectors import Groups, group_ids, unit
+from .vectors import beside, unit
 
 _STEPS = 100
 _HALVINGS = 30
@@ -33,7 +34,7 @@ def fit(scores: np.ndarray, is_match: np.ndarray) -> Calibration:
     """The calibration of maximum likelihood, by Newton's method in float64.
 
     Targets are pulled off 0 and 1 as if one more of each kind had been seen, so separable scores give a finite slope.
-    Scores that do not tell matches from non-matches give slope 0: an even chance for every score.
+    Scores that do not separate matches from non-matches give slope 0: an even chance for every score.
     """
     scores, is_match = np.asarray(scores, np.float64), np.asarray(is_match, bool)
     weights = _balance(is_match)
@@ -73,26 +74,23 @@ def expected_calibration_error(probability: np.ndarray, is_match: np.ndarray, bi
 
 
 def sample_scores(
-    query_NE: Tensor, gallery_ME: Tensor, groups: tuple[Groups, Groups], seed: int = 0, most: int = 20_000
+    query_NE: Tensor, gallery_ME: Tensor, relation: Relation, seed: int = 0, most: int = 20_000
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Cosines of true pairs and of strangers, at most ``most`` of each; ``groups`` are the queries' and the gallery's.
+    """Cosines of matches and of non-matches, at most ``most`` of each; ``relation`` is of queries with the gallery.
 
-    One match per query is drawn, so that a picture with many captions does not outvote the others.
+    One match per query is drawn, so that an item with many captions does not outvote the others.
     """
     query_NE, gallery_ME = unit(query_NE, "queries"), unit(gallery_ME, "gallery items")
-    query_N, gallery_M = (group_ids(g, v).cpu().numpy() for g, v in zip(groups, (query_NE, gallery_ME), strict=True))
+    relation = beside(relation, query_NE, gallery_ME).to("cpu")
     generator = np.random.default_rng(seed)
-    order_M = generator.permutation(len(gallery_M))
-    order_M = order_M[np.argsort(gallery_M[order_M], kind="stable")]
-    sorted_M = gallery_M[order_M]
-    first_N, last_N = np.searchsorted(sorted_M, query_N, "left"), np.searchsorted(sorted_M, query_N, "right")
+    first_N, last_N, item_Q = relation.partners(generator.permutation(len(gallery_ME)))
     rows_N = generator.permutation(np.flatnonzero(last_N > first_N))[:most]
-    partner_N = order_M[generator.integers(first_N[rows_N], last_N[rows_N])] if len(rows_N) else rows_N
-    left, right = generator.integers(0, (len(query_N), len(gallery_M)), size=(most, 2)).T
-    strangers = query_N[left] != gallery_M[right]
+    partner_N = item_Q[generator.integers(first_N[rows_N], last_N[rows_N])] if len(rows_N) else rows_N
+    left, right = generator.integers(0, relation.shape, size=(most, 2)).T
+    others = ~relation.matched(torch.from_numpy(left), torch.from_numpy(right)).numpy()
     return (
         _cosines(query_NE, gallery_ME, rows_N, partner_N),
-        _cosines(query_NE, gallery_ME, left[strangers], right[strangers]),
+        _cosines(query_NE, gallery_ME, left[others], right[others]),
     )
 
 
@@ -102,7 +100,7 @@ def _balance(is_match: np.ndarray) -> np.ndarray:
     if matches == 0 or matches == len(is_match):
         raise UserError(
             f"calibration needs scores of matches and of non-matches and was given {matches} matches "
-            f"among {len(is_match)}; hold out pairs of at least two groups"
+            f"among {len(is_match)}; hold out pairs that do not all match each other"
         )
     return np.where(is_match, 0.5 / matches, 0.5 / (len(is_match) - matches))
 

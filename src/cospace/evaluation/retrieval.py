@@ -1,7 +1,8 @@
-"""Retrieval both ways among unit vectors, with groups, in bounded memory.
+"""Retrieval both ways among unit vectors, in bounded memory.
 
-A query's true matches are the gallery items of its group. Ranks are pessimistic: an item of another group that scores
-as high as a match stands before it. So a constant space scores zero, not one, and duplicates outside the group hurt.
+A query's true matches are what a :class:`cospace.matches.Relation` says. Ranks are pessimistic: an item that does not
+match and scores as high as a match stands before it. So a constant space scores zero, not one, and unmarked duplicates
+hurt.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..matches import Relation
 from ..types import Metrics, UserError
 from .intervals import Interval, interval, intervals
-from .vectors import Groups, group_ids, unit
+from .vectors import Groups, beside, unit
 
 __all__ = ["Ranking", "both_ways", "interval", "metric_intervals", "nearest", "ranks", "retrieval", "summary"]
 
@@ -38,19 +40,17 @@ class Ranking:
     gallery: int
 
 
-def ranks(
-    query_NE: Tensor, gallery_ME: Tensor, query_groups: Groups, gallery_groups: Groups, tile: int = 2048
-) -> Ranking:
+def ranks(query_NE: Tensor, gallery_ME: Tensor, relation: Relation, tile: int = 2048) -> Ranking:
     """Rank every query's true matches in the gallery.
 
     At most ``tile ** 2`` scores exist at a time. A query without a true match in the gallery has no rank and is a
     ``UserError``.
     """
     query_NE, gallery_ME = unit(query_NE, "queries"), unit(gallery_ME, "gallery items")
-    query_N, gallery_M = group_ids(query_groups, query_NE), group_ids(gallery_groups, gallery_ME)
+    relation = beside(relation, query_NE, gallery_ME)
     parts = []
     for rows, score_RM in _tiles(query_NE, gallery_ME, tile):
-        parts.append(_rank_tile(score_RM, query_N[rows, None] == gallery_M))
+        parts.append(_rank_tile(score_RM, relation.dense(rows)))
     rank_N, precision_N, matches_N = (torch.cat(column) for column in zip(*parts, strict=True))
     lost = int((matches_N == 0).sum())
     if lost:
@@ -70,29 +70,24 @@ def nearest(query_NE: Tensor, gallery_ME: Tensor, k: int, tile: int = 2048) -> t
 
 
 def both_ways(
-    first_NE: Tensor,
-    second_ME: Tensor,
-    first_groups: Groups,
-    second_groups: Groups,
-    names: tuple[str, str] = ("image", "text"),
+    first_NE: Tensor, second_ME: Tensor, relation: Relation, names: tuple[str, str] = ("image", "text")
 ) -> dict[str, Ranking]:
-    """Rankings by direction, e.g. ``text_to_image``: texts as queries, pictures as gallery."""
+    """Rankings by direction, e.g. ``text_to_image``: texts as queries, images as gallery.
+
+    ``relation`` is of the first items (``image``) with the second.
+    """
     first, second = names
     return {
-        f"{second}_to_{first}": ranks(second_ME, first_NE, second_groups, first_groups),
-        f"{first}_to_{second}": ranks(first_NE, second_ME, first_groups, second_groups),
+        f"{second}_to_{first}": ranks(second_ME, first_NE, relation.T),
+        f"{first}_to_{second}": ranks(first_NE, second_ME, relation),
     }
 
 
 def retrieval(
-    first_NE: Tensor,
-    second_ME: Tensor,
-    first_groups: Groups,
-    second_groups: Groups,
-    names: tuple[str, str] = ("image", "text"),
+    first_NE: Tensor, second_ME: Tensor, relation: Relation, names: tuple[str, str] = ("image", "text")
 ) -> Metrics:
     """The metrics of both directions, what chance would give, and how many items there were."""
-    rankings = both_ways(first_NE, second_ME, first_groups, second_groups, names)
+    rankings = both_ways(first_NE, second_ME, relation, names)
     metrics: Metrics = {f"n_{names[0]}s": len(first_NE), f"n_{names[1]}s": len(second_ME)}
     for direction, ranking in rankings.items():
         metrics |= summary(direction, ranking)
@@ -102,7 +97,7 @@ def retrieval(
 def summary(direction: str, ranking: Ranking) -> Metrics:
     """One direction's metrics. ``R@k`` is the share of queries with a true match among the first k results.
 
-    Chance for ``R@1`` is exact with groups: the mean share of the gallery that matches.
+    Chance for ``R@1`` is exact: the mean share of the gallery that matches.
     """
     rank_N = ranking.rank_N.double()
     metrics: Metrics = {f"{direction}/R@{k}": float((rank_N <= k).double().mean()) for k in _CUTS}
@@ -144,9 +139,9 @@ def _rank_tile(score_RM: Tensor, match_RM: Tensor) -> tuple[Tensor, Tensor, Tens
     beaten_RM = torch.searchsorted(best_RK.flip(1).contiguous(), score_RM, right=True)
     count_RK = torch.zeros(len(score_RM), most + 1, dtype=torch.long, device=score_RM.device)
     count_RK.scatter_add_(1, beaten_RM, (~match_RM).long())
-    # A non-match that beats the b lowest of K match scores stands ahead of exactly those b, the last in the order.
-    ahead_RK = count_RK[:, 1:].flip(1).cumsum(1)
+    # A non-match that beats the b lowest of K match scores ranks above exactly those b, the last in the order.
+    above_RK = count_RK[:, 1:].flip(1).cumsum(1)
     place_K = torch.arange(1, most + 1, device=score_RM.device)
-    position_RK = place_K + ahead_RK
+    position_RK = place_K + above_RK
     share_RK = (place_K / position_RK).masked_fill(place_K > matches_R[:, None], 0)
     return position_RK[:, 0], share_RK.sum(1) / matches_R, matches_R

@@ -1,4 +1,4 @@
-"""Unit vectors, or an error: the one gate through which every vector enters evaluation."""
+"""Unit vectors, or an error: every vector that is evaluated passes through here."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..matches import Relation
 from ..types import UserError
 
 Groups = Tensor | np.ndarray
-"""One integer per row; rows with equal integers are true matches of each other."""
+"""One integer per row; rows with equal integers are drawn together, or not at all."""
 
 
 def unit(vectors_NE: Tensor, what: str = "embeddings") -> Tensor:
@@ -30,8 +31,7 @@ def unit(vectors_NE: Tensor, what: str = "embeddings") -> Tensor:
     return result
 
 
-def group_ids(groups: Groups, vectors_NE: Tensor) -> Tensor:
-    """The group ids as a tensor beside their vectors; a different number of ids and vectors is our own mistake."""
-    ids_N = torch.as_tensor(groups, device=vectors_NE.device)
-    assert ids_N.shape == vectors_NE.shape[:1], f"{tuple(ids_N.shape)} groups for {len(vectors_NE)} vectors"
-    return ids_N
+def beside(relation: Relation, left_NE: Tensor, right_ME: Tensor) -> Relation:
+    """The relation on the vectors' device; one of other numbers of items is our own mistake."""
+    assert relation.shape == (len(left_NE), len(right_ME)), f"{relation.shape} for {len(left_NE)} and {len(right_ME)}"
+    return relation.to(left_NE.device)

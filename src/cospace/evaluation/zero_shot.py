@@ -1,4 +1,4 @@
-"""Zero-shot classification: a picture's class is the class whose words lie closest to it.
+"""Zero-shot classification: an item's class is the class whose words lie closest to it.
 
 A class vector is the mean over several templates of the unit vectors of "a photo of a {class}." and the like, made
 unit again (CLIP, Radford et al. 2021, section 3.1.4).
@@ -48,12 +48,12 @@ def templates_for(captions: Sequence[str]) -> tuple[str, ...]:
     return BARE if lengths and statistics.median(lengths) <= _BARE_WORDS else ENSEMBLE
 
 
-def zero_shot(image_NE: Tensor, class_CE: Tensor, labels: np.ndarray | Tensor) -> Metrics:
+def zero_shot(item_NE: Tensor, class_CE: Tensor, labels: np.ndarray | Tensor) -> Metrics:
     """Accuracy against the true classes; rows labelled ``NO_CLASS`` are counted and left out.
 
     A class that scores as high as the true one stands before it, so equal class vectors earn nothing.
     """
-    known_N, labels_N, scores_NC = _labelled(image_NE, class_CE, labels)
+    known_N, labels_N, scores_NC = _labelled(item_NE, class_CE, labels)
     true_N1 = scores_NC.gather(1, labels_N[:, None])
     rank_N = (scores_NC >= true_N1 - TIE).sum(1)
     hit_N = (rank_N == 1).double()
@@ -77,19 +77,19 @@ def metric_intervals(metrics: Metrics) -> dict[str, Interval]:
     return {key: wilson(metrics[key], int(metrics["zero_shot/n"])) for key in plain}
 
 
-def confusion(image_NE: Tensor, class_CE: Tensor, labels: np.ndarray | Tensor) -> np.ndarray:
-    """How many pictures of each class (rows) were given each class (columns), ``(C, C)``."""
-    _, labels_N, scores_NC = _labelled(image_NE, class_CE, labels)
+def confusion(item_NE: Tensor, class_CE: Tensor, labels: np.ndarray | Tensor) -> np.ndarray:
+    """How many items of each class (rows) were given each class (columns), ``(C, C)``."""
+    _, labels_N, scores_NC = _labelled(item_NE, class_CE, labels)
     classes = scores_NC.shape[1]
     cells = torch.bincount(labels_N * classes + scores_NC.argmax(1), minlength=classes * classes)
     return np.asarray(cells.reshape(classes, classes).cpu())
 
 
 def confused(
-    image_NE: Tensor, class_CE: Tensor, labels: np.ndarray | Tensor, each: int = 2
+    item_NE: Tensor, class_CE: Tensor, labels: np.ndarray | Tensor, each: int = 2
 ) -> dict[tuple[int, int], list[int]]:
     """The first ``each`` rows that were taken for another class, by (true class, given class)."""
-    known_N, labels_N, scores_NC = _labelled(image_NE, class_CE, labels)
+    known_N, labels_N, scores_NC = _labelled(item_NE, class_CE, labels)
     found: dict[tuple[int, int], list[int]] = {}
     cells = zip(known_N.nonzero()[:, 0].tolist(), labels_N.tolist(), scores_NC.argmax(1).tolist(), strict=True)
     for row, true, given in cells:
@@ -107,7 +107,7 @@ def true_classes(
 ) -> np.ndarray:
     """Each row's class as a position in ``names``, or ``NO_CLASS``: rows without a class are counted, never guessed.
 
-    A row's class is its label, else the folder its picture is in, else its caption; the first that equals a class
+    A row's class is its label, else the folder its file is in, else its caption; the first that equals a class
     name, where case and underscores do not matter.
     """
     position = {_key(name): place for place, name in enumerate(names)}
@@ -134,17 +134,17 @@ def read_names(path: Path) -> list[str]:
     return names
 
 
-def _labelled(image_NE: Tensor, class_CE: Tensor, labels: np.ndarray | Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _labelled(item_NE: Tensor, class_CE: Tensor, labels: np.ndarray | Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Which rows have a class, those rows' classes, and their scores for every class."""
     class_CE = unit(class_CE, "class vectors")
-    labels_N = torch.as_tensor(labels, device=image_NE.device).long()
+    labels_N = torch.as_tensor(labels, device=item_NE.device).long()
     known_N = labels_N != NO_CLASS
     if not known_N.any():
         raise UserError(
             f"none of the {len(labels_N)} rows has one of the {len(class_CE)} classes; name a row's class in a label "
             "column, by its folder or by its caption, spelled as in the class file"
         )
-    return known_N, labels_N[known_N], unit(image_NE[known_N], "pictures") @ class_CE.T
+    return known_N, labels_N[known_N], unit(item_NE[known_N], "items") @ class_CE.T
 
 
 def _words(name: str) -> str:

@@ -1,4 +1,4 @@
-"""ALIGN (Jia et al. 2021) as transformers writes it: an EfficientNet, a BERT, and pictures prepared for the former.
+"""ALIGN (Jia et al. 2021) as transformers writes it: an EfficientNet, a BERT, and images prepared for the former.
 
 Names are those of ``AlignModel`` in transformers 5; a setting that ``config.json`` leaves out has the value that this
 class gives it.
@@ -11,52 +11,45 @@ from pathlib import Path
 from typing import Any
 
 from ..config import validate
-from ..encoders import bert, efficientnet
-from ..preprocess import ImagePreparer
+from ..modalities.image.processing import ImageProcessor
+from ..models.encoders import bert, efficientnet
 from ..types import UserError
 from .bert import bert_rules
 from .huggingface import IGNORED, RESAMPLES, preparation_in, tower_settings
-from .published import Plan
+from .published import ConversionPlan
 from .renames import Rule, affine, convolved, in_blocks
 from .vocabulary import longest_in, tokenizer_in
 
 UNUSED = ("*.position_ids", "*.token_type_ids", "text_model.pooler.*")
 """Numbers that count places, and a map that ALIGN's texts do not go through."""
 
-NAMES = {
-    "channels": "out_channels",
-    "repeats": "num_block_repeats",
-    "kernels": "kernel_sizes",
-    "strides": "strides",
-    "ratios": "expand_ratios",
-    "square": "depthwise_padding",
-    "wider": "width_coefficient",
-    "deeper": "depth_coefficient",
-    "divisor": "depth_divisor",
-    "squeeze": "squeeze_expansion_ratio",
-    "eps": "batch_norm_eps",
-    "drop": "drop_connect_rate",
-}
-"""Our names of an EfficientNet's settings and theirs; both have the same values for what is left out."""
+SAME_NAMES = (
+    "out_channels", "num_block_repeats", "kernel_sizes", "strides", "expand_ratios", "depthwise_padding",
+    "width_coefficient", "depth_coefficient", "depth_divisor", "squeeze_expansion_ratio", "batch_norm_eps",
+    "drop_connect_rate",
+)  # fmt: skip
+"""Settings of an EfficientNet that have the same names and defaults on both sides."""
 
 PROCESSORS = {"EfficientNetImageProcessor", "EfficientNetImageProcessorFast", "EfficientNetImageProcessorPil"}
-"""Who may prepare the pictures: all do the same."""
+"""Who may prepare the images: all do the same."""
 
 
-def plan(folder: Path, settings: Mapping[str, Any]) -> Plan:
+def plan(folder: Path, settings: Mapping[str, Any]) -> ConversionPlan:
     """How to read a folder of an ALIGN; cosines are divided by its temperature."""
     width = int(settings.get("projection_dim", 640))
     text = settings.get("text_config") or {}
     image = image_config(settings.get("vision_config") or {}, folder / "config.json")
-    words = bert.Config(pool="first", space=width, **tower_settings(text, (768, 12, 12, 3072), "gelu", 1e-12, folder))
+    words = bert.Config(
+        pooling="cls", projection_dim=width, **tower_settings(text, (768, 12, 12, 3072), "gelu", 1e-12, folder)
+    )
     length = min(
         int(text.get("max_position_embeddings", 512)), longest_in(folder / "tokenizer_config.json", "model_max_length")
     )
-    return Plan(
+    return ConversionPlan(
         family="ALIGN",
         layout="transformers",
         configs={"image": image, "text": words},
-        preparers={"image": image_preparer(folder), "text": tokenizer_in(folder, length)},
+        processors={"image": image_processor(folder), "text": tokenizer_in(folder, length)},
         width=width,
         rules=[*image_rules(image), *text_rules(words.depth)],
         ignored=(*IGNORED, *UNUSED),
@@ -66,8 +59,8 @@ def plan(folder: Path, settings: Mapping[str, Any]) -> Plan:
 
 
 def image_config(settings: Mapping[str, Any], path: Path) -> efficientnet.Config:
-    """The picture tower. Their momentum is not taken over: what it names is one minus torch's."""
-    channels = list(settings.get("out_channels", efficientnet.Config().channels))
+    """The image tower. Their momentum is not taken over: what it names is one minus torch's."""
+    channels = list(settings.get("out_channels", efficientnet.Config().out_channels))
     before = list(settings.get("in_channels", (32, 16, 24, 40, 80, 112, 192)))
     known = (
         before == [32, *channels[:-1]]
@@ -76,11 +69,11 @@ def image_config(settings: Mapping[str, Any], path: Path) -> efficientnet.Config
     )
     if not known:
         raise UserError(f"{path} describes an EfficientNet that is not read here: {dict(settings)}")
-    given = {ours: settings[key] for ours, key in NAMES.items() if key in settings}
+    given = {name: settings[name] for name in SAME_NAMES if name in settings}
     return validate(efficientnet.Config, {"in_space": True, **given}, where=f"{path}: vision_config")
 
 
-def image_preparer(folder: Path) -> ImagePreparer:
+def image_processor(folder: Path) -> ImageProcessor:
     """What ``preprocessor_config.json`` asks of an ``EfficientNetImageProcessor``: squash, cut out the middle, scale.
 
     Pixels ``x`` of 0 to 255 become ``a x + b`` in up to four steps; we write that as ``(x / 255 - mean) / std``.
@@ -100,7 +93,7 @@ def image_preparer(folder: Path) -> ImagePreparer:
     mean, std = _affine(asked)
     before_crop = whole if side != whole else None
     steps = {"size": side, "before_crop": before_crop, "resample": RESAMPLES[resample], "mean": mean, "std": std}
-    return validate(ImagePreparer, steps, where=str(path))
+    return validate(ImageProcessor, steps, where=str(path))
 
 
 def _side(given: Any) -> int | None:
@@ -125,7 +118,7 @@ def _affine(asked: Mapping[str, Any]) -> tuple[list[float], list[float]]:
 
 
 def image_rules(config: efficientnet.Config) -> list[Rule]:
-    """The picture tower; blocks whose middle is as wide as their input have nothing that widens."""
+    """The image tower; blocks whose middle is as wide as their input have nothing that widens."""
     tower = "vision_model"
     rules = convolved("encoders.image.stem", f"{tower}.embeddings.convolution", f"{tower}.embeddings.batchnorm")
     for number, shape in enumerate(config.shapes()):
@@ -135,8 +128,8 @@ def image_rules(config: efficientnet.Config) -> list[Rule]:
         filters, narrows = f"{theirs}.depthwise_conv.depthwise", f"{theirs}.projection.project"
         rules += [
             *convolved(f"{ours}.filter", f"{filters}_conv", f"{filters}_norm"),
-            *affine(f"{ours}.gate_in", f"{theirs}.squeeze_excite.reduce"),
-            *affine(f"{ours}.gate_out", f"{theirs}.squeeze_excite.expand"),
+            *affine(f"{ours}.se_reduce", f"{theirs}.squeeze_excite.reduce"),
+            *affine(f"{ours}.se_expand", f"{theirs}.squeeze_excite.expand"),
             *convolved(f"{ours}.narrow", f"{narrows}_conv", f"{narrows}_bn"),
         ]
     return rules

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..config import read_json
-from ..encoders import bert
+from ..models.encoders import bert
 from ..types import UserError
 from .huggingface import ACTIVATIONS, IGNORED, tower_settings
-from .published import Plan
+from .published import ConversionPlan
 from .renames import Rule, affine, in_blocks, same, stacked
 from .vocabulary import longest_in, tokenizer_in
 
@@ -25,30 +25,30 @@ HEADS = ("pooler.*", "cls.*", "classifier.*", "qa_outputs.*", "vocab_*", "pre_cl
 """Parts for other tasks, which no text's vector needs."""
 
 
-def plan(folder: Path, settings: Mapping[str, Any]) -> Plan:
+def plan(folder: Path, settings: Mapping[str, Any]) -> ConversionPlan:
     """BERT and MiniLM."""
     tower = tower_settings(settings, (768, 12, 12, 3072), "gelu", 1e-12, folder)
     return _plan("BERT", folder, tower, int(settings.get("max_position_embeddings", 512)), bert_rules("encoders.text"))
 
 
-def distil_plan(folder: Path, settings: Mapping[str, Any]) -> Plan:
+def distil_plan(folder: Path, settings: Mapping[str, Any]) -> ConversionPlan:
     """DistilBERT, whose settings have names of their own."""
     activation = settings.get("activation", "gelu")
     if activation not in ACTIVATIONS or settings.get("sinusoidal_pos_embds"):
         raise UserError(f"{folder / 'config.json'} asks for an activation or positions that are not known here")
-    sizes = {"width": ("dim", 768), "depth": ("n_layers", 6), "heads": ("n_heads", 12), "hidden": ("hidden_dim", 3072)}
+    sizes = {"width": ("dim", 768), "depth": ("n_layers", 6), "heads": ("n_heads", 12), "mlp_dim": ("hidden_dim", 3072)}
     tower: dict[str, Any] = {ours: int(settings.get(key, size)) for ours, (key, size) in sizes.items()}
-    tower |= {"activation": ACTIVATIONS[activation], "eps": 1e-12}
+    tower |= {"activation": ACTIVATIONS[activation], "layer_norm_eps": 1e-12}
     length = int(settings.get("max_position_embeddings", 512))
     return _plan("DistilBERT", folder, tower, length, distil_rules("encoders.text"))
 
 
-def _plan(family: str, folder: Path, tower: Mapping[str, Any], positions: int, rules: list[Rule]) -> Plan:
-    config = bert.Config(pool=pooling(folder), **tower)
+def _plan(family: str, folder: Path, tower: Mapping[str, Any], positions: int, rules: list[Rule]) -> ConversionPlan:
+    config = bert.Config(pooling=pooling(folder), **tower)
     length = min(positions, longest_in(folder / "sentence_bert_config.json", "max_seq_length"))
     tokenizer = tokenizer_in(folder, length)
     numbered = in_blocks(config.depth, rules)
-    return Plan(
+    return ConversionPlan(
         family,
         "transformers",
         {"text": config},
@@ -60,7 +60,7 @@ def _plan(family: str, folder: Path, tower: Mapping[str, Any], positions: int, r
     )
 
 
-def pooling(folder: Path) -> Literal["mean", "first"]:
+def pooling(folder: Path) -> Literal["mean", "cls"]:
     """As sentence-transformers' settings beside the model say; the mean where nobody says."""
     path = folder / "1_Pooling" / "config.json"
     if not path.is_file():
@@ -68,11 +68,11 @@ def pooling(folder: Path) -> Literal["mean", "first"]:
     asked = read_json(path)
     modes = [key for key, value in asked.items() if key.startswith("pooling_mode") and value is True]
     named = [str(asked["pooling_mode"])] if isinstance(asked.get("pooling_mode"), str) else modes
-    known: dict[str, Literal["mean", "first"]] = {
+    known: dict[str, Literal["mean", "cls"]] = {
         "pooling_mode_mean_tokens": "mean",
         "mean": "mean",
-        "pooling_mode_cls_token": "first",
-        "cls": "first",
+        "pooling_mode_cls_token": "cls",
+        "cls": "cls",
     }
     if len(named) != 1 or named[0] not in known:
         raise UserError(f"{path} asks for the pooling {named}; the mean of all tokens and the first one are known")

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from ..config import read_json
-from ..encoders import clip_text, clip_vit, siglip_text, siglip_vit
-from ..preprocess import ImagePreparer
+from ..modalities.image.processing import ImageProcessor
+from ..models.encoders import clip_text, clip_vit, siglip_text, siglip_vit
 from ..types import UserError
-from .published import Plan
+from .published import ConversionPlan
 from .renames import Rule, affine, in_blocks, same, stacked
-from .vocabulary import filler_of, siglip_tokenizer, tokenizer_in
+from .vocabulary import pad_token_id_of, siglip_tokenizer, tokenizer_in
 
 ACTIVATIONS = {"gelu": "gelu", "quick_gelu": "quick_gelu", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu"}
 """Their names of activations and ours."""
@@ -25,36 +25,37 @@ IGNORED = ("*.position_ids",)
 """Numbers that count places, saved by older versions."""
 
 
-def clip(folder: Path, settings: Mapping[str, Any]) -> Plan:
+def clip(folder: Path, settings: Mapping[str, Any]) -> ConversionPlan:
     width = int(settings.get("projection_dim", 512))
     image, text = settings.get("vision_config") or {}, settings.get("text_config") or {}
-    size, patch = int(image.get("image_size", 224)), int(image.get("patch_size", 32))
+    size, patch_size = int(image.get("image_size", 224)), int(image.get("patch_size", 32))
+    tower = tower_settings(image, (768, 12, 12, 3072), "quick_gelu", 1e-5, folder)
     configs = {
-        "image": clip_vit.Config(patch=patch, **tower_settings(image, (768, 12, 12, 3072), "quick_gelu", 1e-5, folder)),
+        "image": clip_vit.Config(patch_size=patch_size, **tower),
         "text": clip_text.Config(**tower_settings(text, (512, 12, 8, 2048), "quick_gelu", 1e-5, folder)),
     }
-    preparers = {
-        "image": image_preparer(folder, size),
+    processors = {
+        "image": image_processor(folder, size),
         "text": tokenizer_in(folder, int(text.get("max_position_embeddings", 77))),
     }
     rules = [*clip_image_rules(configs["image"].depth), *clip_text_rules(configs["text"].depth)]
-    return Plan("CLIP", "transformers", configs, preparers, width, rules, IGNORED)
+    return ConversionPlan("CLIP", "transformers", configs, processors, width, rules, IGNORED)
 
 
-def siglip(folder: Path, settings: Mapping[str, Any]) -> Plan:
+def siglip(folder: Path, settings: Mapping[str, Any]) -> ConversionPlan:
     image, text = settings.get("vision_config") or {}, settings.get("text_config") or {}
-    size, patch = int(image.get("image_size", 224)), int(image.get("patch_size", 16))
+    size, patch_size = int(image.get("image_size", 224)), int(image.get("patch_size", 16))
     towers = tower_settings(image, (768, 12, 12, 3072), "gelu_pytorch_tanh", 1e-6, folder)
     words = tower_settings(text, (768, 12, 12, 3072), "gelu_pytorch_tanh", 1e-6, folder)
     space = int(text.get("projection_size") or words["width"])
     tokenizer = siglip_tokenizer(folder, int(text.get("max_position_embeddings", 64)))
     configs = {
-        "image": siglip_vit.Config(patch=patch, **towers),
-        "text": siglip_text.Config(space=space, filler=filler_of(folder, tokenizer), **words),
+        "image": siglip_vit.Config(patch_size=patch_size, **towers),
+        "text": siglip_text.Config(projection_dim=space, pad_token_id=pad_token_id_of(folder, tokenizer), **words),
     }
-    preparers = {"image": image_preparer(folder, size), "text": tokenizer}
+    processors = {"image": image_processor(folder, size), "text": tokenizer}
     rules = [*siglip_image_rules(configs["image"].depth), *siglip_text_rules(configs["text"].depth)]
-    return Plan("SigLIP", "transformers", configs, preparers, space, rules, IGNORED, bias="logit_bias")
+    return ConversionPlan("SigLIP", "transformers", configs, processors, space, rules, IGNORED, bias="logit_bias")
 
 
 def tower_settings(
@@ -65,14 +66,14 @@ def tower_settings(
     if named not in ACTIVATIONS:
         raise UserError(f"{folder / 'config.json'} asks for the activation {named!r}; known: {', '.join(ACTIVATIONS)}")
     keys = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
-    width, depth, heads, hidden = (int(settings.get(key, size)) for key, size in zip(keys, sizes, strict=True))
+    width, depth, heads, mlp_dim = (int(settings.get(key, size)) for key, size in zip(keys, sizes, strict=True))
     return {
         "width": width,
         "depth": depth,
         "heads": heads,
-        "hidden": hidden,
+        "mlp_dim": mlp_dim,
         "activation": ACTIVATIONS[named],
-        "eps": float(settings.get("layer_norm_eps", eps)),
+        "layer_norm_eps": float(settings.get("layer_norm_eps", eps)),
     }
 
 
@@ -81,17 +82,17 @@ RESAMPLES = {2: "bilinear", 3: "bicubic"}
 
 
 def preparation_in(folder: Path) -> tuple[Path, dict[str, Any]]:
-    """How pictures are prepared, and the file that says so; transformers 5 has it in a file with the tokenizer's."""
+    """How images are prepared, and the file that says so; transformers 5 has it in a file with the tokenizer's."""
     path, both = folder / "preprocessor_config.json", folder / "processor_config.json"
     if path.is_file():
         return path, dict(read_json(path))
     asked = read_json(both).get("image_processor") if both.is_file() else None
     if not isinstance(asked, Mapping):
-        raise UserError(f"{path} is missing; without it nobody knows how pictures are to be prepared")
+        raise UserError(f"{path} is missing; without it nobody knows how images are to be prepared")
     return both, dict(asked)
 
 
-def image_preparer(folder: Path, size: int) -> ImagePreparer:
+def image_processor(folder: Path, size: int) -> ImageProcessor:
     """What ``preprocessor_config.json`` asks for, or one sentence for a step that we do not have."""
     path, asked = preparation_in(folder)
     crops = bool(asked.get("do_center_crop", False))
@@ -107,7 +108,7 @@ def image_preparer(folder: Path, size: int) -> ImagePreparer:
     )
     if not known:
         raise UserError(f"{path} asks for steps that are not known here: {asked}")
-    return ImagePreparer(
+    return ImageProcessor(
         size=size,
         fit="crop" if crops else "squash",
         before_crop=target[0] if crops and target[0] != size else None,
@@ -127,7 +128,7 @@ def _sides(given: Any) -> tuple[int, int | None]:
 
 
 def clip_image_rules(depth: int) -> list[Rule]:
-    """CLIP's picture tower."""
+    """CLIP's image tower."""
     tower = "vision_model"
     return [
         *same("encoders.image.embed.weight", f"{tower}.embeddings.patch_embedding.weight"),
@@ -150,7 +151,7 @@ def clip_text_rules(depth: int) -> list[Rule]:
 
 
 def siglip_image_rules(depth: int) -> list[Rule]:
-    """SigLIP's picture tower with its head."""
+    """SigLIP's image tower with its head."""
     tower, head = "vision_model", "vision_model.head"
     return [
         *affine("encoders.image.embed", f"{tower}.embeddings.patch_embedding"),

@@ -1,4 +1,4 @@
-"""A space as ONNX: one graph a tower, any batch and any length of text, and what it takes to feed them.
+"""A space as ONNX: one graph a tower, any batch and any length of text, and what its inputs need.
 
 ``image.onnx`` reads ``images`` (float32 ``(B, 3, S, S)``, normalised), ``text.onnx`` reads ``ids`` (int64 ``(B, T)``)
 and ``mask`` (bool ``(B, T)``, true where a token is real); both give ``vectors``, float32 ``(B, E)`` of length one.
@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from .. import files
-from ..space import Space
-from ..tokens import TokenBatch
+from ..modalities.text.tokenizer import TokenBatch
+from ..models.space import Space
 from ..types import UserError
 from .parity import Compared, check, exactly, examples, read_by
 
@@ -47,7 +47,7 @@ def onnx_folder(space: Space) -> dict[str, files.Content]:
             raise UserError(f"ONNX needs the library {name}; pip install 'cospace[onnx]'") from error
     plain = copy.deepcopy(space).cpu().eval()
     content: dict[str, files.Content] = {
-        f"{modality}.json": files.as_json(preparer.state()) for modality, preparer in space.preparers.items()
+        f"{modality}.json": files.as_json(processor.state()) for modality, processor in space.processors.items()
     }
     return content | {f"{modality}.onnx": graph(plain, modality) for modality in space.modalities}
 

@@ -1,4 +1,4 @@
-"""The first CLIP's own files: one table of tensors without settings, whose shapes and three numbers tell the rest.
+"""The first CLIP's own files: one table of tensors without settings, whose shapes and three numbers say the rest.
 
 OpenAI's archives hold code beside the tensors, which is never run: what is read here are their tensors, saved alone (as
 safetensors, or by ``torch.save`` of the ``state_dict``).
@@ -16,13 +16,13 @@ from torch import Tensor
 
 from ..types import UserError
 from . import openclip
-from .published import Plan
+from .published import ConversionPlan
 
 MARKS = ("input_resolution", "context_length", "vocab_size")
 """Numbers that only OpenAI's own tables hold; weights of other programs may have another activation."""
 
 
-def plan(path: Path, tensors: Mapping[str, Tensor]) -> Plan:
+def plan(path: Path, tensors: Mapping[str, Tensor]) -> ConversionPlan:
     """How to read one file of OpenAI's."""
     lacking = [mark for mark in MARKS if mark not in tensors]
     if lacking:

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from ..config import PartConfig, read_json
-from ..encoders import clip_text, clip_vit
-from ..encoders._published import Activation
-from ..preprocess import ImagePreparer
-from ..tokens import Manner, Tokenizer
+from ..modalities.image.processing import ImageProcessor
+from ..modalities.text.tokenizer import Manner, Tokenizer
+from ..models.encoders import clip_text, clip_vit
+from ..models.encoders._published import Activation
 from ..types import UserError
 from . import openclip_siglip, resnet
-from .published import Plan
+from .published import ConversionPlan
 from .renames import Rule, affine, in_blocks, same
 from .resblocks import resblock_rules
 from .vocabulary import clip_tokenizer, tokenizer_in
@@ -30,21 +30,21 @@ TEXT_KNOWN = {"context_length", "vocab_size", "width", "heads", "layers", "mlp_r
 """Settings that are understood; any other that is not empty means another architecture."""
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-"""Of CLIP's training pictures (Radford et al. 2021, published code)."""
+"""Of CLIP's training images (Radford et al. 2021, published code)."""
 
 FITS = {"shortest": "crop", "squash": "squash"}
 
 
-def plan(folder: Path) -> Plan:
+def plan(folder: Path) -> ConversionPlan:
     """How to read a folder with an ``open_clip_config.json``."""
     return planned(read_json(folder / CONFIG), folder, folder / CONFIG)
 
 
-def planned(read: Mapping[str, Any], folder: Path, path: Path) -> Plan:
+def planned(read: Mapping[str, Any], folder: Path, path: Path) -> ConversionPlan:
     """The same for settings that were read, or guessed, from ``path``; the tokenizer is looked for in ``folder``."""
     settings = read.get("model_cfg", read)
     image, text = settings.get("vision_cfg") or {}, settings.get("text_cfg") or {}
-    prepare = image_preparer(read.get("preprocess_cfg") or {}, int(image.get("image_size", 224)), path)
+    prepare = image_processor(read.get("preprocess_cfg") or {}, int(image.get("image_size", 224)), path)
     if image.get("timm_model_name"):
         return openclip_siglip.plan(read, folder, path, prepare)
     _refuse_others(path, image, IMAGE_KNOWN)
@@ -52,19 +52,19 @@ def planned(read: Mapping[str, Any], folder: Path, path: Path) -> Plan:
     activation: Activation = "quick_gelu" if settings.get("quick_gelu") else "gelu"
     words = int(text.get("width", 512))
     space = int(settings.get("embed_dim", 512))
-    pictures, picture_rules = _image_tower(image, activation, space)
+    tower, tower_rules = _image_tower(image, activation, space)
     config = clip_text.Config(
         width=words,
         depth=int(text.get("layers", 12)),
         heads=int(text.get("heads", 8)),
-        hidden=int(words * text.get("mlp_ratio", 4.0)),
+        mlp_dim=int(words * text.get("mlp_ratio", 4.0)),
         activation=activation,
     )
-    configs = {"image": pictures, "text": config}
+    configs = {"image": tower, "text": config}
     length = int(text.get("context_length", 77))
-    preparers = {"image": prepare, "text": tokenizer(folder, length)}
-    rules = [*picture_rules, *text_rules(config.depth)]
-    return Plan("CLIP", "OpenCLIP", configs, preparers, space, rules, ("attn_mask",))
+    processors = {"image": prepare, "text": tokenizer(folder, length)}
+    rules = [*tower_rules, *text_rules(config.depth)]
+    return ConversionPlan("CLIP", "OpenCLIP", configs, processors, space, rules, ("attn_mask",))
 
 
 def _image_tower(settings: Mapping[str, Any], activation: Activation, space: int) -> tuple[PartConfig, list[Rule]]:
@@ -74,11 +74,11 @@ def _image_tower(settings: Mapping[str, Any], activation: Activation, space: int
         return network, resnet.image_rules(network.depths)
     width = int(settings.get("width", 768))
     tower = clip_vit.Config(
-        patch=int(settings.get("patch_size", 16)),
+        patch_size=int(settings.get("patch_size", 16)),
         width=width,
         depth=int(settings.get("layers", 12)),
         heads=width // int(settings.get("head_width", 64)),
-        hidden=int(width * settings.get("mlp_ratio", 4.0)),
+        mlp_dim=int(width * settings.get("mlp_ratio", 4.0)),
         activation=activation,
     )
     return tower, image_rules(tower.depth)
@@ -90,13 +90,13 @@ def _refuse_others(path: Path, settings: Mapping[str, Any], known: set[str]) -> 
             raise UserError(f"{path} sets {key}={value!r}, an architecture that is not read here")
 
 
-def image_preparer(asked: Mapping[str, Any], size: int, path: Path) -> ImagePreparer:
+def image_processor(asked: Mapping[str, Any], size: int, path: Path) -> ImageProcessor:
     """What ``preprocess_cfg`` asks for; OpenCLIP's own for what is left out."""
     mode, resample = asked.get("resize_mode", "shortest"), asked.get("interpolation", "bicubic")
     if mode not in FITS or resample not in ("bicubic", "bilinear"):
         raise UserError(f"{path} asks for resize_mode={mode!r}, interpolation={resample!r}, which are not known here")
     mean, std = asked.get("mean") or MEAN, asked.get("std") or STD
-    return ImagePreparer(size=size, fit=FITS[mode], resample=resample, mean=mean, std=std)  # type: ignore[arg-type]
+    return ImageProcessor(size=size, fit=FITS[mode], resample=resample, mean=mean, std=std)  # type: ignore[arg-type]
 
 
 def tokenizer(folder: Path, length: int) -> Tokenizer:
@@ -112,7 +112,7 @@ def tokenizer(folder: Path, length: int) -> Tokenizer:
 
 
 def image_rules(depth: int) -> list[Rule]:
-    """CLIP's picture tower."""
+    """CLIP's image tower."""
     return [
         *same("encoders.image.embed.weight", "visual.conv1.weight"),
         *same("encoders.image.first", "visual.class_embedding"),

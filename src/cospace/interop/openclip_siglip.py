@@ -1,4 +1,4 @@
-"""SigLIP and SigLIP 2 as OpenCLIP writes them: a picture tower of timm's beside a text tower of OpenCLIP's own."""
+"""SigLIP and SigLIP 2 as OpenCLIP writes them: an image tower of timm's beside a text tower of OpenCLIP's own."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..encoders import siglip_text, siglip_vit
-from ..encoders._published import Activation
-from ..preprocess import ImagePreparer
-from ..tokens import Manner
+from ..modalities.image.processing import ImageProcessor
+from ..modalities.text.tokenizer import Manner
+from ..models.encoders import siglip_text, siglip_vit
+from ..models.encoders._published import Activation
 from ..types import UserError
-from .published import Plan
+from .published import ConversionPlan
 from .renames import Rule, affine, in_blocks, same, stacked
 from .resblocks import resblock_rules
-from .vocabulary import filler_of, tokenizer_in
+from .vocabulary import pad_token_id_of, tokenizer_in
 
 TRUNKS = {
     "vit_base": (768, 12, 12, 3072),
@@ -37,8 +37,8 @@ CLEANED = {"canonicalize": Manner(clean=True, blank=True, lower=True, bare=True)
 """What OpenCLIP's names of treatments do to texts."""
 
 
-def plan(read: Mapping[str, Any], folder: Path, path: Path, image: ImagePreparer) -> Plan:
-    """How to read a folder whose settings name a picture tower of timm's; ``image`` prepares its pictures."""
+def plan(read: Mapping[str, Any], folder: Path, path: Path, image: ImageProcessor) -> ConversionPlan:
+    """How to read a folder whose settings name an image tower of timm's; ``image`` prepares its images."""
     settings = read.get("model_cfg", read)
     vision, words = settings["vision_cfg"], settings.get("text_cfg") or {}
     named = _NAME.fullmatch(str(vision["timm_model_name"]))
@@ -52,13 +52,13 @@ def plan(read: Mapping[str, Any], folder: Path, path: Path, image: ImagePreparer
         )
     tokenizer = tokenizer_in(folder, int(words.get("context_length", 64)), CLEANED[treatment])
     space = int(settings["embed_dim"])
-    width, depth, heads, hidden = TRUNKS[named[1]]
+    width, depth, heads, mlp_dim = TRUNKS[named[1]]
     tower = siglip_vit.Config(
-        patch=int(named[2]), width=width, depth=depth, heads=heads, hidden=hidden,
+        patch_size=int(named[2]), width=width, depth=depth, heads=heads, mlp_dim=mlp_dim,
         activation="gelu_tanh" if named[1] == "vit_giantopt" else "gelu",
     )  # fmt: skip
-    text = _text_tower(words, space, filler_of(folder, tokenizer))
-    return Plan(
+    text = _text_tower(words, space, pad_token_id_of(folder, tokenizer))
+    return ConversionPlan(
         "SigLIP",
         "OpenCLIP",
         {"image": tower, "text": text},
@@ -70,7 +70,7 @@ def plan(read: Mapping[str, Any], folder: Path, path: Path, image: ImagePreparer
     )
 
 
-def _text_tower(words: Mapping[str, Any], space: int, filler: int) -> siglip_text.Config:
+def _text_tower(words: Mapping[str, Any], projection_dim: int, pad_token_id: int) -> siglip_text.Config:
     width = int(words.get("width", 768))
     rough = (words.get("act_kwargs") or {}).get("approximate") == "tanh"
     activation: Activation = "gelu_tanh" if rough else "gelu"
@@ -78,16 +78,16 @@ def _text_tower(words: Mapping[str, Any], space: int, filler: int) -> siglip_tex
         width=width,
         depth=int(words.get("layers", 12)),
         heads=int(words.get("heads", 12)),
-        hidden=int(width * words.get("mlp_ratio", 4.0)),
+        mlp_dim=int(width * words.get("mlp_ratio", 4.0)),
         activation=activation,
-        eps=float((words.get("norm_kwargs") or {}).get("eps", 1e-5)),
-        space=space,
-        filler=filler,
+        layer_norm_eps=float((words.get("norm_kwargs") or {}).get("eps", 1e-5)),
+        projection_dim=projection_dim,
+        pad_token_id=pad_token_id,
     )
 
 
 def image_rules(depth: int) -> list[Rule]:
-    """The picture tower with its head."""
+    """The image tower with its head."""
     trunk, block, layer = "visual.trunk", "encoders.image.blocks.{n}", "visual.trunk.blocks.{n}"
     pool, head = f"{trunk}.attn_pool", "encoders.image.head"
     rules = [

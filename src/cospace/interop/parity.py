@@ -1,4 +1,4 @@
-"""The same pictures and texts through the library that a model comes from, and how far its vectors are from ours."""
+"""The same images and texts through the library that a model comes from, and how far its vectors are from ours."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ..layers import masked_mean
-from ..space import Space
+from ..models.layers import masked_mean
+from ..models.space import Space
 from ..types import UserError
 from .bert import pooling
 from .published import Published
@@ -33,7 +33,7 @@ TEXTS = (
 """Short and long, with signs, capitals, digits and letters that are not ASCII; the last exceeds every context."""
 
 
-def pictures(size: int, count: int = 3) -> list[np.ndarray]:
+def images(size: int, count: int = 3) -> list[np.ndarray]:
     """Pictures that cannot be mistaken for one another, ``uint8`` ``(size, size, 3)``: waves of several lengths."""
     place = np.arange(size) / size
     wave = np.stack([np.sin(2 * np.pi * (k + 1) * place[:, None] * place[None] + k) for k in range(3 * count)])
@@ -59,7 +59,7 @@ class Compared:
 
 Encode = Callable[[Any], Tensor]
 Peer = Callable[[Path], Mapping[str, Encode]]
-"""From a folder to what a library makes of prepared pictures, or of texts, by modality."""
+"""From a folder to what a library makes of prepared images, or of texts, by modality."""
 
 
 def compare(published: Published, space: Space | None = None) -> Compared:
@@ -98,11 +98,17 @@ def check(compared: Compared, name: str) -> Compared:
 
 
 def examples(space: Space) -> dict[str, Any]:
-    """Prepared pictures ``(B, 3, S, S)`` and raw texts, for the modalities that a space has."""
+    """Prepared images ``(B, 3, S, S)`` and raw texts, for the modalities that a space has."""
     shown: dict[str, Any] = {"text": TEXTS}
     if "image" in space.modalities:
-        preparer = space.preparers["image"]
-        shown["image"] = preparer.batch([preparer.prepare(one) for one in pictures(preparer.spec.size)])
+        processor = space.processors["image"]
+        shown["image"] = processor.batch([processor.prepare(one) for one in images(processor.spec.size)])
+    return {modality: shown[modality] for modality in space.modalities}
+
+
+def golden(space: Space) -> dict[str, Sequence[Any]]:
+    """Small raw items to keep with a space, for the modalities that it has."""
+    shown: dict[str, Sequence[Any]] = {"image": images(64, 2), "text": TEXTS[:2]}
     return {modality: shown[modality] for modality in space.modalities}
 
 
@@ -110,8 +116,8 @@ def read_by(space: Space, shown: Mapping[str, Any]) -> dict[str, Any]:
     """The examples as the space's encoders read them: texts as token ids."""
     read = dict(shown)
     if "text" in read:
-        preparer = space.preparers["text"]
-        read["text"] = preparer.batch([preparer.prepare(text) for text in shown["text"]])
+        processor = space.processors["text"]
+        read["text"] = processor.batch([processor.prepare(text) for text in shown["text"]])
     return read
 
 

@@ -13,14 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..calibration import Calibration
 from ..config import PartConfig
-from ..space import Space
+from ..models.calibration import Calibration
+from ..models.space import Space
 from .renames import Rule, load_renamed
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ConversionPlan:
     """Everything about a published model but its weights.
 
     ``rules`` rename the weights of the whole space, ``ignored`` are patterns of names that carry none of them, and
@@ -32,7 +32,7 @@ class Plan:
     family: str
     layout: str
     configs: Mapping[str, PartConfig]
-    preparers: Mapping[str, Any]
+    processors: Mapping[str, Any]
     width: int
     rules: Sequence[Rule]
     ignored: Sequence[str] = ()
@@ -47,7 +47,7 @@ class Published:
     """A space with published weights; ``folder`` is what the peer's library loads, ``scale`` that of its logits."""
 
     space: Space
-    plan: Plan
+    plan: ConversionPlan
     folder: Path
     scale: float
 
@@ -56,13 +56,13 @@ class Published:
         return {"family": self.plan.family, "layout": self.plan.layout, "source": self.folder.name, "scale": self.scale}
 
 
-def built(plan: Plan, tensors: Mapping[str, Tensor], source: str, folder: Path) -> Published:
+def built(plan: ConversionPlan, tensors: Mapping[str, Tensor], source: str, folder: Path) -> Published:
     """The space of a plan with its weights, every one of them.
 
     Where the model judges each pair by itself (SigLIP), its scale and bias are the space's calibration. A tower that
     comes without a projection is its own space.
     """
-    space = Space.build(plan.configs, plan.preparers, plan.width)
+    space = Space.build(plan.configs, plan.processors, plan.width)
     tensors = {unwrapped(name, plan.wrappings): tensor for name, tensor in tensors.items()}
     numbers = [name for name in (plan.scale, plan.bias) if name]
     load_renamed(space, plan.rules, tensors, source, [*plan.ignored, *numbers], own_space(space, plan.rules))
@@ -73,7 +73,7 @@ def built(plan: Plan, tensors: Mapping[str, Tensor], source: str, folder: Path) 
     return Published(space.eval(), plan, folder, scale)
 
 
-def factor(plan: Plan, tensors: Mapping[str, Tensor]) -> float:
+def factor(plan: ConversionPlan, tensors: Mapping[str, Tensor]) -> float:
     """What cosines are multiplied by before they are compared; one where nothing is said."""
     if plan.scale not in tensors:
         return 1.0
@@ -87,8 +87,8 @@ def fingerprint(space: Space) -> str:
     for name, tensor in space.state_dict().items():
         digest.update(name.encode())
         digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy())
-    for name, preparer in space.preparers.items():
-        digest.update(json.dumps([name, preparer.state()], sort_keys=True).encode())
+    for name, processor in space.processors.items():
+        digest.update(json.dumps([name, processor.state()], sort_keys=True).encode())
     return digest.hexdigest()
 
 

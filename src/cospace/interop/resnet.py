@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..encoders import clip_resnet
+from ..models.encoders import clip_resnet
 from ..types import UserError
 from .renames import Rule, affine, convolved, same, stacked
 
 
 def config(settings: Mapping[str, Any], space: int) -> clip_resnet.Config:
-    """The picture tower of a ``vision_cfg`` whose ``layers`` lists the blocks of four stages."""
+    """The image tower of a ``vision_cfg`` whose ``layers`` lists the blocks of four stages."""
     layers, width = settings["layers"], int(settings.get("width", 768))
     if len(layers) != 4:
         raise UserError(f"a ResNet with {len(layers)} stages {layers} is an architecture that is not read here")
     heads = 32 * width // int(settings.get("head_width", 64))
-    return clip_resnet.Config(depths=tuple(layers), width=width, heads=heads, space=space)
+    return clip_resnet.Config(depths=tuple(layers), width=width, heads=heads, projection_dim=space)
 
 
 def image_rules(depths: Sequence[int]) -> list[Rule]:
-    """The picture tower. Batch norms have a rule for the count of their batches too, so that it is written back."""
+    """The image tower. Batch norms have a rule for the count of their batches too, so that it is written back."""
     ours, pool = "encoders.image", "encoders.image.pool"
     rules = [
         rule for n in range(3) for rule in convolved(f"{ours}.stem.{n}", f"visual.conv{n + 1}", f"visual.bn{n + 1}")

@@ -9,7 +9,7 @@ from typing import Any
 from ..config import read_json
 from ..types import UserError
 from . import align, bert, huggingface, openai, openclip
-from .published import Plan, Published, built
+from .published import ConversionPlan, Published, built
 from .weights import read_tensors, weights_in
 
 HUB, OPENCLIP = "hf:", "openclip:"
@@ -19,7 +19,7 @@ WANTED = ["*.json", "*.safetensors", "*.txt", "*.gz"]
 """Files of a hub repository that may be needed; pickles are left there where safetensors exist."""
 
 
-TRANSFORMERS: dict[str, Callable[[Path, Mapping[str, Any]], Plan]] = {
+TRANSFORMERS: dict[str, Callable[[Path, Mapping[str, Any]], ConversionPlan]] = {
     "align": align.plan,
     "bert": bert.plan,
     "clip": huggingface.clip,
@@ -47,7 +47,7 @@ def is_published(source: str) -> bool:
     return source.startswith((HUB, OPENCLIP)) or folder.is_file() or any(path.is_file() for path in named)
 
 
-def layout_of(folder: Path, source: str) -> Callable[[Path], Plan]:
+def layout_of(folder: Path, source: str) -> Callable[[Path], ConversionPlan]:
     """Whose layout a folder has."""
     if (folder / openclip.CONFIG).is_file():
         return openclip.plan
@@ -59,7 +59,7 @@ def layout_of(folder: Path, source: str) -> Callable[[Path], Plan]:
     )
 
 
-def _transformers(folder: Path) -> Plan:
+def _transformers(folder: Path) -> ConversionPlan:
     settings = read_json(folder / "config.json")
     kind = settings.get("model_type")
     if kind not in TRANSFORMERS:

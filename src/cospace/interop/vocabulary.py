@@ -9,7 +9,7 @@ from pathlib import Path
 from tokenizers import Tokenizer as BPE
 
 from ..config import read_json
-from ..tokens import PLAIN, Manner, Tokenizer
+from ..modalities.text.tokenizer import PLAIN, Manner, Tokenizer
 from ..types import UserError
 
 CLIP_BEGIN, CLIP_END = "<|startoftext|>", "<|endoftext|>"
@@ -53,7 +53,7 @@ def longest_in(path: Path, key: str) -> int:
     return int(asked) if asked else 1_000_000
 
 
-def filler_of(folder: Path, tokenizer: Tokenizer) -> int:
+def pad_token_id_of(folder: Path, tokenizer: Tokenizer) -> int:
     """The id of padding, for a tower that was trained to see it."""
     path = folder / "tokenizer_config.json"
     token = read_json(path).get("pad_token")

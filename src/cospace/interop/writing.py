@@ -17,12 +17,12 @@ from typing import Any
 import torch
 
 from .. import files
-from ..encoders import bert, clip_resnet, clip_text, clip_vit, efficientnet, siglip_text, siglip_vit
-from ..encoders._published import TowerConfig
-from ..preprocess import ImagePreparer
-from ..space import Space
+from ..modalities.image.processing import ImageProcessor
+from ..modalities.text.tokenizer import Tokenizer
+from ..models.encoders import bert, clip_resnet, clip_text, clip_vit, efficientnet, siglip_text, siglip_vit
+from ..models.encoders._published import TowerConfig
+from ..models.space import Space
 from ..tensors import writer
-from ..tokens import Tokenizer
 from ..types import UserError
 from . import align, huggingface, openclip, resnet
 from . import bert as bert_layout
@@ -33,14 +33,14 @@ ACTIVATIONS = {ours: theirs for theirs, ours in huggingface.ACTIVATIONS.items()}
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class LogitScale:
     """The numbers that turn a cosine into a logit: ``scale * cosine + bias``."""
 
     scale: float = 100.0
     bias: float = 0.0
 
 
-def transformers_folder(space: Space, judged: Judged) -> dict[str, files.Content]:
+def transformers_folder(space: Space, logits: LogitScale) -> dict[str, files.Content]:
     """Files of a folder that ``AutoModel``, ``AutoTokenizer`` and ``AutoImageProcessor`` load."""
     kinds = {name: type(config) for name, config in space.configs.items()}
     known: list[tuple[dict[str, type], Callable[[Space], Any]]] = [
@@ -57,12 +57,12 @@ def transformers_folder(space: Space, judged: Judged) -> dict[str, files.Content
         raise _unknown(space, "transformers")
     tensors = renamed(space, rules)
     if kinds.get("image") is efficientnet.Config:
-        tensors["temperature"] = torch.tensor(1 / judged.scale)
+        tensors["temperature"] = torch.tensor(1 / logits.scale)
     elif "image" in space.modalities:
-        tensors["logit_scale"] = torch.tensor(math.log(judged.scale))
+        tensors["logit_scale"] = torch.tensor(math.log(logits.scale))
     if kinds.get("text") is siglip_text.Config:
-        tensors = {**tensors, "logit_scale": torch.tensor([math.log(judged.scale)])}
-        tensors["logit_bias"] = torch.tensor([judged.bias])
+        tensors = {**tensors, "logit_scale": torch.tensor([math.log(logits.scale)])}
+        tensors["logit_bias"] = torch.tensor([logits.bias])
     content: dict[str, files.Content] = {
         "config.json": files.as_json(settings),
         "model.safetensors": writer(tensors),
@@ -73,35 +73,40 @@ def transformers_folder(space: Space, judged: Judged) -> dict[str, files.Content
     return content
 
 
-def openclip_folder(space: Space, judged: Judged) -> dict[str, files.Content]:
+def openclip_folder(space: Space, logits: LogitScale) -> dict[str, files.Content]:
     """Files of a folder that ``open_clip.create_model("local-dir:...")`` loads."""
     image, text = space.configs.get("image"), space.configs.get("text")
     if not (isinstance(image, clip_vit.Config | clip_resnet.Config) and isinstance(text, clip_text.Config)):
         raise _unknown(space, "OpenCLIP")
-    preparer: ImagePreparer = space.preparers["image"]  # type: ignore[assignment]
+    processor: ImageProcessor = space.processors["image"]  # type: ignore[assignment]
     fits = {ours: theirs for theirs, ours in openclip.FITS.items()}
     tower, rules = _openclip_image(image, text)
-    if tower is None or text.activation not in ("gelu", "quick_gelu") or text.eps != 1e-5 or preparer.fit not in fits:
-        raise UserError("OpenCLIP's layout has no words for these towers' activations, norms, strides or preparation")
-    if preparer.before_crop is not None:
-        raise UserError("OpenCLIP's layout has no words for pictures that are resized to more than they are cropped to")
-    spec = space.preparers["text"].spec
+    if (
+        tower is None
+        or text.activation not in ("gelu", "quick_gelu")
+        or text.layer_norm_eps != 1e-5
+        or processor.fit not in fits
+    ):
+        raise UserError("OpenCLIP's layout cannot describe these towers' activations, norms, strides or preparation")
+    if processor.before_crop is not None:
+        raise UserError("OpenCLIP's layout cannot describe images that are resized to more than they are cropped to")
+    spec = space.processors["text"].spec
     settings = {
         "embed_dim": space.width,
         "quick_gelu": text.activation == "quick_gelu",
-        "vision_cfg": {"image_size": preparer.size, **tower},
+        "vision_cfg": {"image_size": processor.size, **tower},
         "text_cfg": {
             "context_length": spec.length, "vocab_size": spec.vocabulary, "width": text.width, "heads": text.heads,
-            "layers": text.depth, "mlp_ratio": text.hidden / text.width, "hf_tokenizer_name": "cospace",
+            "layers": text.depth, "mlp_ratio": text.mlp_dim / text.width, "hf_tokenizer_name": "cospace",
         },
     }  # fmt: skip
     preparation = {
-        "mean": list(preparer.mean), "std": list(preparer.std), "interpolation": preparer.resample,
-        "resize_mode": fits[preparer.fit],
+        "mean": list(processor.mean), "std": list(processor.std), "interpolation": processor.resample,
+        "resize_mode": fits[processor.fit],
     }  # fmt: skip
     tensors = {
         **renamed(space, [*rules, *openclip.text_rules(text.depth)]),
-        "logit_scale": torch.tensor(math.log(judged.scale)),
+        "logit_scale": torch.tensor(math.log(logits.scale)),
     }
     return {
         openclip.CONFIG: files.as_json({"model_cfg": settings, "preprocess_cfg": preparation}),
@@ -113,7 +118,7 @@ def openclip_folder(space: Space, judged: Judged) -> dict[str, files.Content]:
 def _openclip_image(
     image: clip_vit.Config | clip_resnet.Config, text: clip_text.Config
 ) -> tuple[dict[str, Any] | None, list[Rule]]:
-    """The settings of a picture tower, or nothing where OpenCLIP has no words for it, and its rules."""
+    """The settings of an image tower, or nothing where OpenCLIP cannot describe it, and its rules."""
     if isinstance(image, clip_resnet.Config):
         settings = {
             "layers": list(image.depths), "width": image.width, "patch_size": None,
@@ -122,23 +127,23 @@ def _openclip_image(
         known = image.strides == clip_resnet.Config().strides
         return settings if known else None, resnet.image_rules(image.depths)
     settings = {
-        "layers": image.depth, "width": image.width, "patch_size": image.patch,
-        "head_width": image.width // image.heads, "mlp_ratio": image.hidden / image.width,
+        "layers": image.depth, "width": image.width, "patch_size": image.patch_size,
+        "head_width": image.width // image.heads, "mlp_ratio": image.mlp_dim / image.width,
     }  # fmt: skip
-    same = (image.activation, image.eps) == (text.activation, text.eps)
+    same = (image.activation, image.layer_norm_eps) == (text.activation, text.layer_norm_eps)
     return settings if same else None, openclip.image_rules(image.depth)
 
 
 def tokenizer_files(space: Space) -> dict[str, files.Content]:
     """The text tower's tokenizer as ``AutoTokenizer`` reads it."""
-    tokenizer: Tokenizer = space.preparers["text"]  # type: ignore[assignment]
+    tokenizer: Tokenizer = space.processors["text"]  # type: ignore[assignment]
     first, last = tokenizer.ends()
-    filler = getattr(space.configs["text"], "filler", None)
+    padding = getattr(space.configs["text"], "pad_token_id", None)
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": tokenizer.length,
         "eos_token": last,
-        "pad_token": last if filler is None else tokenizer.entry(filler),
+        "pad_token": last if padding is None else tokenizer.entry(padding),
         **({} if first is None else {"bos_token": first}),
     }
     return {
@@ -198,7 +203,12 @@ def _siglip(space: Space) -> tuple[dict[str, Any], list[Rule]]:
         "model_type": "siglip",
         "architectures": ["SiglipModel"],
         "vision_config": _vision(space, image),
-        "text_config": {**_tower(text), **_words(space), "projection_size": space.width, "pad_token_id": text.filler},
+        "text_config": {
+            **_tower(text),
+            **_words(space),
+            "projection_size": space.width,
+            "pad_token_id": text.pad_token_id,
+        },
     }
     return settings, [*huggingface.siglip_image_rules(image.depth), *huggingface.siglip_text_rules(text.depth)]
 
@@ -207,20 +217,21 @@ def _align(space: Space) -> tuple[dict[str, Any], list[Rule]]:
     image, text = space.configs["image"], space.configs["text"]
     assert isinstance(image, efficientnet.Config)
     assert isinstance(text, bert.Config)
-    if not (image.in_space and image.stem == efficientnet.Config().stem and text.pool == "first" and text.space):
+    known = image.in_space and image.stem_channels == efficientnet.Config().stem_channels
+    if not (known and text.pooling == "cls" and text.projection_dim):
         raise UserError("transformers' ALIGN ends in the mean over its last grid, and in its text's first token")
     given = image.model_dump(mode="json")
-    vision = {theirs: given[ours] for ours, theirs in align.NAMES.items()}
+    vision = {name: given[name] for name in align.SAME_NAMES}
     settings = {
         "model_type": "align",
         "architectures": ["AlignModel"],
         "projection_dim": space.width,
         "vision_config": {
             **vision,
-            "in_channels": [image.stem, *image.channels[:-1]],
-            "image_size": space.preparers["image"].spec.size,
+            "in_channels": [image.stem_channels, *image.out_channels[:-1]],
+            "image_size": space.processors["image"].spec.size,
             "hidden_dim": space.width,
-            "num_hidden_layers": 4 * sum(image.repeats),
+            "num_hidden_layers": 4 * sum(image.num_block_repeats),
         },
         "text_config": {**_tower(text), **_words(space), "type_vocab_size": SEGMENTS},
     }
@@ -245,18 +256,18 @@ def _tower(config: TowerConfig) -> dict[str, Any]:
         "hidden_size": config.width,
         "num_hidden_layers": config.depth,
         "num_attention_heads": config.heads,
-        "intermediate_size": config.hidden,
+        "intermediate_size": config.mlp_dim,
         "hidden_act": ACTIVATIONS[config.activation],
-        "layer_norm_eps": config.eps,
+        "layer_norm_eps": config.layer_norm_eps,
     }
 
 
 def _vision(space: Space, config: clip_vit.Config | siglip_vit.Config) -> dict[str, Any]:
-    return {**_tower(config), "patch_size": config.patch, "image_size": space.preparers["image"].spec.size}
+    return {**_tower(config), "patch_size": config.patch_size, "image_size": space.processors["image"].spec.size}
 
 
 def _words(space: Space) -> dict[str, Any]:
-    tokenizer: Tokenizer = space.preparers["text"]  # type: ignore[assignment]
+    tokenizer: Tokenizer = space.processors["text"]  # type: ignore[assignment]
     first, last = (None if token is None else tokenizer.id_of(token) for token in tokenizer.ends())
     return {
         "vocab_size": tokenizer.spec.vocabulary,
@@ -268,42 +279,42 @@ def _words(space: Space) -> dict[str, Any]:
 
 
 def preparation(space: Space) -> dict[str, Any]:
-    """How pictures are prepared, as a processor of transformers reads it."""
-    preparer: ImagePreparer = space.preparers["image"]  # type: ignore[assignment]
+    """How images are prepared, as a processor of transformers reads it."""
+    processor: ImageProcessor = space.processors["image"]  # type: ignore[assignment]
     if not isinstance(space.configs["image"], efficientnet.Config):
-        if preparer.fit == "squash" and preparer.before_crop is not None:
-            raise UserError("transformers' CLIP has no words for pictures that are squashed and then cropped")
-        return _preparation(preparer, "CLIPImageProcessor")
-    if preparer.fit != "squash":
-        raise UserError("transformers' ALIGN has no words for pictures that keep their proportions")
-    whole = preparer.before_crop or preparer.size
-    asked = _preparation(preparer, "EfficientNetImageProcessor")
+        if processor.fit == "squash" and processor.before_crop is not None:
+            raise UserError("transformers' CLIP cannot describe images that are squashed and then cropped")
+        return _preparation(processor, "CLIPImageProcessor")
+    if processor.fit != "squash":
+        raise UserError("transformers' ALIGN cannot describe images that keep their proportions")
+    whole = processor.before_crop or processor.size
+    asked = _preparation(processor, "EfficientNetImageProcessor")
     size = {"height": whole, "width": whole}
     return {
         **asked,
         "size": size,
-        "do_center_crop": whole != preparer.size,
+        "do_center_crop": whole != processor.size,
         "include_top": False,
         "rescale_offset": False,
     }
 
 
-def _preparation(preparer: ImagePreparer, processor: str) -> dict[str, Any]:
-    crops = preparer.fit == "crop"
-    if preparer.fit == "pad":
-        raise UserError("transformers' layout has no words for pictures that get white borders")
-    square = {"height": preparer.size, "width": preparer.size}
+def _preparation(processor: ImageProcessor, kind: str) -> dict[str, Any]:
+    crops = processor.fit == "crop"
+    if processor.fit == "pad":
+        raise UserError("transformers' layout cannot describe images that get white borders")
+    square = {"height": processor.size, "width": processor.size}
     return {
-        "image_processor_type": processor,
+        "image_processor_type": kind,
         "do_resize": True,
-        "size": {"shortest_edge": preparer.before_crop or preparer.size} if crops else square,
-        "resample": RESAMPLES[preparer.resample],
+        "size": {"shortest_edge": processor.before_crop or processor.size} if crops else square,
+        "resample": RESAMPLES[processor.resample],
         "do_center_crop": crops,
         "crop_size": square,
         "do_rescale": True,
         "rescale_factor": 1 / 255,
         "do_normalize": True,
-        "image_mean": list(preparer.mean),
-        "image_std": list(preparer.std),
+        "image_mean": list(processor.mean),
+        "image_std": list(processor.std),
         "do_convert_rgb": True,
     }

@@ -1,25 +1,71 @@
 """Losses on embeddings. One objective per file.
 
-The contract of a file here: a frozen ``Config`` with ``build()``, which returns a module whose ``forward`` takes
-``embeddings`` (modality to ``(B, E)``, row ``i`` of each belongs together, of any length) and ``groups`` (``(B,)``
-integers; equal means a true match) and returns a scalar. An objective never sees the model, the rank or the
-configuration; it normalises where its paper does, and owns its learned scale and bias in float32.
+The contract of a file here: a frozen ``Config`` with ``build(pairs)``, which returns a module for these pairs of
+modalities. Its ``forward`` takes ``embeddings`` (modality to ``(B_m, E)``, of any length, one for each row of the batch
+that has the modality) and ``matches`` (:class:`cospace.matches.BatchMatches`: which rows have two modalities, and which
+of them match) and returns a scalar, the sum over the pairs of modalities that the batch has. An objective never sees
+the model, the rank or the configuration; it normalises where its paper does, and owns a learned scale and bias for
+every pair of modalities in float32.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from itertools import combinations
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from ..matches import BatchMatches, ModalityPair, Relation
 
-def modality_pairs(embeddings: Mapping[str, Tensor]) -> list[tuple[Tensor, Tensor]]:
-    """Every two modalities of a batch, in float32 or better, in an order that does not depend on the mapping's."""
+PAIRS: Sequence[ModalityPair] = (("image", "text"),)
+"""The pairs of modalities that an objective is for where nothing else is said."""
+
+FEWEST = 2
+"""Rows that a pair of modalities needs in a batch; with fewer nothing can be contrasted, and the pair is left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Aligned:
+    """Two modalities of a batch: the ``K`` rows that have both, in float32 or better, and what matches among them."""
+
+    left: str
+    right: str
+    left_KE: Tensor
+    right_KE: Tensor
+    relation: Relation
+
+    @property
+    def name(self) -> str:
+        """What the learned numbers of these two are kept under."""
+        return pair_name(self.left, self.right)
+
+
+def aligned(embeddings: Mapping[str, Tensor], matches: BatchMatches) -> Iterator[Aligned]:
+    """Every two modalities of a batch, in an order that does not depend on the mapping's."""
     full = {name: rows_BE.to(torch.promote_types(rows_BE.dtype, torch.float32)) for name, rows_BE in embeddings.items()}
-    return [(full[a], full[b]) for a, b in combinations(sorted(full), 2)]
+    for left, right in sorted(matches.pairs):
+        if left in full and right in full:
+            together = matches.pairs[left, right]
+            left_KE, right_KE = _some(full[left], together.left_K), _some(full[right], together.right_K)
+            assert len(left_KE) == len(right_KE), f"{len(left_KE)} rows of {left}, {len(right_KE)} of {right}"
+            if len(left_KE) >= FEWEST:
+                yield Aligned(left, right, left_KE, right_KE, together.relation)
+
+
+def _some(rows_BE: Tensor, places_K: Tensor | None) -> Tensor:
+    return rows_BE if places_K is None else rows_BE[places_K]
+
+
+def pair_name(first: str, second: str) -> str:
+    """What the numbers of two modalities are kept under, whichever is named first: ``image_text``."""
+    return "_".join(sorted((first, second)))
+
+
+def one_each(value: float, pairs: Sequence[ModalityPair]) -> nn.ParameterDict:
+    """A learned number for every pair of modalities, which starts at ``value``."""
+    return nn.ParameterDict({pair_name(*pair): nn.Parameter(torch.tensor(value)) for pair in pairs})
 
 
 def cosine(left_BE: Tensor, right_BE: Tensor) -> Tensor:
@@ -27,34 +73,33 @@ def cosine(left_BE: Tensor, right_BE: Tensor) -> Tensor:
     return normalize(left_BE, dim=-1) @ normalize(right_BE, dim=-1).T
 
 
-def same_group(groups_B: Tensor) -> Tensor:
-    """``(B, B)``, true where two rows are true matches of each other."""
-    return groups_B[:, None] == groups_B[None, :]
-
-
 def average(losses: list[Tensor]) -> Tensor:
-    """Mean over modality pairs."""
+    """Mean of some losses."""
     return torch.stack(losses).mean(0)
 
 
+def total(losses: list[Tensor], embeddings: Mapping[str, Tensor]) -> Tensor:
+    """Sum over pairs of modalities; zero where a batch has none, with a gradient of zero."""
+    if losses:
+        return torch.stack(losses).sum(0)
+    return torch.stack([rows_BE.float().sum() for rows_BE in embeddings.values()]).sum() * 0.0
+
+
 DOUBTFUL = 2.0
-"""Standard deviations above the cosine of strangers from which on a pair is believed."""
+"""Standard deviations above the cosine of non-matching rows from which on a pair is trusted."""
 
 
 @torch.no_grad()
-def trusted(embeddings: Mapping[str, Tensor], share: float) -> Tensor:
+def trusted(left_BE: Tensor, right_BE: Tensor, share: float) -> Tensor:
     """The rows ``(K,)`` of a batch that are worth learning from; at most ``share`` of them are left out.
 
-    Trimmed loss (Shen and Sanghavi 2019): a pair that the model, which learns the common before the odd (Arpit et
-    al. 2017), finds among the least alike is probably wrong. Left out are those of the lowest ``share`` that are no
-    more alike than strangers are, so pairs that are plainly right stay even where nothing is wrong.
+    Trimmed loss (Shen and Sanghavi 2019): a pair that the model, which learns what is common before what is odd
+    (Arpit et al. 2017), finds among the least alike is probably wrong. Left out are those of the lowest ``share`` that
+    are no more alike than rows that do not match, so pairs that are plainly right stay even where nothing is wrong.
     """
-    own_B, strange_B = (
-        average([_alike(left_BE, right_BE.roll(shift, 0)) for left_BE, right_BE in modality_pairs(embeddings)])
-        for shift in (0, 1)
-    )
+    own_B, other_B = (_alike(left_BE, right_BE.roll(shift, 0)) for shift in (0, 1))
     low_B = own_B.argsort().argsort() < int(share * len(own_B))
-    return torch.nonzero(~(low_B & (own_B < strange_B.mean() + DOUBTFUL * strange_B.std())))[:, 0]
+    return torch.nonzero(~(low_B & (own_B < other_B.mean() + DOUBTFUL * other_B.std())))[:, 0]
 
 
 def _alike(left_BE: Tensor, right_BE: Tensor) -> Tensor:

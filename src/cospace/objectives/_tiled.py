@@ -5,10 +5,10 @@ back its gradient with respect to each, and the embeddings' gradients add up on 
 known together, and :func:`with_gradients` makes them one node of autograd, whose backward pass only multiplies. Held
 beyond the embeddings are their gradients, a few tiles, and a few numbers per row.
 
-Rows are read in the order of their groups, so matches stand side by side: those of a tile lie in one run of its rows,
-and most tiles have none.
+Each side is read in the order of its connected pieces and, within them, of its items (``_order.py``), so matches
+stand side by side: those of a tile lie in one run of its rows, and most tiles have none.
 
-Shapes: ``R`` rows and ``C`` columns of a tile, ``K`` rows of a tile that have a match in it.
+Shapes: ``R`` rows and ``C`` columns of a tile, ``K`` rows of a tile that may have a match in it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..matches import Relation
+from ._order import Order, cuts
+
 SMALL = 512
 """Up to this many rows the plain ``(B, B)`` form is no slower than tiles, and its matrices are a few MiB."""
 
@@ -30,9 +33,9 @@ EPSILON = 1e-12
 Gradients = tuple[Tensor, ...]
 
 
-def is_small(groups_B: Tensor) -> bool:
+def is_small(rows_BE: Tensor) -> bool:
     """Whether a loss on so many rows takes its plain form; the one place that decides."""
-    return len(groups_B) <= SMALL
+    return len(rows_BE) <= SMALL
 
 
 def with_gradients(solve: Callable[..., tuple[Tensor, Gradients]], *inputs: Tensor) -> Tensor:
@@ -67,11 +70,11 @@ class Tile:
     """``scale * cosine`` of some left rows with some right rows; overwritten when the next tile is asked for."""
 
     rows: slice
-    """Where its rows stand in the order of groups."""
+    """Where its rows stand in the order of the left side, and its columns in that of the right side."""
     columns: slice
     logits_RC: Tensor
     near: slice
-    """Those of its rows that have a match in it; often none."""
+    """Those of its rows that may have a match in it; often none."""
     match_KC: Tensor
     left_RE: Tensor
     right_CE: Tensor
@@ -80,19 +83,18 @@ class Tile:
 class Tiles:
     """The logits of a batch's two sides, ``(B, E)`` each, and the way back from their gradient to the embeddings'."""
 
-    def __init__(self, left_BE: Tensor, right_BE: Tensor, groups_B: Tensor, scale: float) -> None:
-        _, group_B, size_G = torch.unique(groups_B, return_inverse=True, return_counts=True)
-        self.group_B, order_B = group_B.sort(stable=True)
-        self.matches_B = size_G[self.group_B].to(left_BE.dtype)
-        self.scale = scale
+    def __init__(self, left_BE: Tensor, right_BE: Tensor, relation: Relation, scale: float) -> None:
+        self.order, self.scale = Order(relation), scale
         self.height, self.width = tile_shape(left_BE)
-        self.left, self.right = Side(left_BE, order_B, self.height), Side(right_BE, order_B, self.width)
+        left_B, right_B = (matches_B.to(left_BE.dtype) for matches_B in relation.counts())
+        self.left = Side(left_BE, self.order.left_B, left_B, self.height)
+        self.right = Side(right_BE, self.order.right_B, right_B, self.width)
         self.buffer = left_BE.new_empty(self.height * self.width)
-        self.columns = list(self._columns(size_G))
+        self.columns = [(columns, self.order.near(columns)) for columns in cuts(0, len(left_BE), self.width)]
 
     def __iter__(self) -> Iterator[Tile]:
         """Every tile."""
-        for rows in cuts(0, len(self.group_B), self.height):
+        for rows in cuts(0, len(self.left.order_B), self.height):
             left_RE = self.left.unit(rows)
             for columns, near in self.columns:
                 yield self._tile(rows, columns, overlap(rows, near), left_RE, self.right.unit(columns))
@@ -115,25 +117,23 @@ class Tiles:
         self.right.finish(weight * self.scale)
         return self.left.gradient_BE, self.right.gradient_BE, scale
 
-    def _columns(self, size_G: Tensor) -> Iterator[tuple[slice, slice]]:
-        """Each cut of the columns, with the run of rows that have a match in it."""
-        stop_G = size_G.cumsum(0)
-        start_B, stop_B = (stop_G - size_G)[self.group_B], stop_G[self.group_B]
-        for columns in cuts(0, len(self.group_B), self.width):
-            yield columns, slice(int(start_B[columns.start]), int(stop_B[columns.stop - 1]))
-
     def _tile(self, rows: slice, columns: slice, near: slice, left_RE: Tensor, right_CE: Tensor) -> Tile:
         logits_RC = self.buffer[: len(left_RE) * len(right_CE)].view(len(left_RE), len(right_CE))
         logits_RC.addmm_(left_RE, right_CE.T, beta=0, alpha=self.scale)
-        match_KC = self.group_B[rows][near, None] == self.group_B[columns]
+        match_KC = self.order.matches(slice(rows.start + near.start, rows.start + near.stop), columns)
         return Tile(rows, columns, logits_RC, near, match_KC, left_RE, right_CE)
 
 
 class Side:
-    """One side's rows in the order of their groups: unit vectors on the way out, gradients on the way back."""
+    """One side's rows in an order of its own: unit vectors on the way out, gradients on the way back.
 
-    def __init__(self, rows_BE: Tensor, order_B: Tensor, most: int) -> None:
+    ``matches_B`` are as the rows came, and in the order from then on.
+    """
+
+    def __init__(self, rows_BE: Tensor, order_B: Tensor, matches_B: Tensor, most: int) -> None:
         self.rows_BE, self.order_B, self.most = rows_BE, order_B, most
+        self.matches_B = matches_B[order_B]
+        self.log_matches_B = self.matches_B.log()
         self.length_B = torch.linalg.vector_norm(rows_BE, dim=1).clamp(min=EPSILON)[order_B]
         self.gradient_BE = torch.zeros(rows_BE.shape, dtype=rows_BE.dtype, device=rows_BE.device)
         """With respect to the unit vectors, until :meth:`finish`."""
@@ -168,11 +168,6 @@ def tile_shape(rows_BE: Tensor) -> tuple[int, int]:
         return 1024, 512
     side = max(256, math.isqrt(rows_BE.numel() // 16) // 128 * 128)
     return side, side
-
-
-def cuts(start: int, stop: int, step: int) -> Iterator[slice]:
-    """The range from ``start`` to ``stop`` in pieces of ``step``."""
-    return (slice(at, min(at + step, stop)) for at in range(start, stop, step))
 
 
 def overlap(rows: slice, near: slice) -> slice:

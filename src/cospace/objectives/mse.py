@@ -6,23 +6,25 @@ the training loop says so when it does. ``vicreg`` is the same loss with terms t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
 from ..config import PartConfig
-from . import average, modality_pairs
+from ..matches import BatchMatches, ModalityPair
+from . import PAIRS, aligned, total
 
 
 class Config(PartConfig):
     """No settings."""
 
-    def build(self) -> MSE:
+    def build(self, pairs: Sequence[ModalityPair] = PAIRS) -> MSE:
         return MSE()
 
 
 class MSE(nn.Module):
     """Mean over the batch of the squared Euclidean distance of paired rows, not normalised."""
 
-    def forward(self, embeddings: Mapping[str, Tensor], groups: Tensor) -> Tensor:
-        return average([(left - right).square().sum(-1).mean() for left, right in modality_pairs(embeddings)])
+    def forward(self, embeddings: Mapping[str, Tensor], matches: BatchMatches) -> Tensor:
+        pairs = aligned(embeddings, matches)
+        return total([(pair.left_KE - pair.right_KE).square().sum(-1).mean() for pair in pairs], embeddings)

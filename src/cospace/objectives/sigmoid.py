@@ -1,6 +1,6 @@
 """The pairwise sigmoid loss of SigLIP (Zhai et al. 2023): every pair of rows is its own yes-or-no question.
 
-Rows of one group are matches. The learned bias starts where the loss expects the batch's share of matches.
+The learned bias starts where the loss expects the batch's share of matches.
 
 :func:`dense` is the definition. :func:`tiled` is the same number and the same gradients without a ``(B, B)`` matrix.
 """
@@ -8,7 +8,7 @@ Rows of one group are matches. The learned bias starts where the loss expects th
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import torch
@@ -17,54 +17,61 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid, softplus
 
 from ..config import PartConfig
-from . import average, cosine, modality_pairs, same_group
+from ..matches import BatchMatches, ModalityPair, Relation
+from . import PAIRS, aligned, cosine, one_each, total
 from ._tiled import Gradients, Tiles, is_small, with_gradients
 
 
 class Config(PartConfig):
-    """Inverse temperature and bias to start from (section 3.1 of the paper: 10 and -10); both are learned."""
+    """Where the learned temperature and bias start; the defaults are the paper's (section 3.1)."""
 
-    scale: float = Field(default=10.0, gt=0)
-    bias: float = -10.0
-    max_scale: float = Field(default=100.0, ge=1)
+    logit_scale: float = Field(default=10.0, gt=0)
+    """Inverse temperature to start from; it is learned, one for each pair of modalities."""
+    logit_bias: float = -10.0
+    """What is added to every logit at the start; it is learned, and low since most pairs of rows do not match."""
+    max_logit_scale: float = Field(default=100.0, ge=1)
+    """Largest inverse temperature that can be learned."""
 
-    def build(self) -> Sigmoid:
-        return Sigmoid(self)
+    def build(self, pairs: Sequence[ModalityPair] = PAIRS) -> Sigmoid:
+        return Sigmoid(self, pairs)
 
 
 class Sigmoid(nn.Module):
     """Binary cross-entropy over all pairs of rows, summed over a row and averaged over rows."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, pairs: Sequence[ModalityPair] = PAIRS) -> None:
         super().__init__()
-        self.log_scale = nn.Parameter(torch.tensor(math.log(config.scale)))
-        self.bias = nn.Parameter(torch.tensor(config.bias))
-        self.max_log_scale = math.log(config.max_scale)
+        self.log_scale = one_each(math.log(config.logit_scale), pairs)
+        self.bias = one_each(config.logit_bias, pairs)
+        self.max_log_scale = math.log(config.max_logit_scale)
 
-    def forward(self, embeddings: Mapping[str, Tensor], groups: Tensor) -> Tensor:
-        scale = self.log_scale.clamp(0.0, self.max_log_scale).exp()
-        ask = dense if is_small(groups) else tiled
-        return average([ask(groups, left, right, scale, self.bias) for left, right in modality_pairs(embeddings)])
+    def forward(self, embeddings: Mapping[str, Tensor], matches: BatchMatches) -> Tensor:
+        losses = []
+        for pair in aligned(embeddings, matches):
+            scale = self.log_scale[pair.name].clamp(0.0, self.max_log_scale).exp()
+            ask = dense if is_small(pair.left_KE) else tiled
+            losses.append(ask(pair.relation, pair.left_KE, pair.right_KE, scale, self.bias[pair.name]))
+        return total(losses, embeddings)
 
 
-def dense(groups_B: Tensor, left_BE: Tensor, right_BE: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
+def dense(relation: Relation, left_BE: Tensor, right_BE: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
     """Mean over rows of the summed loss of a row's questions."""
     logits_BB = scale * cosine(left_BE, right_BE) + bias
-    sign_BB = same_group(groups_B).to(logits_BB.dtype) * 2 - 1
+    sign_BB = relation.dense().to(logits_BB.dtype) * 2 - 1
     return -logsigmoid(sign_BB * logits_BB).sum(1).mean()
 
 
-def tiled(groups_B: Tensor, left_BE: Tensor, right_BE: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
+def tiled(relation: Relation, left_BE: Tensor, right_BE: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
     """:func:`dense` in memory that grows with ``B * E`` alone."""
-    return with_gradients(partial(loss_and_gradients, groups_B), left_BE, right_BE, scale, bias)
+    return with_gradients(partial(loss_and_gradients, relation), left_BE, right_BE, scale, bias)
 
 
 def loss_and_gradients(
-    groups_B: Tensor, left_BE: Tensor, right_BE: Tensor, scale: Tensor, bias: Tensor
+    relation: Relation, left_BE: Tensor, right_BE: Tensor, scale: Tensor, bias: Tensor
 ) -> tuple[Tensor, Gradients]:
     """The loss of :func:`dense` and its gradients for both sides, the scale and the bias."""
-    tiles = Tiles(left_BE, right_BE, groups_B, scale.item())
-    loss_B, slope_B = torch.zeros_like(tiles.matches_B), torch.zeros_like(tiles.matches_B)
+    tiles = Tiles(left_BE, right_BE, relation, scale.item())
+    loss_B, slope_B = torch.zeros_like(tiles.left.matches_B), torch.zeros_like(tiles.left.matches_B)
     for tile in tiles:
         logits_RC = tile.logits_RC.add_(bias)
         sign_KC = 1 - 2 * tile.match_KC.to(logits_RC.dtype)
@@ -74,7 +81,7 @@ def loss_and_gradients(
         slope_RC[tile.near].mul_(sign_KC)
         slope_B[tile.rows] += slope_RC.sum(1)
         tiles.add_gradient(tile, slope_RC)
-    return loss_B.mean(), (*tiles.gradients(1 / len(groups_B)), slope_B.mean())
+    return loss_B.mean(), (*tiles.gradients(1 / len(left_BE)), slope_B.mean())
 
 
 EXACT = 40.0

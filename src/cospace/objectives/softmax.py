@@ -1,11 +1,11 @@
 """Symmetric InfoNCE with a learned temperature: the loss of CLIP (Radford et al. 2021) and ALIGN (Jia et al. 2021).
 
-Rows of one group are matches: they are never counted as negatives of each other. Each match is classified against
-the other groups alone, ``log(1 + sum over other groups of the group's mean exp(s_row - s_match))``, and a row's matches
-are averaged (the form of Khosla et al. 2020 with other positives kept out of the denominator). A group counts once
-however many rows it has: with one row per group this is InfoNCE exactly, with classes as captions it is cross-entropy
-over the classes, and a perfect space has loss 0 however often a caption repeats, where the plain form has a floor of
-``ln d`` for ``d`` copies.
+A row may match several others, and none of them is ever counted as a negative of it. Each match is classified against
+what does not match the row, ``log(1 + sum over the others of exp(s_row - s_match) / c)``, where ``c`` is how many rows
+match that other one, and a row's matches are averaged (the form of Khosla et al. 2020 with other positives kept out of
+the denominator). Where matches are groups of rows a group so counts once, by its mean, however many rows it has: with
+one row per group this is InfoNCE exactly, with classes as captions it is cross-entropy over the classes, and a perfect
+space has loss 0 however often a caption repeats, where the plain form has a floor of ``ln d`` for ``d`` copies.
 
 :func:`dense` is the definition. :func:`tiled` is the same number and the same gradients without a ``(B, B)`` matrix,
 in three passes over the tiles of ``_tiled.py``.
@@ -14,7 +14,7 @@ in three passes over the tiles of ``_tiled.py``.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 import torch
@@ -23,159 +23,186 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid, normalize
 
 from ..config import PartConfig
-from . import average, cosine, modality_pairs, same_group, trusted
+from ..matches import BatchMatches, ModalityPair, Relation
+from . import PAIRS, Aligned, aligned, average, cosine, one_each, total, trusted
 from ._tiled import Gradients, Tile, Tiles, is_small, with_gradients
 
 
 class Config(PartConfig):
-    """``scale`` is the inverse temperature to start from; it is learned and kept within ``[1, max_scale]``.
+    """Where the learned temperature starts, and what guards against few classes and wrong pairs."""
 
-    ``smoothing`` is the share of a row's target that is spread evenly over all groups (label smoothing, Szegedy et
-    al. 2016): it keeps few classes, or doubtful pairs, from being learned by heart. ``trim`` is the share of a batch's
-    pairs that may be left out where the model doubts them (:func:`cospace.objectives.trusted`): about as large as the
-    share of wrong pairs, 0 for clean ones.
-    """
+    logit_scale: float = Field(default=1 / 0.07, gt=0)
+    """Inverse temperature to start from; it is learned, one for each pair of modalities."""
+    max_logit_scale: float = Field(default=100.0, ge=1)
+    """Largest inverse temperature that can be learned."""
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """Share of a target that is spread evenly over all groups (Szegedy 2016), against memorising few classes."""
+    truncation: float = Field(default=0.0, ge=0, lt=1)
+    """Largest share of a batch's pairs left out as probably wrong (Shen 2019): the share of wrong pairs, if known."""
 
-    scale: float = Field(default=1 / 0.07, gt=0)
-    max_scale: float = Field(default=100.0, ge=1)
-    smoothing: float = Field(default=0.0, ge=0, lt=1)
-    trim: float = Field(default=0.0, ge=0, lt=1)
-
-    def build(self) -> Softmax:
-        return Softmax(self)
+    def build(self, pairs: Sequence[ModalityPair] = PAIRS) -> Softmax:
+        return Softmax(self, pairs)
 
 
 class Softmax(nn.Module):
-    """Contrast every row with all rows of other groups, in both directions."""
+    """Contrast every row with all rows that it does not match, in both directions."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, pairs: Sequence[ModalityPair] = PAIRS) -> None:
         super().__init__()
-        self.log_scale = nn.Parameter(torch.tensor(math.log(config.scale)))
-        self.max_log_scale = math.log(config.max_scale)
-        self.smoothing, self.trim = config.smoothing, config.trim
+        self.log_scale = one_each(math.log(config.logit_scale), pairs)
+        self.max_log_scale = math.log(config.max_logit_scale)
+        self.label_smoothing, self.truncation = config.label_smoothing, config.truncation
 
-    def forward(self, embeddings: Mapping[str, Tensor], groups: Tensor) -> Tensor:
-        if self.trim and self.training:
-            kept_K = trusted(embeddings, self.trim)
-            embeddings, groups = {name: rows_BE[kept_K] for name, rows_BE in embeddings.items()}, groups[kept_K]
-        scale = self.log_scale.clamp(0.0, self.max_log_scale).exp()
-        contrast = dense if is_small(groups) else tiled
-        pairs = modality_pairs(embeddings)
-        loss = average([contrast(groups, left, right, scale) for left, right in pairs])
-        if self.smoothing:
-            loss = loss + self.smoothing * scale * average([lean(groups, left, right) for left, right in pairs])
-        return loss
+    def forward(self, embeddings: Mapping[str, Tensor], matches: BatchMatches) -> Tensor:
+        return total([self._loss(pair) for pair in aligned(embeddings, matches)], embeddings)
+
+    def _loss(self, pair: Aligned) -> Tensor:
+        left_KE, right_KE, relation = pair.left_KE, pair.right_KE, pair.relation
+        if self.truncation and self.training:
+            kept_K = trusted(left_KE, right_KE, self.truncation)
+            left_KE, right_KE, relation = left_KE[kept_K], right_KE[kept_K], relation.select(kept_K, kept_K)
+        scale = self.log_scale[pair.name].clamp(0.0, self.max_log_scale).exp()
+        contrast = dense if is_small(left_KE) else tiled
+        loss = contrast(relation, left_KE, right_KE, scale)
+        return loss + self.label_smoothing * scale * lean(relation, left_KE, right_KE) if self.label_smoothing else loss
 
 
-def lean(groups_B: Tensor, left_BE: Tensor, right_BE: Tensor) -> Tensor:
-    """How much more alike rows are to their own group than to the mean of all groups; in both directions.
+def lean(relation: Relation, left_BE: Tensor, right_BE: Tensor) -> Tensor:
+    """How much more alike rows are to their own matches than to the mean of all rows; in both directions.
 
-    Cross-entropy against smoothed targets is the plain one plus ``smoothing`` times the lead of the true class's logit
-    over the mean logit. That is linear in the cosines, so sums of embeddings give it and no matrix is needed.
+    In that mean a row counts one over its number of matches, so that a group of rows counts once. Cross-entropy
+    against smoothed targets is the plain one plus ``label_smoothing`` times the lead of the true class's logit over
+    the mean logit. That is linear in the cosines, so sums of embeddings give it and no matrix is needed.
     """
-    group_B = torch.unique(groups_B, return_inverse=True)[1]
     left_BE, right_BE = normalize(left_BE, dim=-1), normalize(right_BE, dim=-1)
-    return average([_lead_of_own(group_B, left_BE, right_BE), _lead_of_own(group_B, right_BE, left_BE)])
+    if relation.complete:
+        group_B = relation.piece_L[relation.left_N]
+        return average([_lead_of_own(group_B, left_BE, right_BE), _lead_of_own(group_B, right_BE, left_BE)])
+    return average([_lead_of_matches(relation, left_BE, right_BE), _lead_of_matches(relation.T, right_BE, left_BE)])
 
 
 def _lead_of_own(group_B: Tensor, rows_BE: Tensor, others_BE: Tensor) -> Tensor:
+    """Where matches are groups: against the group's own mean and the mean of all groups."""
     count_G1 = group_B.bincount()[:, None].to(others_BE.dtype)
     mean_GE = others_BE.new_zeros(len(count_G1), others_BE.shape[1]).index_add(0, group_B, others_BE) / count_G1
     return (rows_BE * (mean_GE - mean_GE.mean(0))[group_B]).sum(1).mean()
 
 
-def dense(groups_B: Tensor, left_BE: Tensor, right_BE: Tensor, scale: Tensor) -> Tensor:
+def _lead_of_matches(relation: Relation, rows_BE: Tensor, others_BE: Tensor) -> Tensor:
+    """For any relation, by way of the sums over equal items."""
+    matches_B, matched_B = (counts_B.to(others_BE.dtype) for counts_B in relation.counts())
+    left_P, right_P = relation.pairs_P2.T
+    nothing_E = others_BE.new_zeros(1, others_BE.shape[1])
+    item_RE = nothing_E.repeat(len(relation.piece_R), 1).index_add(0, relation.right_M, others_BE)
+    match_LE = nothing_E.repeat(len(relation.piece_L), 1).index_add(0, left_P, item_RE[right_P])
+    own_BE = match_LE[relation.left_N] / matches_B[:, None]
+    weight_B = 1 / matched_B
+    mean_E = (weight_B / weight_B.sum()) @ others_BE
+    return (rows_BE * (own_BE - mean_E)).sum(1).mean()
+
+
+def dense(relation: Relation, left_BE: Tensor, right_BE: Tensor, scale: Tensor) -> Tensor:
     """Mean of the two directions."""
-    match_BB = same_group(groups_B)
+    match_BB = relation.dense()
     logits_BB = scale * cosine(left_BE, right_BE)
-    return average([classify(logits_BB, match_BB), classify(logits_BB.T, match_BB)])
+    return average([classify(logits_BB, match_BB), classify(logits_BB.T, match_BB.T)])
 
 
 def classify(logits_BB: Tensor, match_BB: Tensor) -> Tensor:
-    """Mean over rows of the mean over a row's matches of the loss of telling the match from the other groups."""
-    matches_B = match_BB.sum(1).to(logits_BB.dtype)
-    others_BB = (logits_BB - matches_B.log()).masked_fill(match_BB, float("-inf"))
+    """Mean over rows of the mean over a row's matches of the loss of separating the match from what is none."""
+    matches_B, matched_B = (match_BB.sum(dim).to(logits_BB.dtype) for dim in (1, 0))
+    others_BB = (logits_BB - matched_B.log()).masked_fill(match_BB, float("-inf"))
     bar_B1 = others_BB.logsumexp(1, keepdim=True).clamp(min=torch.finfo(logits_BB.dtype).min)
     loss_BB = -logsigmoid(logits_BB - bar_B1)
     return (loss_BB * match_BB / matches_B[:, None]).sum(1).mean()
 
 
-def tiled(groups_B: Tensor, left_BE: Tensor, right_BE: Tensor, scale: Tensor) -> Tensor:
+def tiled(relation: Relation, left_BE: Tensor, right_BE: Tensor, scale: Tensor) -> Tensor:
     """:func:`dense` in memory that grows with ``B * E`` alone."""
-    return with_gradients(partial(loss_and_gradients, groups_B), left_BE, right_BE, scale)
+    return with_gradients(partial(loss_and_gradients, relation), left_BE, right_BE, scale)
 
 
-def loss_and_gradients(groups_B: Tensor, left_BE: Tensor, right_BE: Tensor, scale: Tensor) -> tuple[Tensor, Gradients]:
+def loss_and_gradients(
+    relation: Relation, left_BE: Tensor, right_BE: Tensor, scale: Tensor
+) -> tuple[Tensor, Gradients]:
     """The loss of :func:`dense` and its gradients for both sides and the scale.
 
-    With ``m`` matches of a row and discounted logits ``t_ij = scale * cosine_ij - log m_i - log m_j`` both directions
-    look alike: the other groups of row ``i`` set the bar ``logsumexp t_ij - log m_i``, and a match ``j`` has the loss
-    ``softplus(bar_i - t_ij)``.
+    With ``r`` matches of a row, ``c`` of a column and discounted logits ``t_ij = s_ij - log r_i - log c_j`` both
+    directions look alike: what row ``i`` does not match sets the bar ``b_i = logsumexp t_ij``, and a match ``j`` has
+    the loss ``softplus(b_i - t_ij - log c_j)``.
     """
-    tiles = Tiles(left_BE, right_BE, groups_B, scale.item())
+    tiles = Tiles(left_BE, right_BE, relation, scale.item())
     bars = find_bars(tiles)
     loss_sum, doubts = judge_matches(tiles, bars)
-    log_matches_B = tiles.matches_B.log()
-    left_B, right_B = (doubt_B.log() - bar_B - log_matches_B for doubt_B, bar_B in zip(doubts, bars, strict=True))
+    left_B, right_B = (doubt_B.log() - bar_B for doubt_B, bar_B in zip(doubts, bars, strict=True))
     for tile in discounted(tiles, iter(tiles)):
         tiles.add_gradient(tile, logit_gradient(tiles, tile, bars, (left_B, right_B)))
-    half_mean = 0.5 / len(groups_B)
+    half_mean = 0.5 / len(left_BE)
     return half_mean * loss_sum, tiles.gradients(half_mean)
 
 
 Both = tuple[Tensor, Tensor]
-"""A number per row, ``(B,)`` in the order of groups, of left rows among right rows and of right among left."""
+"""A number per row, each side in its own order: of left rows among right rows, and of right among left."""
 
 
 def discounted(tiles: Tiles, chosen: Iterator[Tile]) -> Iterator[Tile]:
     """Tiles whose logits count a group once, however many rows and columns it has."""
-    log_matches_B = tiles.matches_B.log()
+    left_B, right_B = tiles.left.log_matches_B, tiles.right.log_matches_B
     for tile in chosen:
-        tile.logits_RC.sub_(log_matches_B[tile.rows, None]).sub_(log_matches_B[tile.columns])
+        tile.logits_RC.sub_(left_B[tile.rows, None]).sub_(right_B[tile.columns])
         yield tile
 
 
 def find_bars(tiles: Tiles) -> Both:
-    """First pass, over all tiles: what a row's other groups amount to, which its matches must exceed."""
-    left_B, right_B = (torch.full_like(tiles.matches_B, float("-inf")) for _ in range(2))
+    """First pass, over all tiles: what a row does not match amounts to, which its matches must exceed."""
+    left_B, right_B = (torch.full_like(side.matches_B, float("-inf")) for side in (tiles.left, tiles.right))
     for tile in discounted(tiles, iter(tiles)):
         tile.logits_RC[tile.near].masked_fill_(tile.match_KC, float("-inf"))
         for sum_X, dim in ((left_B[tile.rows], 1), (right_B[tile.columns], 0)):
             torch.logaddexp(sum_X, tile.logits_RC.logsumexp(dim), out=sum_X)
-    log_matches_B = tiles.matches_B.log()
-    lowest = torch.finfo(left_B.dtype).min  # a row without other groups has a loss of zero, not of nan
-    return left_B.sub_(log_matches_B).clamp_(min=lowest), right_B.sub_(log_matches_B).clamp_(min=lowest)
+    lowest = torch.finfo(left_B.dtype).min  # a row that matches everything has a loss of zero, not of nan
+    return left_B.clamp_(min=lowest), right_B.clamp_(min=lowest)
 
 
 def judge_matches(tiles: Tiles, bars: Both) -> tuple[Tensor, Both]:
     """Second pass, over tiles with matches: the summed loss, and a row's doubt in its matches (0 none, 1 all)."""
-    loss_B, left_B, right_B = (torch.zeros_like(tiles.matches_B) for _ in range(3))
+    left_B, right_B, left_loss_B, right_loss_B = (
+        torch.zeros_like(side.matches_B) for side in (tiles.left, tiles.right) * 2
+    )
     for tile in discounted(tiles, tiles.matching()):
-        left_KC, right_KC = lead(tile, bars)
-        share_KC = tile.match_KC / tiles.matches_B[tile.columns]
-        for lead_KC, doubt_B, at, dim in ((left_KC, left_B, tile.rows, 1), (right_KC, right_B, tile.columns, 0)):
-            loss_B[at] -= (share_KC * logsigmoid(lead_KC)).sum(dim)
-            doubt_B[at] += (share_KC * lead_KC.neg_().sigmoid_()).sum(dim)
-    return loss_B.sum(), (left_B, right_B)
+        left_KC, right_KC = lead(tiles, tile, bars)
+        for lead_KC, loss_B, doubt_B, at, near, dim in (
+            (left_KC, left_loss_B, left_B, tile.rows, tile.near, 1),
+            (right_KC, right_loss_B, right_B, tile.columns, slice(None), 0),
+        ):
+            loss_B[at][near] -= (tile.match_KC * logsigmoid(lead_KC)).sum(dim)
+            doubt_B[at][near] += lead_KC.neg_().sigmoid_().mul_(tile.match_KC).sum(dim)
+    left_B.div_(tiles.left.matches_B)
+    right_B.div_(tiles.right.matches_B)
+    loss_sum = (left_loss_B / tiles.left.matches_B).sum() + (right_loss_B / tiles.right.matches_B).sum()
+    return loss_sum, (left_B, right_B)
 
 
 def logit_gradient(tiles: Tiles, tile: Tile, bars: Both, offsets: Both) -> Tensor:
-    """Third pass, over all tiles: a match is pulled by the doubt in it, which pushes the other groups in turn.
+    """Third pass, over all tiles: a match is pulled by the doubt in it, which pushes what is none in turn.
 
     ``offsets`` turn a logit into the log of its part in its row's, and in its column's, doubt.
     """
-    left_KC, right_KC = lead(tile, bars)
-    pull_KC = (left_KC.neg_().sigmoid_() + right_KC.neg_().sigmoid_()) / tiles.matches_B[tile.columns]
+    left_KC, right_KC = lead(tiles, tile, bars)
+    left_KC.neg_().sigmoid_().div_(tiles.left.matches_B[tile.rows][tile.near, None])
+    pull_KC = left_KC.add_(right_KC.neg_().sigmoid_().div_(tiles.right.matches_B[tile.columns])).neg_()
     left_B, right_B = offsets
     gradient_RC = (tile.logits_RC + left_B[tile.rows, None]).exp_()
     gradient_RC += tile.logits_RC.add_(right_B[tile.columns]).exp_()
     near_KC = gradient_RC[tile.near]
-    near_KC.copy_(torch.where(tile.match_KC, -pull_KC, near_KC))
+    near_KC.copy_(torch.where(tile.match_KC, pull_KC, near_KC))
     return gradient_RC
 
 
-def lead(tile: Tile, bars: Both) -> Both:
+def lead(tiles: Tiles, tile: Tile, bars: Both) -> Both:
     """How far the logits near matches stand above their row's bar, and above their column's, ``(K, C)`` each."""
-    left_B, right_B = bars
     near_KC = tile.logits_RC[tile.near]
-    return near_KC - left_B[tile.rows][tile.near, None], near_KC - right_B[tile.columns]
+    left_K1, right_C = bars[0][tile.rows][tile.near, None], bars[1][tile.columns]
+    log_left_K1 = tiles.left.log_matches_B[tile.rows][tile.near, None]
+    log_right_C = tiles.right.log_matches_B[tile.columns]
+    return (near_KC + log_right_C).sub_(left_K1), (near_KC + log_left_K1).sub_(right_C)

@@ -1,28 +1,32 @@
 """Variance-invariance-covariance regularisation (Bardes et al. 2022, eq. 6): alignment that cannot collapse.
 
 The invariance term is the alignment loss. The variance term keeps every coordinate's standard deviation above one,
-the covariance term keeps coordinates from saying the same thing. No negatives, so groups play no part.
+the covariance term keeps coordinates from being redundant. No negatives, so other matches play no part.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pydantic import Field
 from torch import Tensor, nn
 
 from ..config import PartConfig
-from . import average, modality_pairs
+from ..matches import BatchMatches, ModalityPair
+from . import PAIRS, aligned, total
 
 
 class Config(PartConfig):
     """Weights of the three terms; the defaults are the paper's (section 4.2)."""
 
     invariance: float = Field(default=25.0, ge=0)
+    """Weight of the term that pulls pairs together."""
     variance: float = Field(default=25.0, ge=0)
+    """Weight of the term that keeps every coordinate's standard deviation above one."""
     covariance: float = Field(default=1.0, ge=0)
+    """Weight of the term that keeps coordinates uncorrelated."""
 
-    def build(self) -> VICReg:
+    def build(self, pairs: Sequence[ModalityPair] = PAIRS) -> VICReg:
         return VICReg(self)
 
 
@@ -33,15 +37,14 @@ class VICReg(nn.Module):
         super().__init__()
         self.config = config
 
-    def forward(self, embeddings: Mapping[str, Tensor], groups: Tensor) -> Tensor:
-        losses = []
-        for left_BE, right_BE in modality_pairs(embeddings):
-            invariance = (left_BE - right_BE).square().mean()
-            variance = spread(left_BE) + spread(right_BE)
-            covariance = redundancy(left_BE) + redundancy(right_BE)
-            config = self.config
+    def forward(self, embeddings: Mapping[str, Tensor], matches: BatchMatches) -> Tensor:
+        losses, config = [], self.config
+        for pair in aligned(embeddings, matches):
+            invariance = (pair.left_KE - pair.right_KE).square().mean()
+            variance = spread(pair.left_KE) + spread(pair.right_KE)
+            covariance = redundancy(pair.left_KE) + redundancy(pair.right_KE)
             losses.append(config.invariance * invariance + config.variance * variance + config.covariance * covariance)
-        return average(losses)
+        return total(losses, embeddings)
 
 
 def spread(embeddings_BE: Tensor) -> Tensor:

@@ -1,4 +1,5 @@
-"""Recipes: one file per reproducible result. ``RECIPE`` is plain data for
-:class:`cospace.experiment.settings.Experiment`; the header says the command, the hardware, the time, the score and
-how many runs it was seen in.
+"""Recipes: one file per reproducible result, found by its name.
+
+``RECIPE`` is plain data for :class:`cospace.runs.settings.RunConfig`. The first paragraph of a file says what the
+recipe is for, in one line; the rest is what was measured with it, where, when, and in how many runs.
 """

@@ -1,8 +1,8 @@
-"""Who may ask: the door that every request passes before anything reads it.
+"""Access control: what every request must satisfy before anything reads it.
 
 A service on a person's own machine can be reached by every web page that person opens. So the ``Host`` must be ours
 (a foreign name that resolves to this machine is refused), a page of another origin may not send anything, no reply
-may be read, framed or run by others, and a service that is reachable from outside wants a token.
+may be read, framed or run by other pages, and a service that is reachable from outside requires a token.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..types import UserError
 from .limits import Limits
-from .meter import Meter, Told
 from .problems import Refusal
+from .request_metrics import RequestMetrics, RequestOutcome
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; "
@@ -37,11 +37,11 @@ HEADERS = {
 }
 COOKIE = "cospace"
 OPEN = ("/", "/healthz", "/api/session")
-"""Without a token: what holds nobody's data, and where a token is shown."""
+"""Without a token: what holds no data of the index, and where a token is sent."""
 UPLOAD = "/api/upload"
 SAFE = ("GET", "HEAD")
 GONE = 499
-"""What is counted for a request whose sender did not wait; nobody is told."""
+"""The status under which a request is counted whose sender did not wait for the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Access:
             raise UserError(f"a token of {len(token)} characters can be guessed; give 16 or more, or --token auto")
         if not _is_loopback(host) and token is None:
             raise UserError(
-                f"{host} can be reached by others, so the service wants a token; add --token auto, or leave out --host"
+                f"{host} can be reached by others, so it requires a token; add --token auto, or leave out --host"
             )
         return cls(host, port, token, tuple(names))
 
@@ -98,12 +98,12 @@ class Access:
         return hmac.compare_digest(_cookie(headers.get("cookie", "")).encode(), self.session().encode())
 
 
-class Gate:
-    """The middleware: host, token, origin, size, pace and number of requests, in this order; headers on every reply."""
+class AccessMiddleware:
+    """The middleware: host, token, origin, size, rate and number of requests, in this order; headers on every reply."""
 
-    def __init__(self, app: ASGIApp, access: Access, limits: Limits, meter: Meter) -> None:
-        self._app, self._access, self._limits, self._meter = app, access, limits, meter
-        self._inside = 0
+    def __init__(self, app: ASGIApp, access: Access, limits: Limits, request_metrics: RequestMetrics) -> None:
+        self._app, self._access, self._limits, self._request_metrics = app, access, limits, request_metrics
+        self._active = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -112,25 +112,25 @@ class Gate:
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
             return
-        with self._meter.request(scope["path"]) as told:
-            reply = _Reply(send, told)
+        with self._request_metrics.request(scope["path"]) as outcome:
+            reply = _Reply(send, outcome)
             try:
                 self._check(scope)
                 body = _Body(receive, self._most(scope["path"]), self._limits)
                 if not await self._answer(scope, body, reply):
-                    told.status = told.status or GONE
+                    outcome.status = outcome.status or GONE
             except Refusal as refusal:
-                if not told.status:
+                if not outcome.status:
                     await refusal(scope, receive, reply)
 
     async def _answer(self, scope: Scope, body: _Body, reply: _Reply) -> bool:
-        """Let the application answer, unless the body turns out to be one that is not read; false if nobody waits."""
+        """Let the application answer, unless the body is refused while it is read; false if the client has gone."""
 
         async def unless_refused(message: Message) -> None:
             if body.refusal is None:
                 await reply(message)
 
-        self._inside += 1
+        self._active += 1
         work = asyncio.ensure_future(self._app(scope, body, unless_refused))
         leaving = asyncio.ensure_future(body.left())
         try:
@@ -139,7 +139,7 @@ class Gate:
                 await work
             return work.done()
         finally:
-            self._inside -= 1
+            self._active -= 1
             for task in (work, leaving):
                 task.cancel()
             await asyncio.wait({work, leaving})
@@ -155,25 +155,25 @@ class Gate:
             raise Refusal(403, "this service does not answer under that host name; allow it with --allow-host")
         path = scope["path"]
         if path not in OPEN and not path.startswith("/page/") and not self._access.admits(headers):
-            raise Refusal(401, "this service wants its token; open the address that it printed when it started")
+            raise Refusal(401, "this service requires its token; open the address that it printed when it started")
         if scope["method"] not in SAFE and _is_foreign(headers):
             raise Refusal(403, "a page of another origin may not use this service")
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length[:20]) > self._most(path):
             raise Refusal(413, f"a request of at most {self._most(path):,} bytes is read here")
-        if self._inside >= self._limits.at_once and path != "/healthz":
+        if self._active >= self._limits.at_once and path != "/healthz":
             raise Refusal(503, "too many requests at once; try again in a moment")
 
 
 class _Reply:
     """Sends an answer with the headers that each one carries, and notes its status."""
 
-    def __init__(self, send: Send, told: Told) -> None:
-        self._send, self._told = send, told
+    def __init__(self, send: Send, outcome: RequestOutcome) -> None:
+        self._send, self._outcome = send, outcome
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self._told.status = message["status"]
+            self._outcome.status = message["status"]
             headers = MutableHeaders(scope=message)
             for name, value in HEADERS.items():
                 headers[name] = value
@@ -208,7 +208,7 @@ class _Body:
         return message
 
     async def left(self) -> None:
-        """Returns when whoever sent this has gone away without waiting for the answer."""
+        """Returns when the client has gone away without waiting for the answer."""
         await self._done.wait()
         while (await self._receive())["type"] != "http.disconnect":
             continue

@@ -1,10 +1,10 @@
-"""What a request may say: every field with its bounds; what is not named here is refused."""
+"""What a request may contain: every field with its bounds; what is not named here is refused."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
 from .limits import Limits
 
@@ -22,14 +22,14 @@ def _clean(text: str) -> str:
     return text
 
 
-def _said(text: str) -> str:
+def _not_blank(text: str) -> str:
     if not text.strip():
         raise ValueError("the text is empty")
     return text
 
 
 Words = Annotated[str, Field(max_length=LIMITS.text), AfterValidator(_clean)]
-Text = Annotated[Words, AfterValidator(_said)]
+Text = Annotated[Words, AfterValidator(_not_blank)]
 Name = Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_clean)]
 Hash = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
 Version = Annotated[int, Field(ge=0, lt=2**63)]
@@ -37,33 +37,33 @@ Number = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class Form(BaseModel):
-    """Strict: an unknown field is a mistake that is told."""
+    """Strict: an unknown field is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Picture(Form):
-    """A picture: an item of the index by id, one that was sent before by its hash, or an address where allowed."""
+class Reference(Form):
+    """An item: of the index by its id, an upload by its hash, or at an address where the service fetches."""
 
     id: Name | None = None
     upload: Hash | None = None
     url: Annotated[str, Field(max_length=2048), AfterValidator(_clean)] | None = None
 
     @model_validator(mode="after")
-    def _one(self) -> Picture:
+    def _one(self) -> Reference:
         if sum(value is not None for value in self.values()) != 1:
             raise ValueError(f"give exactly one of {', '.join(self._names())}")
         return self
 
     def values(self) -> list[object]:
-        """What was given for each way of naming what is meant."""
+        """What was given for each way of naming an item."""
         return [getattr(self, name) for name in self._names()]
 
     def _names(self) -> tuple[str, ...]:
         return ("id", "upload", "url")
 
 
-class Part(Picture):
+class Part(Reference):
     """One part of a query, with its weight: more of this, or less where it is negative."""
 
     text: Text | None = None
@@ -80,7 +80,7 @@ class Part(Picture):
 
 
 class Query(Form):
-    """What is looked for: parts that add up, among items that satisfy the conditions."""
+    """What is searched for: parts that add up, among items that satisfy the conditions."""
 
     parts: Annotated[list[Part], Field(min_length=1, max_length=LIMITS.parts)]
     find: Annotated[str, Field(max_length=32, pattern="^[a-z_]+$")] | None = None
@@ -103,37 +103,44 @@ class Explain(Form):
     version: Version
 
 
-class Classify(Form):
-    """A picture, and the names it may be called."""
+ONE_ITEM = AliasChoices("item", "image")
+"""The second name is that of older clients, from when all items were images."""
 
-    image: Picture
+
+class Classify(Form):
+    """An item, and the names it may be called."""
+
+    item: Annotated[Reference, Field(validation_alias=ONE_ITEM)]
     classes: Annotated[list[Text], Field(min_length=2, max_length=1000)]
     templates: Annotated[list[Text], Field(min_length=1, max_length=16)] | None = None
 
 
 class Caption(Form):
-    """A picture to be described."""
+    """An item to be described."""
 
-    image: Picture
+    item: Annotated[Reference, Field(validation_alias=ONE_ITEM)]
 
 
 class Ask(Form):
-    """A question about a picture."""
+    """A question about an item."""
 
-    image: Picture
+    item: Annotated[Reference, Field(validation_alias=ONE_ITEM)]
     question: Annotated[Text, Field(max_length=1000)]
 
 
 class Embed(Form):
-    """Texts or pictures whose vectors are wanted."""
+    """Texts or items whose vectors are wanted."""
 
     texts: Annotated[list[Text], Field(min_length=1, max_length=LIMITS.several)] | None = None
-    images: Annotated[list[Picture], Field(min_length=1, max_length=LIMITS.several)] | None = None
+    items: Annotated[
+        Annotated[list[Reference], Field(min_length=1, max_length=LIMITS.several)] | None,
+        Field(validation_alias=AliasChoices("items", "images")),
+    ] = None
 
     @model_validator(mode="after")
     def _one(self) -> Embed:
-        if (self.texts is None) == (self.images is None):
-            raise ValueError("give texts or images: exactly one of the two")
+        if (self.texts is None) == (self.items is None):
+            raise ValueError("give texts or items: exactly one of the two")
         return self
 
 

@@ -1,8 +1,8 @@
-"""Work that is cheaper together: what many people ask for at the same time is done in one go.
+"""Work that is cheaper together: requests that arrive at the same time are done as one batch.
 
 A model embeds eight texts in little more than the time of one, and a search reads every vector once however many
-queries there are. One thread takes what waits; nobody waits for company. What waits is bounded: when it is full the
-next one is told to come back, so that those who wait are served in good time.
+queries there are. One thread takes all that is queued; no task waits for a batch to fill. The queue is bounded: when
+it is full a task is refused (503), so that those that are queued are done in good time.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Batcher(Generic[Kind, Task, Made]):
         future: Future[Made] = Future()
         with self._changed:
             if not self._open or len(self._waiting) >= self._most:
-                raise Refusal(503, "too many requests wait for the machine; try again in a moment")
+                raise Refusal(503, "too many requests are waiting; try again in a moment")
             self._waiting.append((kind, task, future))
             self._changed.notify()
         return future

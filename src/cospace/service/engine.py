@@ -1,8 +1,8 @@
-"""The warm heart of the service: the model, the index, and the order of items for a query.
+"""The model and the index, ready to answer: vectors of queries, and the order of items for them.
 
-Models run in one thread and searches in another, each doing together what waits (:mod:`batching`). Vectors of texts
-and pictures that were asked for lately are kept, so that a change of weight encodes nothing. The index may change
-under us: a new version is opened beside the old one, which still answers for the numbers it gave out.
+Models run in one thread and searches in another, each of which takes all that waits as one batch (:mod:`batching`).
+Vectors of recent texts and uploads are kept, so that a change of weight encodes nothing. The index may change while
+it is served: a new version is opened beside the old one, which still answers for the numbers it gave out.
 """
 
 from __future__ import annotations
@@ -12,19 +12,22 @@ import json
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from ..calibration import Matching
+from ..commands.ask import ask
+from ..commands.caption import caption
+from ..commands.search import SearchableIndex
 from ..config import unknown
-from ..experiment.search import SearchableIndex
-from ..preprocess import BadImage
-from ..stores import Condition, Found, of_modality
-from .asking import Part, Picture, Query
+from ..modalities import PREVIEW_SIZES, is_typed, modality, typed_modality
+from ..models.calibration import Matching
+from ..stores import Condition, Found, Item, of_modality
+from ..types import BadItem
+from .asking import Part, Query, Reference
 from .batching import Batcher
 from .limits import Limits
 from .mixing import Weighed
@@ -35,8 +38,8 @@ from .uploads import Upload, Uploads, read
 
 KEPT_VECTORS = 1_000
 KEPT_VERSIONS = 3
-LOOK_AGAIN = 2.0
-"""Seconds between two looks for a newer version of the index."""
+REFRESH_SECONDS = 2.0
+"""Seconds between two checks for a newer version of the index."""
 GOOD, WEAK = 70, 30
 """Percentages from which on a match is called good, and below which it is called weak."""
 UNKNOWN = 255
@@ -48,6 +51,30 @@ UNCALIBRATED_SCALE = 100.0
 
 Among = tuple[int, int, tuple[Condition, ...]]
 """A search of one kind: the version, how many are wanted, and what they must satisfy."""
+
+Work = tuple[str, str]
+"""What the model does, and with which modality: ``("embed", "text")``. Tasks of equal work share a batch."""
+
+WORDS, TEXTS, FILES = (2, 6, 12, 24), (1, 2, 8), (1, 2)
+"""What every encoder runs once before the first request: texts of so many words, and batches of so many items."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """The unit vector ``(E,)`` of a part of a query, its modality, and whether it had to be encoded now."""
+
+    vector_E: np.ndarray
+    modality: str
+    fresh: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedQuery:
+    """All parts of a query, measured on what is searched for; ``fresh`` counts those that had to be encoded."""
+
+    weighed: Weighed
+    modalities: Sequence[str]
+    fresh: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,20 +116,20 @@ class Engine:
 
     def __init__(self, collection: SearchableIndex, limits: Limits) -> None:
         self.collection, self.limits = collection, limits
-        self.space, self.teller = collection.space, collection.teller
+        self.space, self.generator = collection.space, collection.generator
         self.uploads = Uploads(limits.uploads)
-        self._vectors: Recent[tuple[str, str], np.ndarray] = Recent(KEPT_VECTORS)
+        self._vectors: Recent[tuple[str | None, str | None], Encoded] = Recent(KEPT_VECTORS)
         self._snapshots: OrderedDict[int, Snapshot] = OrderedDict()
         self._lock = threading.Lock()
-        self._looking, self._looked = threading.Lock(), 0.0
-        self._model: Batcher[str, Any, Any] = Batcher(self._run_model, limits.several, limits.waiting)
+        self._refreshing, self._refreshed = threading.Lock(), 0.0
+        self._model: Batcher[Work, Any, Any] = Batcher(self._run_model, limits.several, limits.waiting)
         self._search: Batcher[Among, np.ndarray, tuple[np.ndarray, np.ndarray]] = Batcher(
             self._run_search, limits.several, limits.waiting
         )
         self._reader: Batcher[str, bytes, Upload] = Batcher(
-            lambda _, sent: [read(data, limits) for data in sent], 1, limits.waiting
+            lambda _, sent: [read(data, self.modalities) for data in sent], 1, limits.waiting
         )
-        self._noting = threading.Lock()
+        self._feedback = threading.Lock()
         self._open(Snapshot.of(collection.store, self.modalities))
 
     @property
@@ -112,27 +139,22 @@ class Engine:
 
     @property
     def waiting(self) -> int:
-        """Tasks that wait for the machine."""
+        """Tasks that are queued."""
         return len(self._model) + len(self._search) + len(self._reader)
 
     def warm(self) -> None:
-        """Run everything once, so that the first person waits no longer than the tenth."""
+        """Run everything once, so that the first request takes no longer than the tenth."""
         snapshot = self.snapshot()
-        white = np.full((32, 32, 3), 255, np.uint8)
-        warm: dict[str, list[Any]] = {
-            "text": [[" ".join(["a"] * length)] * batch for length in (2, 6, 12, 24) for batch in (1, 2, 8)],
-            "image": [[white] * batch for batch in (1, 2)],
-        }
-        for modality in self.modalities:
-            for raws in warm.get(modality, ()):  # a CPU's kernels are compiled for each shape when it first comes
-                vector_E = self._model.submit("embed " + modality + "s", raws).result()[0]
+        for name in self.modalities:
+            for raws in _examples(name):  # a CPU's kernels are compiled for each shape when it first comes
+                vector_E = self._model.submit(("embed batch", name), raws).result()[0]
             for found, there in snapshot.counts.items():
                 if there:
                     kind = (snapshot.version, min(there, self.limits.ranks), (of_modality(found),))
-                    snapshot.store.looks(self._search.submit(kind, vector_E).result()[0])
+                    snapshot.store.appearance(self._search.submit(kind, vector_E).result()[0])
 
     def close(self) -> None:
-        """Finish what waits and let go of the files."""
+        """Finish what waits and release the files."""
         for batcher in (self._model, self._search, self._reader):
             batcher.close()
         for snapshot in self._snapshots.values():
@@ -141,7 +163,7 @@ class Engine:
     def snapshot(self, version: int | None = None) -> Snapshot:
         """The newest version of the index, or a certain one. Raises :class:`Refusal` (409) for one that is gone."""
         if version is None:
-            self._look()
+            self._refresh()
         with self._lock:
             if version is None:
                 return next(reversed(self._snapshots.values()))
@@ -149,17 +171,17 @@ class Engine:
                 raise Refusal(409, "the index has changed since then; ask again", "version")
             return self._snapshots[version]
 
-    def _look(self) -> None:
-        """Open a newer version of the index if there is one; at most one thread looks, now and then."""
-        if time.monotonic() - self._looked < LOOK_AGAIN or not self._looking.acquire(blocking=False):
+    def _refresh(self) -> None:
+        """Open a newer version of the index if there is one; at most one thread checks, every few seconds."""
+        if time.monotonic() - self._refreshed < REFRESH_SECONDS or not self._refreshing.acquire(blocking=False):
             return
         try:
             newer = self.collection.newer(next(reversed(self._snapshots)))
             if newer is not None:
                 self._open(Snapshot.of(newer, self.modalities))
-            self._looked = time.monotonic()
+            self._refreshed = time.monotonic()
         finally:
-            self._looking.release()
+            self._refreshing.release()
 
     def _open(self, snapshot: Snapshot) -> None:
         with self._lock:
@@ -167,29 +189,39 @@ class Engine:
             while len(self._snapshots) > KEPT_VERSIONS:
                 self._snapshots.popitem(last=False)
 
-    async def model(self, kind: str, task: Any) -> Any:
-        """Something that the model does: ``embed text``, ``embed image``, ``caption`` or ``ask``."""
-        return await self._model(kind, task)
+    async def model(self, what: str, task: Any) -> Any:
+        """The result of a task that concerns no single encoder: ``caption``, ``ask`` or ``classify``."""
+        return await self._model((what, ""), task)
 
-    async def vector(self, part: Picture) -> tuple[np.ndarray, int]:
-        """The unit vector of a text or a picture, and how many encodings that took (0 or 1)."""
+    async def vector(self, part: Reference) -> Encoded:
+        """The unit vector of a text or an item."""
         if part.id is not None:
-            return await asyncio.to_thread(self._stored, part.id), 0
-        text = getattr(part, "text", None)
-        key = ("text", text) if text is not None else ("image", str(part.upload))
+            return await asyncio.to_thread(self._stored, part.id)
+        text = part.text if isinstance(part, Part) else None
+        key = (text, part.upload)
         known = self._vectors.get(key)
         if known is not None:
-            return known, 0
-        raw = text if text is not None else self.uploads.get(str(part.upload)).pixels
-        if key[0] not in self.modalities:
-            raise Refusal(422, unknown(key[0], self.modalities, "this index knows no"))
-        vector_E = await self._model(f"embed {key[0]}", raw)
-        self._vectors.put(key, vector_E)
-        return vector_E, 1
+            return known
+        name, raw = self._query_item(text, str(part.upload))
+        made = Encoded(await self._model(("embed", name), raw), name)
+        self._vectors.put(key, made)
+        return replace(made, fresh=True)
 
-    def _stored(self, name: str) -> np.ndarray:
+    def _query_item(self, text: str | None, upload: str) -> tuple[str, Any]:
+        """The modality and the raw item of what is no item of the index."""
+        if text is None:
+            sent = self.uploads.get(upload)
+            return sent.modality, sent.raw
+        name = typed_modality()
+        if name not in self.modalities:
+            raise Refusal(422, unknown(name, self.modalities, "this index's model embeds no"))
+        return name, text
+
+    def _stored(self, name: str) -> Encoded:
         snapshot = self.snapshot()
-        return np.asarray(snapshot.store.vectors(self.numbers(snapshot, [name]))[0])
+        numbers = self.numbers(snapshot, [name])
+        item = snapshot.store.items(numbers.tolist())[0]
+        return Encoded(np.asarray(snapshot.store.vectors(numbers)[0]), item.modality)
 
     def numbers(self, snapshot: Snapshot, names: Sequence[str]) -> np.ndarray:
         """Numbers of ids. Raises :class:`Refusal` (404) for one that is not in the index."""
@@ -204,8 +236,8 @@ class Engine:
         find = self._found_by(query, snapshot)
         where = (of_modality(find), *map(Condition.parse, query.where))
         began = time.perf_counter()
-        weighed, encoded = await self.weighed(query.parts, snapshot, find)
-        then = time.perf_counter()
+        encoded = await self.encoded(query.parts, snapshot, find)
+        weighed, then = encoded.weighed, time.perf_counter()
         wide = most if weighed.linear else self.limits.ranks
         kind = (snapshot.version, wide, where)
         numbers_N, scores_N = await self._search(kind, weighed.direction().astype(np.float32))
@@ -214,36 +246,27 @@ class Engine:
         total = snapshot.counts[find]
         if query.where:
             total = await asyncio.to_thread(count, snapshot.store, where)
-        direction = self._direction(query.parts, find)
+        direction = _direction(query.parts, encoded.modalities, find)
         percents_N = self._percents(weighed, direction, scores_N, snapshot.counts[find])
         took = {"encode": 1000 * (then - began), "score": 1000 * (time.perf_counter() - then)}
         numbers_N, scores_N, percents_N = numbers_N[:most], scores_N[:most], percents_N[:most]
-        return Ranking(snapshot, numbers_N, scores_N, percents_N, total, direction, encoded, took)
+        return Ranking(snapshot, numbers_N, scores_N, percents_N, total, direction, encoded.fresh, took)
 
-    async def weighed(self, parts: Sequence[Part], snapshot: Snapshot, find: str) -> tuple[Weighed, int]:
-        """The parts of a query as vectors, measured on what is looked for; and how many had to be encoded."""
+    async def encoded(self, parts: Sequence[Part], snapshot: Snapshot, find: str) -> EncodedQuery:
+        """The parts of a query as vectors, measured on what is searched for."""
         made = await asyncio.gather(*(self.vector(part) for part in parts))
-        vectors_PE = np.stack([vector_E for vector_E, _ in made])
+        vectors_PE = np.stack([one.vector_E for one in made])
         weighed = Weighed.against(snapshot.background[find], vectors_PE, [part.weight for part in parts])
-        return weighed, sum(encoded for _, encoded in made)
+        return EncodedQuery(weighed, [one.modality for one in made], sum(one.fresh for one in made))
 
     def _found_by(self, query: Query, snapshot: Snapshot) -> str:
-        """The modality of the results."""
+        """The modality of the results: files, where the index holds any, unless the query names another."""
         if query.find is None:
-            return next((name for name in ("image", "text") if snapshot.counts.get(name)), self.modalities[0])
+            names = sorted(self.modalities, key=is_typed)
+            return next((name for name in names if snapshot.counts.get(name)), names[0])
         if query.find not in snapshot.counts:
             raise Refusal(422, unknown(query.find, snapshot.counts, "this index holds no"), "find")
         return query.find
-
-    def _direction(self, parts: Sequence[Part], find: str) -> str:
-        """What calibration applies: ``text_to_image``, or ``mixed`` where none can."""
-        if len(parts) > 1 or parts[0].weight < 0:
-            return "mixed"
-        part = parts[0]
-        if part.text is not None:
-            return f"text_to_{find}"
-        text = part.id is not None and part.id.startswith("text/")
-        return f"{'text' if text else 'image'}_to_{find}"
 
     def _percents(self, weighed: Weighed, direction: str, scores_N: np.ndarray, items: int) -> np.ndarray:
         matching: Matching | None = self.space.matching.get(direction)
@@ -261,67 +284,91 @@ class Engine:
             results.append((numbers_K[there], scores_K[there]))
         return results
 
-    def _run_model(self, kind: str, tasks: list[Any]) -> Iterable[Any]:
+    def _run_model(self, work: Work, tasks: list[Any]) -> Iterable[Any]:
+        what, name = work
         with torch.inference_mode():
-            return self._lessons()[kind](tasks)
+            if what == "embed":
+                return self._embed(name, tasks)
+            if what == "embed batch":
+                return [self._embed(name, batch) for batch in tasks]
+            if what == "caption":
+                return caption(self.collection.run, tasks)
+            if what == "ask":
+                return [ask(self.collection.run, *task) for task in tasks]
+            return [self._classify(*task) for task in tasks]
 
-    def _lessons(self) -> dict[str, Callable[[list[Any]], Iterable[Any]]]:
-        return {
-            "embed text": lambda texts: self.space.embed(text=texts),
-            "embed texts": lambda tasks: [self.space.embed(text=texts) for texts in tasks],
-            "embed image": lambda pictures: self.space.embed(image=pictures),
-            "embed images": lambda tasks: [self.space.embed(image=pictures) for pictures in tasks],
-            "caption": lambda pictures: self.collection.model.caption(pictures),
-            "ask": lambda tasks: [self.collection.model.ask(*task) for task in tasks],
-            "classify": lambda tasks: [self._classify(*task) for task in tasks],
-        }
+    def _embed(self, name: str, raws: Any) -> np.ndarray:
+        return self.space.embed(**{name: raws})
 
-    def _classify(self, image_E: np.ndarray, sentences: Sequence[str], templates: int) -> np.ndarray:
+    def _classify(self, item_E: np.ndarray, sentences: Sequence[str], templates: int) -> np.ndarray:
         """Probabilities ``(C,)`` of classes, each given by so many sentences in a row; one of them is right."""
-        sentence_SE = self.space.embed(text=sentences)
+        sentence_SE = self._embed(typed_modality(), sentences)
         class_CE = sentence_SE.reshape(-1, templates, self.space.width).mean(1)
         class_CE /= np.maximum(np.linalg.norm(class_CE, axis=1, keepdims=True), 1e-12)
         calibration = self.space.calibration
-        odds_C = (class_CE @ image_E) * (UNCALIBRATED_SCALE if calibration is None else calibration.slope)
+        odds_C = (class_CE @ item_E) * (UNCALIBRATED_SCALE if calibration is None else calibration.slope)
         chances_C = np.exp(odds_C - odds_C.max())
         return np.asarray(chances_C / chances_C.sum())
 
     async def read(self, data: bytes) -> Upload:
-        """Decode and remember a picture that was sent; one at a time, since each may need a lot of memory."""
+        """Decode and remember an item that was sent; one at a time, since each may need a lot of memory."""
         upload = await self._reader("read", data)
         self.uploads.add(upload)
         return upload
 
-    def note(self, row: dict[str, Any]) -> None:
-        """Keep what a person said of a pair, in ``feedback.jsonl`` beside the index."""
+    def keep_feedback(self, row: dict[str, Any]) -> None:
+        """Append what a person said of a pair to ``feedback.jsonl`` beside the index."""
         line = json.dumps({**row, "at": round(time.time())}) + "\n"
-        place = self.collection.folder or self.collection.model_folder
-        with self._noting, (place / "feedback.jsonl").open("a", encoding="utf-8") as file:
+        folder = self.collection.folder or self.collection.model_folder
+        with self._feedback, (folder / "feedback.jsonl").open("a", encoding="utf-8") as file:
             file.write(line)
 
-    def picture(self, asked: Picture) -> Any:
-        """The pixels, or the path, of a picture that a request names. Raises :class:`Refusal`."""
+    def described(self, asked: Reference) -> Any:
+        """The raw item that a request names, for the decoder, which describes items of one modality."""
         if asked.upload is not None:
-            return self.uploads.get(asked.upload).pixels
+            sent = self.uploads.get(asked.upload)
+            self._check_described(sent.modality, "upload")
+            return sent.raw
         snapshot = self.snapshot()
         item = snapshot.store.items(self.numbers(snapshot, [str(asked.id)]).tolist())[0]
-        if item.modality != "image":
-            raise Refusal(422, "this item is no picture", "id")
-        return self.pixels(item.hash, item.path)
+        self._check_described(item.modality, "id")
+        return self._raw(item)
 
-    def pixels(self, content: str, path: str) -> Any:
-        """A picture of the index, from its file or, where that is gone, from its thumbnail."""
-        if path:
+    def _check_described(self, name: str, field: str) -> None:
+        """Texts are never described, and other items only where the run's decoder is of their modality."""
+        if is_typed(name):
+            raise Refusal(422, f"this item is a {modality(name).noun}; give one with a file", field)
+        if self.generator is not None and self.generator.modality != name:
+            wanted = modality(self.generator.modality)
+            raise Refusal(422, f"this run's decoder describes {wanted.plural}, not {modality(name).plural}", field)
+
+    def _raw(self, item: Item) -> Any:
+        """An item of the index: its file or, where that is gone and its preview is an item too, its preview."""
+        if item.path:
             try:
-                self.space.preparers["image"].prepare(path)
-            except BadImage:
+                self.space.processors[item.modality].prepare(item.path)
+            except BadItem:
                 pass
             else:
-                return path
-        small = self.collection.thumbnails.get(content, 256)
-        if small is None:
-            raise Refusal(404, "this picture is not on this machine any more", "id")
-        return small
+                return item.path
+        preview = self.collection.thumbnails.get(item.hash, max(PREVIEW_SIZES))
+        if preview is None or not modality(item.modality).recognises(preview):
+            raise Refusal(404, f"the file of this {modality(item.modality).noun} cannot be read any more", "id")
+        return preview
+
+
+def _examples(name: str) -> Iterator[list[Any]]:
+    """Batches to run an encoder with once: of a typed modality texts of several lengths."""
+    one = modality(name)
+    if one.typed:
+        yield from ([" ".join([one.example()] * words)] * batch for words in WORDS for batch in TEXTS)
+    else:
+        yield from ([one.example()] * batch for batch in FILES)
+
+
+def _direction(parts: Sequence[Part], modalities: Sequence[str], find: str) -> str:
+    """Which calibration applies, such as ``text_to_image``; ``mixed`` where none can."""
+    return "mixed" if len(parts) > 1 or parts[0].weight < 0 else f"{modalities[0]}_to_{find}"
 
 
 def _mixed(snapshot: Snapshot, weighed: Weighed, numbers_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

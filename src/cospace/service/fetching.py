@@ -1,8 +1,8 @@
-"""Fetching a picture from an address that a stranger gave: off unless switched on, and then only from the open net.
+"""Fetching a file from an address that a client gave: off unless switched on, and then only from public addresses.
 
 An address can point back into the network it is fetched from (server-side request forgery). So a name is resolved once,
 every address it has must be public, the connection goes to that very address whatever the name resolves to a moment
-later, and each redirect is looked at in the same way. Bytes and time are bounded.
+later, and each redirect is checked in the same way. Bytes and time are bounded.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def resolve(host: str, port: int) -> list[str]:
 
 
 def is_public(address: str) -> bool:
-    """True of an address on the open net, also inside its IPv6 wrappings."""
+    """True of an address that the whole Internet can reach, also inside its IPv6 wrappings."""
     try:
         number = ip_address(address.partition("%")[0])
     except ValueError:
@@ -56,6 +56,8 @@ class Fetcher:
     """Gets the bytes behind an address; ``most`` of them, within ``seconds`` in all."""
 
     most: int
+    accepts: tuple[str, ...] = ()
+    """Media types that are asked for; what comes is judged by its bytes."""
     seconds: float = 10.0
     resolve: Resolve = resolve
     allows: Callable[[str], bool] = is_public
@@ -77,17 +79,17 @@ class Fetcher:
             parts = urlsplit(url)
             host, port = parts.hostname, parts.port
         except ValueError:
-            raise Refusal(400, "this is no address of a picture", "url") from None
+            raise Refusal(400, "this is no address of a file", "url") from None
         if parts.scheme not in PORTS or not host or parts.username is not None or parts.password is not None:
-            raise Refusal(400, "an address begins with http:// or https:// and names a host and nobody", "url")
+            raise Refusal(400, "an address begins with http:// or https:// and names a host and no user", "url")
         if port not in (None, PORTS[parts.scheme]):
-            raise Refusal(400, "pictures are fetched from the usual ports only", "url")
+            raise Refusal(400, "files are fetched from the usual ports only", "url")
         try:
             addresses = self.resolve(host, PORTS[parts.scheme])
         except (OSError, UnicodeError):
             raise Refusal(400, "this host is not known", "url") from None
         if not addresses or not all(self.allows(address) for address in addresses):
-            raise Refusal(403, "pictures are fetched from the open net only", "url")
+            raise Refusal(403, "files are fetched from public addresses only", "url")
         return parts, addresses
 
     def _get(self, parts: SplitResult, address: str, until: float) -> tuple[str | None, bytes]:
@@ -97,7 +99,9 @@ class Fetcher:
         connection.timeout = max(0.1, until - time.monotonic())
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         try:
-            connection.request("GET", path.encode("utf-8").decode("latin-1"), headers={"Accept": "image/*"})
+            connection.request(
+                "GET", path.encode("utf-8").decode("latin-1"), headers={"Accept": ", ".join(self.accepts) or "*/*"}
+            )
             answer = connection.getresponse()
             if answer.status in (301, 302, 303, 307, 308):
                 return answer.getheader("Location", ""), b""
@@ -106,7 +110,7 @@ class Fetcher:
             return None, self._read(answer, connection, until)
         except (OSError, http.client.HTTPException, UnicodeError, ValueError) as error:
             status = 408 if isinstance(error, TimeoutError) else 400
-            raise Refusal(status, "the address does not answer with a picture", "url") from error
+            raise Refusal(status, "the address does not answer with a file", "url") from error
         finally:
             connection.close()
 

@@ -7,15 +7,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds that keep a stranger's request from costing more than a friend's. Sizes are in bytes, times in seconds."""
+    """Bounds on what one client can cost the others. Sizes are in bytes, times in seconds.
+
+    How far an upload is decoded is bounded by its modality, see ``Modality.read_upload``.
+    """
 
     upload: int = 10_000_000
     body: int = 1_000_000
-    """Of a request that is no picture."""
-    pixels: int = 25_000_000
-    """Width times height that a picture's header may claim: 75 MB once it is decoded."""
-    jpeg_pixels: int = 50_000_000
-    """The same of a JPEG, which is decoded at a fraction of its size."""
+    """Of a request that is no upload."""
+    media: int = 32_000_000
+    """Of an indexed file that is read to be played or shown."""
     text: int = 10_000
     """Characters of one text."""
     parts: int = 16
@@ -24,13 +25,13 @@ class Limits:
     ranks: int = 5_000
     """Of one answer in numbers, and how many candidates a subtraction chooses among."""
     several: int = 64
-    """Texts or pictures of one request."""
+    """Texts or items of one request."""
     at_once: int = 64
-    """Requests being answered; the next one is told to come back."""
+    """Requests being answered; further ones are refused with 503."""
     waiting: int = 64
-    """Encodings or searches that wait for the machine."""
+    """Encodings or searches that are queued."""
     uploads: int = 64
-    """Pictures remembered; the oldest is forgotten."""
+    """Uploads remembered; the oldest is forgotten."""
     pause: float = 10.0
     """Longest silence within a request that is still being sent."""
     arrival: float = 30.0

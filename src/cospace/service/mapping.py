@@ -1,4 +1,4 @@
-"""The map of a collection as the page draws it: places, colours and names, and the sheets of its small pictures."""
+"""The map of an index as the page draws it: places, classes and regions, and the sheets of its items' previews."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ import torch
 from PIL import Image
 
 from .. import files
+from ..commands.search import SearchableIndex
 from ..evaluation.layout import layout
 from ..evaluation.maps import agreement
 from ..evaluation.vectors import unit
-from ..experiment.search import SearchableIndex
+from ..modalities import modality as modality_of
 from ..stores import of_modality
 from ..types import UserError
 from ._labels import names, regions
@@ -41,9 +42,9 @@ _TRIED_IDS = 64
 class FlatMap:
     """``header`` says what there is; ``columns`` are number, x, y, modality, class and cluster of every row.
 
-    The rows are in an order drawn by a seed. Pictures among them have sprites: the first sheet holds the first of
-    them in the order of rows, so that it is a fair sample; the sheets after it hold the others in Z-order of their
-    places, so that what is seen together is fetched together.
+    The rows are in an order drawn by a seed. Items of the modalities that ``header["previews"]`` lists have sprites:
+    the first sheet holds the first of them in the order of rows, so that it is a fair sample; the sheets after it hold
+    the others in Z-order of their places, so that what is seen together is fetched together.
     """
 
     header: dict[str, Any]
@@ -75,8 +76,10 @@ class FlatMap:
         return cls(header, columns)
 
     def fits(self, collection: SearchableIndex) -> bool:
-        """Whether its numbers mean what they meant when it was drawn; looked at for some of them."""
+        """Whether its numbers mean what they meant when it was drawn; checked for some of them."""
         store = collection.store
+        if "previews" not in self.header:  # drawn by an older version
+            return False
         if (self.header["version"], self.header["fingerprint"]) != (store.version, store.fingerprint):
             return False
         return bool(self.header["check"] == _check(collection, self.columns[0]))
@@ -84,9 +87,8 @@ class FlatMap:
     def sprites(self) -> np.ndarray:
         """The row of every sprite, in the order of sprites."""
         _, x, y, modality, *_ = self.columns
-        if "image" not in self.header["modalities"]:
-            return np.zeros(0, np.int64)
-        rows = np.flatnonzero(modality == self.header["modalities"].index("image"))
+        codes = [self.header["modalities"].index(name) for name in self.header["previews"]]
+        rows = np.flatnonzero(np.isin(modality, codes))
         rest = rows[SHEET:]
         return np.concatenate([rows[:SHEET], rest[np.argsort(_z_order(x[rest], y[rest]), kind="stable")]])
 
@@ -128,7 +130,8 @@ def flat_map(collection: SearchableIndex, most: int = 1_000_000, seed: int = 0) 
     grid_N2 = _quantised(places_N2)
     region_N = regions(places_N2, seed)
     classes, class_N = _classes(collection, numbers_N)
-    pictures = int((modality_N == modalities.index("image")).sum()) if "image" in modalities else 0
+    previews = [name for name in modalities if modality_of(name).has_preview]
+    sprites = int(np.isin(modality_N, [modalities.index(name) for name in previews]).sum())
     header = {
         "version": collection.store.version,
         "fingerprint": collection.store.fingerprint,
@@ -136,10 +139,11 @@ def flat_map(collection: SearchableIndex, most: int = 1_000_000, seed: int = 0) 
         "n": len(numbers_N),
         "total": total,
         "modalities": modalities,
+        "previews": previews,
         "classes": classes,
         "clusters": _clusters(collection, numbers_N, region_N, grid_N2),
         "agreement": round(agreed, 4),
-        "sheets": -(-pictures // SHEET),
+        "sheets": -(-sprites // SHEET),
         "cell": CELL,
         "across": ACROSS,
     }
@@ -148,7 +152,7 @@ def flat_map(collection: SearchableIndex, most: int = 1_000_000, seed: int = 0) 
 
 
 def sheet(collection: SearchableIndex, flat: FlatMap, number: int) -> bytes:
-    """A WebP of 2,048 pixels a side with the sprites of one sheet; without a thumbnail a cell stays empty."""
+    """A WebP of 2,048 pixels a side with the sprites of one sheet; the cell of an item without preview stays empty."""
     rows = flat.sprites()[number * SHEET : (number + 1) * SHEET] if number >= 0 else np.zeros(0, np.int64)
     if not len(rows):
         raise UserError(f"there is no sheet {number}; the map has {flat.header['sheets']}, counted from 0")
@@ -157,12 +161,12 @@ def sheet(collection: SearchableIndex, flat: FlatMap, number: int) -> bytes:
         encoded = collection.thumbnails.get(item.hash, CELL)
         if encoded is None:
             continue
-        with Image.open(io.BytesIO(encoded)) as small:
-            picture = small.convert("RGB")
-        picture.thumbnail((CELL, CELL))
-        left = place % ACROSS * CELL + (CELL - picture.width) // 2
-        top = place // ACROSS * CELL + (CELL - picture.height) // 2
-        whole.paste(picture, (left, top))
+        with Image.open(io.BytesIO(encoded)) as preview:
+            sprite = preview.convert("RGB")
+        sprite.thumbnail((CELL, CELL))
+        left = place % ACROSS * CELL + (CELL - sprite.width) // 2
+        top = place // ACROSS * CELL + (CELL - sprite.height) // 2
+        whole.paste(sprite, (left, top))
     buffer = io.BytesIO()
     whole.save(buffer, "WEBP", quality=82, method=2)
     return buffer.getvalue()
@@ -196,7 +200,7 @@ def _quantised(places_N2: np.ndarray) -> np.ndarray:
 
 
 def _classes(collection: SearchableIndex, numbers_N: np.ndarray) -> tuple[list[str], np.ndarray]:
-    """Values of the column ``label``, the commonest first, and which of them each row has."""
+    """Values of the column ``label``, the most frequent first, and which of them each row has."""
     if "label" not in collection.store.columns():
         return [], np.full(len(numbers_N), NO_CLASS, np.uint8)
     labels = [

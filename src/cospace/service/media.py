@@ -1,24 +1,26 @@
-"""Pictures of the index, the page's own files, the map, and what watches over a service asks for."""
+"""Previews and files of the index, the page's own files, the map, the health, and what monitoring asks for."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 
-from ..pairs import digest
-from ..preprocess import BadImage, decode
+from ..data.contents import digest
+from ..modalities import PREVIEW_SIZES, Media, Modality, modality
 from ..stores import Condition
-from ..stores.thumbnails import at_size
+from ..types import BadItem
 from . import asking
 from .engine import Engine
 from .health import space_health
 from .mapping import FlatMap, kept_map, sheet
 from .problems import Refusal
+from .ranges import in_parts
 from .recent import Recent
 from .routes import BINARY, TheEngine
 
@@ -30,11 +32,13 @@ TYPES = {
     ".css": "text/css; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-STORED, MADE = (64, 256), (512, 1280)
-"""Sizes that an index keeps, and those that are made from the picture's own file when someone looks closer."""
+LARGE_SIZES = (512, 1280)
+"""Previews that no index keeps: they are made from an item's own file when somebody opens it."""
 KEEP = "private, max-age=31536000, immutable"
-LARGE_ONES = 64
-"""Larger pictures that are kept ready."""
+LARGE_PREVIEWS, PLAYED = 64, 4
+"""Larger previews, and files that are being played, that are kept in memory."""
+COPIES = 4
+"""Items of equal content of which one must still have its file."""
 SHEETS = 16
 
 
@@ -59,58 +63,100 @@ class Maps:
 @router.get("/")
 def index() -> Response:
     """The page."""
-    return page("index.html")
+    return _page_file(PAGE / "index.html")
 
 
 @router.get("/page/{name}")
-def page(name: str) -> Response:
-    """A file of the page: only those that are there."""
-    path = next((path for path in PAGE.iterdir() if path.name == name and path.suffix in TYPES), None)
-    if path is None:
+def page(name: str, engine: TheEngine) -> Response:
+    """A file of the page: only those that are there, and the modules that modalities bring."""
+    files = {path.name: path for path in PAGE.iterdir() if path.suffix in TYPES}
+    for each in engine.modalities:
+        module = modality(each).page_module()
+        if module is not None:
+            files[f"modality-{each}.js"] = module
+    if name not in files:
         raise Refusal(404, "the page has no such file")
+    return _page_file(files[name])
+
+
+def _page_file(path: Path) -> Response:
     return Response(path.read_bytes(), media_type=TYPES[path.suffix], headers={"Cache-Control": "no-cache"})
 
 
 @router.get("/t/{size}/{content}")
-def thumbnail(size: str, content: str, request: Request, engine: TheEngine) -> Response:
-    """A picture of the index by the hash of its content, at most ``size`` pixels a side."""
-    if not size.isdecimal() or int(size[:9]) not in (*STORED, *MADE) or not _is_hash(content):
-        raise Refusal(404, "there is no such picture")
-    data = engine.collection.thumbnails.get(content, int(size)) if int(size) in STORED else None
+def preview(size: str, content: str, request: Request, engine: TheEngine) -> Response:
+    """The preview of an item by the hash of its content, at most ``size`` pixels a side."""
+    if not size.isdecimal() or int(size[:9]) not in (*PREVIEW_SIZES, *LARGE_SIZES) or not _is_hash(content):
+        raise Refusal(404, "there is no such preview")
+    data = engine.collection.thumbnails.get(content, int(size)) if int(size) in PREVIEW_SIZES else None
     if data is None:
-        data = _larger(request.app.state.album, engine, content, int(size))
+        data = _larger(request.app.state.large_previews, engine, content, int(size))
     return Response(data, media_type="image/webp", headers={"Cache-Control": KEEP})
+
+
+@router.get("/m/{content}")
+def media(content: str, request: Request, engine: TheEngine) -> Response:
+    """An item's own file by the hash of its content, as a browser shows or plays it, whole or in parts."""
+    known: Recent[str, Media] = request.app.state.media
+    found = known.get(content)
+    if found is None:
+        made = _media(engine, content, max(LARGE_SIZES)) if _is_hash(content) else None
+        if made is None:
+            raise Refusal(404, "the file of this item is not on this machine any more, or has changed")
+        found = known.put(content, made)
+    return in_parts(found.data, found.type, request.headers, content, {"Cache-Control": KEEP})
 
 
 def _is_hash(content: str) -> bool:
     return len(content) == 32 and all(letter in "0123456789abcdef" for letter in content)
 
 
-def _larger(album: Recent[tuple[Any, ...], bytes], engine: Engine, content: str, size: int) -> bytes:
-    """From the file that was indexed, if it still has the same content; otherwise what the index keeps."""
+def _larger(known: Recent[tuple[str, int], bytes], engine: Engine, content: str, size: int) -> bytes:
+    """From the file that was indexed, if its modality makes an image of that content; else what the index keeps."""
     key = (content, size)
-    ready = album.get(key)
+    ready = known.get(key)
     if ready is not None:
         return ready
-    store = engine.snapshot().store
-    items = store.items(store.select([Condition("hash", "=", (content,))], most=1).tolist())
-    for item in items:
-        try:
-            data = Path(item.path).read_bytes() if item.path else b""
-            if digest([data]) == content:
-                return album.put(key, at_size(decode(data, at_least=size), size))
-        except (OSError, ValueError, BadImage):
-            continue
-    kept = engine.collection.thumbnails.get(content, max(STORED))
+    made = _media(engine, content, size)
+    if made is not None and made.type == "image/webp":
+        return known.put(key, made.data)
+    kept = engine.collection.thumbnails.get(content, max(PREVIEW_SIZES))
     if kept is None:
-        raise Refusal(404, "there is no such picture")
-    return kept
+        raise Refusal(404, "there is no such preview")
+    return known.put(key, kept)
+
+
+def _media(engine: Engine, content: str, size: int) -> Media | None:
+    """An item's file as its modality shows it, made anew from bytes that still have this hash."""
+    for one, data in _files(engine, content):
+        try:
+            made = one.media(data, size)
+        except BadItem:
+            continue
+        if made is not None:
+            return made
+    return None
+
+
+def _files(engine: Engine, content: str) -> Iterator[tuple[Modality, bytes]]:
+    """Bytes of indexed files with this content; a file that changed since is somebody else's, and is left alone."""
+    store = engine.snapshot().store
+    for item in store.items(store.select([Condition("hash", "=", (content,))], most=COPIES).tolist()):
+        try:
+            path = Path(item.path)
+            if not item.path or not path.is_file() or path.stat().st_size > engine.limits.media:
+                continue
+            data = path.read_bytes()
+        except (OSError, ValueError):
+            continue
+        if digest([data]) == content:
+            yield modality(item.modality), data
 
 
 @router.get("/u/{name}")
-def uploaded(name: str, engine: TheEngine) -> Response:
-    """A picture that was sent, as long as it is remembered; made anew, never the bytes that came."""
-    return Response(engine.uploads.small(name), media_type="image/webp", headers={"Cache-Control": "no-store"})
+def upload_preview(name: str, engine: TheEngine) -> Response:
+    """The preview of an upload, as long as it is remembered; never the bytes that came."""
+    return Response(engine.uploads.preview(name), media_type="image/webp", headers={"Cache-Control": "no-store"})
 
 
 @router.get("/api/map", response_class=Response)
@@ -126,7 +172,7 @@ def the_sheet(
     engine: TheEngine,
     version: Annotated[asking.Version | None, Query()] = None,
 ) -> Response:
-    """A sheet of 1,024 small pictures, in the order of the map."""
+    """A sheet of 1,024 previews, in the order of the map."""
     flat = request.app.state.maps.get()
     key = (flat.header["version"], number)
     data = request.app.state.sheets.get(key)
@@ -144,12 +190,12 @@ async def the_health(request: Request, engine: TheEngine) -> dict[str, Any]:
         if state.health is None or state.health[0] != snapshot.version:
             collection = engine.collection.at(snapshot.store)
             state.health = (snapshot.version, await asyncio.to_thread(space_health, collection))
-    return {**state.health[1], "service": state.meter.latency()}
+    return {**state.health[1], "service": state.request_metrics.latency()}
 
 
 @router.get("/healthz")
 def healthz() -> dict[str, bool]:
-    """For whoever restarts a service that does not answer."""
+    """For a supervisor that restarts a service which does not answer."""
     return {"ok": True, "warm": True}
 
 
@@ -161,7 +207,9 @@ def metrics(request: Request, engine: TheEngine) -> Response:
         "waiting": float(engine.waiting),
         "uploads": float(len(engine.uploads)),
     }
-    return Response(request.app.state.meter.text(gauges), media_type="text/plain; version=0.0.4; charset=utf-8")
+    return Response(
+        request.app.state.request_metrics.text(gauges), media_type="text/plain; version=0.0.4; charset=utf-8"
+    )
 
 
 @router.get("/favicon.ico", include_in_schema=False)

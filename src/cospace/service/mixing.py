@@ -1,7 +1,7 @@
-"""From the parts of a query to one order of the items: "this picture, but at night, and no cars".
+"""From the parts of a query to one order of the items: "this image, but at night, and no cars".
 
-Each part scores an item by its cosine. Cosines of different kinds of parts are not comparable: a picture is nearer to
-every picture than any text is (the modality gap), and some texts are near to everything. So a part's score is
+Each part scores an item by its cosine. Cosines of different kinds of parts are not comparable: an image is nearer to
+every image than any text is (the modality gap), and some texts are near to everything. So a part's score is
 measured against a fixed sample of the items, the *background*: ``z = (cosine - mean) / deviation``. Parts that are
 wanted add up, ``sum(w * z)``, which is one dot product with one mixed vector, so that a store can find the best. A part
 that is not wanted takes away only what an item has of it above the background's mean: of things that have nothing to
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..experiment.search import LEAST_DEVIATION
+from ..commands.search import LEAST_DEVIATION
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Weighed:
 
     @classmethod
     def against(cls, background_BE: np.ndarray, vectors_PE: np.ndarray, weights_P: Sequence[float]) -> Weighed:
-        """Measure each part on the background, ``(B, E)`` unit vectors of what is looked for."""
+        """Measure each part on the background, ``(B, E)`` unit vectors of what is searched for."""
         if not len(background_BE):
             background_BE = np.zeros((1, vectors_PE.shape[1]), np.float32)
         cosines_PB = vectors_PE @ background_BE.T

@@ -1,4 +1,4 @@
-"""What a request is told when it cannot be answered: one sentence as problem JSON (RFC 9457), never a trace."""
+"""The answer to a request that fails: one sentence as problem JSON (RFC 9457), never a trace."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ TITLES = {
     409: "cannot be done here",
     413: "too large",
     415: "unsupported format",
+    416: "no such range",
     422: "cannot be understood",
     429: "too many requests",
     503: "busy",

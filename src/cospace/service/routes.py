@@ -9,8 +9,9 @@ import numpy as np
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, Response
 
+from ..commands.index import SOURCE
 from ..evaluation.zero_shot import templates_for
-from ..experiment.indexing import SOURCE
+from ..modalities import modality
 from ..stores import Item, of_modality
 from ..types import UserError
 from . import asking
@@ -20,6 +21,7 @@ from .fetching import Fetcher
 from .mapping import framed
 from .problems import Refusal
 from .snapshot import Snapshot
+from .uploads import Upload, accepted
 
 router = APIRouter(prefix="/api")
 BINARY = "application/octet-stream"
@@ -37,7 +39,7 @@ TheEngine = Annotated[Engine, Depends(the_engine)]
 async def info(engine: TheEngine, request: Request) -> dict[str, Any]:
     """What this index holds and what can be done with it."""
     snapshot = await asyncio.to_thread(engine.snapshot)
-    lessons = () if engine.teller is None else engine.teller.lessons
+    tasks = () if engine.generator is None else engine.generator.tasks
     return {
         "name": engine.collection.name,
         "version": snapshot.version,
@@ -45,11 +47,13 @@ async def info(engine: TheEngine, request: Request) -> dict[str, Any]:
         "warm": True,
         "counts": snapshot.counts,
         "total": sum(snapshot.counts.values()),
+        "modalities": [described(name) for name in engine.modalities],
         "can": {
-            "caption": "caption" in lessons,
-            "ask": bool({"answer", "match"} & set(lessons)),
+            "caption": "caption" in tasks,
+            "ask": bool({"vqa", "itm"} & set(tasks)),
             "fetch": _fetches(request),
         },
+        "describes": None if engine.generator is None else engine.generator.modality,
         "columns": snapshot.columns,
         "calibrated": list(engine.space.matching),
         "examples": snapshot.examples,
@@ -65,13 +69,27 @@ async def info(engine: TheEngine, request: Request) -> dict[str, Any]:
     }
 
 
+def described(name: str) -> dict[str, Any]:
+    """A modality as the page needs to know it; ``page`` is the address of its JavaScript module, if it has one."""
+    one = modality(name)
+    return {
+        "name": name,
+        "noun": one.noun,
+        "plural": one.plural,
+        "typed": one.typed,
+        "upload_types": list(one.upload_types),
+        "preview": one.has_preview,
+        "page": None if one.page_module() is None else f"/page/modality-{name}.js",
+    }
+
+
 def _fetches(request: Request) -> bool:
     return request.app.state.fetcher is not None
 
 
 @router.post("/search")
 async def search(query: asking.Search, engine: TheEngine, request: Request) -> dict[str, Any]:
-    """The best items for a query in words: texts, pictures, or several of them with weights."""
+    """The best items for a query, in words: a text, an item, or several of both with weights."""
     query = await _fetched(query, engine, request)
     ranking = await engine.rank(query, min(query.offset + query.k, engine.limits.ranks))
     rows = slice(query.offset, query.offset + query.k)
@@ -106,7 +124,7 @@ async def rank(query: asking.Query, engine: TheEngine, request: Request) -> Resp
 def _columns(ranking: Ranking, offset: int, k: int) -> bytes:
     rows = slice(offset, offset + k)
     numbers_N = ranking.numbers_N[rows]
-    looks_N3 = ranking.snapshot.store.looks(numbers_N)
+    appearance_N3 = ranking.snapshot.store.appearance(numbers_N)
     header = {
         "version": ranking.snapshot.version,
         "n": len(numbers_N),
@@ -119,11 +137,11 @@ def _columns(ranking: Ranking, offset: int, k: int) -> bytes:
         "ms": {name: round(value, 2) for name, value in ranking.milliseconds.items()},
         "encoded": ranking.encoded,
     }
-    sides = np.clip(looks_N3[:, :2], 0, 65_535).astype("<u2")
+    sides = np.clip(appearance_N3[:, :2], 0, 65_535).astype("<u2")
     columns = [
         numbers_N.astype("<u4"),
         ranking.scores_N[rows].astype("<f4"),
-        looks_N3[:, 2].astype("<u4"),
+        appearance_N3[:, 2].astype("<u4"),
         sides[:, 0],
         sides[:, 1],
         ranking.percents_N[rows],
@@ -172,59 +190,75 @@ async def explain(asked: asking.Explain, engine: TheEngine) -> dict[str, Any]:
     """Why an item was found: its cosine with each part of the query, how far that stands out, and each part's share."""
     snapshot = engine.snapshot(asked.version)
     ((_, item),) = await asyncio.to_thread(_known, snapshot, [asked.number])
-    weighed, _ = await engine.weighed(asked.parts, snapshot, item.modality)
+    weighed = (await engine.encoded(asked.parts, snapshot, item.modality)).weighed
     vector_1E = await asyncio.to_thread(snapshot.store.vectors, np.array([asked.number]))
     cosines = (vector_1E @ weighed.vectors_PE.T)[0].tolist()
     z, shares = weighed.standard(vector_1E)[0].tolist(), weighed.shares(vector_1E)[0].tolist()
-    ahead = (weighed.scores(snapshot.background[item.modality]) > weighed.scores(vector_1E)[0]).mean()
+    above = (weighed.scores(snapshot.background[item.modality]) > weighed.scores(vector_1E)[0]).mean()
     parts = [{"score": c, "z": one, "share": s} for c, one, s in zip(cosines, z, shares, strict=True)]
     score = float(weighed.scores(vector_1E)[0])
-    return {"score": score, "z": float(np.sum(shares)), "ahead": float(ahead), "parts": parts}
+    return {"score": score, "z": float(np.sum(shares)), "share_above": float(above), "parts": parts}
 
 
 @router.post("/upload")
 async def upload(request: Request, engine: TheEngine) -> dict[str, Any]:
-    """Remember a picture for the queries that follow; its bytes are the body (JPEG, PNG or WebP)."""
-    sent = await engine.read(await request.body())
-    return {"upload": sent.name, "width": sent.width, "height": sent.height}
+    """Remember a file for the queries that follow; its bytes are the body, in a format that ``/api/info`` names."""
+    if request.headers.get("content-type", "").startswith("multipart/"):
+        types = accepted(engine.modalities)
+        raise Refusal(415, f"this is a form; send the bytes of {types} as the body: curl --data-binary @FILE")
+    return uploaded(await engine.read(await request.body()))
+
+
+@router.get("/upload/{name}")
+def known_upload(name: str, engine: TheEngine) -> dict[str, Any]:
+    """What was sent under this hash, as long as it is remembered."""
+    return uploaded(engine.uploads.get(name))
+
+
+def uploaded(sent: Upload) -> dict[str, Any]:
+    """An upload in words; ``preview`` says whether ``/u/HASH`` shows it."""
+    shown = sent.preview is not None
+    return {
+        "upload": sent.name, "modality": sent.modality, "preview": shown, "width": sent.width, "height": sent.height,
+    }  # fmt: skip
 
 
 @router.post("/classify")
 async def classify(asked: asking.Classify, engine: TheEngine, request: Request) -> dict[str, Any]:
-    """Which of some names suits a picture best, without training on them (CLIP, section 3.1)."""
+    """Which of some names suits an item best, without training on them (CLIP, section 3.1)."""
     templates = asked.templates or templates_for(asked.classes)
     if any("{}" not in template for template in templates):
         raise Refusal(422, "a template needs {} where the class name goes", "templates")
     if len(asked.classes) * len(templates) > 1_000:
         raise Refusal(422, "too many classes times templates; give at most 1,000 sentences", "classes")
-    picture = await _one(asked.image, engine, request)
+    item = await _one(asked.item, engine, request)
     sentences = [template.replace("{}", name) for name in asked.classes for template in templates]
-    image_E, _ = await engine.vector(picture)
-    chances = await engine.model("classify", (image_E, sentences, len(templates)))
+    item_E = (await engine.vector(item)).vector_E
+    chances = await engine.model("classify", (item_E, sentences, len(templates)))
     order = np.argsort(-chances, kind="stable")
     return {"results": [{"class": asked.classes[place], "probability": float(chances[place])} for place in order]}
 
 
 @router.post("/caption")
 async def caption(asked: asking.Caption, engine: TheEngine, request: Request) -> dict[str, Any]:
-    """A sentence about a picture, by the run's decoder."""
-    picture = await _one(asked.image, engine, request)
-    raw = await asyncio.to_thread(engine.picture, picture)
-    return {"caption": await _taught(engine, "caption", raw)}
+    """A sentence about an item, by the run's decoder."""
+    item = await _one(asked.item, engine, request)
+    raw = await asyncio.to_thread(engine.described, item)
+    return {"caption": await _decoded(engine, "caption", raw)}
 
 
 @router.post("/ask")
 async def ask(asked: asking.Ask, engine: TheEngine, request: Request) -> dict[str, Any]:
-    """The likeliest answers to a question about a picture, by the run's decoder."""
-    picture = await _one(asked.image, engine, request)
-    raw = await asyncio.to_thread(engine.picture, picture)
-    answers = await _taught(engine, "ask", (raw, asked.question))
+    """The likeliest answers to a question about an item, by the run's decoder."""
+    item = await _one(asked.item, engine, request)
+    raw = await asyncio.to_thread(engine.described, item)
+    answers = await _decoded(engine, "ask", (raw, asked.question))
     top = [{"answer": answer.text, "confidence": float(answer.confidence)} for answer in answers[:10]]
     return {**top[0], "top": top}
 
 
-async def _taught(engine: Engine, what: str, task: Any) -> Any:
-    """What the decoder makes of a task. Raises :class:`Refusal` (409) where the run was not taught this."""
+async def _decoded(engine: Engine, what: str, task: Any) -> Any:
+    """What the decoder gives for a task. Raises :class:`Refusal` (409) where the run was not trained for it."""
     try:
         return await engine.model(what, task)
     except UserError as error:
@@ -233,21 +267,21 @@ async def _taught(engine: Engine, what: str, task: Any) -> Any:
 
 @router.post("/embed")
 async def embed(asked: asking.Embed, engine: TheEngine, request: Request) -> dict[str, Any]:
-    """Unit vectors of texts or pictures, in the given order."""
+    """Unit vectors of texts or items, in the given order."""
     if asked.texts is not None:
         parts: list[Any] = [asking.Part(text=text) for text in asked.texts]
     else:
-        parts = [await _one(image, engine, request) for image in asked.images or ()]
+        parts = [await _one(item, engine, request) for item in asked.items or ()]
     made = await asyncio.gather(*(engine.vector(part) for part in parts))
-    return {"vectors": [vector_E.tolist() for vector_E, _ in made]}
+    return {"vectors": [one.vector_E.tolist() for one in made]}
 
 
 @router.post("/feedback")
 def feedback(asked: asking.Feedback, engine: TheEngine) -> dict[str, bool]:
-    """Note what a person thinks of a pair."""
+    """Keep what a person thinks of a pair."""
     snapshot = engine.snapshot()
     engine.numbers(snapshot, [asked.id] if asked.other is None else [asked.id, asked.other])
-    engine.note(asked.model_dump())
+    engine.keep_feedback(asked.model_dump())
     return {"ok": True}
 
 
@@ -263,7 +297,7 @@ def session(asked: asking.Session, request: Request) -> Response:
 
 
 async def _fetched(query: Any, engine: Engine, request: Request) -> Any:
-    """The query with pictures in place of their addresses."""
+    """The query with uploads in place of addresses."""
     if all(part.url is None for part in query.parts):
         return query
     parts = [await _one(part, engine, request) for part in query.parts]
@@ -271,12 +305,12 @@ async def _fetched(query: Any, engine: Engine, request: Request) -> Any:
 
 
 async def _one(part: Any, engine: Engine, request: Request) -> Any:
-    """A picture that can be looked at: one that is named by an address is fetched first, where that is allowed."""
+    """The same reference; an item at an address is fetched first, where that is allowed, and becomes an upload."""
     if part.url is None:
         return part
     fetcher: Fetcher | None = request.app.state.fetcher
     if fetcher is None:
-        raise Refusal(400, "this service fetches no pictures from addresses; send the picture itself", "url")
+        raise Refusal(400, "this service fetches nothing from addresses; send the file itself", "url")
     sent = await engine.read(await asyncio.to_thread(fetcher.fetch, part.url))
     return part.model_copy(update={"url": None, "upload": sent.name})
 

@@ -1,4 +1,4 @@
-"""Run the service until it is told to stop."""
+"""Run the service until it is stopped."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from ..experiment.search import SearchableIndex
+from ..commands.search import SearchableIndex
 from ..types import UserError
 from .access import Access
 from .app import create_app
@@ -20,13 +20,13 @@ from .app import create_app
 BACKLOG = 1_024
 """Connections that wait to be accepted."""
 DRAIN = 10
-"""Seconds that requests have to end in when the service is told to stop."""
+"""Seconds that requests have to end in when the service is stopped."""
 HEADER = 10.0
 """Seconds in which a request's header must have arrived."""
 
 
-class Prompt(H11Protocol):
-    """A connection that is closed when a request's header does not arrive in time: silence is cheap to send."""
+class HeaderTimeout(H11Protocol):
+    """A connection that is closed when a request's header does not arrive in time."""
 
     _slow: asyncio.TimerHandle | None = None
 
@@ -69,7 +69,7 @@ class Prompt(H11Protocol):
 def serve(
     collection: SearchableIndex, access: Access, fetch: bool = False, ready: Callable[[str], None] = lambda url: None
 ) -> None:
-    """Answer until SIGTERM or Ctrl-C; ``ready`` is told the address once the first question would be answered at once.
+    """Answer until SIGTERM or Ctrl-C; ``ready`` is called with the address once the service is warm.
 
     Raises :class:`UserError` when the port is taken.
     """
@@ -77,7 +77,7 @@ def serve(
     app = create_app(collection, access, fetch=fetch)
     config = uvicorn.Config(
         app,
-        http=Prompt,
+        http=HeaderTimeout,
         ws="none",
         log_level="warning",
         access_log=False,
@@ -86,13 +86,13 @@ def serve(
         timeout_graceful_shutdown=DRAIN,
     )
     ready(_address(access, listener.getsockname()[1]))
-    with _told_to_stop():
+    with _stoppable():
         uvicorn.Server(config).run([listener])
 
 
 @contextmanager
-def _told_to_stop() -> Iterator[None]:
-    """The server ends by these signals and sends them again when it has; being told to stop is no failure."""
+def _stoppable() -> Iterator[None]:
+    """The server ends by these signals and raises them again when it has; that is no failure."""
     kept = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
@@ -102,7 +102,7 @@ def _told_to_stop() -> Iterator[None]:
 
 
 def _listen(access: Access) -> socket.socket:
-    """The port is taken before the model is loaded: who cannot have it need not wait."""
+    """The port is taken before the model is warm, so that a port in use is reported at once."""
     family = socket.AF_INET6 if ":" in access.host else socket.AF_INET
     # Named as TCP, or the event loop would leave small packets waiting for each other: 40 ms an answer.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..experiment.search import BACKGROUND
+from ..commands.search import BACKGROUND
+from ..modalities import is_typed
 from ..stores import Condition, Index, of_modality
 
 EXAMPLES, REPRESENTATIVES = 6, 24
@@ -33,15 +34,14 @@ class Snapshot:
 
     @classmethod
     def of(cls, store: Index, modalities: Sequence[str]) -> Snapshot:
-        """Look at a store once."""
+        """Read from a store, once, what most requests need."""
         counts, background, sampled = {}, {}, {}
         for modality in modalities:
             where = [of_modality(modality)]
             counts[modality] = count(store, where)
             sampled[modality] = store.select(where, BACKGROUND, seed=0)
             background[modality] = store.vectors(sampled[modality])
-        shown = sampled.get("image", np.empty(0, np.int64))
-        representatives = shown[medoids(background["image"], REPRESENTATIVES)].tolist() if len(shown) else []
+        representatives = _representatives(sampled, background)
         return cls(store, counts, store.columns(), background, _examples(store, sampled, background), representatives)
 
 
@@ -50,12 +50,19 @@ def count(store: Index, where: Sequence[Condition]) -> int:
     return len(store.select(where))
 
 
-def _examples(store: Index, sampled: dict[str, np.ndarray], background: dict[str, np.ndarray]) -> list[str]:
-    """Texts that people might ask for, unlike each other: from the index's own."""
-    for modality in ("text", "image"):
-        numbers = sampled.get(modality, ())
+def _representatives(sampled: Mapping[str, np.ndarray], background: Mapping[str, np.ndarray]) -> list[int]:
+    """Numbers of files that stand for the others, as many of each modality."""
+    files = [name for name, numbers in sampled.items() if len(numbers) and not is_typed(name)]
+    most = -(-REPRESENTATIVES // max(1, len(files)))
+    return [number for name in files for number in sampled[name][medoids(background[name], most)].tolist()]
+
+
+def _examples(store: Index, sampled: Mapping[str, np.ndarray], background: Mapping[str, np.ndarray]) -> list[str]:
+    """Texts that people might search for, unlike each other: from the index's own texts, or what its files say."""
+    for name in sorted(sampled, key=is_typed, reverse=True):
+        numbers = sampled[name]
         if len(numbers):
-            chosen = [numbers[place] for place in medoids(background[modality], EXAMPLES)]
+            chosen = [int(numbers[place]) for place in medoids(background[name], EXAMPLES)]
             texts = [item.text.strip() for item in store.items(chosen)]
             texts = list(dict.fromkeys(text for text in texts if 0 < len(text) <= 80))
             if texts:

@@ -1,89 +1,88 @@
-"""Pictures that strangers send: what they are is known before they are decoded, and they stay in memory only."""
+"""Items that clients send: recognised by their first bytes, decoded within bounds, kept in memory only."""
 
 from __future__ import annotations
 
 import hashlib
-import io
-import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
-from PIL import Image
-
-from ..preprocess import BadImage, decode
-from ..stores.thumbnails import at_size
-from .limits import Limits
+from ..modalities import PREVIEW_SIZES, Modality, modality
+from ..types import BadItem
 from .problems import Refusal
 from .recent import Recent
 
-FORMATS = {b"\xff\xd8\xff": "JPEG", b"\x89PNG\r\n\x1a\n": "PNG", b"RIFF": "WEBP"}
-"""What is read, by its first bytes. Fewer decoders mean fewer ways in; a drawing that runs programs (SVG) is none."""
-LARGEST = 1024
-"""Longer side in pixels that is kept: more than any encoder reads."""
+STATUS = {"unsupported": 415, "bomb": 413, "too long": 413}
+"""HTTP status by the kind of a bad item; 422 for all others."""
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A picture as the models read it: upright RGB ``uint8`` ``(H, W, 3)``, at most :data:`LARGEST` pixels a side."""
+    """An item as its encoder's processor reads it; ``width`` and ``height`` are those of what its preview shows."""
 
     name: str
-    pixels: np.ndarray
+    modality: str
+    raw: Any
+    preview: bytes | None
     width: int
     height: int
 
 
-def read(data: bytes, limits: Limits) -> Upload:
-    """Decode what was sent. Raises :class:`Refusal`: 415 for what is no JPEG, PNG or WebP, 413 for too many pixels."""
+def read(data: bytes, modalities: Sequence[str]) -> Upload:
+    """Decode what was sent as an item of one of these modalities.
+
+    Raises :class:`Refusal`: 415 for a format that is not read here, 413 for too large an item, 422 for a damaged one.
+    """
     if not data:
-        raise Refusal(422, "the request holds no picture; send its bytes as the body")
-    kind = next((name for start, name in FORMATS.items() if data.startswith(start)), None)
-    if kind is None:
-        raise Refusal(415, f"send a JPEG, PNG or WebP picture{_guess(data)}")
-    width, height = _claimed(data, kind)
-    most = limits.jpeg_pixels if kind == "JPEG" else limits.pixels
-    if width * height > most:
-        raise Refusal(413, f"the picture has {width} x {height} pixels; at most {most:,} of a {kind} are decoded")
+        raise Refusal(422, f"the request has no body; send the bytes of {accepted(modalities)} as the body")
+    chosen, recognised = _modality_of(data, modalities)
     try:
-        pixels = decode(data, at_least=LARGEST // 2, max_pixels=most)
-    except BadImage as error:
-        raise Refusal(422, f"the picture cannot be read: {error.reason}") from error
-    if (width > height) != (pixels.shape[1] > pixels.shape[0]):  # the file lies on its side
-        width, height = height, width
-    return Upload(hashlib.blake2b(data, digest_size=16).hexdigest(), _smaller(pixels), width, height)
+        raw = chosen.read_upload(data)
+        preview = chosen.preview(raw)
+    except BadItem as error:
+        raise _refusal(error, chosen, recognised) from error
+    name = hashlib.blake2b(data, digest_size=16).hexdigest()
+    if preview is None:
+        return Upload(name, chosen.name, raw, None, 0, 0)
+    return Upload(name, chosen.name, raw, preview.webp[max(PREVIEW_SIZES)], preview.width, preview.height)
 
 
-def _claimed(data: bytes, kind: str) -> tuple[int, int]:
-    """Width and height by the header, which is all that is read."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own bound follows
-            with Image.open(io.BytesIO(data), formats=[kind]) as picture:
-                return picture.size
-    except Image.DecompressionBombError:
-        raise Refusal(413, "the picture claims far more pixels than are decoded here") from None
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, OverflowError) as error:
-        raise Refusal(422, f"the file begins like a {kind} and is none") from error
+def _refusal(error: BadItem, chosen: Modality, recognised: bool) -> Refusal:
+    """A bad item as the client is to understand it."""
+    status = STATUS.get(error.kind, 422) if recognised else 415
+    if status == 422:
+        return Refusal(422, f"the {chosen.noun} cannot be read: {error.reason}")
+    if not recognised and error.kind != "unsupported":
+        return Refusal(415, f"this is no {chosen.noun}; send {accepted([chosen.name])}")
+    return Refusal(status, error.reason)
 
 
-def _guess(data: bytes) -> str:
-    """What it seems to be, for people whose browser could not say."""
-    known = {b"GIF8": "a GIF", b"BM": "a BMP", b"II*\0": "a TIFF", b"MM\0*": "a TIFF", b"%PDF": "a PDF", b"<": "markup"}
-    if data[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1"):
-        return "; this is HEIC, which phones can also save as JPEG"
-    return next((f"; this is {name}" for start, name in known.items() if data.startswith(start)), "")
+def upload_types(modalities: Sequence[str]) -> list[str]:
+    """Media types that may be sent as queries to an index of these modalities."""
+    return [kind for name in modalities for kind in modality(name).upload_types]
 
 
-def _smaller(pixels: np.ndarray) -> np.ndarray:
-    """At most :data:`LARGEST` pixels a side."""
-    if max(pixels.shape[:2]) <= LARGEST:
-        return pixels
-    picture = Image.fromarray(pixels)
-    picture.thumbnail((LARGEST, LARGEST), Image.Resampling.BICUBIC, reducing_gap=2.0)
-    return np.asarray(picture)
+def accepted(modalities: Sequence[str]) -> str:
+    """The same as people read it: ``image/jpeg, image/png or image/webp``."""
+    *most, last = upload_types(modalities) or ["nothing"]
+    return f"{', '.join(most)} or {last}" if most else last
+
+
+def _modality_of(data: bytes, modalities: Sequence[str]) -> tuple[Modality, bool]:
+    """The modality whose items begin like these bytes, and whether any does; the only one may say what it wants."""
+    offered = [modality(name) for name in modalities if modality(name).upload_types]
+    if not offered:
+        raise Refusal(415, "this index takes texts as queries, and no files")
+    for one in offered:
+        if one.recognises(data):
+            return one, True
+    if len(offered) > 1:
+        raise Refusal(415, f"this is no file that can be read here; send {accepted(modalities)}")
+    return offered[0], False
 
 
 class Uploads:
-    """The last pictures that were sent, by their hash."""
+    """The items that were sent last, by their hash."""
 
     def __init__(self, most: int) -> None:
         self._kept: Recent[str, Upload] = Recent(most)
@@ -99,9 +98,12 @@ class Uploads:
         """Raises :class:`Refusal` (404) for one that is not remembered any more."""
         upload = self._kept.get(name)
         if upload is None:
-            raise Refusal(404, "this picture is not remembered any more; send it again", "upload")
+            raise Refusal(404, "this upload is not remembered any more; send it again", "upload")
         return upload
 
-    def small(self, name: str) -> bytes:
-        """WebP of 256 pixels a side."""
-        return at_size(self.get(name).pixels, 256)
+    def preview(self, name: str) -> bytes:
+        """WebP of at most 256 pixels a side."""
+        preview = self.get(name).preview
+        if preview is None:
+            raise Refusal(404, "this upload has no preview")
+        return preview

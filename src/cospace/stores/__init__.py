@@ -26,7 +26,7 @@ class Item:
     """What a store remembers of one vector. Each field, and each name among ``extras``, is a column of ``where``.
 
     ``hash`` is equal for equal content: what has not changed need not be embedded again. ``width``, ``height``
-    (pixels, upright) and ``rgb`` (mean colour, ``0xRRGGBB``) are of a picture and 0 otherwise.
+    (pixels, upright) and ``rgb`` (mean colour, ``0xRRGGBB``) are those of an item's preview, 0 where it has none.
     """
 
     id: str
@@ -110,7 +110,7 @@ class Found:
 
 
 class Progress(Protocol):
-    """How long work is told of: what is being done, how much is done, of how much."""
+    """Progress of long work: what is being done, how much is done, of how much."""
 
     def __call__(self, what: str, done: int, total: int, /) -> None: ...
 
@@ -163,7 +163,7 @@ class Index(Protocol):
     def items(self, numbers: Sequence[int]) -> list[Item]:
         """What is remembered of them, in the given order."""
 
-    def looks(self, numbers: np.ndarray) -> np.ndarray:
+    def appearance(self, numbers: np.ndarray) -> np.ndarray:
         """int32 ``(n, 3)``: width, height and mean colour of each, for laying out pages of results."""
 
     def vectors(self, numbers: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What lies beside the vectors of a schema: small pictures, and the files of the model that made the vectors."""
+"""What lies beside the vectors of a schema: previews, and the files of the model that made the vectors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PART = 1 << 24
 
 
 class PostgresThumbnails:
-    """Small pictures by content hash, in the schema of an index."""
+    """Previews by content hash, in the schema of an index."""
 
     def __init__(self, url: str) -> None:
         self._server = Server(url)
@@ -30,18 +30,18 @@ class PostgresThumbnails:
             cursor.executemany(f"{insert} ON CONFLICT (hash, size) DO UPDATE SET webp = excluded.webp", [*rows])
 
     def get(self, hash: str, size: int) -> bytes | None:
-        """The picture of one size, if it is there."""
+        """The preview of one size, if it is there."""
         asked = "SELECT webp FROM thumbnails WHERE hash = %s AND size = %s"
         rows = self._server.read(lambda connection: fetched(connection, asked, [hash, size])) if storable(hash) else []
         return bytes(rows[0][0]) if rows else None
 
     def known(self, hashes: Sequence[str]) -> set[str]:
-        """Those of ``hashes`` that have a picture of any size."""
+        """Those of ``hashes`` that have a preview of any size."""
         asked, wanted = "SELECT DISTINCT hash FROM thumbnails WHERE hash = ANY(%s)", [*filter(storable, hashes)]
         return {name for (name,) in self._server.read(lambda connection: fetched(connection, asked, [wanted]))}
 
     def remove(self, hashes: Sequence[str]) -> None:
-        """Forget the pictures of some contents, of every size."""
+        """Forget the previews of some contents, of every size."""
         with self._server.writing() as connection:
             connection.execute("DELETE FROM thumbnails WHERE hash = ANY(%s)", [[*filter(storable, hashes)]])
 

@@ -62,12 +62,12 @@ class Address:
 
     def refused(self, error: Exception) -> UserError:
         """The server's own words, their first line and without the password, as the sentence of an error."""
-        said = str(error).strip()
+        predicted = str(error).strip()
         for secret in re.findall(r"//[^/@:]*:([^/@]*)@|[?&]\w*password=([^&]*)", self.conninfo):
             for form in {*secret, *(unquote(part) for part in secret)} - {""}:
-                said = said.replace(form, "***")
-        said = said.partition("\n")[0]
-        return UserError(f"{self.shown} refuses: {said or type(error).__name__}")
+                predicted = predicted.replace(form, "***")
+        predicted = predicted.partition("\n")[0]
+        return UserError(f"{self.shown} refuses: {predicted or type(error).__name__}")
 
 
 class Server:
@@ -93,13 +93,13 @@ class Server:
             ) from None
         except psycopg.Error as error:
             raise self.address.refused(error) from None
-        with self.told():
+        with self.summary():
             connection.execute("SET jit = off")
             register(connection, self.address.schema)
         return connection
 
     @contextmanager
-    def told(self) -> Iterator[None]:
+    def summary(self) -> Iterator[None]:
         """What the server refuses, or a connection that breaks, as a :class:`UserError`; our mistakes stay errors."""
         psycopg = library()
         try:
@@ -116,7 +116,7 @@ class Server:
     def read(self, work: Callable[[Connection], Result]) -> Result:
         """Run ``work`` in a read-only transaction that sees one state; once more where a kept connection was dead."""
         psycopg = library()
-        with self.told():
+        with self.summary():
             with self._guard:
                 kept = self._idle.pop() if self._idle else None
             if kept is not None:
@@ -145,7 +145,7 @@ class Server:
     def lock(self) -> Connection:
         """A connection that holds the right to write the schema; refuses by naming who has it, and never waits."""
         connection, key = self.connect(), ["cospace", self.address.schema]
-        with self.told():
+        with self.summary():
             if connection.execute("SELECT pg_try_advisory_lock(hashtext(%s), hashtext(%s))", key).fetchone()[0]:
                 return connection
             holder = connection.execute(HOLDER, key).fetchone()
@@ -158,7 +158,7 @@ class Server:
         """A transaction that is durable when it ends, on ``connection`` or on a new one."""
         own = connection or self.connect()
         try:
-            with self.told(), own.transaction():
+            with self.summary(), own.transaction():
                 own.execute("SET LOCAL synchronous_commit = on")
                 yield own
         finally:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..types import UserError
 from . import NUMBER, Condition, Item
-from ._columns import LOOKS, OWN
+from ._columns import OWN, SAMPLES_SEEN
 from ._server import Connection, Server, fetched, register
 
 FORMAT = 1
@@ -133,7 +133,7 @@ def _clause(condition: Condition) -> tuple[str, list[Any]]:
     from psycopg.types.json import Jsonb
 
     name, own = condition.column, condition.column in OWN
-    column = f"{name}::text" if name in LOOKS else name if own else "(extras ->> %s)"
+    column = f"{name}::text" if name in SAMPLES_SEEN else name if own else "(extras ->> %s)"
     key: list[Any] = [] if own else [name]
     values = [value for value in condition.values if storable(value)]
     if condition.relation in (">=", "<="):

@@ -26,7 +26,7 @@ def units(vectors_NE: np.ndarray, width: int, names: Sequence[str]) -> np.ndarra
 
 
 def check_items(items: Sequence[Item], vectors_NE: np.ndarray) -> None:
-    """Refuse items that do not match their vectors in number, that share an id, or whose looks are out of range."""
+    """Refuse items that do not match their vectors in number, that share an id, or whose previews are out of range."""
     if len(items) != len(vectors_NE):
         raise UserError(f"{len(items)} items came with {len(vectors_NE)} vectors; give one vector for each item")
     twice = [name for name, count in Counter(item.id for item in items).items() if count > 1]

@@ -71,7 +71,7 @@ def versions(folder: Path) -> list[int]:
 def load(folder: Path, thorough: bool, known: Sequence[Segment] = ()) -> State:
     """The newest version with its segments, those that are open already as they are.
 
-    Looks again when a writer's clean-up overtook the reading.
+    Reads again when a writer's clean-up overtook the reading.
     """
     while True:
         numbers = versions(folder)

@@ -202,13 +202,13 @@ class LocalIndex:
             found.update(zip(places.tolist(), segment.items.items(rows), strict=True))
         return [found[place] for place in range(len(found))]
 
-    def looks(self, numbers: np.ndarray) -> np.ndarray:
+    def appearance(self, numbers: np.ndarray) -> np.ndarray:
         """int32 ``(n, 3)``: width, height and mean colour of each."""
         numbers = np.asarray(numbers, dtype=np.int64)
-        looks = np.empty((len(numbers), 3), dtype=np.int32)
+        appearance = np.empty((len(numbers), 3), dtype=np.int32)
         for segment, places, rows in self._state.by_segment(numbers):
-            looks[places] = segment.items.looks(rows)
-        return looks
+            appearance[places] = segment.items.appearance(rows)
+        return appearance
 
     def vectors(self, numbers: np.ndarray) -> np.ndarray:
         """float32 ``(n, width)``."""

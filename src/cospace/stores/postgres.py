@@ -174,7 +174,7 @@ class PostgresIndex:
                 with self._server.writing(connection):
                     make_graph(connection, modality, self._seen.width, count, KINDS[self.precision])
                 progress(f"linking {modality}s", count, count)
-        with self._server.told():
+        with self._server.summary():
             connection.execute("VACUUM (ANALYZE) items")
         self._look_again(connection)
 
@@ -225,7 +225,7 @@ class PostgresIndex:
         rows = self._of(numbers, ", ".join([*OWN, "extras"]))
         return [Item(*row) for row in rows]
 
-    def looks(self, numbers: np.ndarray) -> np.ndarray:
+    def appearance(self, numbers: np.ndarray) -> np.ndarray:
         """int32 ``(n, 3)``: width, height and mean colour of each."""
         return np.array(self._of(numbers, "width, height, rgb"), dtype=np.int32).reshape(-1, 3)
 
@@ -269,7 +269,7 @@ class PostgresIndex:
         return self._writer
 
     def _look_again(self, connection: Connection) -> None:
-        with self._server.told():
+        with self._server.summary():
             self._seen = look(self._server, connection)
 
     def _commit(self, connection: Connection, more: Mapping[str, int], less: Mapping[str, int]) -> None:

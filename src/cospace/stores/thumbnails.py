@@ -1,4 +1,4 @@
-"""Small pictures of an index, by what they show: made once, when a picture is indexed, and found by its content hash.
+"""Previews of an index's items: made once, when an item is indexed, and found by its content hash.
 
 They lie in one SQLite file beside the vectors, since a hundred thousand files of a kilobyte each are slow to make, to
 copy and to list. A transaction is on disk when :meth:`LocalThumbnails.add` returns; many threads and processes may
@@ -7,7 +7,6 @@ read while one writes (the file is in WAL mode).
 
 from __future__ import annotations
 
-import io
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -15,17 +14,8 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, Protocol
 
-import numpy as np
-from PIL import Image
-
-from ..preprocess import decode
+from ..modalities import PREVIEW_SIZES
 from ..types import UserError
-
-SIZES = (64, 256)
-"""Made for every picture of an index: longer sides in pixels. Larger ones are made from the picture when asked for."""
-
-QUALITY, METHOD = 80, 2
-"""WebP's: method 2 takes a third of the time of the default, for 4 % more bytes."""
 
 _AT_A_TIME = 500
 """Hashes in one question: SQLite allows at least 999 parameters."""
@@ -38,19 +28,19 @@ Row = tuple[str, int, bytes]
 
 
 class Thumbnails(Protocol):
-    """Where small pictures are kept, by content hash and size."""
+    """Where previews are kept, by content hash and size."""
 
     def add(self, rows: Sequence[Row]) -> None:
-        """Keep pictures, all or none, on disk when this returns; one that is there already is replaced."""
+        """Keep previews, all or none, on disk when this returns; one that is there already is replaced."""
 
     def get(self, hash: str, size: int) -> bytes | None:
         """One as WebP, or nothing."""
 
     def known(self, hashes: Sequence[str]) -> set[str]:
-        """Which of these contents have pictures."""
+        """Which of these contents have previews."""
 
     def remove(self, hashes: Sequence[str]) -> None:
-        """Forget these contents' pictures."""
+        """Forget these contents' previews."""
 
 
 class LocalThumbnails:
@@ -63,7 +53,7 @@ class LocalThumbnails:
 
     @classmethod
     def open(cls, path: Path) -> LocalThumbnails:
-        """Nothing is read or made yet: a file that is missing holds no picture, and is made by :meth:`add`."""
+        """Nothing is read or made yet: a file that is missing holds no preview, and is made by :meth:`add`."""
         return cls(path)
 
     def add(self, rows: Sequence[Row]) -> None:
@@ -82,12 +72,13 @@ class LocalThumbnails:
         return found[0][0] if found else None
 
     def known(self, hashes: Sequence[str]) -> set[str]:
-        """Which of these contents have pictures of every one of :data:`SIZES`."""
+        """Which of these contents have previews of every one of :data:`cospace.modalities.PREVIEW_SIZES`."""
         there: set[str] = set()
         for start in range(0, len(hashes), _AT_A_TIME):
-            asked = list(hashes[start : start + _AT_A_TIME])
+            asked: list[Any] = list(hashes[start : start + _AT_A_TIME])
             marks = ", ".join("?" * len(asked))
-            query = f"SELECT hash FROM thumbnails WHERE hash IN ({marks}) GROUP BY hash HAVING count(*) >= {len(SIZES)}"
+            query = f"SELECT hash FROM thumbnails WHERE hash IN ({marks}) GROUP BY hash HAVING count(*) >= ?"
+            asked = [*asked, len(PREVIEW_SIZES)]
             there.update(row[0] for row in self._ask(query, asked))
         return there
 
@@ -125,7 +116,7 @@ class LocalThumbnails:
             yield
         except sqlite3.Error as error:
             raise UserError(
-                f"{self._path}: {error}; if it is damaged, delete it and index again, which makes the pictures anew"
+                f"{self._path}: {error}; if it is damaged, delete it and index again, which makes the previews anew"
             ) from error
 
 
@@ -156,38 +147,3 @@ def _opened(path: Path) -> sqlite3.Connection | None:
             connection.close()
             return None
     return None
-
-
-def at_size(raw: Any, size: int) -> bytes:
-    """A picture as WebP whose longer side is ``size`` pixels, or its own where that is shorter.
-
-    ``raw`` is what :func:`~cospace.preprocess.decode` takes; raises its :class:`~cospace.preprocess.BadImage`.
-    """
-    return _webp(_reduced(Image.fromarray(decode(raw, at_least=size)), size))
-
-
-def small_pictures(pixels_HW3: np.ndarray) -> tuple[dict[int, bytes], int]:
-    """A decoded picture at each of :data:`SIZES`, as WebP, and its mean colour ``0xRRGGBB``."""
-    picture, webp = Image.fromarray(pixels_HW3), b""
-    made = {}
-    for size in sorted(SIZES, reverse=True):
-        smaller = _reduced(picture, size)
-        if smaller is not picture or not webp:
-            webp = _webp(smaller)
-        made[size], picture = webp, smaller
-    red, green, blue = (round(float(mean)) for mean in np.asarray(picture).reshape(-1, 3).mean(axis=0))
-    return made, red << 16 | green << 8 | blue
-
-
-def _reduced(picture: Image.Image, size: int) -> Image.Image:
-    longer = max(picture.size)
-    if longer <= size:
-        return picture
-    width, height = (max(1, round(side * size / longer)) for side in picture.size)
-    return picture.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3.0)
-
-
-def _webp(picture: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, "WEBP", quality=QUALITY, method=METHOD)
-    return buffer.getvalue()

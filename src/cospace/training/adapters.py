@@ -1,4 +1,4 @@
-"""Low-rank adapters (Hu et al. 2021, LoRA) in place of learning a tower's own weights, by the library peft."""
+"""Low-rank adapters (Hu et al. 2021, LoRA) in place of training a tower's own weights, by the library peft."""
 
 from __future__ import annotations
 
@@ -12,9 +12,16 @@ from ..types import UserError
 
 
 def add_adapters(tower: nn.Module, rank: int) -> list[nn.Parameter]:
-    """Give every linear map inside ``tower`` an adapter of this rank; they start at nothing, and they alone learn."""
-    peft = _library()
+    """Give every linear layer inside ``tower`` an adapter of this rank; they start at zero, and they alone learn.
+
+    A tower without parameters has nothing to adapt.
+    """
+    if next(tower.parameters(), None) is None:
+        return []
     names = [name for name, module in tower.named_modules() if type(module) is nn.Linear]
+    if not names:
+        raise UserError(f"lora_rank adapts linear layers, of which {type(tower).__name__} has none; set lora_rank=0")
+    peft = _library()
     config = peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=names)
     peft.inject_adapter_in_model(config, tower)
     return [parameter for parameter in tower.parameters() if parameter.requires_grad]

@@ -1,4 +1,4 @@
-"""The loop: batch, embeddings, objective, update, and now and then a look at how it goes."""
+"""The loop: batch, embeddings, objective, update, and now and then an evaluation."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..batches import Batch, Batches
 from ..config import Config
-from ..fusion.decoder import Decoder
+from ..data.batches import Batch, TrainingBatches
+from ..matches import BatchMatches
+from ..models.generation.decoder import Decoder
+from ..models.space import Space, compute_copy
 from ..runtime import Precision, compute_dtype, keep_freed_memory
-from ..space import Space, compute_copy
 from ..types import Metrics, UserError
 from .checkpoint import Checkpoints
 from .optim import OptimConfig, Optimizer, learning_rate, optimizers
@@ -28,25 +29,28 @@ from .step import forward_backward, room_for_graphs
 PATIENCE = 3
 """Steps in a row with a loss or gradient that is not finite before the run stops."""
 
-LOOK = 10
-"""Steps between two looks at the health of the batch's embeddings."""
+HEALTH_EVERY = 10
+"""Steps between two measurements of the health of the batch's embeddings."""
 
 
 class TrainingConfig(Config):
-    """How long, how much at a time, and how often to look; ``None`` is filled in from the data."""
+    """How long, how much at a time, and how often to evaluate; ``None`` is filled in from the data."""
 
     steps: int | None = Field(default=None, ge=1)
-    batch: int | None = Field(default=None, ge=2)
-    micro: int | None = Field(default=None, ge=1)
-    """Items that a tower sees at a time; left open, 64 on a CPU and the whole batch on a GPU."""
-    memory: float | None = Field(default=None, ge=0)
+    """Optimizer steps; from the data: so many that the pairs are seen often enough."""
+    batch_size: int | None = Field(default=None, ge=2)
+    """Pairs of a step, which are contrasted with each other; from the data: 64 to 256."""
+    micro_batch_size: int | None = Field(default=None, ge=1)
+    """Items that a tower sees at a time, which changes no result; left open, 128 on a CPU and the batch on a GPU."""
+    activation_memory_gb: float | None = Field(default=None, ge=0)
     """Gigabytes of activations kept for the backward pass; left open, a quarter of the machine's or the GPU's memory.
-
-    What exceeds it is computed twice, so that a batch of any size fits; the result is the same.
-    """
+    What exceeds it is computed twice (GradCache), so that a batch of any size fits; the result is the same."""
     seed: int = Field(default=0, ge=0)
+    """Of everything random: initial weights, order, augmentation, hold-out."""
     workers: int = Field(default=0, ge=0)
+    """Processes that make batches in advance."""
     precision: Precision = "auto"
+    """Number format of the towers: ``float32``, ``bfloat16``, or what is fast on the hardware."""
     evaluations: int = Field(default=4, ge=0)
     """How often to evaluate on the way; the end is always evaluated."""
     checkpoint_seconds: float = Field(default=30.0, ge=0)
@@ -56,28 +60,28 @@ class TrainingConfig(Config):
 
 @dataclass(slots=True)
 class Observers:
-    """Whom the loop tells; each may be left out. ``watch`` returns numbers about the batch's embeddings."""
+    """What the loop calls; each may be left out. ``watch`` measures a batch's embeddings."""
 
     begin: Callable[[int], None] = lambda step: None
     """Called once, with the number of steps that an earlier run of the same command has done."""
     row: Callable[[dict[str, Any]], None] = lambda row: None
     evaluate: Callable[[Space, bool], Metrics] = lambda space, last: {}
     """Measures the space; the second argument is true after the last step."""
-    watch: Callable[[Mapping[str, Tensor]], Metrics] = lambda embeddings: {}
+    watch: Callable[[Mapping[str, Tensor], BatchMatches], Metrics] = lambda embeddings, matches: {}
     say: Callable[[str], None] = lambda sentence: None
 
 
 class Learner(nn.Module):
     """What learns beside the objective: the space and, where there is one, a decoder.
 
-    ``paces`` are shares of the learning rate, for parameters that have learned something already.
+    ``lr_scales`` are learning-rate multipliers of pretrained parameters.
     """
 
     def __init__(
-        self, space: Space, decoder: Decoder | None = None, paces: Mapping[nn.Parameter, float] | None = None
+        self, space: Space, decoder: Decoder | None = None, lr_scales: Mapping[nn.Parameter, float] | None = None
     ) -> None:
         super().__init__()
-        self.space, self.decoder, self.paces = space, decoder, paces or {}
+        self.space, self.decoder, self.lr_scales = space, decoder, lr_scales or {}
 
     def named(self) -> dict[str, nn.Module]:
         """The modules by the names that checkpoints know."""
@@ -103,54 +107,56 @@ class Trainer:
         objective: nn.Module,
         config: TrainingConfig,
         checkpoints: Path,
-        tell: Observers,
+        observers: Observers,
     ) -> None:
         keep_freed_memory()
-        self.learner, self.objective, self.config, self.tell = learner, objective, config, tell
+        self.learner, self.objective, self.config, self.observers = learner, objective, config, observers
         self.space = learner.space
-        self.where = next(self.space.parameters()).device
-        self.room = room_for_graphs(config.memory, self.where)
+        self.where = self.space.device
+        self.room = room_for_graphs(config.activation_memory_gb, self.where)
         dtype = compute_dtype(config.precision, self.where)
-        self.optimizers = optimizers(config.optim, self.space, objective, dtype, learner.decoder, learner.paces)
+        self.optimizers = optimizers(config.optim, self.space, objective, dtype, learner.decoder, learner.lr_scales)
         self.peaks = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
         modules = {"objective": objective, **self.learner.named()}
         self.checkpoints = Checkpoints(checkpoints, modules, self.optimizers)
         self.start, spent = self._resume()
         self.clock = Clock(spent)
-        self.twin = self.learner.compute_copy(dtype)
+        self.low_precision = self.learner.compute_copy(dtype)
         self.failures = 0
 
-    def fit(self, batches: Batches) -> None:
+    def fit(self, batches: TrainingBatches) -> None:
         """The loop."""
         steps = self.config.steps or 0
         due = evaluation_steps(steps, self.config.evaluations)
         saved = time.monotonic()
-        self.tell.begin(self.start)
+        self.observers.begin(self.start)
         for batch in batches.stream(self.start, steps, self.config.workers):
             row, embeddings = self.step(batch, steps)
             done = batch.step + 1
-            if done in due or done % LOOK == 0:
-                row |= self.tell.watch(embeddings)
+            if done in due or done % HEALTH_EVERY == 0:
+                row |= self.observers.watch(embeddings, batch.matches)
             if done in due:
                 row |= self._evaluate(done == steps)
-            self.tell.row(row)
+            self.observers.row(row)
             if done == steps or time.monotonic() - saved >= self.config.checkpoint_seconds:
                 self.checkpoints.save(done, {"minutes": self.clock.minutes})
                 saved = time.monotonic()
 
     def step(self, batch: Batch, steps: int) -> tuple[dict[str, Any], Mapping[str, Tensor]]:
         """One update; returns what to log and the batch's embeddings. A step that is not finite changes nothing."""
-        factor = learning_rate(batch.step, steps, self.config.optim.warmup or 0)
-        set_rates(self.optimizers, self.peaks, factor)
+        factor = learning_rate(batch.step, steps, self.config.optim.warmup_steps or 0)
+        set_learning_rates(self.optimizers, self.peaks, factor)
         torch.manual_seed(self.config.seed * 1_000_003 + batch.step)
-        twin = self.twin
-        done = forward_backward(twin.space, self.objective, batch, self.where, self.room, twin.decoder)
-        collect_gradients(self.learner, twin)
+        low_precision = self.low_precision
+        done = forward_backward(
+            low_precision.space, self.objective, batch, self.where, self.room, low_precision.decoder
+        )
+        collect_gradients(self.learner, low_precision)
         if is_finite(done.loss, [*self.learner.parameters(), *self.objective.parameters()]):
             self.failures = 0
             for optimizer in self.optimizers:
                 optimizer.step()
-            refresh(self.learner, twin)
+            refresh(self.learner, low_precision)
         else:
             self._refuse(batch)
         row = {"step": batch.step + 1, "loss": done.loss.item(), "minutes": self.clock.minutes}
@@ -162,16 +168,16 @@ class Trainer:
         """Steps done and minutes spent so far."""
         facts, complaints = self.checkpoints.resume()
         for complaint in complaints:
-            self.tell.say(complaint)
+            self.observers.say(complaint)
         if facts is None:
             return 0, 0.0
-        self.tell.say(f"going on after step {facts['step']}")
+        self.observers.say(f"going on after step {facts['step']}")
         return int(facts["step"]), float(facts["minutes"])
 
     def _evaluate(self, last: bool) -> Metrics:
         """Evaluate off the clock; the space is back in training mode afterwards."""
         with self.clock.paused():
-            metrics = self.tell.evaluate(self.space, last)
+            metrics = self.observers.evaluate(self.space, last)
         self.space.train()
         return {f"val/{name}": value for name, value in metrics.items()}
 
@@ -182,9 +188,9 @@ class Trainer:
         if self.failures >= PATIENCE:
             raise UserError(
                 f"the loss was not finite in {self.failures} steps in a row (last: step {batch.step + 1}, rows {rows}, "
-                "...); lower training.optim.rate and training.optim.matrix_rate, or run `cospace check` on these pairs"
+                "...); lower training.optim.lr and training.optim.muon_lr, or run `cospace check` on these pairs"
             )
-        self.tell.say(
+        self.observers.say(
             f"step {batch.step + 1} gave a loss or gradient that is not finite and was left out (rows {rows})"
         )
 
@@ -194,37 +200,42 @@ def in_dtype(decoder: Decoder, dtype: torch.dtype) -> Decoder:
     return copy.deepcopy(decoder).to(dtype)
 
 
-def collect_gradients(masters: nn.Module, twins: nn.Module) -> None:
+def collect_gradients(masters: nn.Module, low_precision_modules: nn.Module) -> None:
     """Hand the compute copy's gradients to the float32 masters."""
-    for master, twin in zip(masters.parameters(), twins.parameters(), strict=True):
-        if master is not twin:
-            master.grad = None if twin.grad is None else twin.grad.float()
+    for master, low_precision in zip(masters.parameters(), low_precision_modules.parameters(), strict=True):
+        if master is not low_precision:
+            master.grad = None if low_precision.grad is None else low_precision.grad.float()
 
 
 @torch.no_grad()
-def refresh(masters: nn.Module, twins: nn.Module) -> None:
+def refresh(masters: nn.Module, low_precision_modules: nn.Module) -> None:
     """Copy the updated masters into the compute copy."""
-    for master, twin in zip(masters.parameters(), twins.parameters(), strict=True):
-        if master is not twin:
-            twin.copy_(master)
+    for master, low_precision in zip(masters.parameters(), low_precision_modules.parameters(), strict=True):
+        if master is not low_precision:
+            low_precision.copy_(master)
 
 
 def is_finite(loss: Tensor, parameters: Iterable[nn.Parameter]) -> bool:
-    """Whether the loss and every gradient are finite; one number tells, since NaN and infinity survive sums."""
+    """Whether the loss and every gradient are finite; one number suffices, since NaN and infinity survive sums."""
     sums = [p.grad.float().sum() for p in parameters if p.grad is not None]
     return bool(torch.isfinite(torch.stack([loss.float(), *sums])).all())
 
 
 def learned_numbers(objective: nn.Module) -> dict[str, float]:
-    """The objective's learned temperature and bias, for the log."""
-    numbers = {name: p.item() for name, p in objective.named_parameters() if p.numel() == 1}
-    return {
-        name.removeprefix("log_"): math.exp(value) if name.startswith("log_") else value
-        for name, value in numbers.items()
-    }
+    """The objective's learned temperatures and biases, for the log: ``logit_scale``, ``logit_bias``.
+
+    Where there are several pairs of modalities, ``logit_scale/audio_text`` for each.
+    """
+    numbers = {tuple(name.split(".")): p.item() for name, p in objective.named_parameters() if p.numel() == 1}
+    several = len({part for _, *parts in numbers for part in parts}) > 1
+    found = {}
+    for (kind, *of), value in numbers.items():
+        key = f"logit_{kind.removeprefix('log_')}" + "".join(f"/{part}" for part in of if several)
+        found[key] = math.exp(value) if kind.startswith("log_") else value
+    return found
 
 
-def set_rates(groups: Iterable[Optimizer], peaks: list[list[float]], factor: float) -> None:
+def set_learning_rates(groups: Iterable[Optimizer], peaks: list[list[float]], factor: float) -> None:
     """Every parameter group's peak rate times the schedule's factor."""
     for optimizer, peak_rates in zip(groups, peaks, strict=True):
         for group, peak in zip(optimizer.param_groups, peak_rates, strict=True):

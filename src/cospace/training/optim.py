@@ -15,30 +15,35 @@ from ..config import Config
 
 
 class OptimConfig(Config):
-    """Which optimizer, its learning rates, decay and schedule; ``None`` is filled in from the data.
-
-    ``matrix_rate`` is the rate of Muon's matrices (a relative change per step), ``rate`` that of AdamW's parameters.
-    ``scale_rate`` multiplies ``rate`` for learned temperatures and biases, which short runs otherwise never move;
-    ``decoder_rate`` multiplies both for a decoder, which has fewer steps than it needs. What an earlier run or a
-    published model has learned is moved by AdamW alone, at ``begun_rate`` of ``rate``, for every block below the last
-    once more times ``layer_decay``; low-rank adapters of it at ``adapter_rate`` of ``rate``.
-    """
+    """Which optimizer, its learning rates, weight decay and schedule; ``None`` is filled in from the data."""
 
     name: Literal["muon", "adamw"] = "muon"
-    rate: float = Field(default=2e-3, gt=0)
-    matrix_rate: float = Field(default=0.02, gt=0)
-    scale_rate: float = Field(default=10.0, gt=0)
-    decoder_rate: float = Field(default=3.0, gt=0)
-    begun_rate: float = Field(default=0.01, gt=0)
-    adapter_rate: float = Field(default=0.1, gt=0)
+    """``muon`` (Jordan 2024) for the weight matrices with AdamW for the rest, or ``adamw`` for everything."""
+    lr: float = Field(default=2e-3, gt=0)
+    """Peak learning rate of AdamW."""
+    muon_lr: float = Field(default=0.02, gt=0)
+    """Peak learning rate of Muon: a matrix's relative change per step."""
+    logit_scale_lr_mult: float = Field(default=10.0, gt=0)
+    """Multiplies ``lr`` for learned temperatures and biases, which short runs otherwise never move."""
+    decoder_lr_mult: float = Field(default=3.0, gt=0)
+    """Multiplies both learning rates for a decoder, which has fewer steps than it needs."""
+    pretrained_lr_mult: float = Field(default=0.01, gt=0)
+    """Multiplies ``lr`` for pretrained weights, which AdamW alone updates."""
+    lora_lr_mult: float = Field(default=0.1, gt=0)
+    """Multiplies ``lr`` for low-rank adapters of pretrained weights."""
     layer_decay: float = Field(default=1.0, gt=0, le=1)
-    momentum: float = Field(default=0.95, ge=0, lt=1)
-    fixed_norm: bool = True
+    """Multiplies a pretrained block's learning rate once more for every block above it."""
+    muon_momentum: float = Field(default=0.95, ge=0, lt=1)
+    """Momentum of Muon."""
+    muon_fixed_norm: bool = True
     """Muon's matrices keep the norm that they start with, so that a step turns them by as much at the end as at the
     start; those that start at zero are free."""
     betas: tuple[float, float] = (0.9, 0.98)
-    decay: float = Field(default=0.01, ge=0)
-    warmup: int | None = Field(default=None, ge=0)
+    """AdamW's decay rates of the first and second moment."""
+    weight_decay: float = Field(default=0.01, ge=0)
+    """Decoupled weight decay of matrices; norms, biases, embeddings and temperatures have none."""
+    warmup_steps: int | None = Field(default=None, ge=0)
+    """Steps of linear warm-up; from the data: a twentieth of the steps, 100 at most. Then linear decay to zero."""
 
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
@@ -184,11 +189,11 @@ class Muon(Optimizer):
         params: Iterable[Any],
         lr: float,
         momentum: float,
-        decay: float,
+        weight_decay: float,
         dtype: torch.dtype,
         fixed_norm: bool = False,
     ) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum, "decay": decay, "fixed_norm": fixed_norm})
+        super().__init__(params, {"lr": lr, "momentum": momentum, "decay": weight_decay, "fixed_norm": fixed_norm})
         self.dtype = dtype
 
     @torch.no_grad()
@@ -226,44 +231,47 @@ def optimizers(
     objective: nn.Module,
     dtype: torch.dtype,
     decoder: nn.Module | None = None,
-    paces: Mapping[nn.Parameter, float] | None = None,
+    lr_scales: Mapping[nn.Parameter, float] | None = None,
 ) -> list[Optimizer]:
     """The optimizers of a run. Decay touches matrices only, never norms, biases, embeddings or temperatures.
 
-    AdamW moves the space's parameters that have a pace, at that share of its rate.
+    AdamW updates the space's parameters that have a learning-rate multiplier.
     """
-    paces = paces or {}
+    lr_scales = lr_scales or {}
     adamw: list[dict[str, Any]] = []
     muon: list[dict[str, Any]] = []
-    for module, factor in ((space, 1.0), (decoder, config.decoder_rate)):
+    for module, factor in ((space, 1.0), (decoder, config.decoder_lr_mult)):
         if module is None:
             continue
         matrices, vectors = split(module)
-        adamw += paced([p for p in (*matrices, *vectors) if p in paces], paces, config)
-        matrices, vectors = ([p for p in part if p not in paces] for part in (matrices, vectors))
-        adamw.append({"params": vectors, "weight_decay": 0.0, "lr": config.rate * factor})
+        adamw += scaled_groups([p for p in (*matrices, *vectors) if p in lr_scales], lr_scales, config)
+        matrices, vectors = ([p for p in part if p not in lr_scales] for part in (matrices, vectors))
+        adamw.append({"params": vectors, "weight_decay": 0.0, "lr": config.lr * factor})
         if config.name == "adamw":
-            adamw.append({"params": matrices, "weight_decay": config.decay, "lr": config.rate * factor})
+            adamw.append({"params": matrices, "weight_decay": config.weight_decay, "lr": config.lr * factor})
         else:
-            muon.append({"params": matrices, "lr": config.matrix_rate * factor})
+            muon.append({"params": matrices, "lr": config.muon_lr * factor})
     if scales := list(objective.parameters()):
-        adamw.append({"params": scales, "weight_decay": 0.0, "lr": config.rate * config.scale_rate})
+        adamw.append({"params": scales, "weight_decay": 0.0, "lr": config.lr * config.logit_scale_lr_mult})
     made: list[Optimizer] = []
     if muon:
-        made.append(Muon(muon, config.matrix_rate, config.momentum, config.decay, dtype, config.fixed_norm))
-    return [*made, AdamW(adamw, lr=config.rate, betas=config.betas)]
+        made.append(
+            Muon(muon, config.muon_lr, config.muon_momentum, config.weight_decay, dtype, config.muon_fixed_norm)
+        )
+    return [*made, AdamW(adamw, lr=config.lr, betas=config.betas)]
 
 
-def paced(
-    parameters: Iterable[nn.Parameter], paces: Mapping[nn.Parameter, float], config: OptimConfig
+def scaled_groups(
+    parameters: Iterable[nn.Parameter], lr_scales: Mapping[nn.Parameter, float], config: OptimConfig
 ) -> list[dict[str, Any]]:
-    """AdamW's groups for parameters with paces: one for each pace, matrices with decay and the rest without."""
+    """AdamW's groups for parameters with a multiplier, one for each: matrices with weight decay, the rest without."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for parameter in parameters:
-        decay = config.decay if parameter.ndim > 1 else 0.0
-        groups.setdefault((paces[parameter], decay), []).append(parameter)
+        weight_decay = config.weight_decay if parameter.ndim > 1 else 0.0
+        groups.setdefault((lr_scales[parameter], weight_decay), []).append(parameter)
     return [
-        {"params": group, "weight_decay": decay, "lr": config.rate * pace} for (pace, decay), group in groups.items()
+        {"params": group, "weight_decay": weight_decay, "lr": config.lr * lr_scale}
+        for (lr_scale, weight_decay), group in groups.items()
     ]
 
 

@@ -24,13 +24,14 @@ from torch.autograd.function import once_differentiable
 from torch.autograd.graph import saved_tensors_hooks
 from torch.random import fork_rng
 
-from ..batches import Batch
-from ..fusion.decoder import Decoder
-from ..fusion.matching import Deceptions
+from ..data.batches import Batch
+from ..modalities import typed_modality
+from ..modalities.text.sequences import SequenceBatch
+from ..models.generation.decoder import Decoder
+from ..models.space import Space
 from ..runtime import memory_of
-from ..space import Space
-from ..tokens import Sequences
 from ..types import Features
+from .hard_negatives import HardNegatives
 
 SHARE = 0.25
 """Part of the device's memory that activations may take where nothing else is said."""
@@ -42,10 +43,10 @@ def room_for_graphs(gigabytes: float | None, where: torch.device) -> int:
 
 
 ALIGNMENT = "alignment"
-"""Name of the objective's loss beside those of a decoder's lessons."""
+"""Name of the objective's loss beside those of a decoder's tasks."""
 
-MATCH = "match"
-"""Name of the lesson in which true texts are told from false ones."""
+ITM = "itm"
+"""Name of the image-text matching task, in which true texts are distinguished from false ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ def forward_backward(
     room: int,
     decoder: Decoder | None = None,
 ) -> Outcome:
-    """Embeddings of the whole batch, the objective on them, the decoder's lessons, gradients in all parameters.
+    """Embeddings of the whole batch, the objective on them, the decoder's tasks, gradients in all parameters.
 
     At most ``room`` bytes of the towers' activations, and those of one micro-batch on top, exist at a time. A space
     of a single modality, or one that is locked as a whole, has nothing to align.
@@ -80,24 +81,21 @@ def forward_backward(
     rest_locked(tower)
     encoded = encode(tower, batch, where, room)
     embeddings = {
-        name: torch.cat([part.items_UE for part in parts])[batch.chunks[name].item_B.to(where)]
+        name: torch.cat([part.items_UE for part in parts])[batch.parts[name].item_B.to(where)]
         for name, parts in encoded.items()
     }
     losses: dict[str, Tensor] = {}
     if len(embeddings) > 1 and any(rows.requires_grad for rows in embeddings.values()):
-        loss = objective(embeddings, batch.groups_B.to(where))
-        loss.backward()
+        loss = objective(embeddings, batch.matches.to(where))
+        if loss.requires_grad:  # not where no two modalities have rows in common
+            loss.backward()
         losses[ALIGNMENT] = loss.detach()
-    teacher = None
-    if decoder is not None:
-        sizes = [len(part.items_UE) for part in encoded["image"]]
-        teacher = Teacher(decoder, batch, Deceptions.of(batch, embeddings, sizes), where)
+    tasks = None if decoder is None else decoder_tasks(decoder, batch, embeddings, encoded, where)
     with unchanged_buffers(tower):
         for name, parts in reversed(encoded.items()):
             for place in reversed(range(len(parts))):
-                parts[place].backward(teacher if name == "image" else None, place)
-    if teacher is not None:
-        losses |= teacher.losses
+                parts[place].backward(tasks if tasks is not None and tasks.modality == name else None, place)
+    losses |= {} if tasks is None else tasks.losses
     return Outcome(losses, {name: rows.detach() for name, rows in embeddings.items()})
 
 
@@ -110,8 +108,7 @@ def rest_locked(tower: Space) -> None:
 def encode(tower: Space, batch: Batch, where: torch.device, room: int) -> dict[str, list[MicroBatch]]:
     """Every micro-batch encoded; the latest keep their graphs, as many as ``room`` bytes hold."""
     encoded = {
-        name: [MicroBatch(tower, name, inputs, where) for inputs in chunks.inputs]
-        for name, chunks in batch.chunks.items()
+        name: [MicroBatch(tower, name, inputs, where) for inputs in parts.inputs] for name, parts in batch.parts.items()
     }
     kept: deque[MicroBatch] = deque()
     for parts in encoded.values():
@@ -126,28 +123,48 @@ def encode(tower: Space, batch: Batch, where: torch.device, room: int) -> dict[s
     return encoded
 
 
-class Teacher:
-    """A decoder's lessons of one step: cross-entropy per token or per claim, each averaged over the whole batch."""
+def decoder_tasks(
+    decoder: Decoder,
+    batch: Batch,
+    embeddings: Mapping[str, Tensor],
+    encoded: Mapping[str, list[MicroBatch]],
+    where: torch.device,
+) -> DecoderTasks | None:
+    """What a decoder learns from a batch; nothing where the batch has no item of the modality that it describes."""
+    described = str(decoder.config.modality)
+    if described not in encoded:
+        return None
+    sizes = [len(part.items_UE) for part in encoded[described]]
+    negatives = HardNegatives.of(batch, embeddings, (described, typed_modality()), sizes)
+    return DecoderTasks(decoder, batch, negatives, where)
 
-    def __init__(self, decoder: Decoder, batch: Batch, deceptions: Deceptions | None, where: torch.device) -> None:
-        self.decoder, self.lessons, self.where = decoder, batch.lessons, where
+
+class DecoderTasks:
+    """A decoder's losses of one step: cross-entropy per token or per candidate, each averaged over the whole batch."""
+
+    def __init__(
+        self, decoder: Decoder, batch: Batch, hard_negatives: HardNegatives | None, where: torch.device
+    ) -> None:
+        self.decoder, self.targets, self.where = decoder, batch.targets, where
+        self.modality = str(decoder.config.modality)
         self.tokens = {
-            name: sum(int(said.said_BT.sum()) for said in parts if said) for name, parts in batch.lessons.items()
+            name: sum(int(targets.target_mask_BT.sum()) for targets in parts if targets)
+            for name, parts in batch.targets.items()
         }
-        self.deceptions = deceptions if decoder.config.match else None
-        names = [*batch.lessons, *([MATCH] if self.deceptions else [])]
+        self.hard_negatives = hard_negatives if decoder.config.itm else None
+        names = [*batch.targets, *([ITM] if self.hard_negatives else [])]
         self.losses = {name: torch.zeros((), device=where) for name in names}
 
     def gradient(self, features: Features, place: int) -> Tensor | None:
-        """Teach all about a micro-batch of pictures; the gradient of its tokens, or nothing without a lesson."""
+        """All losses about a micro-batch of items; the gradient of its tokens, or nothing without a target."""
         tokens_UTD = features.tokens_BTD.detach().requires_grad_()
         seen = Features(features.pooled_BD.detach(), tokens_UTD, features.mask_BT)
-        for name, parts in self.lessons.items():
-            said: Sequences | None = parts[place]
-            if said is not None:
-                self._learn(name, self.decoder.loss(said.to(self.where), seen) / self.tokens[name])
-        if self.deceptions is not None and (claims := self.deceptions.about(place)) is not None:
-            self._learn(MATCH, self.decoder.match_loss(claims.to(self.where), seen) / self.deceptions.total)
+        for name, parts in self.targets.items():
+            targets: SequenceBatch | None = parts[place]
+            if targets is not None:
+                self._learn(name, self.decoder.loss(targets.to(self.where), seen) / self.tokens[name])
+        if self.hard_negatives is not None and (candidates := self.hard_negatives.about(place)) is not None:
+            self._learn(ITM, self.decoder.itm_loss(candidates.to(self.where), seen) / self.hard_negatives.total)
         return tokens_UTD.grad
 
     def _learn(self, name: str, loss: Tensor) -> None:
@@ -180,15 +197,15 @@ class MicroBatch:
         """Give up the graph."""
         self.graph, self.size = None, 0
 
-    def backward(self, teacher: Teacher | None, place: int) -> None:
+    def backward(self, tasks: DecoderTasks | None, place: int) -> None:
         """All gradients of this micro-batch into the tower; what has no graph is computed once more."""
-        if self.items_UE.grad is None and teacher is None:
+        if self.items_UE.grad is None and tasks is None:
             return
         embeddings_UE, features = self._again() if self.graph is None else self.graph
         self.forget()
         arrived = [(embeddings_UE, self.items_UE.grad)]
-        if teacher is not None:
-            arrived.append((features.tokens_BTD, teacher.gradient(features, place)))
+        if tasks is not None:
+            arrived.append((features.tokens_BTD, tasks.gradient(features, place)))
         arrived = [(made, gradient) for made, gradient in arrived if made.requires_grad and gradient is not None]
         if arrived:  # not where the tower is frozen
             ends: list[Tensor] = [HandOver.apply(*pair) for pair in arrived]  # type: ignore[no-untyped-call]
@@ -242,11 +259,11 @@ class RandomState:
 
 
 class SavedBytes(saved_tensors_hooks):
-    """Counts the bytes that autograd keeps of what a block computes; the parameters are there anyway."""
+    """Counts the bytes that autograd keeps of what a block computes; parameters and buffers are there anyway."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__(self._count, _as_it_is)
-        self.seen = {parameter.untyped_storage().data_ptr() for parameter in module.parameters()}
+        self.seen = {weight.untyped_storage().data_ptr() for weight in (*module.parameters(), *module.buffers())}
         self.total = 0
 
     def _count(self, saved: Tensor) -> Tensor:

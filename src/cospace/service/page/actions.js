@@ -9,7 +9,7 @@ import { showOnMap } from "./frame.js";
  * @property {string} icon
  * @property {string} label
  * @property {string} [key] single letter
- * @property {boolean} [pictures] for pictures only
+ * @property {boolean} [files] for files only
  * @property {(app: any, item: number) => void|Promise<void>} run
  */
 
@@ -54,7 +54,7 @@ export const ACTIONS = [
   },
   { name: "map", icon: "map", label: "Show on map", key: "o", run: showOnMap },
   {
-    name: "ask", icon: "ask", label: "Ask", pictures: true,
+    name: "ask", icon: "ask", label: "Ask", files: true,
     async run(app, item) {
       const { id } = await app.items.one(item);
       app.update({ view: "ask", subject: { kind: "item", value: id, weight: 1 }, item: null }, true);
@@ -80,12 +80,12 @@ export function actionForKey(app, event) {
 }
 
 /** The actions that make sense for an item. */
-export const actionsFor = (item) => ACTIONS.filter((action) => !action.pictures || item?.modality === "image");
+export const actionsFor = (app, item) => ACTIONS.filter(({ files }) => !files || (item && !app.modalities.of(item.modality).typed));
 
 /** The same actions under the pointer (or Shift+F10). @param {{x: number, y: number}} at */
 export function openMenu(app, item, { x, y }) {
   const back = /** @type {HTMLElement} */ (document.activeElement);
-  const entries = actionsFor(app.items.known(item)).map((action) =>
+  const entries = actionsFor(app, app.items.known(item)).map((action) =>
     el("button", { type: "button", role: "menuitem", tabindex: "-1", onclick: () => { close(); runAction(app, action, item); } },
       icon(action.icon), el("span", {}, action.label), action.key && el("kbd", { "aria-hidden": "true" }, action.key)));
   const menu = el("div", { class: "menu", role: "menu", "aria-label": "With this item", popover: "manual" }, ...entries);

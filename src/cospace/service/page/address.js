@@ -3,17 +3,17 @@
 /**
  * @typedef {object} Part one chip of the query; a negative weight means "less of this"
  * @property {"text"|"item"|"upload"|"drawing"} kind
- * @property {string} value the words, an item's id, or the hash of an uploaded picture
+ * @property {string} value the words, an item's id, or the hash of an upload
  * @property {number} weight in [-2, 2], never 0
  *
  * @typedef {object} State
  * @property {"search"|"map"|"ask"|"health"} view
  * @property {Part[]} parts the chips
  * @property {string} draft words in the field that are no chip yet; they search too
- * @property {"image"|"text"|null} find what to look for; null leaves it to the service
+ * @property {string|null} find the modality to find; null leaves it to the service
  * @property {string[]} where filters such as `label=cat|dog`
  * @property {string|null} item id of the item in the inspector
- * @property {Part|null} subject the picture of the Ask view
+ * @property {Part|null} subject the item of the Ask view
  */
 
 export const VIEWS = ["search", "map", "ask", "health"];
@@ -63,7 +63,7 @@ export function readAddress(hash) {
     view: /** @type {any} */ (VIEWS.includes(view) ? view : "search"),
     parts: /** @type {Part[]} */ (fields.getAll("p").map(readPart).filter(Boolean)),
     draft: fields.get("q") ?? "",
-    find: find === "image" || find === "text" ? find : null,
+    find: find && /^[a-z_]+$/.test(find) ? find : null,
     where: fields.getAll("where"),
     item: fields.get("item"),
     subject: readPart(fields.get("ask") ?? ""),
@@ -112,11 +112,14 @@ export const serverPart = ({ kind, value, weight }) => /** @type {any} */ ({ [SE
 /** All parts that search now: the chips, and the words being typed. @param {State} state @returns {Part[]} */
 export const searchingParts = (state) => [...state.parts, ...readDraft(state.draft)];
 
-/** How the parts read aloud: "red bus and a picture, without night". @param {Part[]} parts */
-export function describe(parts) {
-  const names = { item: "a picture", upload: "your picture", drawing: "your drawing" };
-  const name = (part) => (part.kind === "text" ? part.value : names[part.kind]);
-  const plus = parts.filter((part) => part.weight > 0).map(name);
-  const minus = parts.filter((part) => part.weight < 0).map(name);
+/**
+ * How the parts read aloud: "red bus and an image, without night".
+ *
+ * @param {Part[]} parts
+ * @param {(part: Part) => string} nameOf
+ */
+export function describe(parts, nameOf) {
+  const plus = parts.filter((part) => part.weight > 0).map(nameOf);
+  const minus = parts.filter((part) => part.weight < 0).map(nameOf);
   return [plus.join(" and "), minus.length && `without ${minus.join(" and ")}`].filter(Boolean).join(", ");
 }

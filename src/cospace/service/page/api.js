@@ -2,7 +2,7 @@
 
 /**
  * @typedef {{text: string, weight: number} | {id: string, weight: number} | {upload: string, weight: number}} ServerPart
- * @typedef {{parts: ServerPart[], find?: "image"|"text"|null, where?: string[], k?: number, offset?: number}} Query
+ * @typedef {{parts: ServerPart[], find?: string|null, where?: string[], k?: number, offset?: number}} Query
  *
  * @typedef {object} Item what the index remembers of one row
  * @property {number} number a handle that holds for one version of the index
@@ -10,7 +10,7 @@
  * @property {string} modality
  * @property {string} path file name only
  * @property {string} text
- * @property {string} hash names its thumbnails
+ * @property {string} hash names its previews and its file
  * @property {number} width
  * @property {number} height
  * @property {number} rgb
@@ -77,7 +77,7 @@ const RANKED = [
 ];
 
 /**
- * @param {{lost: () => void, found: () => void}} connection told of every call that got no answer, and of every answer
+ * @param {{lost: () => void, found: () => void}} connection notified of every call without an answer, and of every answer
  */
 export function createApi(connection) {
   /** @param {string} path @param {RequestInit} [options] */
@@ -119,7 +119,7 @@ export function createApi(connection) {
       const { weak_from: weakFrom, ...ranked } = readColumns(await reply.arrayBuffer(), RANKED);
       return { ...ranked, weakFrom };
     },
-    /** @param {Blob} blob @returns {Promise<{upload: string, width: number, height: number}>} */
+    /** @param {Blob} blob @returns {Promise<import("./uploads.js").Upload>} */
     upload: async (blob) => (await call("/api/upload", { method: "POST", body: blob })).json(),
     explain: (parts, item, version, options) => post("/api/explain", { parts, number: item, version }, options),
     near: (item, version, k, find, options) =>
@@ -127,5 +127,8 @@ export function createApi(connection) {
   };
 }
 
-/** Where the thumbnail of some content lies; sizes 64, 256, 512, 1280. */
+/** Where the file of some content lies, to be played. */
+export const media = (hash) => `/m/${hash}`;
+
+/** Where the preview of some content lies; sizes 64, 256, 512, 1280. */
 export const thumbnail = (hash, size) => `/t/${size}/${hash}`;

@@ -9,10 +9,12 @@ import { createField } from "./field.js";
 import { createGrid } from "./grid.js";
 import { createInspector } from "./inspector.js";
 import { createItems } from "./items.js";
+import { createModalities, withArticle } from "./modalities.js";
 import { createNavigation } from "./navigation.js";
 import { createNotices } from "./notices.js";
 import { createSearch } from "./search.js";
 import { listenForKeys } from "./shortcuts.js";
+import { createUploads } from "./uploads.js";
 import { byId } from "./dom.js";
 
 /**
@@ -23,6 +25,9 @@ import { byId } from "./dom.js";
  * @typedef {object} App
  * @property {ReturnType<typeof createApi>} api the service; see api.js
  * @property {() => any} info the reply of /api/info; renewed when the index changes, see `onInfo`
+ * @property {Promise<any>} firstInfo resolves when there is one
+ * @property {ReturnType<typeof createModalities>} modalities what kinds of items there are
+ * @property {ReturnType<typeof createUploads>} uploads files that people search by
  * @property {() => import("./address.js").State} state what the page shows; never change it in place
  * @property {(patch: Partial<import("./address.js").State>, push?: boolean) => void} update changes the state, the
  *     address and the page; `push` makes an entry that Back returns to
@@ -35,6 +40,7 @@ import { byId } from "./dom.js";
  *     the map, with the label above; an empty list shows the query's results again
  * @property {(text: string) => void} say reads it to those who cannot see, politely
  * @property {(text: string, action?: {label: string, run: () => void}) => void} toast says it briefly on screen
+ * @property {(part: import("./address.js").Part) => string} nameOf a part of the query in words: "an image"
  * @property {(callback: (ranked: import("./api.js").Ranked|null) => void) => () => void} onQuery called when the reply
  *     to a query is drawn, and with null when there is no query any more; gives back what stops it
  * @property {(callback: (info: any) => void) => () => void} onInfo called when the index has another version
@@ -58,7 +64,7 @@ function listeners() {
       all.add(callback);
       return () => all.delete(callback);
     },
-    tell: (...values) => all.forEach((callback) => callback(...values)),
+    notify: (...values) => all.forEach((callback) => callback(...values)),
   };
 }
 
@@ -69,19 +75,23 @@ const asPart = (part, weight) => {
 
 /** @returns {App & Record<string, any>} with the pieces that only the frame uses */
 function createApp() {
-  const told = { query: listeners(), info: listeners(), theme: listeners() };
+  const events = { query: listeners(), info: listeners(), theme: listeners() };
   const notices = createNotices();
   const connection = createConnection(notices, () => app.refresh());
   const api = createApi(connection);
   let info = null;
+  const first = Promise.withResolvers();
+  const modalities = createModalities(() => info);
   /** @type {any} */
   const app = {
-    api, connection, notices,
+    api, connection, notices, modalities,
     info: () => info,
+    firstInfo: first.promise,
     setInfo(fresh) {
       const changed = info && (info.version !== fresh.version || info.fingerprint !== fresh.fingerprint);
       info = fresh;
-      if (changed) told.info.tell(info);
+      first.resolve(info);
+      if (changed) events.info.notify(info);
       return Boolean(changed);
     },
     query() {
@@ -94,17 +104,24 @@ function createApp() {
       app.update({ parts: [...parts, asPart(part, sign > 0 ? 1 : -0.7)], item: null }, true);
     },
     expired: new Set(), // uploads that the server has forgotten
-    home: () => app.update({ ...emptyState(), view: app.state().view === "map" ? "map" : "search" }, true),
+    reset: () => app.update({ ...emptyState(), view: app.state().view === "map" ? "map" : "search" }, true),
+    nameOf({ kind, value }) {
+      if (kind === "text") return value;
+      if (kind === "drawing") return "your drawing";
+      const modality = kind === "upload" ? app.uploads.known(value)?.modality : app.items.modalityOf(value);
+      const noun = modality && modalities.of(modality).noun;
+      return kind === "upload" ? `your ${noun ?? modalities.uploadNoun()}` : withArticle(noun ?? modalities.main().noun);
+    },
     say: notices.say,
     toast: notices.toast,
-    onQuery: told.query.add,
-    onInfo: told.info.add,
-    onTheme: told.theme.add,
-    tellQuery: told.query.tell,
-    tellTheme: told.theme.tell,
+    onQuery: events.query.add,
+    onInfo: events.info.add,
+    onTheme: events.theme.add,
+    notifyQuery: events.query.notify,
+    notifyTheme: events.theme.notify,
     reducedMotion: () => matchMedia("(prefers-reduced-motion: reduce)").matches,
   };
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => told.theme.tell());
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => events.theme.notify());
   return app;
 }
 
@@ -112,6 +129,7 @@ function createApp() {
 function start() {
   const app = createApp();
   app.items = createItems(app);
+  app.uploads = createUploads(app);
   app.grid = createGrid(app, byId("scroller"), byId("grid"));
   app.search = createSearch(app);
   app.results = app.search.ranked;
@@ -121,7 +139,7 @@ function start() {
   const navigation = createNavigation({
     place: () => app.grid.firstVisible(),
     changed(state, before, place) {
-      document.title = [describe(searchingParts(state)), "cospace"].filter(Boolean).join(" · ");
+      document.title = [describe(searchingParts(state), app.nameOf), "cospace"].filter(Boolean).join(" · ");
       for (const piece of pieces) piece.render(state, before, place);
       loadView(app, state, before);
     },
@@ -143,7 +161,7 @@ function start() {
 }
 
 /** The address may bring the server's token, once; a cookie holds it from then on. */
-async function claimToken(api) {
+async function exchangeToken(api) {
   const token = new URLSearchParams(location.hash.slice(1)).get("token");
   if (!token) return;
   history.replaceState(null, "", location.pathname);
@@ -152,7 +170,7 @@ async function claimToken(api) {
 
 const { app, navigation } = start();
 try {
-  await claimToken(app.api);
+  await exchangeToken(app.api);
   app.setInfo(await app.connection.until(() => app.api.info()));
   navigation.begin();
   app.connection.watch(app);

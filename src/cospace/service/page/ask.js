@@ -1,20 +1,23 @@
-// The Ask view: what is known of one picture, what the model says about it, and on which grounds.
+// The Ask view: what is known of one item, what the model says about it, and on which grounds.
 
 import { serverPart } from "./address.js";
-import { thumbnail } from "./api.js";
+import { media } from "./api.js";
 import { el, icon } from "./dom.js";
-import { uploadUrl } from "./pictures.js";
+import { miniTiles } from "./mini_tiles.js";
+import { capital, withArticle } from "./modalities.js";
+import { uploadUrl } from "./uploads.js";
 
+const EXAMPLES = 12;
 const CLOSEST = 5;
 const EVIDENCE = 4;
 const SURE = 0.3;
-const QUESTIONS = ["What is in the picture?", "How many are there?", "What colour is it?", "Where was it taken?"];
+const questionsOf = (noun) => [`What is in the ${noun}?`, "How many are there?", "What colour is it?", "Where was it taken?"];
 const percent = (share) => `${Math.round(100 * share)} %`;
 
-/** The picture as the service takes it. */
+/** The item as the service takes it. */
 function reference(subject) {
-  const { weight, ...image } = /** @type {any} */ (serverPart(subject));
-  return image;
+  const { weight, ...item } = /** @type {any} */ (serverPart(subject));
+  return item;
 }
 
 /** Answers as bars, best first: never a sentence without its basis. @param {[string, number][]} answers */
@@ -37,24 +40,25 @@ async function into(place, work) {
 }
 
 /** @param {import("./app.js").App & Record<string, any>} app */
-function choosePicture(app) {
-  const tiles = el("div", { class: "strip-of-tiles large" });
+function chooseItem(app) {
+  const tiles = el("div", { class: "examples-to-ask" });
+  const one = app.modalities.several() ? "item" : app.modalities.main().noun;
   const choose = (item) => app.update({ subject: { kind: "item", value: item.id, weight: 1 } }, true);
-  app.items.all(app.info().representatives ?? []).then((items) =>
-    tiles.replaceChildren(...items.slice(0, 12).map((item) =>
-      el("button", { type: "button", class: "mini", title: item.text || item.path, onclick: () => choose(item) },
-        el("img", { src: thumbnail(item.hash, 256), alt: item.text || item.path || item.id })))), () => {});
+  app.items.all(app.info().representatives ?? []).then((items) => {
+    const every = Math.max(1, Math.ceil(items.length / EXAMPLES)); // of all modalities: they come one after another
+    tiles.replaceChildren(miniTiles(app, items.filter((_, at) => at % every === 0), choose));
+  }, () => {});
   return el("div", { class: "ask-start" },
-    el("h2", {}, "Ask about one picture"),
-    el("p", {}, "Drop or paste a picture here, open one from the results and press Ask, or start with one of these."),
-    el("button", { type: "button", class: "primary", onclick: () => app.choosePicture() }, icon("picture"), "Choose a picture"), tiles);
+    el("h2", {}, `Ask about one ${one}`),
+    el("p", {}, `Drop or paste ${withArticle(app.modalities.uploadNoun())} here, open one from the results and press Ask, or start with one of these.`),
+    el("button", { type: "button", class: "primary", onclick: () => app.chooseFile() }, icon("upload"), `Choose ${withArticle(app.modalities.uploadNoun())}`), tiles);
 }
 
-/** What people wrote about pictures like this one. */
+/** What people wrote about items like this one. */
 function closestCaptions(app, subject) {
   const place = el("div", { class: "answer-place" });
   into(place, async () => {
-    const { results } = await app.api.post("/api/search", { parts: [serverPart({ ...subject, weight: 1 })], find: "text", k: CLOSEST });
+    const { results } = await app.api.post("/api/search", { parts: [serverPart({ ...subject, weight: 1 })], find: app.modalities.typed(), k: CLOSEST });
     if (!results.length) return [el("p", { class: "hint" }, "No texts are indexed.")];
     return [el("ol", { class: "captions" }, ...results.map((result) => el("li", {},
       el("span", { class: "caption-text" }, result.text),
@@ -67,21 +71,20 @@ function closestCaptions(app, subject) {
 function generatedCaption(app, subject) {
   const place = el("div", { class: "answer-place" });
   into(place, async () => {
-    const { caption } = await app.api.post("/api/caption", { image: reference(subject) });
+    const { caption } = await app.api.post("/api/caption", { item: reference(subject) });
     return [el("p", { class: "generated" }, caption), el("p", { class: "hint" }, "Written by the model; it may be wrong.")];
   });
   return el("section", { class: "card" }, el("h3", {}, "Generated caption"), place);
 }
 
-/** Four pictures that match the picture and the answer together. */
+/** Four files that match the item and the answer together. */
 async function evidence(app, subject, answer) {
   const parts = [serverPart({ ...subject, weight: 1 }), { text: answer, weight: 1 }];
-  const { results } = await app.api.post("/api/search", { parts, find: "image", k: EVIDENCE + 1 });
+  const { name, plural } = app.modalities.main();
+  const { results } = await app.api.post("/api/search", { parts, find: name, k: EVIDENCE + 1 });
   const others = results.filter((result) => subject.kind !== "item" || result.id !== subject.value).slice(0, EVIDENCE);
   if (!others.length) return [];
-  return [el("h4", {}, "Pictures that go with this answer"), el("div", { class: "strip-of-tiles" }, ...others.map((result) =>
-    el("button", { type: "button", class: "mini", title: result.text || result.path, onclick: () => app.openAside(result) },
-      el("img", { src: thumbnail(result.hash, 256), alt: result.text || result.path || result.id }))))];
+  return [el("h4", {}, `${capital(plural)} that go with this answer`), miniTiles(app, others, app.openResult)];
 }
 
 function answered(app, subject, answers) {
@@ -104,61 +107,80 @@ function asking({ title, label, placeholder, button, examples, ask, hint }) {
     hint && el("p", { class: "hint" }, hint), place);
 }
 
-/** A free question where the run has a decoder; a choice among given answers everywhere. */
-function questions(app, subject) {
+/** A free question where the run's decoder knows such items; a choice among given answers everywhere. */
+function questions(app, subject, described) {
   const choose = asking({
     title: "Which of these is it?", label: "Possible answers", placeholder: "cat, dog, bus", button: "Compare",
     hint: "Write answers to choose from, with commas between.",
     async ask(written) {
       const classes = [...new Set(written.split(",").map((word) => word.trim()).filter(Boolean))];
       if (classes.length < 2) return [el("p", { class: "refused" }, "Give at least two answers, with a comma between.")];
-      const { results } = await app.api.post("/api/classify", { image: reference(subject), classes });
+      const { results } = await app.api.post("/api/classify", { item: reference(subject), classes });
       const ranked = results.map((result) => [result.class, result.probability]).sort((a, b) => b[1] - a[1]);
       return answered(app, subject, ranked);
     },
   });
-  if (!app.info().can?.ask) return [choose];
+  if (!described || !app.info().can?.ask) return [choose];
   return [asking({
-    title: "Ask a question", label: "Question", placeholder: "What would you like to know?", button: "Ask", examples: QUESTIONS,
+    title: "Ask a question", label: "Question", placeholder: "What would you like to know?", button: "Ask", examples: questionsOf(app.modalities.of(app.info().describes).noun),
     async ask(question) {
-      const { answer, confidence, top } = await app.api.post("/api/ask", { image: reference(subject), question });
+      const { answer, confidence, top } = await app.api.post("/api/ask", { item: reference(subject), question });
       const answers = top?.length ? top.map((one) => [one.answer, one.confidence]) : [[answer, confidence]];
       return answered(app, subject, answers);
     },
   }), choose];
 }
 
-/** @param {import("./app.js").App & Record<string, any>} app */
-function about(app, subject) {
-  const image = el("img", { class: "ask-picture", alt: "The picture in question" });
-  const name = el("p", { class: "ask-name" });
-  image.addEventListener("error", () => {
-    name.textContent = subject.kind === "item" ? "The file could not be read." : "This picture has expired: choose it again.";
+/** What is asked about: its modality, its name, and where its preview lies. */
+async function identify(app, subject) {
+  if (subject.kind === "item") {
+    const item = await app.items.withId(subject.value);
+    const preview = app.modalities.hasPreview(item) && app.modalities.previewOf(item, 1280);
+    return { modality: item.modality, hash: item.hash, alt: item.text || item.path || item.id, name: item.path || item.id, preview };
+  }
+  const { modality, preview } = await app.uploads.one(subject.value);
+  return { modality, hash: "", alt: app.nameOf(subject), name: "", preview: preview && uploadUrl(subject.value) };
+}
+
+/** The preview, and a player where the modality of an indexed item brings one. */
+function figure(app, subject, shown) {
+  const name = el("p", { class: "ask-name" }, shown.name);
+  const image = shown.preview && el("img", { class: "ask-preview", src: shown.preview, alt: shown.alt });
+  image?.addEventListener?.("error", () => {
+    name.textContent = "The file could not be read.";
     image.remove();
   });
-  if (subject.kind === "item") {
-    app.items.withId(subject.value).then((item) => {
-      image.src = thumbnail(item.hash, 1280);
-      image.alt = item.text || item.path || item.id;
-      name.textContent = item.path || item.id;
-    }, (error) => { name.textContent = error.message; });
-  } else image.src = uploadUrl(subject.value);
-  const other = el("button", { type: "button", class: "text-button", onclick: () => app.update({ subject: null }, true) }, "Another picture");
-  return el("div", { class: "ask" },
-    el("figure", { class: "ask-figure" }, image, el("figcaption", {}, name, other)),
-    el("div", { class: "ask-answers" }, closestCaptions(app, subject), app.info().can?.caption && generatedCaption(app, subject), ...questions(app, subject)));
+  const place = el("div", { class: "player" });
+  if (shown.hash) {
+    app.modalities.module(app.modalities.of(shown.modality)).then((module) =>
+      module?.player && place.append(module.player(media(shown.hash), shown.alt)));
+  }
+  const other = el("button", { type: "button", class: "text-button", onclick: () => app.update({ subject: null }, true) }, "Choose another");
+  return el("figure", { class: "ask-figure" }, image, place, el("figcaption", {}, name, other));
+}
+
+/** @param {import("./app.js").App & Record<string, any>} app */
+async function about(app, subject) {
+  const shown = await identify(app, subject).catch((error) => {
+    const expired = subject.kind !== "item" && error.status === 404;
+    return { modality: "", hash: "", alt: "", preview: "", name: expired ? `This ${app.modalities.uploadNoun()} has expired: choose it again.` : error.message };
+  });
+  const described = Boolean(shown.modality) && shown.modality === app.info().describes;
+  return el("div", { class: "ask" }, figure(app, subject, shown),
+    el("div", { class: "ask-answers" }, closestCaptions(app, subject), described && app.info().can?.caption && generatedCaption(app, subject), ...questions(app, subject, described)));
 }
 
 /** @param {HTMLElement} root @param {import("./app.js").App & Record<string, any>} app @returns {import("./app.js").View} */
 export function mount(root, app) {
   let drawn = "nothing";
-  app.openAside = ({ id }) => app.update({ view: "search", item: id }, true);
-  function draw() {
+  app.openResult = ({ id }) => app.update({ view: "search", item: id }, true);
+  async function draw() {
     const { subject } = app.state();
     const key = JSON.stringify(subject);
     if (key === drawn) return;
     drawn = key;
-    root.replaceChildren(subject ? about(app, subject) : choosePicture(app));
+    const content = subject ? await about(app, subject) : chooseItem(app);
+    if (drawn === key) root.replaceChildren(content);
   }
   app.onInfo(() => { drawn = "old"; });
   return { shown: draw, changed: draw };

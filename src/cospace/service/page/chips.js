@@ -1,11 +1,10 @@
 // The parts of the query as chips: sign, what it is, weight, and a way to remove it. All of it works by keyboard.
 
 import { clampWeight } from "./address.js";
-import { thumbnail } from "./api.js";
 import { byId, el, icon } from "./dom.js";
-import { uploadUrl } from "./pictures.js";
+import { capital } from "./modalities.js";
+import { uploadUrl } from "./uploads.js";
 
-const NAMES = { upload: "Picture", drawing: "Drawing", item: "Picture" };
 const sameParts = (a, b) => a.length === b.length && a.every((part, at) => part.kind === b[at].kind && part.value === b[at].value);
 
 /** @param {import("./app.js").App & Record<string, any>} app */
@@ -30,41 +29,51 @@ export function createChips(app) {
     app.focusField();
   }
 
-  /** A small picture of what is searched by; words of it where it is a text. */
-  function pictured(part, node) {
-    const name = el("span", { class: "chip-name" }, NAMES[part.kind]);
-    const picture = el("img", { alt: "", class: "chip-picture" });
-    const gone = (why) => { picture.remove(); name.textContent = why; node.classList.add("expired"); };
+  /** "your image" as the name of a chip: "Image". */
+  const shortName = (part) => capital(app.nameOf(part).replace(/^(your|an?) /, ""));
+
+  /** A preview of what is searched by, and its name. */
+  function previewed(part, node) {
+    const name = el("span", { class: "chip-name" }, shortName(part));
+    const preview = el("img", { alt: "", class: "chip-preview", hidden: true });
+    const show = (url) => {
+      preview.hidden = !url;
+      if (url) preview.src = url;
+    };
+    const gone = (why) => { preview.remove(); name.textContent = why; node.classList.add("expired"); };
     if (part.kind === "item") {
       app.items.withId(part.value).then((item) => {
         name.textContent = item.text || item.path || item.id;
-        if (item.hash && item.modality === "image") picture.src = thumbnail(item.hash, 64);
-        else picture.remove();
+        show(app.modalities.hasPreview(item) && app.modalities.previewOf(item, 64));
       }, (error) => error.status === 404 && gone("no longer in the index"));
     } else {
-      picture.src = uploadUrl(part.value);
-      picture.addEventListener("error", () => {
-        gone("picture expired");
+      app.uploads.one(part.value).then((upload) => {
+        name.textContent = shortName(part);
+        show(upload.preview && uploadUrl(part.value));
+      }, (error) => {
+        if (error.status !== 404) return;
+        gone(`${app.modalities.uploadNoun()} expired`);
         app.expired.add(part.value);
         app.search.rerun(false);
       });
     }
-    return [picture, name];
+    return [preview, name];
   }
 
   function chip(part, at) {
     const node = el("li", { class: "chip" });
     const what = part.kind === "text"
       ? [el("button", { type: "button", class: "chip-name words", title: "Edit these words", onclick: () => edit(at) }, part.value)]
-      : pictured(part, node);
+      : previewed(part, node);
+    const label = part.kind === "text" ? part.value : shortName(part);
     const sign = el("button", { type: "button", class: "chip-sign", onclick: () => change(at, { weight: -app.state().parts[at].weight }, true) });
     const slider = el("input", {
-      type: "range", min: "0.1", max: "2", step: "0.1", class: "chip-weight", "aria-label": `Weight of ${part.kind === "text" ? part.value : NAMES[part.kind]}`,
+      type: "range", min: "0.1", max: "2", step: "0.1", class: "chip-weight", "aria-label": `Weight of ${label}`,
       oninput: () => change(at, { weight: clampWeight(Math.sign(app.state().parts[at].weight) * Number(slider.value)) }, false),
     });
     const amount = el("output", { class: "chip-amount" });
     const cross = el("button", {
-      type: "button", class: "chip-remove", "aria-label": `Remove ${part.kind === "text" ? part.value : NAMES[part.kind]}`, onclick: () => remove(at),
+      type: "button", class: "chip-remove", "aria-label": `Remove ${label}`, onclick: () => remove(at),
     }, icon("close"));
     node.append(sign, ...what, slider, amount, cross);
     node.addEventListener("keydown", (event) => {
@@ -93,7 +102,7 @@ export function createChips(app) {
     node.querySelector(".chip-amount").textContent = `×${size}`;
   }
 
-  const clear = el("li", {}, el("button", { type: "button", class: "text-button", onclick: app.home }, "Clear"));
+  const clear = el("li", {}, el("button", { type: "button", class: "text-button", onclick: app.reset }, "Clear"));
 
   return {
     /** @param {import("./address.js").State} state */

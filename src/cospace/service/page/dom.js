@@ -64,7 +64,7 @@ export function isWriting(target) {
 /** 12480 as people in this browser write it. */
 export const number = (value) => new Intl.NumberFormat().format(value);
 
-/** "1 picture", "12,480 pictures". */
+/** "1 image", "12,480 images". */
 export const count = (value, one, many = `${one}s`) => `${number(value)} ${value === 1 ? one : many}`;
 
 /** 0x12ab34 as a CSS colour. */

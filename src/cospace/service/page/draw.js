@@ -1,4 +1,4 @@
-// Drawing what one looks for: white paper in both themes, and a search 300 ms after each stroke.
+// Drawing what to search for: white paper in both themes, and a search 300 ms after each stroke.
 
 import { applyStyle, el, icon, iconButton } from "./dom.js";
 
@@ -135,7 +135,7 @@ export async function openDrawing(app) {
   colours.select(0);
 
   const dialog = el("dialog", { class: "sheet draw", "aria-labelledby": "draw-title" },
-    el("div", { class: "sheet-head" }, el("h2", { id: "draw-title" }, "Draw what you look for"), iconButton("close", "Close", () => dialog.close())),
+    el("div", { class: "sheet-head" }, el("h2", { id: "draw-title" }, "Draw what to search for"), iconButton("close", "Close", () => dialog.close())),
     canvas,
     el("div", { class: "draw-tools" }, pens.node, eraser,
       iconButton("undo", "Undo (Ctrl+Z)", drawing.undo), iconButton("redo", "Redo (Ctrl+Y)", drawing.redo), iconButton("bin", "Clear", drawing.clear)),

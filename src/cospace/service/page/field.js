@@ -1,75 +1,97 @@
-// The query field and the other ways in: a picture from a file, the clipboard, a camera, a drop, or a drawing.
+// The query field and the other ways in: a file from disk, the clipboard, a camera, a recorder, a drop, or a drawing.
 
 import { MINUS, findNegation, readDraft } from "./address.js";
 import { byId, el, icon, iconButton, isWriting } from "./dom.js";
-import { isRemote, pictureIn, uploadPicture } from "./pictures.js";
+import { withArticle } from "./modalities.js";
+import { isRemote } from "./uploads.js";
 
 const DEBOUNCE_MS = 120;
-const REFUSAL = "Save the picture first; this page never downloads from the web.";
+const REFUSAL = "Save the file first; this page never downloads from the web.";
 
-/** @param {import("./app.js").App & Record<string, any>} app */
-function createSources(app) {
+/** A search by a file that somebody brought. @param {any} app @returns {(blob: Blob, kind?: "upload"|"drawing") => Promise<void>} */
+function createFileSearch(app) {
   let turn = 0;
-
-  /** A search by a picture that somebody brought. @param {Blob} blob @param {"upload"|"drawing"} [kind] */
-  async function searchBy(blob, kind = "upload") {
+  return async function searchBy(blob, kind = "upload") {
     const mine = ++turn;
     try {
-      const value = await uploadPicture(app, blob);
-      if (mine !== turn) return undefined; // a newer stroke or picture is on its way
+      const value = await app.uploads.send(blob);
+      if (mine !== turn) return; // a newer stroke or file is on its way
       const { view, parts } = app.state();
       if (view === "ask") return app.update({ subject: { kind, value, weight: 1 } }, true);
       const drawn = kind === "drawing" ? parts.find((part) => part.kind === "drawing") : undefined;
       const part = { kind, value, weight: drawn?.weight ?? 1 };
       const next = drawn ? parts.map((old) => (old === drawn ? part : old)) : [...parts, part];
-      return app.update({ parts: next, view: view === "map" ? "map" : "search" }, !drawn);
+      app.update({ parts: next, view: view === "map" ? "map" : "search" }, !drawn);
     } catch (error) {
-      return app.notices.problem(error, () => searchBy(blob, kind));
+      app.notices.problem(error, () => searchBy(blob, kind));
     }
-  }
+  };
+}
 
+/** @param {import("./app.js").App & Record<string, any>} app */
+function createSources(app) {
+  const { modalities } = app;
+  app.searchBy = createFileSearch(app);
   const chooser = (attributes) => el("input", {
-    type: "file", accept: "image/*", hidden: true, tabindex: "-1", ...attributes,
+    type: "file", hidden: true, tabindex: "-1", ...attributes,
     onchange(event) {
       const [file] = event.target.files;
       event.target.value = "";
-      if (file) searchBy(file);
+      if (file) app.searchBy(file);
     },
   });
-  const files = chooser({ "aria-label": "Picture file" });
-  const camera = chooser({ "aria-label": "Camera", capture: "environment" });
+  const files = chooser({ "aria-label": "File" });
+  const camera = chooser({ "aria-label": "Camera", accept: "image/*", capture: "environment" });
 
   async function pasteByButton() {
     try {
       for (const entry of await navigator.clipboard.read()) {
-        const type = entry.types.find((name) => name.startsWith("image/"));
-        if (type) return searchBy(await entry.getType(type));
+        const type = entry.types.find(modalities.takes);
+        if (type) return app.searchBy(await entry.getType(type));
       }
-      return app.toast("There is no picture on the clipboard.");
+      return app.toast(`There is no ${modalities.uploadNoun()} on the clipboard.`);
     } catch {
       return app.toast("The browser did not allow reading the clipboard; press Ctrl+V instead.");
     }
   }
 
   const canRead = isSecureContext && navigator.clipboard?.read;
-  app.searchBy = searchBy;
-  app.choosePicture = () => files.click();
-  return [
-    files, camera,
-    iconButton("picture", "Search by a picture", () => files.click()),
-    iconButton("camera", "Take a picture", () => camera.click(), { class: "icon-button touch-only" }),
-    canRead && iconButton("paste", "Paste a picture", pasteByButton, { class: "icon-button wide-only" }),
-    iconButton("draw", "Draw what you look for", async () => (await import("./draw.js")).openDrawing(app)),
+  app.chooseFile = () => files.click();
+  const choose = iconButton("upload", "", app.chooseFile);
+  const recorders = el("span", { class: "recorders" });
+  const paste = iconButton("paste", "Paste from the clipboard", pasteByButton, { class: "icon-button wide-only" });
+  /** A camera and a drawing give images. */
+  const visual = [
+    iconButton("camera", "Take a photograph", () => camera.click(), { class: "icon-button touch-only" }),
+    iconButton("draw", "Draw what to search for", async () => (await import("./draw.js")).openDrawing(app)),
   ];
+  let offered = "";
+
+  /** What the index's modalities allow. */
+  async function offer() {
+    const key = JSON.stringify(modalities.all());
+    if (key === offered) return;
+    offered = key;
+    const label = `Search by ${withArticle(modalities.uploadNoun())}`;
+    files.accept = modalities.accept();
+    choose.title = label;
+    choose.setAttribute("aria-label", label);
+    for (const button of [choose, paste]) button.hidden = !files.accept;
+    for (const button of visual) button.hidden = !modalities.takes("image/png");
+    const modules = await Promise.all(modalities.all().map(modalities.module));
+    recorders.replaceChildren(...modules.filter((module) => module?.recorder).map((module) => module.recorder((blob) => app.searchBy(blob))));
+  }
+  return { offer, nodes: [files, camera, choose, recorders, visual[0], canRead && paste, visual[1]].filter(Boolean) };
 }
 
-/** Pictures dropped anywhere, and pasted wherever the focus is. */
-function listenForPictures(app) {
+/** Files dropped anywhere, and pasted wherever the focus is. */
+function listenForFiles(app) {
   const target = byId("drop-target");
   let depth = 0;
   const show = (change) => {
     depth = Math.max(0, depth + change);
     target.hidden = depth === 0;
+    target.firstElementChild.textContent = `Drop ${withArticle(app.modalities.uploadNoun())} to search with it`;
   };
   const carries = (event) => ["Files", "text/uri-list"].some((type) => event.dataTransfer?.types.includes(type));
 
@@ -80,16 +102,16 @@ function listenForPictures(app) {
     show(-depth);
     if (!carries(event)) return;
     event.preventDefault();
-    const picture = pictureIn(event.dataTransfer);
-    if (picture) app.searchBy(picture);
+    const file = app.uploads.fileIn(event.dataTransfer);
+    if (file) app.searchBy(file);
     else if (isRemote(event.dataTransfer)) app.notices.set("refusal", "tip", REFUSAL);
-    else app.notices.set("refusal", "tip", "That is no picture; drop a JPEG, PNG or WebP file.");
+    else app.notices.set("refusal", "tip", `This is no file to search by; drop one of these formats: ${app.modalities.formats()}.`);
   });
   document.addEventListener("paste", (event) => {
-    const picture = pictureIn(event.clipboardData);
-    if (picture) {
+    const file = app.uploads.fileIn(event.clipboardData);
+    if (file) {
       event.preventDefault();
-      app.searchBy(picture);
+      app.searchBy(file);
     } else if (!isWriting(event.target)) {
       const words = event.clipboardData?.getData("text/plain").replace(/\s+/g, " ").trim().slice(0, 300);
       if (words) app.update({ draft: words }, true);
@@ -101,10 +123,11 @@ function listenForPictures(app) {
 export function createField(app) {
   const input = el("input", {
     type: "search", id: "words", enterkeyhint: "search", "aria-label": "Search", spellcheck: "false", autocapitalize: "off",
-    placeholder: "Search your pictures",
+    placeholder: "Search",
   });
   const form = byId("query");
-  form.append(icon("search"), input, el("div", { class: "sources" }, ...createSources(app).filter(Boolean)));
+  const sources = createSources(app);
+  form.append(icon("search"), input, el("div", { class: "sources" }, ...sources.nodes));
   let timer = 0;
   let typing = false; // there are words that the state does not know of yet
 
@@ -157,7 +180,7 @@ export function createField(app) {
       app.grid.focus();
     }
   });
-  listenForPictures(app);
+  listenForFiles(app);
   app.focusField = () => { input.focus(); input.select(); };
 
   /** "Make 'glasses' a minus?": in the words being typed, or in a chip. */
@@ -181,7 +204,8 @@ export function createField(app) {
       const own = document.activeElement === input && input.value.trim() === state.draft.trim();
       const newer = typing && state.draft === before.draft;
       if (!own && !newer && input.value !== state.draft) input.value = state.draft;
-      input.placeholder = state.parts.length ? "Add words" : innerWidth < 480 ? "Search" : "Search your pictures";
+      input.placeholder = state.parts.length ? "Add words" : innerWidth < 480 ? "Search" : `Search your ${app.modalities.plurals()}`;
+      sources.offer();
       suggest(state);
     },
   };

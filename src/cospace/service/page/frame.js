@@ -29,10 +29,10 @@ export function createViews(app) {
       },
     }, icon(view), el("span", {}, LABELS[view])));
   byId("views").append(...links);
-  byId("home").addEventListener("click", (event) => {
+  byId("start").addEventListener("click", (event) => {
     if (isForBrowser(event)) return;
     event.preventDefault();
-    app.home();
+    app.reset();
   });
   byId("skip").addEventListener("click", (event) => {
     event.preventDefault();
@@ -108,7 +108,7 @@ export function createActions(app) {
   app.nextTheme = () => {
     applyTheme(THEMES[(THEMES.indexOf(chosenTheme()) + 1) % THEMES.length]);
     app.say(describeTheme());
-    app.tellTheme();
+    app.notifyTheme();
   };
   describeTheme();
   byId("actions").append(button, iconButton("help", "Shortcuts", () => openShortcuts(app), { class: "icon-button wide-only" }));

@@ -1,6 +1,6 @@
 // The results as a grid of which only the part in view exists: at most 200 tiles, however many results there are.
 
-import { createTile, assignTile, dropPicture, fillTile } from "./tile.js";
+import { createTile, assignTile, dropPreview, fillTile } from "./tile.js";
 import { byId, el } from "./dom.js";
 import { justify, lastNotAbove, shapeOf } from "./layout.js";
 import { listenInGrid } from "./grid_keys.js";
@@ -8,7 +8,7 @@ import { listenInGrid } from "./grid_keys.js";
 const MOST_TILES = 190;
 const GAP = 4;
 const DIVIDER = 44;
-const FAST = 4; // viewports per second above which pictures are not asked for
+const FAST = 4; // viewports per second above which previews are not asked for
 const CALM_MS = 80;
 const PLACE_MS = 200;
 
@@ -27,7 +27,7 @@ const PLACE_MS = 200;
 
 /** @type {Source} */
 const NOTHING = { numbers: [] };
-/** Wanted height of a row; cards of words need less than pictures. */
+/** Wanted height of a row; cards of words need less than previews. */
 const tallness = (width, words) => (words ? 104 : width < 560 ? 112 : 180);
 
 /**
@@ -76,7 +76,7 @@ export function createGrid(app, scroller, canvas) {
 
   function dropRow(row, { node, tiles }) {
     for (const tile of tiles) {
-      dropPicture(tile);
+      dropPreview(tile);
       tile.number = -1;
       spare.push(tile);
     }
@@ -119,7 +119,7 @@ export function createGrid(app, scroller, canvas) {
       const item = app.items.known(tile.number);
       const row = rowOf(tile.index);
       const pixels = layout.scales[row] * Math.max(1, shapes[tile.index]);
-      const done = item && fillTile(tile, item, { pixels, urgent: urgent(tile) });
+      const done = item && fillTile(tile, item, { pixels, urgent: urgent(tile) }, app.modalities);
       return row === first ? done : null;
     });
     await Promise.all(filling);
@@ -165,7 +165,7 @@ export function createGrid(app, scroller, canvas) {
   const scrollTo = ({ index, offset }) =>
     scroller.scrollTo({ top: canvas.offsetTop + layout.tops[rowOf(index)] - offset, behavior: "instant" });
 
-  /** The same tiles in another width: what was looked at stays where it was. */
+  /** The same tiles in another width: what was in view stays where it was. */
   function relayout() {
     if (!count() || canvas.clientWidth === width || !canvas.clientWidth) return;
     const row = rowOf(active);

@@ -1,7 +1,6 @@
 // The Health view: what the run measured, how the vectors lie, which pairs agree least, how fast the page is.
 
-import { thumbnail } from "./api.js";
-import { el, icon, number } from "./dom.js";
+import { count, el, icon, number } from "./dom.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const FIRST_ROW = "cospace:first-row";
@@ -22,7 +21,7 @@ const section = (title, ...children) => el("section", { class: "health-part" }, 
 
 /** One direction's R@k as bars with their intervals and the line of chance. */
 function recalls({ title, queries, recalls: rows }) {
-  return el("figure", { class: "health-card wide" }, el("figcaption", {}, title, el("small", {}, `${number(queries)} queries`)),
+  return el("figure", { class: "health-card wide" }, el("figcaption", {}, title, el("small", {}, count(queries, "query", "queries"))),
     ...rows.map(({ k, value, low, high, chance, shown }) => {
       const [fill, span, line] = ["health-fill", "health-span", "health-chance"].map((name) => el("i", { class: name }));
       fill.style.width = along(value);
@@ -62,27 +61,37 @@ function calibration({ bins, shown, source }) {
     el("p", {}, `Off by ${shown} on average; up: observed. Measured on ${source}.`));
 }
 
-/** A pair with its picture, and what somebody thinks of it. @param {import("./app.js").App} app */
-function pair(app, { id, other, number: item, hash, text, cosine, width, height }) {
-  const told = el("span", { class: "health-told", role: "status" });
-  const buttons = [["wrong", "Looks wrong"], ["fine", "Fine"]].map(([verdict, label]) => el("button", {
+/** A pair with its preview, and what somebody thinks of it. @param {import("./app.js").App} app */
+function pair(app, { id, other, number: item, text, cosine, width, height, ...one }) {
+  const status = el("span", { class: "health-status", role: "status" });
+  const buttons = [["wrong", "Seems wrong"], ["fine", "Fine"]].map(([verdict, label]) => el("button", {
     type: "button", class: "health-verdict", "aria-pressed": "false", "aria-label": `${label}: ${text}`,
     async onclick(event) {
       const pressed = event.currentTarget;
       try {
         await app.api.post("/api/feedback", { id, other, verdict });
         for (const button of buttons) button.setAttribute("aria-pressed", String(button === pressed));
-        told.textContent = "noted";
+        status.textContent = "noted";
       } catch (error) {
-        told.textContent = `not noted: ${error.message}`;
+        status.textContent = `not noted: ${error.message}`;
       }
     },
   }, label));
-  const picture = el("img", { src: thumbnail(hash, 256), alt: "", loading: "lazy", width, height, onerror: () => { picture.hidden = true; } });
+  const preview = app.modalities.hasPreview(one) &&
+    el("img", { src: app.modalities.previewOf(one, 256), alt: "", loading: "lazy", width, height, onerror: () => { preview.hidden = true; } });
   return el("li", { class: "health-pair" },
-    el("button", { type: "button", class: "health-picture", "aria-label": `Open the picture of: ${text}`, onclick: () => app.openItem(item) }, picture),
+    el("button", { type: "button", class: "health-preview", "aria-label": `Open the ${app.modalities.of(one.modality).noun} of: ${text}`, onclick: () => app.openItem(item) }, preview),
     el("div", {}, el("p", { class: "health-text" }, text), el("p", { class: "hint" }, `cosine ${cosine.toFixed(2)}`),
-      el("div", { class: "health-verdicts" }, ...buttons, told)));
+      el("div", { class: "health-verdicts" }, ...buttons, status)));
+}
+
+/** Entries in order, with a heading before those of every two modalities where there are several. */
+function grouped(entries, draw) {
+  const abouts = [...new Set(entries.map(({ about }) => about ?? ""))];
+  return abouts.flatMap((about) => {
+    const own = draw(entries.filter((entry) => (entry.about ?? "") === about), about);
+    return about ? [el("h4", { class: "health-about" }, about), own] : [own];
+  });
 }
 
 /** What the page itself measured, and what the service did. */
@@ -108,20 +117,19 @@ export async function mount(root, app) {
   root.replaceChildren(body);
 
   async function load() {
-    if (!body.childElementCount) body.append(el("p", { class: "hint" }, "Looking at the space…"));
-    const told = await app.api.get("/api/health");
-    const { facts = [], held_out: heldOut, cards = [], pairs = [], sampled } = told;
+    if (!body.childElementCount) body.append(el("p", { class: "hint" }, "Measuring the space…"));
+    const { facts = [], held_out: heldOut, cards = [], pairs = [], sampled, calibration: bins, service } = await app.api.get("/api/health");
     body.replaceChildren(...[
       el("h2", {}, "Health of the space"),
       el("dl", { class: "health-facts" }, ...facts.map(({ name, value }) => el("div", {}, el("dt", {}, name), el("dd", {}, value)))),
       heldOut ? section("On pairs that training did not see", el("div", { class: "health-grid" }, ...heldOut.directions.map(recalls)),
-        el("p", { class: "hint" }, `Per cent of queries with the right one among the first k. ${heldOut.intervals}; n = ${number(heldOut.n.image)} pictures, ${number(heldOut.n.text)} texts; the line is chance.`))
+        el("p", { class: "hint" }, `Per cent of queries with the right one among the first k. ${heldOut.intervals}; n = ${heldOut.counts.map(({ count, plural }) => `${number(count)} ${plural}`).join(", ")}; the line is chance.`))
         : section("On pairs that training did not see", el("p", { class: "hint" }, "This index knows no run. Index again with the run's folder, and its figures are shown here.")),
       section("In this index", sampled && el("p", { class: "hint" }, `Measured on ${sampled}.`),
-        el("div", { class: "health-grid" }, ...cards.map(card), told.calibration && calibration(told.calibration))),
+        ...grouped(cards, (some, about) => el("div", { class: "health-grid" }, ...some.map(card), !about && bins && calibration(bins)))),
       pairs.length && section("Pairs that agree least", el("p", { class: "hint" }, "Wrong pairs are among these, and hard ones. What you say is kept beside the index."),
-        el("ul", { class: "health-pairs" }, ...pairs.map((one) => pair(app, one)))),
-      section("Speed", speed(told.service)),
+        ...grouped(pairs, (some) => el("ul", { class: "health-pairs" }, ...some.map((one) => pair(app, one))))),
+      section("Speed", speed(service)),
     ].filter(Boolean));
   }
 

@@ -2,16 +2,17 @@
 
 import { serverPart, searchingParts } from "./address.js";
 import { actionsFor, actionForKey, likeItem, runAction } from "./actions.js";
-import { thumbnail } from "./api.js";
+import { media } from "./api.js";
 import { byId, colour, el, icon, iconButton, isWriting } from "./dom.js";
-import { explained } from "./evidence.js";
-import { openViewer } from "./viewer.js";
+import { capital } from "./modalities.js";
+import { miniTiles } from "./mini_tiles.js";
 
 const NEIGHBOURS = 8;
 const IDLE_MS = 300;
 
 /** @param {import("./app.js").App & Record<string, any>} app */
 export function createInspector(app) {
+  const { modalities } = app;
   const panel = byId("inspector");
   /** @type {import("./api.js").Item|null} */
   let item = null;
@@ -30,50 +31,67 @@ export function createInspector(app) {
     app.update({ item: (await app.items.one(next)).id });
   }
 
-  function picture() {
-    if (item?.modality !== "image") return el("blockquote", { class: "inspected-words" }, item?.text);
-    const shown = item;
-    const image = el("img", { alt: item.text || item.path || item.id, src: thumbnail(item.hash, 1280), width: item.width, height: item.height });
-    image.style.backgroundColor = colour(item.rgb);
+  const modality = () => modalities.of(item?.modality);
+
+  /** The preview of the item, as a button that enlarges it; its words where there is no preview. */
+  function preview() {
+    const shown = /** @type {import("./api.js").Item} */ (item);
+    const name = shown.text || shown.path || shown.id;
+    if (!modalities.hasPreview(shown)) return el("blockquote", { class: "inspected-words" }, name);
+    const image = el("img", { alt: name, src: modalities.previewOf(shown, 1280), width: shown.width, height: shown.height });
+    image.style.backgroundColor = colour(shown.rgb);
     image.addEventListener("error", () => frame.replaceChildren(icon("broken"), el("span", {}, shown.path || shown.id)));
-    const frame = el("button", { type: "button", class: "inspected-picture", "aria-label": "Enlarge", onclick: () => openViewer(shown) }, image);
+    const frame = el("button", { type: "button", class: "inspected-preview", "aria-label": "Enlarge", onclick: async () => (await import("./viewer.js")).openViewer(app, shown) }, image);
     return frame;
   }
 
+  /** A place for the player that the item's modality brings, if it brings one. */
+  function player() {
+    const place = el("div", { class: "player" });
+    const { hash, text, path, id } = /** @type {import("./api.js").Item} */ (item);
+    const gone = () => place.replaceChildren(el("p", { class: "hint" }, "The file is not on this machine any more, or has changed."));
+    place.addEventListener("error", gone, true); // errors of media do not bubble
+    modalities.module(modality()).then((module) => module?.player && place.append(module.player(media(hash), text || path || id)));
+    return place;
+  }
+
   function facts() {
-    const { path, width, height, id, extras, modality } = /** @type {any} */ (item);
-    const rows = [["File", path], ["Size", modality === "image" && width ? `${width} × ${height}` : ""], ["Id", id], ...Object.entries(extras ?? {})];
+    const { path, width, height, id, extras } = /** @type {any} */ (item);
+    const rows = [["File", path], ["Size", width && !modality().page ? `${width} × ${height}` : ""], ["Id", id], ...Object.entries(extras ?? {})];
     return el("dl", { class: "facts" }, ...rows.filter(([, value]) => value).flatMap(([name, value]) =>
       [el("dt", {}, name), el("dd", {}, String(value))]));
   }
 
-  const actions = () => el("div", { class: "inspector-actions" }, ...actionsFor(item).map((action) =>
+  const actions = () => el("div", { class: "inspector-actions" }, ...actionsFor(app, item).map((action) =>
     el("button", { type: "button", class: `item-action ${action.name}`, onclick: () => runAction(app, action, item?.number ?? -1) },
       icon(action.icon), el("span", {}, action.label), action.key && el("kbd", { "aria-hidden": "true" }, action.key))));
 
-  /** What needs the service: the score's parts, and the nearest pictures. */
+  /** What needs the service: the score's parts, and the nearest items: of the same kind, of a text the nearest files. */
   async function addEvidence(score, nearest) {
     const { signal } = controller;
     const shown = /** @type {import("./api.js").Item} */ (item);
     const parts = searchingParts(app.state());
     const { version } = app.info();
+    const wanted = modality().typed ? modalities.main() : modality();
     try {
-      const [told, near] = await Promise.all([
+      const [explanation, near] = await Promise.all([
         parts.length ? app.api.explain(parts.map(serverPart), shown.number, version, { signal }) : null,
-        app.api.near(shown.number, version, NEIGHBOURS, "image", { signal }),
+        app.api.near(shown.number, version, NEIGHBOURS, wanted.name, { signal }),
       ]);
-      if (told) score.replaceChildren(...explained(parts, told, app.results()?.numbers.indexOf(shown.number) ?? -1, app.results()));
+      if (explanation) {
+        const { explained } = await import("./evidence.js");
+        const place = app.results()?.numbers.indexOf(shown.number) ?? -1;
+        score.replaceChildren(...explained(parts, explanation, place, app.results(), app.nameOf));
+      }
       const items = await app.items.all(near.numbers);
       if (signal.aborted || !items.length) return;
-      nearest.replaceChildren(el("h3", {}, "Nearest pictures"), el("div", { class: "strip-of-tiles" }, ...items.map((other) =>
-        el("button", { type: "button", class: "mini", title: other.text || other.path, onclick: () => app.openItem(other.number) },
-          el("img", { src: thumbnail(other.hash, 256), alt: other.text || other.path || other.id, loading: "lazy" })))));
+      nearest.replaceChildren(el("h3", {}, `Nearest ${wanted.plural}`), miniTiles(app, items, (other) => app.openItem(other.number)));
     } catch (error) {
       if (error.name !== "AbortError" && error.status !== 409) score.replaceChildren(el("p", { class: "hint" }, error.message));
     }
   }
 
-  /** Fetch what is likely to be wanted next: the pictures beside this one, and the search by it. */
+  /** Fetch what is likely to be wanted next: the items beside this one, and the search by it. */
   function prefetch() {
     clearTimeout(idle);
     idle = setTimeout(async () => {
@@ -81,7 +99,7 @@ export function createInspector(app) {
       const { numbers } = app.grid.source();
       const here = place();
       const beside = await app.items.all([numbers[here - 1], numbers[here + 1]].filter((other) => here >= 0 && other !== undefined)).catch(() => []);
-      for (const other of beside) if (other.modality === "image") new Image().src = thumbnail(other.hash, 1280);
+      for (const other of beside) if (modalities.hasPreview(other)) new Image().src = modalities.previewOf(other, 1280);
       const { find, where } = app.state();
       if (item) app.search.prefetch({ parts: likeItem(item.id).parts.map(serverPart), find, where });
     }, IDLE_MS);
@@ -98,12 +116,12 @@ export function createInspector(app) {
     const focused = panel.contains(document.activeElement) ? document.activeElement?.getAttribute("aria-label") : null;
     panel.replaceChildren(
       el("div", { class: "inspector-head" },
-        el("h2", {}, shown.modality === "image" ? "Picture" : "Text"),
+        el("h2", {}, capital(modality().noun)),
         iconButton("left", "Previous", () => step(-1), { disabled: here <= 0 }),
         iconButton("right", "Next", () => step(1), { disabled: here < 0 || here >= last }),
         iconButton("close", "Close", close)),
-      el("div", { class: "inspector-body" }, picture(),
-        shown.modality === "image" && shown.text && el("p", { class: "inspected-caption" }, shown.text),
+      el("div", { class: "inspector-body" }, preview(), modality().page && player(),
+        modalities.hasPreview(shown) && shown.text && el("p", { class: "inspected-caption" }, shown.text),
         score, actions(), nearest, facts()));
     if (focused !== null) (panel.querySelector(`[aria-label="${CSS.escape(focused ?? "")}"]:not([disabled])`) ?? panel).focus();
     addEvidence(score, nearest);

@@ -50,6 +50,8 @@ export function createItems(app) {
     want,
     /** @param {number} item @returns {Item|undefined} what is known without asking */
     known: (item) => known.get(item),
+    /** @param {string} id @returns {string|undefined} what is known without asking */
+    modalityOf: (id) => known.get(byId.get(id) ?? -1)?.modality,
     /** @param {number} item @returns {Promise<Item>} */
     async one(item) {
       await want([item]);

@@ -1,4 +1,4 @@
-// Justified rows: pictures of known shape fill the width, row after row, in reading order.
+// Justified rows: tiles of known shape fill the width, row after row, in reading order.
 
 const NARROWEST = 0.45;
 const WIDEST = 3.2;
@@ -12,7 +12,7 @@ export const shapeOf = (width, height) =>
  * @property {number} rows
  * @property {Uint32Array} starts first index of each row, and at last the number of tiles
  * @property {Float32Array} tops of each row, and at last the height of all
- * @property {Float32Array} heights whole pixels, so that pictures stay sharp
+ * @property {Float32Array} heights whole pixels, so that previews stay sharp
  * @property {Float32Array} scales width of a tile over its shape: the height before rounding
  * @property {number} divider top of the gap before `weakFrom`, -1 where there is none
  */

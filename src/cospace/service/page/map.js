@@ -9,8 +9,8 @@ import { createFlatPainter } from "./map_flat.js";
 import { createGlPainter } from "./map_gl.js";
 import { listenToMap } from "./map_input.js";
 import { createOverlay } from "./map_overlay.js";
-import { createPictures } from "./map_pictures.js";
-import { createWalk } from "./map_walk.js";
+import { createPreviews } from "./map_previews.js";
+import { createTabStops } from "./map_tab_stops.js";
 import { combine, inside, simplify } from "./lasso.js";
 import { el } from "./dom.js";
 
@@ -50,14 +50,14 @@ export async function mount(root, app) {
   const overlayCanvas = el("canvas", { class: "map-layer" });
   let pointsCanvas = el("canvas", { class: "map-layer" });
   const surface = el("div", { class: "map-surface", tabindex: 0, role: "application", "aria-roledescription": "map" });
-  const walkList = el("ul", { class: "map-walk", "aria-label": "Pictures in view" });
-  const stage = el("div", { class: "map-stage" }, pointsCanvas, overlayCanvas, surface, walkList);
+  const tabStopList = el("ul", { class: "map-tab-stops", "aria-label": "Previews in view" });
+  const stage = el("div", { class: "map-stage" }, pointsCanvas, overlayCanvas, surface, tabStopList);
   root.replaceChildren(stage);
 
   /** @type {import("./map_data.js").Points} */
   let points = await fetchPoints(app);
   let [mode, by, colours] = ["pan", "modality", readColours(root)];
-  let [frame, painted, losses, marked, hungOn] = [0, false, 0, -1, true];
+  let [frame, painted, losses, marked, previewsOn] = [0, false, 0, -1, true];
   /** @type {Set<number>} */
   let chosen = new Set();
   /** @type {Set<number>} keys of the legend that are hidden */
@@ -75,8 +75,8 @@ export async function mount(root, app) {
   const camera = createCamera(redraw, app.reducedMotion);
   const overlay = createOverlay(overlayCanvas, camera);
   const card = createCard(app, stage, { points: () => points, camera, redraw });
-  const walk = createWalk(app, walkList, () => points, (row) => card.show(row));
-  let pictures = createPictures(points, camera, redraw);
+  const tabStops = createTabStops(app, tabStopList, () => points, (row) => card.show(row));
+  let previews = createPreviews(points, camera, redraw);
   const shown = (row) => !hidden.has(legend.keys[row]);
 
   const makePainter = () => createGlPainter(pointsCanvas, (times) => (times > 1 ? flatten() : redraw())) ?? flatPainter();
@@ -116,8 +116,8 @@ export async function mount(root, app) {
       hidden = new Set(others.every((other) => hidden.has(other)) ? [] : others);
       recolour();
     },
-    setPictures(on) {
-      hungOn = on;
+    setPreviews(on) {
+      previewsOn = on;
       redraw();
     },
   });
@@ -164,7 +164,7 @@ export async function mount(root, app) {
     controls.selected(chosen.size > 0);
     controls.foot(points, chosen.size);
     above = new Set([...(scored ? found.shares.keys() : []), ...chosen].filter(shown));
-    if (rearrange) pictures.arrange(shown, found?.rows.slice(0, LEADING));
+    if (rearrange) previews.arrange(shown, found?.rows.slice(0, LEADING));
     paintAll();
   }
 
@@ -199,8 +199,8 @@ export async function mount(root, app) {
   }
 
   const pick = (x, y) => {
-    const picture = hungOn ? pictures.at(x, y) : -1;
-    return picture >= 0 ? picture : points.nearest(camera.fromX(x), camera.fromY(y), REACH / camera.scale, shown);
+    const preview = previewsOn ? previews.at(x, y) : -1;
+    return preview >= 0 ? preview : points.nearest(camera.fromX(x), camera.fromY(y), REACH / camera.scale, shown);
   };
 
   const settle = () => {
@@ -235,24 +235,24 @@ export async function mount(root, app) {
     const marks = found ? found.rows.slice(0, MARKED) : [];
     const colourOf = (row) => css(ramp(found?.shares.get(row) ?? 0, colours.dark));
     const top = new Set(marks.filter(shown));
-    if (hungOn) {
+    if (previewsOn) {
       const faint = chosen.size ? (row) => !chosen.has(row) : found ? (row) => !top.has(row) : () => false;
-      pictures.draw(overlay.context, { fitted: camera.scale / zoom, front: card.row(), faint, fainter: chosen.size ? 0.22 : 0.55, marked: (row) => (top.has(row) ? colourOf(row) : null), colours });
-    } else pictures.none();
-    const hung = new Set(pictures.hung().map(({ row }) => row));
-    const bare = [...top].filter((row) => !hung.has(row));
+      previews.draw(overlay.context, { fitted: camera.scale / zoom, front: card.row(), faint, fainter: chosen.size ? 0.22 : 0.55, marked: (row) => (top.has(row) ? colourOf(row) : null), colours });
+    } else previews.none();
+    const drawn = new Set(previews.drawn().map(({ row }) => row));
+    const bare = [...top].filter((row) => !drawn.has(row));
     overlay.results(points, bare, (at) => colourOf(bare[at]), colours);
-    overlay.names(points, sizes, pictures.hung(), colours);
+    overlay.names(points, sizes, previews.drawn(), colours);
     if (marked >= 0) overlay.ring(points, marked, colours, 12);
     const row = card.row();
     if (row >= 0) {
       overlay.lines(points, row, card.neighbours(), colours);
-      if (!hungOn || !pictures.front(overlay.context, row, colours)) overlay.ring(points, row, colours);
+      if (!previewsOn || !previews.front(overlay.context, row, colours)) overlay.ring(points, row, colours);
     }
     if (shape) overlay.shape(shape, colours);
     card.place();
-    walk.follow(pictures.hung());
-    if (!painted) performance.measure("cospace:map-drawn", { start: begun, end: performance.now() });
+    tabStops.follow(previews.drawn());
+    if (!painted) performance.measure("cospace:map-drawn", { start: started, end: performance.now() });
     painted = true;
   }
 
@@ -288,7 +288,7 @@ export async function mount(root, app) {
   function adopt() {
     sizes = points.clusters.map(() => 0);
     points.cluster.forEach((cluster) => sizes[cluster]++);
-    surface.setAttribute("aria-label", `Map of ${points.n} items. Arrow keys move, plus and minus zoom, 0 shows all, l draws around points. Tab walks the pictures.`);
+    surface.setAttribute("aria-label", `Map of ${points.n} items. Arrow keys move, plus and minus zoom, 0 shows all, l draws around points. Tab moves through the previews.`);
     painter.setPoints(points);
     resize();
     take(app.results());
@@ -312,7 +312,7 @@ export async function mount(root, app) {
     redraw();
   }
 
-  const begun = performance.now();
+  const started = performance.now();
   setMode("pan");
   adopt();
   new ResizeObserver(resize).observe(stage);
@@ -322,10 +322,10 @@ export async function mount(root, app) {
   });
   app.onQuery(take);
   app.onInfo(async () => {
-    pictures.close();
+    previews.close();
     chosen = new Set();
     points = await fetchPoints(app);
-    pictures = createPictures(points, camera, redraw);
+    previews = createPreviews(points, camera, redraw);
     adopt();
   });
 
@@ -347,7 +347,7 @@ export async function mount(root, app) {
       camera.goTo(points.x[row], points.y[row], SHOW_ZOOM);
     },
     /** For tests and consoles. */
-    camera, points: () => points, chosen: () => chosen, pictures: () => pictures,
+    camera, points: () => points, chosen: () => chosen, previews: () => previews,
   };
   /** @type {any} */ (root).map = view;
   return view;

@@ -74,9 +74,9 @@ export function createCamera(changed, still) {
     if (still()) return set(x, y, scale);
     const from = [camera.x, camera.y, Math.log(camera.scale)];
     const to = [x, y, Math.log(scale)];
-    const begun = performance.now();
+    const started = performance.now();
     const step = (now) => {
-      const t = Math.min(1, Math.max(0, (now - begun) / GLIDE_MS));
+      const t = Math.min(1, Math.max(0, (now - started) / GLIDE_MS));
       const eased = 1 - (1 - t) ** 3;
       const [nowX, nowY, log] = from.map((value, at) => value + (to[at] - value) * eased);
       set(nowX, nowY, Math.exp(log));

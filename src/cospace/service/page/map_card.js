@@ -1,6 +1,5 @@
 // What is under the pointer: a ring at once, after a moment a card, and lines to its true neighbours.
 
-import { thumbnail } from "./api.js";
 import { el } from "./dom.js";
 
 const DWELL_MS = 125;
@@ -13,9 +12,9 @@ const ASIDE = 22;
  * @param {{points: () => import("./map_data.js").Points, camera: import("./map_camera.js").Camera, redraw: () => void}} map
  */
 export function createCard(app, stage, { points, camera, redraw }) {
-  const picture = el("img", { alt: "" });
+  const preview = el("img", { alt: "" });
   const [words, facts] = [el("p", { class: "map-card-words" }), el("p", { class: "map-card-facts" })];
-  const card = el("div", { class: "map-card", hidden: true }, picture, words, facts);
+  const card = el("div", { class: "map-card", hidden: true }, preview, words, facts);
   stage.append(card);
   let [row, timer] = [-1, 0];
   let controller = new AbortController();
@@ -42,15 +41,15 @@ export function createCard(app, stage, { points, camera, redraw }) {
     const near = app.api.near(number, points().version, NEIGHBOURS, null, options).catch(() => ({ numbers: [] }));
     const item = await app.items.one(number).catch(() => null);
     if (mine !== row || !item) return;
-    picture.hidden = item.modality !== "image" || !item.hash;
-    if (!picture.hidden) {
-      picture.src = thumbnail(item.hash, 256);
-      picture.width = item.width;
-      picture.height = item.height;
+    preview.hidden = !app.modalities.hasPreview(item);
+    if (!preview.hidden) {
+      preview.src = app.modalities.previewOf(item, 256);
+      preview.width = item.width;
+      preview.height = item.height;
     }
     words.textContent = item.text || item.path;
     const region = points().clusters[points().cluster[mine]]?.label;
-    facts.textContent = [item.modality === "image" ? "picture" : item.modality, item.extras?.label, region && `in “${region}”`].filter(Boolean).join(" · ");
+    facts.textContent = [app.modalities.of(item.modality).noun, item.extras?.label, region && `in “${region}”`].filter(Boolean).join(" · ");
     card.hidden = false;
     place();
     const { numbers } = await near;

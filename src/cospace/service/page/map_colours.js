@@ -1,12 +1,11 @@
 // What colour each point has: by modality, class, region or score; and the legend's entries for it.
 
-/** Okabe & Ito's palette, which people with colour-blindness tell apart; the last is for all others. */
+/** Okabe & Ito's palette, which people with colour-blindness distinguish; the last is for all others. */
 const PALETTES = {
   light: ["#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#b5a200", "#3d3d3d", "#882255", "#44aa99", "#a6a6a6"],
   dark: ["#56b4e9", "#f0a93b", "#2ecc9a", "#ef7d3c", "#e39ac4", "#8fb8ff", "#f0e442", "#f2f2f2", "#c86a94", "#7fd6c8", "#757575"],
 };
 const OTHER = 10;
-const NAMED = { image: "Pictures", text: "Texts" };
 /** From the weakest score to the best; dark and light ends chosen for each ground. */
 const RAMPS = {
   light: [[224, 205, 150], [221, 141, 60], [178, 24, 70], [88, 6, 92]],
@@ -49,7 +48,7 @@ function keysOf(points, by) {
     const names = points.clusters.map(({ label }, at) => label || `Region ${at + 1}`);
     return { keys: points.cluster, names, places: regionColours(points.clusters) };
   }
-  return { keys: points.modality, names: points.modalities.map((name) => NAMED[name] ?? name), places: null };
+  return { keys: points.modality, names: points.labels, places: null };
 }
 
 /**
@@ -72,7 +71,7 @@ export function legendOf(points, by, dark) {
  * Four bytes for each point.
  *
  * @param {import("./map_data.js").Points} points
- * @param {{keys: Uint8Array, entries: Entry[], hidden: Set<number>, chosen: Set<number>, scores: Map<number, number>|null, dark: boolean}} look
+ * @param {{keys: Uint8Array, entries: Entry[], hidden: Set<number>, chosen: Set<number>, scores: Map<number, number>|null, dark: boolean}} style
  *     `scores` from 0 to 1 by row where points are coloured by score; `chosen` rows stand out of a grey crowd
  */
 export function coloursOf(points, { keys, entries, hidden, chosen, scores, dark }) {

@@ -35,13 +35,13 @@ const BY = { modality: "kind", class: "class", cluster: "region", score: "match"
  * @param {HTMLElement} stage
  * @param {{setMode: (mode: string) => void, zoom: (factor: number) => void, fit: () => void, selectVisible: () => void,
  *     clear: () => void, setBy: (by: string) => void, toggle: (key: number) => void, solo: (key: number) => void,
- *     setPictures: (on: boolean) => void}} does
+ *     setPreviews: (on: boolean) => void}} does
  */
 export function createControls(stage, does) {
   const modes = Object.entries(MODES).map(([mode, [name, label]]) => [mode, button(name, label, () => does.setMode(mode))]);
   const clear = button("clear", "Clear the selection (Esc)", does.clear);
   const by = el("select", { "aria-label": "Colour by", onchange: () => does.setBy(by.value) });
-  const pictures = el("input", { type: "checkbox", checked: true, onchange: () => does.setPictures(pictures.checked) });
+  const previews = el("input", { type: "checkbox", checked: true, onchange: () => does.setPreviews(previews.checked) });
   const [legend, amount, caution] = [el("ul", { class: "map-legend", "aria-label": "Legend" }), el("p", { class: "map-amount" }), el("p", { class: "map-caution" })];
   const [least, most, bar] = [el("span"), el("span"), el("canvas", { width: 96, height: 1, "aria-hidden": "true" })];
   const foot = el("div", { class: "map-foot" }, amount, caution);
@@ -51,7 +51,7 @@ export function createControls(stage, does) {
       button("visible", "Select what is visible", does.selectVisible), clear),
     el("details", { class: "map-key", open: stage.clientWidth > 600 },
       el("summary", {}, "Legend"),
-      el("div", { class: "map-choices" }, el("label", {}, "Colour ", by), el("label", { class: "map-switch" }, pictures, "Pictures")),
+      el("div", { class: "map-choices" }, el("label", {}, "Colour ", by), el("label", { class: "map-switch" }, previews, "Previews")),
       legend, ramp),
     el("div", { class: "map-zoom", role: "group", "aria-label": "Zoom" },
       button("in", "Zoom in (+)", () => does.zoom(2)), button("out", "Zoom out (-)", () => does.zoom(0.5)), button("fit", "Fit (0)", does.fit)),

@@ -1,5 +1,7 @@
 // The map's points in memory, and a uniform grid over them: what is near a place, what lies in a rectangle.
 
+import { capital } from "./modalities.js";
+
 /** Places run from 0 to here on both axes. */
 export const SIDE = 65535;
 const CELLS = 256;
@@ -18,6 +20,8 @@ const COLUMNS = [
  * @property {number} n
  * @property {number} total items of the index; more than `n` where a sample is shown
  * @property {string[]} modalities
+ * @property {string[]} labels of the modalities, for people
+ * @property {string[]} previews the modalities whose items have sprites
  * @property {string[]} classes
  * @property {{label: string, x: number, y: number}[]} clusters
  * @property {number} agreement
@@ -28,7 +32,7 @@ const COLUMNS = [
  * @property {Uint8Array} modality
  * @property {Uint8Array} cls
  * @property {Uint8Array} cluster
- * @property {Int32Array} sprite place among the sprites, -1 for what is no picture
+ * @property {Int32Array} sprite place among the sprites, -1 for what has none
  * @property {(number: number) => number} rowOf -1 for what is not on the map
  * @property {(left: number, top: number, right: number, bottom: number, visit: (row: number) => void) => void} within
  * @property {(x: number, y: number, radius: number, shown: (row: number) => boolean) => number} nearest row or -1
@@ -46,14 +50,14 @@ function zOrder(x, y) {
   return ((spread(y) << 1) | spread(x)) >>> 0;
 }
 
-/** The first sheet holds the first pictures in the order of rows, the others the rest in Z-order. */
-function spritesOf({ n, x, y, modality, modalities }) {
+/** The first sheet holds the first previews in the order of rows, the others the rest in Z-order. */
+function spritesOf({ n, x, y, modality, modalities, previews }) {
   const sprite = new Int32Array(n).fill(-1);
-  const code = modalities.indexOf("image");
+  const codes = new Set(previews.map((name) => modalities.indexOf(name)));
   let next = 0;
   const rest = [];
   for (let row = 0; row < n; row++) {
-    if (modality[row] !== code) continue;
+    if (!codes.has(modality[row])) continue;
     if (next < SHEET) sprite[row] = next++;
     else rest.push(row);
   }
@@ -106,4 +110,8 @@ export function withGrid(points) {
 }
 
 /** @param {import("./app.js").App} app @returns {Promise<Points>} */
-export const fetchPoints = async (app) => withGrid(await app.api.columns("/api/map", COLUMNS));
+export async function fetchPoints(app) {
+  const points = await app.api.columns("/api/map", COLUMNS);
+  points.labels = points.modalities.map((name) => capital(app.modalities.of(name).plural));
+  return withGrid(points);
+}

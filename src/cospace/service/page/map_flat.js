@@ -20,7 +20,7 @@ export function createFlatPainter(canvas) {
   /** @type {ImageData|null} */
   let image = null;
 
-  function splat(row, offsets, opacity, camera, ratio) {
+  function paintPoint(row, offsets, opacity, camera, ratio) {
     const alpha = colours[4 * row + 3] * opacity;
     if (!alpha) return;
     const { width, height, data } = /** @type {ImageData} */ (image);
@@ -46,9 +46,9 @@ export function createFlatPainter(canvas) {
       if (image?.width !== canvas.width || image.height !== canvas.height) image = context.createImageData(canvas.width, canvas.height);
       else image.data.fill(0);
       const small = disc(size * ratio).offsets;
-      for (let row = 0; row < rows; row++) splat(row, small, opacity, camera, ratio);
+      for (let row = 0; row < rows; row++) paintPoint(row, small, opacity, camera, ratio);
       const large = disc((size + 1) * ratio).offsets;
-      for (const row of above) splat(row, large, Math.max(opacity, 0.9), camera, ratio);
+      for (const row of above) paintPoint(row, large, Math.max(opacity, 0.9), camera, ratio);
       context.putImageData(image, 0, 0);
     },
     close: () => { image = null; },

@@ -1,10 +1,10 @@
-// What lies over the points: pictures, the names of regions, results of the query, lines to neighbours, the lasso.
+// What lies over the points: previews, the names of regions, results of the query, lines to neighbours, the lasso.
 
 const FONT = '600 13px system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "Liberation Sans", sans-serif';
 const NAMES_UNTIL = 12;
 const HEIGHT = 20;
 
-/** Where a name is tried, in pixels below its place; it hangs beside pictures rather than over them. */
+/** Where a name is tried, in pixels below its place; it stands beside previews rather than over them. */
 const TRIED = [0, 24, -24, 40, -40, 56, -56];
 
 /** @typedef {{left: number, top: number, width: number, x: number, y: number, label: string}} Plate */
@@ -16,10 +16,10 @@ const TRIED = [0, 24, -24, 40, -40, 56, -56];
  * @param {import("./map_data.js").Points} points
  * @param {import("./map_camera.js").Camera} camera
  * @param {number[]} sizes of the regions
- * @param {import("./map_pictures.js").Hung[]} hung
+ * @param {import("./map_previews.js").Drawn[]} drawn
  * @returns {Plate[]}
  */
-function plates(context, points, camera, sizes, hung) {
+function plates(context, points, camera, sizes, drawn) {
   context.font = FONT;
   /** @type {Plate[]} */
   const placed = [];
@@ -33,7 +33,7 @@ function plates(context, points, camera, sizes, hung) {
     const covers = (top, other, height) => left < other.left + other.width && other.left < left + width && top < other.top + height && other.top < top + HEIGHT;
     const free = (top) => !placed.some((other) => covers(top, other, HEIGHT));
     const places = TRIED.map((below) => camera.toY(y) + below - HEIGHT / 2).filter(free);
-    const best = places.find((top) => !hung.some((picture) => covers(top, picture, picture.height))) ?? (camera.width < 600 ? undefined : places[0]);
+    const best = places.find((top) => !drawn.some((preview) => covers(top, preview, preview.height))) ?? (camera.width < 600 ? undefined : places[0]);
     if (best !== undefined) placed.push({ left, top: best, width, x, y, label });
   }
   return placed;
@@ -66,8 +66,8 @@ export function createOverlay(canvas, camera) {
       context.clearRect(0, 0, camera.width, camera.height);
       context.imageSmoothingQuality = "medium";
     },
-    names(points, sizes, hung, colours) {
-      names = camera.zoom < NAMES_UNTIL ? plates(context, points, camera, sizes, hung) : [];
+    names(points, sizes, drawn, colours) {
+      names = camera.zoom < NAMES_UNTIL ? plates(context, points, camera, sizes, drawn) : [];
       context.textAlign = "center";
       context.textBaseline = "middle";
       context.lineJoin = "round";

@@ -11,15 +11,15 @@ import { readAddress, writeAddress } from "./address.js";
  */
 export function createNavigation({ place, changed }) {
   let state = readAddress(location.hash);
-  let begun = false;
+  let started = false;
 
   const savePlace = () => history.replaceState({ place: place() }, "");
 
-  /** What people do before the page has begun is kept for then. @param {State} next */
+  /** What people do before the page has started is kept for then. @param {State} next */
   function show(next, left = null) {
     const before = state;
     state = next;
-    if (begun) changed(state, before, left);
+    if (started) changed(state, before, left);
   }
 
   return {
@@ -41,7 +41,7 @@ export function createNavigation({ place, changed }) {
     },
     /** Draw what the address says, as left before a reload, and follow Back and Forward. */
     begin() {
-      begun = true;
+      started = true;
       addEventListener("popstate", (event) => show(readAddress(location.hash), event.state?.place ?? null));
       show(state, history.state?.place ?? null);
     },

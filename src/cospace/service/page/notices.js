@@ -1,4 +1,4 @@
-// What the page tells people: banners with something to do, short toasts, and the voice for those who cannot see.
+// Messages: banners with something to do, short toasts, and what screen readers say.
 
 import { byId, el, icon } from "./dom.js";
 
@@ -65,7 +65,7 @@ export function createNotices() {
     },
     /** What went wrong, why, and the button that tries again. @param {any} error @param {() => void} [retry] */
     problem(error, retry) {
-      if (error.name === "AbortError" || error.status === 0) return; // not wanted any more; the connection's banner tells
+      if (error.name === "AbortError" || error.status === 0) return; // not wanted any more; shown by the connection's banner
       const why = error.message === error.title || !error.title ? error.message : `${error.title}. ${error.message}`;
       set("problem", "error", why, retry ? [{ label: "Retry", run: retry }] : []);
     },

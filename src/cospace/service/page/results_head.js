@@ -1,17 +1,15 @@
-// The line above the results: how many there are, what to look for, filters, and what has been selected.
+// The line above the results: how many there are, what to find, filters, and what has been selected.
 
 import { byId, count, el, icon, iconButton, number } from "./dom.js";
+import { capital } from "./modalities.js";
 import { createFilters } from "./filters.js";
 import { ACTIONS, runAction } from "./actions.js";
-
-const FINDS = [{ find: null, modality: "image", label: "Pictures" }, { find: "text", modality: "text", label: "Texts" }];
 
 /** @param {import("./app.js").App & Record<string, any>} app */
 export function createHead(app) {
   const words = el("p", { class: "summary" });
-  const switches = FINDS.map(({ find, label }) =>
-    el("button", { type: "button", class: "segment", onclick: () => app.update({ find }, true) }, label));
-  const group = el("div", { class: "segments", role: "group", "aria-label": "What to find" }, ...switches);
+  const group = el("div", { class: "segments", role: "group", "aria-label": "What to find" });
+  let choices = "";
   const filters = createFilters(app);
   const picks = el("div", { class: "picks", hidden: true });
   let byQuery = true;
@@ -25,6 +23,21 @@ export function createHead(app) {
 
   function clearSelection() {
     app.setSelection([], "");
+  }
+
+  /** What can be found, where there is a choice; nothing chosen means the first of them. @param {string|null} find */
+  function showChoices(find) {
+    const held = app.modalities.held();
+    const key = JSON.stringify(held);
+    if (key !== choices) {
+      group.replaceChildren(...held.map(({ name, plural }, at) => el("button", {
+        type: "button", class: "segment", "data-find": name, onclick: () => app.update({ find: at ? name : null }, true),
+      }, capital(plural))));
+    }
+    choices = key;
+    group.hidden = held.length < 2;
+    const chosen = find ?? app.modalities.main().name;
+    for (const button of group.children) button.setAttribute("aria-pressed", String(button.dataset.find === chosen));
   }
 
   const order = el("button", { type: "button", class: "text-button", onclick() { byQuery = !byQuery; app.search.redraw(); } });
@@ -71,9 +84,7 @@ export function createHead(app) {
     },
     /** @param {import("./address.js").State} state */
     render(state) {
-      const counts = app.info().counts ?? {};
-      group.hidden = !(counts.image && counts.text);
-      switches.forEach((button, at) => button.setAttribute("aria-pressed", String((state.find === "text") === (FINDS[at].find === "text"))));
+      showChoices(state.find);
       filters.render(state);
       byId("results-head").classList.toggle("start", !app.query() && state.view === "search");
     },

@@ -4,7 +4,7 @@ import { describe, searchingParts } from "./address.js";
 import { byId, el } from "./dom.js";
 import { createHead } from "./results_head.js";
 import { createScrubber } from "./scrubber.js";
-import { emptyLead, filteredLead, plainLead } from "./leads.js";
+import { filteredIntro, plainIntro, startIntro } from "./intro.js";
 
 const DIM_MS = 150;
 const PROGRESS_MS = 200;
@@ -17,7 +17,7 @@ const MEASURE = "cospace:first-row";
 export function createSearch(app) {
   const head = createHead(app);
   const scrubber = createScrubber(app);
-  const [lead, tail, results, progress] = ["lead", "tail", "results", "progress"].map(byId);
+  const [intro, tail, results, progress] = ["intro", "tail", "results", "progress"].map(byId);
   /** @type {Map<string, import("./api.js").Ranked>} */
   const replies = new Map();
   /** @type {import("./api.js").Ranked|null} */
@@ -80,8 +80,8 @@ export function createSearch(app) {
     return read;
   }
 
-  function tellSettled() {
-    const what = describe(searchingParts(app.state()));
+  function announce() {
+    const what = describe(searchingParts(app.state()), app.nameOf);
     if (!ranked?.n) return app.say(`Nothing found for ${what}`);
     if (ranked.banner) return app.say(`Nothing matches ${what} well; the closest are shown`);
     const good = ranked.calibrated ? `${ranked.good} good ${ranked.good === 1 ? "match" : "matches"}` : `${ranked.n} results`;
@@ -96,16 +96,16 @@ export function createSearch(app) {
     if (!source) {
       const shown = inMap() ? null : await representatives();
       if (ranked || (selection && inMap())) return; // something came meanwhile
-      lead.replaceChildren(inMap() ? plainLead("Draw around points on the map: what they are is shown here.") : emptyLead(app));
+      intro.replaceChildren(inMap() ? plainIntro("Draw around points on the map: what they are is shown here.") : startIntro(app));
       scrubber.show(null);
       await app.grid.show(shown ?? { numbers: [] }, place);
       return;
     }
     const where = app.state().where;
-    if (!source.numbers.length && where.length) lead.replaceChildren(filteredLead(app, where));
-    else if (!source.numbers.length) lead.replaceChildren(plainLead("Nothing is indexed that could be found this way."));
-    else if (source.banner) lead.replaceChildren(plainLead("Nothing matches well; closest:", "banner"));
-    else lead.replaceChildren();
+    if (!source.numbers.length && where.length) intro.replaceChildren(filteredIntro(app, where));
+    else if (!source.numbers.length) intro.replaceChildren(plainIntro("Nothing is indexed that could be found this way."));
+    else if (source.banner) intro.replaceChildren(plainIntro("Nothing matches well; closest:", "banner"));
+    else intro.replaceChildren();
     const done = app.grid.show(source, place);
     if (source === ranked && ranked && ranked.n < ranked.total) {
       tail.replaceChildren(el("p", {}, head.summary(ranked)));
@@ -127,7 +127,7 @@ export function createSearch(app) {
     ranked = reply;
     app.notices.clear("problem");
     const drawn = draw(place);
-    app.tellQuery(ranked);
+    app.notifyQuery(ranked);
     return drawn;
   }
 
@@ -149,7 +149,7 @@ export function createSearch(app) {
       if (mine !== turn) return; // a newer query has been asked
       calm();
       const drawn = settle(reply, place);
-      if (reply) tellSettled();
+      if (reply) announce();
       await drawn;
       if (reply && !known && mine === turn) performance.measure(MEASURE, { start, end: performance.now() });
     } catch (error) {

@@ -1,9 +1,9 @@
-// The sheet that lists all shortcuts.
+// The dialog that lists all shortcuts.
 
 import { el, iconButton } from "./dom.js";
 
 const SHEET = [
-  ["Anywhere", [["/ or Ctrl+K", "Go to the search field"], ["Esc", "Close what is open"], ["t", "Theme"], ["?", "This sheet"], ["Ctrl+V", "Search by the picture on the clipboard"]]],
+  ["Anywhere", [["/ or Ctrl+K", "Go to the search field"], ["Esc", "Close what is open"], ["t", "Theme"], ["?", "This sheet"], ["Ctrl+V", "Search by the file on the clipboard"]]],
   ["Search field", [["Enter", "Add the words"], ["Shift+Enter", "Add the words as a minus"], ["-word", "Without this word"], ["Backspace", "Edit the last part, when empty"], ["↓", "To the results"]]],
   ["Results", [["← → ↑ ↓", "Move"], ["Home End", "Start and end of the row"], ["Ctrl+Home Ctrl+End", "First and last result"], ["PgUp PgDn", "A screen further"], ["Enter", "Open"], ["Space", "Select"]]],
   ["A result", [["m", "More like this"], ["+ -", "Add as plus or minus"], ["o", "Show on the map"], ["← →", "Previous and next, when open"]]],

@@ -1,0 +1,108 @@
+"""What ``import cospace`` offers: the verbs of the command line, on the same objects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .commands.ask import ask, match
+from .commands.caption import caption
+from .commands.evaluate import evaluate
+from .commands.index import build_index
+from .commands.search import SearchableIndex
+from .commands.train import Request
+from .commands.train import train as run_training
+from .data.pairs import Spec, open_pairs
+from .evaluators.generation import ANSWERS, CAPTIONS
+from .models.generation.decoding import Generation
+from .models.generation.generator import Answer
+from .runs.run import Run
+from .types import Metrics
+
+
+class Model(Run):
+    """A finished run with the verbs as methods: what :func:`load` and :func:`train` return."""
+
+    def embed(self, *, progress: Callable[[int, int], None] | None = None, **items: Sequence[Any]) -> np.ndarray:
+        """Unit vectors ``(n, E)`` of the items of one modality: see :meth:`cospace.Space.embed`."""
+        return self.space.embed(progress=progress, **items)
+
+    def score(self, **items: Sequence[Any]) -> np.ndarray:
+        """Probabilities ``(n, m)`` that items of two modalities match: see :meth:`cospace.Space.score`."""
+        return self.space.score(**items)
+
+    def match(self, items: Sequence[Any], texts: Sequence[str]) -> np.ndarray:
+        """Probabilities ``(n, m)`` that each text describes each item, by the decoder, which reads both together.
+
+        Slower than :meth:`score`, and it sees what two separate vectors leave out.
+        """
+        return match(self, items, texts)
+
+    def caption(self, items: Sequence[Any], how: Generation = CAPTIONS) -> list[str]:
+        """A sentence about each item: a path, bytes or a decoded array, images also PIL's."""
+        return caption(self, items, how)
+
+    def ask(self, item: Any, question: str, how: Generation = ANSWERS) -> list[Answer]:
+        """The likeliest answers to a question about an item, best first, each with its probability."""
+        return ask(self, item, question, how)
+
+    def evaluate(
+        self, pairs: Spec | Sequence[Spec], classes: Sequence[str] | None = None, templates: Sequence[str] | None = None
+    ) -> Metrics:
+        """Retrieval between every two modalities of ``pairs``, the space's health, zero-shot accuracy for ``classes``.
+
+        A run with a decoder is measured on captions, and on answers where ``pairs`` have questions, as well.
+        """
+        return evaluate(self, open_pairs(pairs), classes, templates).metrics
+
+
+def train(
+    pairs: Spec | Sequence[Spec],
+    out: str | Path,
+    *,
+    val: Spec | Sequence[Spec] | None = None,
+    recipe: str = "small",
+    overrides: Iterable[str] = (),
+    source: str | Path | None = None,
+) -> Model:
+    """Train a space on ``pairs`` (or several sets of them) into the folder ``out``.
+
+    ``overrides`` are ``dotted.path=value`` texts. ``source`` is what to start from: the folder of a run or of a
+    published model, or ``hf:NAME``. The same call again goes on where a killed one stopped.
+    """
+    begin = None if source is None else str(source)
+    run_training(Request(pairs, Path(out), recipe=recipe, val=val, overrides=tuple(overrides), source=begin))
+    return Model.load(out)
+
+
+def load(folder: str | Path) -> Model:
+    """A trained model from a run's folder."""
+    return Model.load(folder)
+
+
+def index(
+    model: Run,
+    source: Spec,
+    out: str | Path,
+    *,
+    precision: str | None = None,
+    keep_missing: bool = False,
+    max_bad_fraction: float = 0.01,
+) -> SearchableIndex:
+    """Make files (or pairs) searchable: ``index(model, "photos/", out="idx").search(text="a red bus", k=10)``.
+
+    ``out`` is a folder or ``postgresql://USER@HOST/DATABASE``. Where it is an index already, only what is new or
+    changed in ``source`` is embedded, and what ``source`` no longer holds is removed, unless ``keep_missing``; items of
+    other sources stay. ``precision`` of the stored vectors (float32, bfloat16 or int8) is chosen when an index is made.
+    Items that cannot be read are left out; more than ``max_bad_fraction`` of them is a :class:`UserError`.
+    """
+    settings = {"precision": precision, "keep_missing": keep_missing, "max_bad_fraction": max_bad_fraction}
+    return build_index(model, source, out, **settings).index  # type: ignore[arg-type]
+
+
+def open_index(target: str | Path) -> SearchableIndex:
+    """An index made by :func:`index` or ``cospace index``, by its folder or its address; no run is needed."""
+    return SearchableIndex.open(target)

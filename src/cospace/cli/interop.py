@@ -1,0 +1,60 @@
+"""Commands that take models from other libraries, and give them back: import, export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from ._app import RUN, Json, command, show, verb
+
+
+@verb("SOURCE --out RUN", name="import")
+def import_(
+    source: Annotated[str, Parameter(help="A folder, hf:OWNER/NAME, openclip:FOLDER, or a run of an earlier version.")],
+    /,
+    *,
+    out: Annotated[Path, Parameter(help="Folder of the run.")],
+    json: Json = False,
+) -> None:
+    """Make a run of a published model: CLIP or SigLIP, in the layout of transformers or of OpenCLIP.
+
+    The source is a folder, hf:OWNER/NAME, or openclip:FOLDER. Where the library that wrote it is installed, its vectors
+    are compared with ours.
+
+    Example: cospace import hf:openai/clip-vit-base-patch32 --out clip
+    """
+    from ..commands.import_model import import_model
+
+    made = import_model(source, out, command())
+    summary = made.summary()
+    lines = [
+        f"{made.family}, {summary['parameters']:,} parameters, {summary['embed_dim']} dimensions: {out}",
+        made.compared.sentence(),
+        f"make a folder searchable: cospace index {out} FOLDER --out idx",
+    ]
+    show(summary, "\n".join(lines), json)
+
+
+@verb("RUN --format hf|openclip|onnx --out FOLDER")
+def export(
+    run: Annotated[Path, Parameter(help=RUN)],
+    /,
+    *,
+    format: Annotated[str, Parameter(help="hf (transformers), openclip or onnx.")],
+    out: Annotated[Path, Parameter(help="Folder to write.")],
+    json: Json = False,
+) -> None:
+    """Write a run for another library, which loads it back. Its vectors are compared with ours where it is installed.
+
+    Example: cospace export clip --format hf --out clip-hf
+    """
+    from ..commands.export_model import export_model
+
+    made = export_model(run, format, out)
+    show(
+        {"out": str(out), "peer": made.compared.peer, "differences": made.compared.differences},
+        f"{out}: {made.compared.sentence()}",
+        json,
+    )

@@ -1,0 +1,240 @@
+"""What people see in the terminal: progress on stderr, plain tables on stdout."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import textwrap
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from ..commands.demo import Demo
+    from ..commands.recipes import Recipe, Setting
+    from ..commands.search import Result
+    from ..commands.train import Listener
+    from ..runs.settings import RunConfig
+
+SHARES = re.compile(r"zero_shot/(\w+/)?top|vqa/|caption/(\w+/)?(accuracy|distinct)$")
+"""Metrics that are shares and shown in per cent."""
+
+_STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+QUIET_SECONDS = 20.0
+"""Where stderr is a file, a line this often takes the place of the moving bar."""
+
+
+class Progress:
+    """Bars with time left on stderr; lines now and then where stderr is not a terminal."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._bars = Bars(*columns, TextColumn("{task.fields[note]}"), console=self.console, transient=True)
+        self._tasks: dict[str, TaskID] = {}
+        self._spoke = time.monotonic()
+
+    def __enter__(self) -> Self:
+        if self.console.is_terminal:
+            self._bars.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self.console.is_terminal:
+            self._bars.stop()
+
+    def long_work(self, what: str, done: int, total: int, note: str = "") -> None:
+        """Show how far some work is."""
+        if not self.console.is_terminal:
+            if time.monotonic() - self._spoke >= QUIET_SECONDS:
+                self._spoke = time.monotonic()
+                self.say(f"{what} {done:,} of {total:,} {note}".rstrip())
+            return
+        if what not in self._tasks:
+            self._tasks[what] = self._bars.add_task(what, total=total, note="")
+        self._bars.update(self._tasks[what], completed=done, total=total, note=note, visible=done < total)
+
+    def counter(self, what: str) -> Callable[[int, int], None]:
+        """The same for work of one kind."""
+        return lambda done, total: self.long_work(what, done, total)
+
+    def say(self, sentence: str) -> None:
+        """A line above the bars."""
+        self.console.print(sentence, highlight=False, markup=False, soft_wrap=True)
+
+
+class TrainingView(Progress):
+    """Live progress of a run: loss, recall, speed, time left."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._recall = ""
+
+    @property
+    def listener(self) -> Listener:
+        """What the run calls."""
+        from ..commands.train import Listener
+
+        return Listener(self.long_work, self._row, self.say)
+
+    def _row(self, row: dict[str, Any], config: RunConfig) -> None:
+        steps = config.training.steps or 0
+        found = {name.removeprefix("val/"): value for name, value in row.items() if name.startswith("val/")}
+        if found:
+            self._recall = _quality(found)
+            self.say(
+                f"step {row['step']:,} of {steps:,}  loss {row['loss']:.3f}{self._recall}  {row['minutes']:.1f} min"
+            )
+        speed = f"  {row['samples_per_second']:,.0f} pairs/s"
+        self.long_work("training", row["step"], steps, f"loss {row['loss']:.3f}{self._recall}{speed}")
+
+    def summary(self, metrics: Mapping[str, float], out: Path) -> str:
+        """What a person reads at the end of ``cospace train``."""
+        report = out / "report.html"
+        lines = [metrics_table(metrics), "", *_forgetting(metrics), f"the model is in {out}"]
+        if report.exists():
+            lines.append(f"open the report: {report}")
+        lines.append(f"make a folder searchable: cospace index {out} FOLDER --out idx")
+        if "caption/CIDEr-D" in metrics:
+            lines.append(f"caption a file: cospace caption {out} FILE")
+        if "vqa/accuracy" in metrics:
+            lines.append(f'ask about one: cospace ask {out} FILE "a question"')
+        return "\n".join(lines)
+
+
+def _forgetting(metrics: Mapping[str, float]) -> list[str]:
+    """What a fine-tuned model has gained on its own pairs, and lost on a reference."""
+    lines = []
+    for words, prefix in (("validation pairs", ""), ("the reference", "reference/")):
+        opening = f"{prefix}pretrained/"
+        then = {name.removeprefix(opening): value for name, value in metrics.items() if name.startswith(opening)}
+        if then:
+            now = {name: metrics[prefix + name] for name in then if prefix + name in metrics}
+            lines.append(f"{words} before:{_quality(then)}; now:{_quality(now)}")
+    return lines
+
+
+def _quality(metrics: Mapping[str, float]) -> str:
+    """What an evaluation found, in a few words."""
+    words = []
+    recalls = [
+        f"{100 * value:.1f} % {name.removesuffix('/R@1').replace('_', ' ')}"
+        for name, value in metrics.items()
+        if name.endswith("/R@1") and name.count("/") == 1
+    ]
+    if recalls:
+        words.append(f"R@1 {', '.join(recalls)}")
+    if "caption/accuracy" in metrics:
+        words.append(f"caption accuracy {100 * metrics['caption/accuracy']:.1f} %")
+    elif "caption/CIDEr-D" in metrics:
+        words.append(f"CIDEr-D {metrics['caption/CIDEr-D']:.2f}")
+    if "vqa/accuracy" in metrics:
+        words.append(f"VQA accuracy {100 * metrics['vqa/accuracy']:.1f} %")
+    return "".join(f"  {phrase}" for phrase in words)
+
+
+def metrics_table(metrics: Mapping[str, float]) -> str:
+    """Metrics for people: shares in percent beside chance, counts as counts."""
+    rows = []
+    for name, value in metrics.items():
+        if name.startswith("chance/"):
+            continue
+        if "R@" in name or "mAP" in name or SHARES.match(name) or name.endswith("per_class"):
+            chance = metrics.get(f"chance/{name}")
+            rows.append((name, f"{100 * value:6.1f} %", "" if chance is None else f"chance {100 * chance:.2g} %"))
+        elif name.startswith("caption/") or (name.startswith("space/") and name.count("/") == 1):
+            rows.append((name, f"{value:6.2f}", ""))
+        elif name.startswith("n_") or name.endswith(("median_rank", "/n")):
+            rows.append((name, f"{value:6,.0f}", ""))
+    width = max((len(name) for name, _, _ in rows), default=0)
+    return "\n".join(f"{name:<{width}}  {value}  {chance}".rstrip() for name, value, chance in rows)
+
+
+def results_table(results: Sequence[Result], console: Console | None = None) -> str:
+    """Search results, best first: a table where people look, a line each where a program reads."""
+    if not results:
+        return "nothing found: no item satisfies this search"
+    console = console or Console()
+    rows = [(str(place), _match(result), *_description(result)) for place, result in enumerate(results, 1)]
+    if not console.is_terminal:
+        return "\n".join(f"{place:>3}  {match:>5}  {what}  {where}".rstrip() for place, match, what, where in rows)
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("", justify="right", style="dim")
+    table.add_column("match" if results[0].percent is not None else "score", justify="right", style="bold")
+    table.add_column("", overflow="fold")
+    for place, match, what, where in rows:
+        summary = Text(what)
+        if where:
+            summary.append(f"\n{where}", style="dim")
+        table.add_row(place, match, summary)
+    with console.capture() as capture:
+        console.print(table)
+    return capture.get().rstrip("\n")
+
+
+def _match(result: Result) -> str:
+    return f"{result.score:.3f}" if result.percent is None else f"{result.percent} %"
+
+
+def _description(result: Result) -> tuple[str, str]:
+    """What an item is, and its file, if it is one of its own."""
+    file = result.path if os.path.isabs(result.path) else ""
+    return printable(result.text or result.id), printable(file)
+
+
+def printable(text: str) -> str:
+    """A text in which nothing steers a terminal: controls, escape sequences, changes of direction; half characters."""
+    return _STEERING.sub(" ", text).encode("utf-8", "replace").decode("utf-8")
+
+
+def demo_summary(demo: Demo) -> str:
+    """What a person reads at the end of ``cospace demo``."""
+    lines = [metrics_table(demo.metrics), ""]
+    for name, metrics in demo.more.items():
+        lines.append(f"{name}:{_quality(metrics)}  among {metrics['n_images']:,.0f} images")
+    lines += [
+        f"trained and evaluated in {demo.minutes:.1f} minutes",
+        f"open the report:  {demo.out / 'report.html'}",
+        f'search it:        cospace search {demo.out / "index"} "{demo.example}"',
+        f"on a web page:    cospace serve {demo.out / 'index'}",
+    ]
+    if demo.question is not None:
+        lines += [
+            f"caption one:      cospace caption {demo.out} {demo.item}",
+            f'ask about it:     cospace ask {demo.out} {demo.item} "{demo.question}"',
+        ]
+    return "\n".join(lines)
+
+
+def settings_table(settings: Sequence[Setting]) -> str:
+    """Settings for people: path, value, type, where the value comes from, and below it what it means."""
+    lines = []
+    for setting in settings:
+        value = "" if setting.value is None else "=" + json.dumps(setting.value, ensure_ascii=False).strip('"')
+        lines += [f"{setting.path}{value}  ({setting.type}; {setting.origin})", _indented(setting.meaning, 4)]
+    return "\n".join(lines)
+
+
+def recipes_table(recipes: Sequence[Recipe]) -> str:
+    """Recipes for people: name, what it is for, what was measured."""
+    lines = []
+    for recipe in recipes:
+        lines += [recipe.name, *(_indented(text, 4) for text in (recipe.summary, recipe.result) if text), ""]
+    return "\n".join([*lines, "settings of one: cospace train --help-settings --recipe NAME"])
+
+
+def _indented(text: str, indent: int) -> str:
+    """A paragraph as wide as the terminal at most."""
+    width = shutil.get_terminal_size((120, 24)).columns
+    return textwrap.fill(text, width, initial_indent=" " * indent, subsequent_indent=" " * indent)

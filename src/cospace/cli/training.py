@@ -1,0 +1,194 @@
+"""Commands that look at pairs, train on them and measure: check, train, eval, recipes, demo."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from ..types import UserError
+from ._app import AS_FOUND, NOTHING, PAIRS, RUN, Json, LayoutOptions, OriginOptions, command, show, verb
+from .serving import serve as page
+
+if TYPE_CHECKING:
+    from ..commands.train import Request
+
+THROUGH = "Modality through which items match that no row pairs: sounds and images that share a text, with text."
+"""Help of ``--through``."""
+
+
+@verb("PAIRS... [OPTIONS]")
+def check(
+    *pairs: Annotated[str, Parameter(help=PAIRS)],
+    out: Annotated[Path | None, Parameter(help="Folder for a clean table and the list of bad rows.")] = None,
+    layout: LayoutOptions = AS_FOUND,
+    json: Json = False,
+) -> None:
+    """Look at pairs before anyone trains on them: missing and broken files, empty captions, duplicates.
+
+    Example: cospace check pairs.csv --out clean
+    """
+    from ..data.check import check as look
+    from .terminal import Progress
+
+    with Progress() as progress:
+        checked = look(layout.open(_given(pairs)), progress=progress.long_work)
+    if out is not None:
+        checked.write(out)
+    show(checked.to_json(), checked.to_text(), json)
+
+
+@verb("PAIRS... --out RUN [PATH=VALUE ...] [OPTIONS]")
+def train(
+    *pairs: Annotated[str, Parameter(help=f"{PAIRS} Settings are path=value, e.g. objective=sigmoid.")],
+    out: Annotated[Path | None, Parameter(help="Folder of the run.")] = None,
+    recipe: Annotated[str, Parameter(help="Settings to start from: see cospace recipes.")] = "small",
+    val: Annotated[
+        list[str] | None, Parameter(negative="", help="Validation pairs; held out if left out. May be repeated.")
+    ] = None,
+    origin: OriginOptions = NOTHING,
+    layout: LayoutOptions = AS_FOUND,
+    report: Annotated[bool, Parameter(help="Write report.html into the run.")] = True,
+    help_settings: Annotated[
+        bool, Parameter(negative="", help="List a recipe's settings; PAIRS may be prefixes, e.g. training.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Train a space on pairs. The same command again goes on where a killed one stopped.
+
+    Settings are given as path=value, e.g. objective=sigmoid training.steps=500; --help-settings lists them. --from
+    fine-tunes an earlier run or a published model (a folder, hf:OWNER/NAME); an encoder that it lacks is made anew.
+    locked=NAME or locked=all freezes what it brings, e.g. --from minilm locked=text, or to train a decoder --from RUN
+    locked=all tasks=caption. Several PAIRS may pair other modalities each.
+
+    Example: cospace train pairs.csv --val val.csv --out run
+    """
+    inputs = [text for text in pairs if "=" not in text or Path(text).exists()]
+    overrides = [text for text in pairs if text not in inputs]
+    if help_settings:
+        _show_settings(recipe, overrides, inputs, json)
+        return
+    if out is None:
+        raise UserError("name the folder of the run with --out, e.g. cospace train pairs.csv --out run")
+    _refuse_settings_without_value(inputs, recipe)
+    from ..commands.train import Request
+
+    how = (layout.by_modality(), layout.separator, origin.source, origin.reference)
+    _train(Request(_given(inputs), out, recipe, val, overrides, *how, command()), report, json)
+
+
+def _train(request: Request, report: bool, json: bool) -> None:
+    from ..commands.evaluate import report_run
+    from ..commands.train import train
+    from .terminal import TrainingView
+
+    with TrainingView() as view:
+        trained = train(replace(request, listener=view.listener))
+    if report:
+        report_run(trained)
+    metrics = trained.run.metrics()
+    show(metrics, view.summary(metrics, request.out), json)
+
+
+def _given(pairs: tuple[str, ...] | list[str]) -> list[str]:
+    if not pairs:
+        raise UserError("no pairs were given; name a table, a folder, tar shards or a built-in set, e.g. scenes")
+    return list(pairs)
+
+
+def _refuse_settings_without_value(inputs: list[str], recipe: str) -> None:
+    from ..commands.recipes import is_setting
+
+    for text in inputs:
+        if not Path(text).exists() and is_setting(text, recipe):
+            raise UserError(f"{text} is a setting without a value; write it as path=value, e.g. training.steps=500")
+
+
+def _show_settings(recipe: str, overrides: list[str], prefixes: list[str], json: bool) -> None:
+    from ..commands.recipes import list_settings
+    from .terminal import settings_table
+
+    settings = list_settings(recipe, overrides, prefixes)
+    show({"settings": [setting.to_json() for setting in settings]}, settings_table(settings), json)
+
+
+@verb("[OPTIONS]")
+def recipes(*, json: Json = False) -> None:
+    """List the recipes: what each is for, and its measured result.
+
+    Example: cospace recipes
+    """
+    from ..commands.recipes import list_recipes
+    from .terminal import recipes_table
+
+    found = list_recipes()
+    show({"recipes": [recipe.to_json() for recipe in found]}, recipes_table(found), json)
+
+
+@verb("RUN PAIRS... [OPTIONS]", name="eval")
+def evaluate(
+    run: Annotated[Path, Parameter(help=RUN)],
+    /,
+    *pairs: Annotated[str, Parameter(help=PAIRS)],
+    classes: Annotated[Path | None, Parameter(help="Class names, one a line: adds zero-shot accuracy.")] = None,
+    templates: Annotated[Path | None, Parameter(help="Prompt templates with {} for the name, one a line.")] = None,
+    through: Annotated[str | None, Parameter(help=THROUGH)] = None,
+    report: Annotated[Path | None, Parameter(help="Write a self-contained HTML report.")] = None,
+    layout: LayoutOptions = AS_FOUND,
+    json: Json = False,
+) -> None:
+    """Measure a trained space on pairs: retrieval both ways, zero-shot classification, the space's health.
+
+    Example: cospace eval run val.csv --classes names.txt --report report.html
+    """
+    from ..commands.evaluate import evaluate_and_report, read_templates
+    from ..evaluation.zero_shot import read_names
+    from ..runs.run import Run
+    from .terminal import Progress, metrics_table
+
+    with Progress() as progress:
+        names = None if classes is None else read_names(classes)
+        prompts = None if templates is None else read_templates(templates)
+        opened = layout.open(_given(pairs))
+        opened = opened if through is None else opened.matched_through(through)
+        loaded = Run.load(run)
+        metrics = evaluate_and_report(loaded, opened, names, prompts, report, command(), progress.long_work)
+    show(metrics, metrics_table(metrics), json)
+
+
+@verb("[scenes|glyphs] [PATH=VALUE ...] [OPTIONS]")
+def demo(
+    data: Annotated[str, Parameter(help="The built-in set: scenes or glyphs.")] = "scenes",
+    /,
+    *settings: Annotated[str, Parameter(help="Settings as path=value, e.g. training.steps=500.")],
+    out: Annotated[Path | None, Parameter(help="Folder of the run; demo-scenes or demo-glyphs if left out.")] = None,
+    serve: Annotated[bool | None, Parameter(help="Show the result's web page; asked at the end if left out.")] = None,
+    json: Json = False,
+) -> None:
+    """Train on built-in data (scenes or glyphs), evaluate, write a report and an index. No download, no flags.
+
+    In a terminal it ends with an offer to show the web page of what it made.
+
+    Example: cospace demo
+    """
+    from ..commands.demo import run_demo
+    from .terminal import TrainingView, demo_summary
+
+    with TrainingView() as view:
+        result = run_demo(data, out, command(), view.listener, settings)
+    show(result.metrics, demo_summary(result), json)
+    if serve or (serve is None and not json and _offered()):
+        page(str(result.out / "index"), port=0)
+
+
+def _offered() -> bool:
+    """Whether a person at a terminal wants to see the page; nobody else is asked."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return False
+    try:
+        return input("show its web page now? [Y/n] ").strip().lower() in ("", "y", "yes")
+    except EOFError:
+        return False

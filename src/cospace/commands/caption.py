@@ -1,0 +1,31 @@
+"""Captions by a run's decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ..evaluators.generation import CAPTIONS
+from ..models.generation.decoding import Generation
+from ..runs.run import Run
+from ..types import BadItem, UserError
+
+
+def caption(run: Run, items: Sequence[Any], how: Generation = CAPTIONS) -> list[str]:
+    """A sentence about each item of the modality that the run's decoder describes."""
+    generator = run.need_generator("captions")
+    prepared = [prepared_item(run, item) for item in items]
+    return [texts[0].text for texts in generator.captions(run.space, iter(prepared), how)]
+
+
+def prepared_item(run: Run, raw: Any) -> Tensor:
+    """An item as the decoder's encoder reads it; a broken one is the caller's mistake."""
+    name = run.need_generator("captions").modality
+    try:
+        return run.space.processors[name].prepare(raw)
+    except BadItem as error:
+        called = raw if isinstance(raw, str | Path) else f"the {name}"
+        raise UserError(f"{called} cannot be read: {error}") from error

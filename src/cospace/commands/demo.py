@@ -1,0 +1,88 @@
+"""The demo: built-in pairs, trained, evaluated, reported and indexed, with nothing to download and nothing to set."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .. import files
+from ..config import unknown
+from ..data.pairs import Pairs, built_in
+from ..modalities import FIELDS, is_typed, modality, typed_modality
+from ..runs.run import Run
+from ..types import Metrics, UserError
+from .evaluate import evaluate, report_run
+from .index import build_index
+from .train import Listener, Request, train
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltIn:
+    """A built-in set: what it is validated on, the splits that are measured at the end as well, its steps."""
+
+    validation: str
+    more: tuple[str, ...]
+    steps: int
+
+
+SETS = {
+    "scenes": BuiltIn("scenes/val", ("scenes/heldout",), steps=300),
+    "glyphs": BuiltIn("glyphs/characters", ("glyphs/faces",), steps=450),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """How it went; ``more`` holds the harder splits' metrics."""
+
+    out: Path
+    metrics: Metrics
+    more: dict[str, Metrics]
+    minutes: float
+    example: str
+    item: Path
+    """One of the items, as a file."""
+    question: str | None
+    """A question about it, where the run answers questions."""
+
+
+def run_demo(data: str, out: Path | None, command: str, listener: Listener, overrides: Sequence[str] = ()) -> Demo:
+    """Train on a built-in set into ``out`` (``demo-scenes`` or ``demo-glyphs`` by default).
+
+    A demo that is finished already is measured again, not trained again.
+    """
+    if data not in SETS:
+        raise UserError(unknown(data, SETS, "there is no built-in set"))
+    began = time.monotonic()
+    out = out or Path(f"demo-{data}")
+    chosen, trained = SETS[data], None
+    if (out / "model" / "space.json").exists():
+        listener.say(f"{out} is trained already; remove it to train again")
+        run = Run.load(out)
+    else:
+        settings = (f"training.steps={chosen.steps}", *overrides)
+        pairs, val = built_in(data), built_in(chosen.validation)
+        trained = train(Request(pairs, out, val=val, overrides=settings, command=command, listener=listener))
+        run = trained.run
+    more = {name: evaluate(run, built_in(name), progress=listener.progress).metrics for name in chosen.more}
+    if trained is not None:
+        report_run(trained, more)
+    shown = built_in(chosen.validation)
+    build_index(run, shown, out / "index", progress=listener.progress)
+    asks = run.generator is not None and FIELDS[0] in shown.items
+    question = str(shown.items[FIELDS[0]][0]) if asks else None
+    minutes = (time.monotonic() - began) / 60
+    return Demo(
+        out, run.metrics(), more, minutes, str(shown.items[typed_modality()][0]), _example(shown, out), question
+    )
+
+
+def _example(pairs: Pairs, out: Path) -> Path:
+    """The first item as a file, so that a command can name it."""
+    name = next(name for name in pairs.modalities if not is_typed(name))
+    data, suffix = modality(name).export(pairs.items[name][0])
+    path = out / modality(name).plural / f"000000.{suffix}"
+    files.atomic_write(path, data)
+    return path

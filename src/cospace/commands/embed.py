@@ -1,0 +1,310 @@
+"""Embedding as a job: into one file, by one or several processes, which may be killed at any moment.
+
+The items are cut into parts, always the same ones, since a vector's last bits depend on what it is computed beside.
+Each part is written whole into ``FILE.parts``, under a name that stands for its content and its model; whoever gives
+the same command takes parts that nobody has done and no living process holds. The last to finish puts the file
+together and removes the parts. So a killed job goes on, the same command given twice shares the work, and the file is
+the same to the byte.
+
+Items that cannot be decoded are set aside. So are those that hang the decoder, and those that end the process: a part
+that was started before, and not finished, is decoded in a process of its own (see ``modalities/_isolation.py``).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from multiprocessing import TimeoutError as TookTooLong
+from multiprocessing.pool import AsyncResult, ThreadPool
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from .. import files
+from ..data.contents import digest
+from ..data.pairs import Pairs
+from ..modalities import modality as modality_of
+from ..modalities._isolation import prepare_isolated
+from ..models.space import Space
+from ..runs.run import Run
+from ..runtime import cores
+from ..stores.entries import Entry, entries, read_input
+from ..types import BadItem, Problem, Progress, UserError, silent
+
+PATIENCE = 60.0
+"""Seconds that decoding one item may take."""
+
+POLL = 0.2
+"""Seconds between checks of what other processes have done."""
+
+COLUMNS = ("id", "modality", "path", "text")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some items of one modality; ``key`` stands for all that its rows of the file depend on."""
+
+    modality: str
+    entries: Sequence[Entry]
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A part that is this process's to do; ``waiting`` are its items, being prepared, unless it must be isolated."""
+
+    part: Part
+    lease: files.Lock
+    waiting: Sequence[AsyncResult[Tensor | BadItem]] | None
+
+
+def embed_to_file(
+    run: Run, source: str | Path | Pairs, out: str | Path, progress: Progress = silent
+) -> tuple[int, list[Problem]]:
+    """Write ids, modality, path, text and vectors of ``source`` to ``out``: ``.parquet`` or ``.npz``.
+
+    Returns the number of items and those that were set aside, which ``FILE.problems.jsonl`` lists as well.
+    """
+    out = Path(out)
+    if out.suffix not in (".parquet", ".npz"):
+        raise UserError(f"cannot write {out.name}; name a file that ends in .parquet or .npz")
+    found = read_input(source, progress)
+    by_modality = entries(found, run.space.modalities)
+    if not any(by_modality.values()):
+        raise UserError(f"{source} holds nothing that this model can embed ({', '.join(run.space.modalities)})")
+    problems = [] if isinstance(found, list) else list(found.problems)
+    parts = list(_parts(by_modality, str(run.space.fingerprint)))
+    return Job(run.space, parts, problems, out, progress).run()
+
+
+def _parts(by_modality: dict[str, list[Entry]], fingerprint: str) -> Iterator[Part]:
+    for modality, found in by_modality.items():
+        size = modality_of(modality).job_size
+        for start in range(0, len(found), size):
+            some = found[start : start + size]
+            summary = [[entry.item.id, entry.item.path, entry.item.text, entry.item.hash] for entry in some]
+            yield Part(modality, some, digest([fingerprint.encode(), modality.encode(), json.dumps(summary).encode()]))
+
+
+class Job:
+    """The work on one file by this process; :meth:`run` returns when the file is there, whoever has finished it."""
+
+    def __init__(
+        self, space: Space, parts: Sequence[Part], problems: Sequence[Problem], out: Path, progress: Progress
+    ) -> None:
+        self.space, self.parts, self.problems, self.out, self.progress = space, parts, problems, out, progress
+        self.folder = out.with_name(f"{out.name}.parts")
+        self.set_aside = out.with_name(f"{out.name}.problems.jsonl")
+        listed = json.dumps([asdict(problem) for problem in problems]).encode()
+        self.key = digest([listed, *(part.key.encode() for part in parts)])
+        self.left = list(parts)
+        self.pools = [ThreadPool(cores())]
+
+    def run(self) -> tuple[int, list[Problem]]:
+        """Work until the file is there; the number of its items, and what was set aside."""
+        try:
+            while job_of(self.out) != self.key:
+                (self.folder / "leases").mkdir(parents=True, exist_ok=True)
+                if job_of(self.out) != self.key:  # once more, since another may have cleared up in between
+                    self._one_round()
+        finally:
+            for pool in self.pools:
+                pool.terminate()
+        self._clear()
+        problems = _read_problems(self.set_aside)
+        listed = {problem.id for problem in problems} - {problem.id for problem in self.problems}
+        return sum(len(part.entries) for part in self.parts) - len(listed), problems
+
+    def _one_round(self) -> None:
+        self.left = list(self.parts)
+        try:
+            self._work_off()
+            self._assemble()
+        except FileNotFoundError:
+            if self.folder.exists():
+                raise  # otherwise another process has finished, and cleared up
+
+    def _work_off(self) -> None:
+        """Do parts until all are done; items of the next are prepared while the model computes the one before."""
+        taken: Taken | None = None
+        while True:
+            following = self._take()
+            if taken is not None:
+                self._do(taken)
+            elif following is None:
+                if not self.left:
+                    return
+                time.sleep(POLL)
+            taken = following
+            total = sum(len(part.entries) for part in self.parts)
+            self.progress("embedding", total - sum(len(part.entries) for part in self.left), total)
+
+    def _take(self) -> Taken | None:
+        """Lease the first part that is neither done nor leased by a living process."""
+        self.left = [part for part in self.left if not self._is_done(part)]
+        for part in self.left:
+            leased = self.folder / "leases" / part.key
+            leased.mkdir(exist_ok=True)
+            lease = files.Lock(leased)
+            if not lease.attempt():
+                continue
+            if self._is_done(part):  # meanwhile
+                lease.release()
+                continue
+            started = (leased / "started").exists()
+            (leased / "started").touch()
+            pool = self.pools[-1]
+            waiting = None if started else [pool.apply_async(self._prepare, (part, entry)) for entry in part.entries]
+            return Taken(part, lease, waiting)
+        return None
+
+    def _prepare(self, part: Part, entry: Entry) -> Tensor | BadItem:
+        try:
+            return self.space.processors[part.modality].prepare(entry.raw)
+        except BadItem as error:
+            return error
+
+    def _do(self, taken: Taken) -> None:
+        """Embed a part and write it; it is done when its folder appears."""
+        part = taken.part
+        made = self._prepared(taken)
+        kept = [place for place, result in enumerate(made) if not isinstance(result, BadItem)]
+        bad = {place: result for place, result in enumerate(made) if isinstance(result, BadItem)}
+        good = [result for result in made if not isinstance(result, BadItem)]
+        vectors = list(self.space.embed_prepared(part.modality, iter(good)))
+        vectors_NE = np.concatenate(vectors) if vectors else np.zeros((0, self.space.width), np.float32)
+        problems = [
+            asdict(Problem(part.entries[place].item.id, error.kind, error.reason)) for place, error in bad.items()
+        ]
+        content: dict[str, files.Content] = {
+            "vectors.npy": _array(vectors_NE),
+            "part.json": files.as_json({"kept": kept, "problems": problems}),
+        }
+        files.write_folder(self.folder / part.key, content)
+        taken.lease.release()
+
+    def _prepared(self, taken: Taken) -> list[Tensor | BadItem]:
+        if taken.waiting is not None:
+            try:
+                return [result.get(PATIENCE) for result in taken.waiting]
+            except TookTooLong:  # its thread is lost, and cannot be stopped
+                self.pools.append(ThreadPool(cores()))
+        part = taken.part
+        processor = self.space.processors[part.modality]
+        return prepare_isolated(part.modality, [entry.raw for entry in part.entries], processor, PATIENCE)
+
+    def _is_done(self, part: Part) -> bool:
+        return (self.folder / part.key / files.MANIFEST).is_file()
+
+    def _assemble(self) -> None:
+        """Write the file from the parts, unless another process is doing that: then wait for it."""
+        lock = files.Lock(self.folder)
+        while not lock.attempt():
+            time.sleep(POLL)
+        try:
+            if job_of(self.out) == self.key:
+                return
+            summary = [self._checked(part) for part in self.parts]
+            if None in summary:
+                return  # a damaged part was removed: once more
+            problems = [
+                *map(asdict, self.problems),
+                *(problem for one in summary if one for problem in one["problems"]),
+            ]
+            if problems:
+                lines = [json.dumps(problem, ensure_ascii=False) for problem in problems]
+                files.atomic_write(self.set_aside, "".join(f"{line}\n" for line in lines).encode("utf-8", "replace"))
+            else:
+                self.set_aside.unlink(missing_ok=True)
+            kept = [
+                [part.entries[place] for place in one["kept"]] for part, one in zip(self.parts, summary, strict=True)
+            ]
+            write = _write_parquet if self.out.suffix == ".parquet" else _write_npz
+            files.atomic_write(self.out, lambda path: write(path, self, kept))
+        finally:
+            lock.release()
+
+    def _checked(self, part: Part) -> Any:
+        """What a part says of itself; one that is damaged is removed."""
+        folder = self.folder / part.key
+        try:
+            files.verify(folder)
+        except UserError:
+            shutil.rmtree(folder)
+            return None
+        return json.loads((folder / "part.json").read_bytes())
+
+    def vectors_of(self, part: Part) -> np.ndarray:
+        """``(n, E)`` of a part that is done."""
+        vectors_NE: np.ndarray = np.load(self.folder / part.key / "vectors.npy", allow_pickle=False)
+        return vectors_NE
+
+    def _clear(self) -> None:
+        """Remove the parts, at one stroke as others see it."""
+        old = self.folder.with_name(f"{self.folder.name}.old-{os.getpid()}")
+        try:
+            os.replace(self.folder, old)
+        except FileNotFoundError:
+            return  # another process did
+        shutil.rmtree(old)
+
+
+def job_of(out: Path) -> str | None:
+    """The key of the job that wrote a file; none for a file that is missing or another's."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not out.is_file():
+        return None
+    try:
+        if out.suffix == ".parquet":
+            facts: dict[bytes, bytes] = pq.read_schema(out).metadata or {}
+            return facts.get(b"cospace.job", b"").decode()
+        with np.load(out, allow_pickle=False) as stored:
+            return str(stored["job"])
+    except (pa.ArrowInvalid, ValueError, KeyError, zipfile.BadZipFile):
+        return None
+
+
+def _read_problems(path: Path) -> list[Problem]:
+    if not path.is_file():
+        return []
+    return [Problem(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _array(array: np.ndarray) -> Callable[[Path], None]:
+    def write(path: Path) -> None:
+        with path.open("wb") as file:
+            np.save(file, array, allow_pickle=False)
+
+    return write
+
+
+def _write_parquet(path: Path, job: Job, kept: Sequence[Sequence[Entry]]) -> None:
+    """Part by part, so that memory does not grow with the file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    width, facts = job.space.width, {"cospace.model": str(job.space.fingerprint), "cospace.job": job.key}
+    fields = [*((name, pa.string()) for name in COLUMNS), ("embedding", pa.list_(pa.float32(), width))]
+    with pq.ParquetWriter(path, pa.schema(fields, metadata=facts)) as writer:
+        for part, some in zip(job.parts, kept, strict=True):
+            vectors = pa.FixedSizeListArray.from_arrays(pa.array(job.vectors_of(part).ravel()), width)
+            columns = {name: [getattr(entry.item, name) for entry in some] for name in COLUMNS}
+            writer.write_table(pa.table({**columns, "embedding": vectors}, schema=writer.schema))
+
+
+def _write_npz(path: Path, job: Job, kept: Sequence[Sequence[Entry]]) -> None:
+    items = [entry.item for some in kept for entry in some]
+    arrays: dict[str, Any] = {name: np.array([getattr(item, name) for item in items], np.str_) for name in COLUMNS}
+    vectors_NE = np.concatenate([job.vectors_of(part) for part in job.parts])
+    arrays |= {"model": np.array(str(job.space.fingerprint)), "job": np.array(job.key)}
+    with path.open("wb") as file:
+        np.savez(file, embedding=vectors_NE, **arrays)

@@ -1,0 +1,85 @@
+"""Measure a run on pairs: retrieval, zero-shot classification, health, captions and answers; and report it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..data.pairs import Pairs
+from ..evaluators.embedded import embed_pairs, prepare_for
+from ..evaluators.generation import generate_predictions
+from ..evaluators.measures import classification_metrics, classify, measure
+from ..evaluators.reranking import rerank
+from ..evaluators.retrieval_baseline import retrieval_baselines
+from ..modalities import FIELDS
+from ..runs.datasets import need
+from ..runs.report import Measured, report
+from ..runs.run import Run
+from ..types import Metrics, Progress, UserError, silent
+from .train import Trained
+
+
+def evaluate(
+    run: Run,
+    pairs: Pairs,
+    classes: Sequence[str] | None = None,
+    templates: Sequence[str] | None = None,
+    progress: Progress = silent,
+) -> Measured:
+    """Every different item embedded once, and all that there is to measure of it."""
+    _check(run, pairs, classes is not None)
+    prepared = prepare_for(run.space, pairs, progress=progress)
+    generated = generate_predictions(run.generator, run.space, prepared, progress=progress)
+    embedded = embed_pairs(run.space, prepared, progress)
+    generated.metrics |= retrieval_baselines(run.generator, run.space, embedded, generated)
+    generated.metrics |= rerank(run.generator, run.space, embedded)
+    metrics = measure(embedded) | generated.metrics
+    classified = []
+    if classes is not None:
+        classified = classify(run.space, embedded, classes, templates, run.facts.get("bare_names"))
+        metrics |= classification_metrics(classified)
+    return Measured(embedded, metrics, generated, classified)
+
+
+def _check(run: Run, pairs: Pairs, classifies: bool) -> None:
+    """Refuse pairs that this run cannot be measured on."""
+    generator = run.generator
+    if generator is not None and {generator.modality, *FIELDS} <= pairs.items.keys():
+        return
+    known = [name for name in run.space.modalities if name in pairs.items]
+    if len(known) < 2 and not (known and classifies):
+        need(pairs, *run.space.modalities)
+
+
+def evaluate_and_report(
+    run: Run,
+    pairs: Pairs,
+    classes: Sequence[str] | None,
+    templates: Sequence[str] | None,
+    path: Path | None,
+    command: str,
+    progress: Progress = silent,
+) -> Metrics:
+    """Everything ``cospace eval`` measures, written as a page where asked."""
+    measured = evaluate(run, pairs, classes, templates, progress)
+    if path is not None:
+        report(path, run, measured, {}, command)
+    return measured.metrics
+
+
+def report_run(trained: Trained, more: dict[str, Metrics] | None = None) -> None:
+    """Write ``report.html`` into a run that was trained just now, about its own validation pairs."""
+    run = trained.run
+    measured = Measured(trained.validation, run.metrics(), trained.generated)
+    report(run.path / "report.html", run, measured, more or {})
+
+
+def read_templates(path: Path) -> list[str]:
+    """Prompt templates from a text file, one a line."""
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read the templates in {path}: {error}") from error
+    if not lines:
+        raise UserError(f"{path} holds no templates; write one a line, with {{}} where the class name belongs")
+    return lines

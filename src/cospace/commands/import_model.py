@@ -1,0 +1,100 @@
+"""Make a run of a published model, or of a run that an earlier version wrote."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from .. import __version__, files
+from ..config import validate
+from ..interop import old_runs, parity, sources
+from ..interop.old_runs import OldRun
+from ..runs.run import Run
+from ..runs.settings import RunConfig
+from ..runtime import describe, device
+from ..types import UserError
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """A run made of a published model or an old run, and how near its vectors are to those that it had there."""
+
+    run: Run
+    family: str
+    compared: parity.Compared
+
+    def summary(self) -> dict[str, object]:
+        """As JSON data."""
+        space = self.run.space
+        return {
+            "out": str(self.run.path),
+            "family": self.family,
+            "peer": self.compared.peer,
+            "differences": self.compared.differences,
+            "embed_dim": space.width,
+            "parameters": sum(parameter.numel() for parameter in space.parameters()),
+        }
+
+
+def import_model(source: str, out: Path, command: str = "") -> Imported:
+    """Read ``hf:NAME``, ``openclip:FOLDER``, a folder or a run of version 0.1 into the run ``out``.
+
+    A published model is compared with its own library, an old run with its golden vectors. Nothing is written where a
+    tensor is missing or left over, or where the vectors differ.
+    """
+    if (out / "model" / "space.json").exists():
+        raise UserError(f"{out} already holds a finished run; choose another --out, or remove it")
+    if old_runs.is_run(Path(source)):
+        return _convert(Path(source), out)
+    published = sources.read(source)
+    compared = parity.compare(published)
+    with files.Lock(out):
+        files.write_json(out / "run.json", {**_facts(command), "published": published.facts()})
+        published.space.save(out / "model", parity.golden(published.space))
+    return Imported(Run.load(out), published.plan.family, compared)
+
+
+def _convert(source: Path, out: Path) -> Imported:
+    """A run of version 0.1 under the present names, loaded once before it appears in its place."""
+    old = old_runs.read(source)
+    _complete(old, source)
+    beside = {f"run/{name}": files.as_json(data) for name, data in old.facts.items()} if old.copied else {}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent) as place:
+        trial = Path(place) / "model"
+        files.write_folder(trial, {**old.model, **beside})
+        differences = Run.load(trial).space.golden_differences(old.golden)
+        with files.Lock(out):
+            for name, data in old.facts.items():
+                files.write_json(out / name, data)
+            if old.log:
+                rows = "".join(json.dumps(row) + "\n" for row in old.log)
+                files.atomic_write(out / "metrics.jsonl", rows.encode())
+            if old.report is not None:
+                files.atomic_write(out / "report.html", old.report)
+            trial.rename(out / "model")
+    return Imported(Run.load(out), "run of cospace 0.1", parity.Compared("cospace 0.1", differences))
+
+
+def _complete(old: OldRun, source: Path) -> None:
+    """Fill in the settings that version 0.1 did not have, and say where the run comes from."""
+    if "config.json" in old.facts:
+        settings = validate(RunConfig, old.facts["config.json"], where=str(source / "config.json"))
+        old.facts["config.json"] = settings.model_dump(mode="json")
+    converted = {"run": str(source), "cospace": __version__}
+    old.facts["run.json"] = {**old.facts.get("run.json", {}), "converted": converted}
+
+
+def _facts(command: str) -> dict[str, object]:
+    return {
+        "cospace": __version__,
+        "torch": torch.__version__,
+        "machine": describe(device()),
+        "command": command,
+        "finished": time.strftime("%Y-%m-%d %H:%M:%S"),
+    }

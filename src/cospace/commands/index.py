@@ -1,0 +1,247 @@
+"""Bring an index up to date with an input: what is new or changed is embedded, what is gone is forgotten.
+
+Whether an item has changed is decided by the hash of its content, and nothing else. A file's size and time would be
+quicker to ask for, but a restored backup or a copying tool keeps both, and then a changed file would never be seen;
+and every file is read anyway, to know which ones show the same. Hashing runs at about a gigabyte a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from ..data.contents import digest
+from ..data.pairs import Pairs, find_source, open_pairs
+from ..modalities import Preview, Processor, modality
+from ..models.space import chunks
+from ..prefetch import prefetch
+from ..runs.run import Run
+from ..stores import Condition, Index, Item
+from ..stores.entries import Entry, entries, without_modality
+from ..stores.locations import IndexLocation, location_of
+from ..stores.thumbnails import Thumbnails
+from ..types import BadItem, Problem, Progress, UserError, silent
+from .search import SearchableIndex
+
+PART = 1024
+"""Items that are embedded and stored at a time: what a killed process has to do again at most."""
+
+SOURCE = "indexed_from"
+"""The extra that names the input an item came from, so that another input's items are not taken for missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Indexed:
+    """What was done. ``changed`` counts items with other content and those with another caption, path or label."""
+
+    index: SearchableIndex
+    added: int
+    changed: int
+    removed: int
+    unchanged: int
+    problems: list[Problem]
+
+    def sentence(self) -> str:
+        """``1,204 items: 3 added, 1 changed, 2 removed, 1,198 unchanged``."""
+        return (
+            f"{len(self.index.store):,} items: {self.added:,} added, {self.changed:,} changed, "
+            f"{self.removed:,} removed, {self.unchanged:,} unchanged"
+        )
+
+
+def build_index(
+    run: Run,
+    source: str | Path | Pairs,
+    out: str | Path,
+    *,
+    precision: str | None = None,
+    keep_missing: bool = False,
+    max_bad_fraction: float = 0.01,
+    progress: Progress = silent,
+) -> Indexed:
+    """Bring the index ``out`` (a folder or ``postgresql://...``, made where there is none) up to date with ``source``.
+
+    Items of ``source`` that it no longer holds are removed, unless ``keep_missing``; those of other inputs stay.
+    ``precision`` (float32, bfloat16 or int8; float32 or float16 on a server) is chosen when an index is made. The same
+    call again goes on where a killed one stopped. Raises :class:`UserError` where another process writes the index,
+    where another run made it, and where more than ``max_bad_fraction`` of the rows cannot be used.
+    """
+    location, fingerprint = location_of(out), str(run.space.fingerprint)
+    store = _held(location, fingerprint, precision) if location.there() else None
+    try:
+        if not isinstance(source, Pairs):
+            find_source(str(source))
+        pairs = open_pairs(source, progress=progress).stop_above(max_bad_fraction)
+        if store is None:
+            store = location.create(run.folder, fingerprint, run.space.width, precision or "float32")
+        work = _Work(run, store, location.thumbnails(), _name(source), progress)
+        work.run(pairs, keep_missing, max_bad_fraction)
+        store.finish(progress)
+    finally:
+        if store is not None:
+            store.close()
+    index = SearchableIndex(location, location.open(fingerprint), run.space, run.generator)
+    return Indexed(index, work.added, work.changed, work.removed, work.unchanged, [*pairs.problems, *work.problems])
+
+
+def _held(location: IndexLocation, fingerprint: str, precision: str | None) -> Index:
+    """The index that is there, with the right to write it: whoever is second is refused before any work."""
+    store = location.open(fingerprint)
+    made = getattr(store, "precision", "float32")
+    if precision not in (None, made):
+        raise UserError(
+            f"{location.name} stores {made}, not {precision}: that is chosen when an index is made; leave it out"
+        )
+    store.delete(())
+    return store
+
+
+def _name(source: str | Path | Pairs) -> str:
+    """What an index calls an input: the whole path of a file or folder, anything else as it was given."""
+    if isinstance(source, Pairs):
+        return source.name
+    return str(Path(source).resolve()) if Path(source).exists() else str(source)
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """An item that was read: all that is known of it, what the model reads, its previews."""
+
+    item: Item
+    prepared: Tensor
+    small: Mapping[int, bytes]
+
+
+class _Work:
+    """One run over an input: sort its items, store what is new, forget what is gone."""
+
+    def __init__(self, run: Run, store: Index, thumbnails: Thumbnails, source: str, progress: Progress) -> None:
+        self.space, self.store, self.thumbnails = run.space, store, thumbnails
+        self.source, self.progress = source, progress
+        self.there = store.hashes()
+        numbers = store.select([Condition(SOURCE, "=", (source,))]) if SOURCE in store.columns() else np.arange(0)
+        self.mine = {item.id: item for item in store.items([int(number) for number in numbers])}
+        self.added = self.changed = self.unchanged = self.removed = 0
+        self.problems: list[Problem] = []
+
+    def run(self, pairs: Pairs, keep_missing: bool, max_bad_fraction: float) -> None:
+        """All of it; what has been stored when this is interrupted stays."""
+        listed = [entry for group in entries(pairs, self.space.modalities).values() for entry in group]
+        if not listed:
+            what = ", ".join(self.space.modalities)
+            raise UserError(f"{pairs.name} holds nothing that this model can embed ({what})")
+        listed = _marked(listed, self.mine.keys(), self.there.keys() - self.mine.keys(), self.source)
+        fresh, carried = self._sorted(listed)
+        fresh += self._carry(carried)
+        for name in self.space.modalities:
+            self._embed(name, [entry for entry in fresh if entry.item.modality == name], pairs, max_bad_fraction)
+        self._forget({entry.item.id for entry in listed}, keep_missing)
+
+    def _sorted(self, listed: Sequence[Entry]) -> tuple[list[Entry], list[tuple[Entry, str]]]:
+        """What has to be embedded, and what the index holds the vector of already, with the id under which it does."""
+        id_of = {content: id_ for id_, content in self.there.items()}
+        shown = {entry.item.hash for entry in listed if modality(entry.item.modality).has_preview}
+        lacking = shown - self.thumbnails.known(sorted(shown))
+        fresh: list[Entry] = []
+        carried: list[tuple[Entry, str]] = []
+        for entry in listed:
+            item, before = entry.item, self.mine.get(entry.item.id)
+            if item.hash not in id_of or item.hash in lacking:
+                fresh.append(entry)
+            elif before is None or before.hash != item.hash:
+                carried.append((entry, id_of[item.hash]))
+            elif _with_appearance(item, before) != before:
+                carried.append((entry, item.id))
+            else:
+                self.unchanged += 1
+        return fresh, carried
+
+    def _carry(self, carried: Sequence[tuple[Entry, str]]) -> list[Entry]:
+        """Store known content under another id, or with other words, with the vector that it has.
+
+        Returns what must be embedded after all, because its content was replaced meanwhile.
+        """
+        lost: list[Entry] = []
+        for part in chunks(iter(carried), PART):
+            numbers = self.store.numbers([id_ for _, id_ in part])
+            held = self.store.items(numbers.tolist())
+            kept = [place for place, (entry, _) in enumerate(part) if held[place].hash == entry.item.hash]
+            items = [_with_appearance(part[place][0].item, held[place]) for place in kept]
+            self._add(items, self.store.vectors(numbers[kept]))
+            lost += [entry for place, (entry, _) in enumerate(part) if place not in set(kept)]
+        return lost
+
+    def _embed(self, name: str, fresh: Sequence[Entry], pairs: Pairs, max_bad_fraction: float) -> None:
+        """Prepare items, embed and store them part by part; the next are prepared while the model computes."""
+        processor, done = self.space.processors[name], 0
+        made = prefetch(fresh, lambda entry: _prepared(entry, processor))
+        for part in chunks(zip(fresh, made, strict=True), PART):
+            seen = [one for _, one in part if not isinstance(one, BadItem)]
+            bad = [(entry.item.id, one) for entry, one in part if isinstance(one, BadItem)]
+            self.problems += [Problem(id_, error.kind, error.reason) for id_, error in bad]
+            if len(self.problems) > max(1.0, max_bad_fraction * len(pairs)):
+                pairs.without(self.problems).stop_above(max_bad_fraction)
+            if seen:
+                vectors_NE = np.concatenate(list(self.space.embed_prepared(name, (one.prepared for one in seen))))
+                self.thumbnails.add([(one.item.hash, *row) for one in seen for row in one.small.items()])
+                self._add([one.item for one in seen], vectors_NE)
+            done += len(part)
+            self.progress(f"embedding {modality(name).plural}", done, len(fresh))
+
+    def _add(self, items: Sequence[Item], vectors_NE: np.ndarray) -> None:
+        self.store.add(items, vectors_NE)
+        known = sum(item.id in self.mine for item in items)
+        self.changed += known
+        self.added += len(items) - known
+
+    def _forget(self, listed: AbstractSet[str], keep_missing: bool) -> None:
+        """Remove what the input no longer holds, and what it holds can no longer be read; then previews of nothing."""
+        if not keep_missing:
+            kept = listed - {problem.id for problem in self.problems}
+            self.removed = self.store.delete(sorted(self.mine.keys() - kept))
+        if self.removed or self.changed:
+            shown = {item.hash for item in self.mine.values()}
+            self.thumbnails.remove(sorted(shown - set(self.store.hashes().values())))
+
+
+def _marked(listed: Sequence[Entry], mine: AbstractSet[str], taken: AbstractSet[str], source: str) -> list[Entry]:
+    """Entries with the input they come from, under ids that no other input's items have.
+
+    Two folders may hold an ``a.jpg`` each. The second to come is called ``FOLDER/a.jpg``, and stays it.
+    """
+    given = {entry.item.id for entry in listed}
+    marked = []
+    for entry in listed:
+        item = entry.item
+        names = [item.id, _under(Path(source).name, item.id), _under(digest([source.encode()])[:8], item.id)]
+        free = [name for name in names if name not in taken and (name == item.id or name not in given)]
+        chosen = next((name for name in free if name in mine), free[0])
+        marked.append(replace(entry, item=replace(item, id=chosen, extras={**item.extras, SOURCE: source})))
+    return marked
+
+
+def _under(name: str, item_id: str) -> str:
+    """``a.jpg`` as ``name/a.jpg``, and ``text/a.jpg`` as ``text/name/a.jpg``."""
+    prefix, own = without_modality(item_id)
+    return f"{prefix}{name}/{own}"
+
+
+def _with_appearance(item: Item, seen: Item) -> Item:
+    return replace(item, width=seen.width, height=seen.height, rgb=seen.rgb)
+
+
+def _prepared(entry: Entry, processor: Processor) -> _Prepared:
+    """Read once, for the model and for the preview, and hash what was read. Raises :class:`BadItem`."""
+    made = modality(entry.item.modality).prepare_with_preview(entry.raw, processor)
+    content = entry.item.hash if made.data is None else digest([made.data])
+    item = replace(entry.item, hash=content)
+    if made.preview is None:
+        return _Prepared(item, made.prepared, {})
+    shown: Preview = made.preview
+    item = replace(item, width=shown.width, height=shown.height, rgb=shown.rgb)
+    return _Prepared(item, made.prepared, shown.webp)

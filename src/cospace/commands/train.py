@@ -1,0 +1,300 @@
+"""From pairs to a trained, evaluated run that describes itself."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+from .. import __version__, files
+from ..config import part
+from ..data.pairs import Pairs, Spec, open_pairs
+from ..data.prepared import PreparedPairs, different_items, prepare_pairs
+from ..data.splits import hold_out
+from ..evaluation.zero_shot import templates_for
+from ..evaluators.embedded import EmbeddedPairs, embed_pairs
+from ..evaluators.forgetting import OWN, REFERENCE, ForgettingBaseline
+from ..evaluators.generation import GenerationResults, complaint, generate_predictions
+from ..evaluators.measures import calibrate, calibrate_search, diagnosis, intervals, measure, reliability_of, watch
+from ..evaluators.reranking import rerank
+from ..evaluators.retrieval_baseline import retrieval_baselines
+from ..matches import modality_pairs
+from ..modalities import is_typed, modality, typed_modality
+from ..models.space import Space
+from ..runs.datasets import can_train, training_batches
+from ..runs.identity import FILE, check_identity
+from ..runs.initialization import initialize, stretch
+from ..runs.metrics_log import MetricsLog
+from ..runs.pretrained import config_from_source, is_whole
+from ..runs.run import Run
+from ..runs.settings import RunConfig, facts_of, resolve
+from ..runs.source import open_source
+from ..runs.tensorboard import tensorboard
+from ..runs.wise_ft import best, interpolate, sweep
+from ..runtime import describe, device
+from ..training.adapters import merge_adapters
+from ..training.loop import Learner, Observers, Trainer
+from ..types import Metrics, Progress, UserError, silent
+
+VALIDATED = 1000
+"""Most items of a modality that an evaluation during training uses, evenly spaced; the last one uses all of them."""
+
+GENERATED, GENERATED_LAST = 200, 2000
+"""Most items captioned, and questions answered, by an evaluation on the way and by that at the end."""
+
+
+@dataclass(slots=True)
+class Listener:
+    """Who watches a run: long work, every logged row, plain sentences."""
+
+    progress: Progress = silent
+    row: Callable[[dict[str, Any], RunConfig], None] = lambda row, config: None
+    say: Callable[[str], None] = lambda sentence: None
+
+
+@dataclass(slots=True)
+class Request:
+    """What a person asked for."""
+
+    pairs: Spec | Sequence[Spec]
+    out: Path
+    recipe: str = "small"
+    val: Spec | Sequence[Spec] | None = None
+    overrides: Iterable[str] = ()
+    columns: dict[str, str] | None = None
+    separator: str | None = None
+    source: str | None = None
+    """A run or a published model to start from: a folder, ``hf:NAME`` or ``openclip:FOLDER``."""
+    reference: Spec | None = None
+    """Pairs of another kind, on which a fine-tuned model shows what it has forgotten."""
+    command: str = ""
+    listener: Listener = field(default_factory=Listener)
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A run that was trained just now, with its embedded validation pairs and the decoder's predictions on them."""
+
+    run: Run
+    validation: EmbeddedPairs
+    generated: GenerationResults
+
+
+def train(request: Request) -> Trained:
+    """Train as asked; the same request again goes on where a killed run stopped."""
+    open_config = resolve(request.recipe, request.overrides)
+    out = request.out
+    files.settle(out / "model")
+    if (out / "model" / "space.json").exists():
+        raise UserError(
+            f"{out} already holds a finished run; measure it with `cospace eval`, choose another --out, or remove it"
+        )
+    with files.Lock(out):
+        data = _open(request, open_config)
+        source = None if request.source is None else open_source(request.source)
+        config = config_from_source(open_config.fitted(data.train), source, request.overrides, data.train)
+        _needs_source(config, data, source)
+        check_identity(out, config, (data.train, data.val), source)
+        return _Session(request, config, data, source).go()
+
+
+def _needs_source(config: RunConfig, data: _Data, source: Run | None) -> None:
+    """Refuse what only a run that starts from a pretrained model can do."""
+    asked = {"--reference": data.reference is not None, "wise_ft": config.wise_ft != 1}
+    for name in (name for name, given in asked.items() if given):
+        if source is None or not is_whole(config, source.space):
+            raise UserError(f"{name} compares with a whole pretrained model; name the one to start from with --from")
+    if config.lora_rank and source is None:
+        raise UserError("lora_rank adapts pretrained weights; name a run or a published model with --from")
+
+
+@dataclass(slots=True)
+class _Data:
+    train: Pairs
+    val: Pairs
+    reference: Pairs | None = None
+
+
+def _open(request: Request, config: RunConfig) -> _Data:
+    fraction = config.data.max_bad_fraction
+    pairs = can_train(open_pairs(request.pairs, request.columns, request.separator)).stop_above(fraction)
+    reference = None if request.reference is None else can_train(open_pairs(request.reference))
+    if request.val is None:
+        return _Data(*hold_out(pairs, config.training.seed), reference)
+    val = can_train(open_pairs(request.val, request.columns, request.separator)).stop_above(fraction)
+    if lacking := sorted(pairs.items.keys() - val.items.keys()):
+        raise UserError(
+            f"{val.name} has no {' and no '.join(lacking)}, which {pairs.name} has; validate on the same kind"
+        )
+    if val.matches.all_match():
+        raise UserError(f"all pairs of {val.name} match each other; validation needs at least two that do not")
+    return _Data(pairs, val, reference)
+
+
+class _Session:
+    """One run from prepared items to the finished folder."""
+
+    def __init__(self, request: Request, config: RunConfig, data: _Data, source: Run | None) -> None:
+        self.request, self.config, self.listener = request, config, request.listener
+        self.out = request.out
+        self.source = None if source is None else {"run": str(source.path), "fingerprint": source.space.fingerprint}
+        initial = initialize(config, data.train, source)
+        self.space, self.generator, self.tokenizer = initial.space, initial.generator, initial.tokenizer
+        self.lr_scales = initial.lr_scales
+        self.train, self.val = self._prepare(data.train, "train"), self._prepare(data.val, "val")
+        self.log = MetricsLog(self.out / "metrics.jsonl")
+        self.tensorboard = tensorboard(self.out / "tensorboard") if config.tensorboard else None
+        self._collapsed = 0
+        self._embedded: EmbeddedPairs | None = None
+        self._generated = GenerationResults()
+        whole = source is not None and is_whole(config, source.space)
+        self.forgetting = self._forgetting_baseline(data.reference) if whole else None
+
+    def _forgetting_baseline(self, reference: Pairs | None) -> ForgettingBaseline:
+        sets = {OWN: self.val} if len(self.val.items) > 1 else {}
+        if reference is not None:
+            sets[REFERENCE] = self._prepare(reference, "reference")
+        return ForgettingBaseline(self.out / "pretrained.json", sets)
+
+    def _prepare(self, pairs: Pairs, name: str) -> PreparedPairs:
+        prepared = prepare_pairs(pairs, self.space.processors, self.listener.progress, self.out / "cache" / name)
+        prepared.pairs.stop_above(self.config.data.max_bad_fraction)
+        return prepared
+
+    def go(self) -> Trained:
+        pairs = [
+            pair for pair in modality_pairs(self.space.modalities) if len(self.train.pairs.matches.pairs.get(pair, ()))
+        ]
+        objective = part("objectives", self.config.objective).build(pairs).to(device())  # type: ignore[attr-defined]
+        batches = training_batches(self.train, self.space, self.config, self.tokenizer)
+        observers = Observers(self.log.begin, self._row, self._evaluate, watch, self.listener.say)
+        if self.forgetting is not None:
+            self.forgetting.record(self.space)
+        learner = Learner(self.space, None if self.generator is None else self.generator.decoder, self.lr_scales)
+        trainer = Trainer(learner, objective, self.config.training, self.out / "checkpoints", observers)
+        trainer.fit(batches)
+        merge_adapters(self.space)
+        trained = self._finish(self._interpolate())
+        trainer.checkpoints.clear()
+        shutil.rmtree(self.out / "cache", ignore_errors=True)
+        return trained
+
+    def _row(self, row: dict[str, Any]) -> None:
+        self.log.write(row)
+        if self.tensorboard is not None:
+            self.tensorboard(row)
+        self.listener.row(row, self.config)
+        self._warn(row)
+
+    def _warn(self, row: dict[str, Any]) -> None:
+        """Speak up when the space is sick for the third time in a row, and then every tenth time."""
+        sentence = diagnosis(row, self.config.embed_dim, self.space.modalities)
+        if "space/effective_rank" in row:
+            self._collapsed = self._collapsed + 1 if sentence else 0
+        if sentence and self._collapsed % 10 == 3:
+            self.listener.say(f"step {row['step']}: {sentence}")
+
+    def _evaluate(self, space: Space, last: bool) -> Metrics:
+        """Retrieval and health on some of the validation items; after the last step on all, which calibrate."""
+        val = self.val if last else thinned(self.val, VALIDATED)
+        progress = self.listener.progress if last else silent
+        embedded = embed_pairs(space, val, progress)
+        generated = self._generate(val, last, progress)
+        if last:
+            if embedded.both():
+                space.calibration, space.matching = calibrate(embedded), calibrate_search(embedded)
+            generated.metrics |= retrieval_baselines(self.generator, space, embedded, generated)
+            generated.metrics |= rerank(self.generator, space, embedded)
+            self._embedded, self._generated = embedded, generated
+        return measure(embedded) | generated.metrics
+
+    def _generate(self, val: PreparedPairs, last: bool, progress: Progress) -> GenerationResults:
+        most = GENERATED_LAST if last else GENERATED
+        results = generate_predictions(self.generator, self.space, val, most, greedy=not last, progress=progress)
+        if sentence := complaint(results):
+            self.listener.say(sentence)
+        return results
+
+    def _interpolate(self) -> Metrics:
+        """Interpolate with the pretrained weights (WiSE-FT), where that was asked for."""
+        share, source = self.config.wise_ft, self.request.source
+        if self.forgetting is None or share == 1 or source is None:
+            return {}
+        pretrained = open_source(source).space
+        if typed_modality() in pretrained.modalities:
+            stretch(pretrained, self.config.data.of(typed_modality()).max_length)
+        old = pretrained.state_dict()
+        swept = sweep(self.space, old, self.forgetting) if share == "auto" else {}
+        share = best(swept) if share == "auto" else share
+        interpolate(self.space, old, dict(self.space.state_dict()), share)
+        self._embedded = None
+        return {**swept, "wise_ft/alpha": share}
+
+    def _finish(self, swept: Metrics) -> Trained:
+        """Save the model, calibrated by its last evaluation, and everything that says where it came from."""
+        if self._embedded is None:  # the last step was done by an earlier run that was killed after it
+            self._evaluate(self.space, last=True)
+        embedded, generated = cast("EmbeddedPairs", self._embedded), self._generated
+        metrics = measure(embedded) | generated.metrics
+        metrics |= swept | ({} if self.forgetting is None else self.forgetting.compared(self.space))
+        facts = {
+            "config.json": self.config.model_dump(mode="json"),
+            "metrics.json": metrics,
+            "intervals.json": intervals(embedded),
+            "reliability.json": reliability_of(self.space, embedded),
+            "run.json": self._facts(),
+        }
+        for name, content in facts.items():
+            files.write_json(self.out / name, content)
+        # Beside the weights too: wherever the model is copied to, e.g. into an index, it says how good it is.
+        beside: dict[str, files.Content] = {f"run/{name}": files.as_json(content) for name, content in facts.items()}
+        beside |= {} if self.generator is None else self.generator.content()
+        self.space.save(self.out / "model", self._golden(), beside)
+        (self.out / FILE).unlink()
+        (self.out / "pretrained.json").unlink(missing_ok=True)
+        return Trained(Run.load(self.out), embedded, generated)
+
+    def _golden(self) -> dict[str, Sequence[Any]]:
+        """A few small items of each modality that the space embeds."""
+        golden: dict[str, Sequence[Any]] = {}
+        for name in (name for name in self.space.modalities if name in self.train.items):
+            raws, _ = different_items(self.train.pairs, name)
+            golden[name] = modality(name).golden(raws, self.train.items[name])
+        return golden
+
+    def _facts(self) -> dict[str, Any]:
+        train, val = self.train.pairs, self.val.pairs
+        kinds: dict[str, int] = {}
+        for problem in (*train.problems, *val.problems):
+            kinds[problem.kind] = kinds.get(problem.kind, 0) + 1
+        text = typed_modality()
+        captions = different_items(train, text)[0] if text in train.items else ()
+        return {
+            "cospace": __version__,
+            "torch": torch.__version__,
+            "machine": describe(device()),
+            "command": self.request.command,
+            "from": self.source,
+            "finished": time.strftime("%Y-%m-%d %H:%M:%S"),
+            "data": {"name": train.name, "fingerprint": train.fingerprint, **facts_of(train).plain()},
+            "validation": {"name": val.name, "fingerprint": val.fingerprint, "rows": len(val)},
+            "set_aside": kinds,
+            "bare_names": templates_for(captions) == ("{}",),
+        }
+
+
+def thinned(prepared: PreparedPairs, most: int) -> PreparedPairs:
+    """The rows of at most ``most`` items of each modality that is not typed, evenly spaced."""
+    keep = np.ones(len(prepared.pairs), bool)
+    for name, item_of_row in prepared.item_of_row.items():
+        items = np.unique(item_of_row[item_of_row >= 0])
+        if not is_typed(name) and len(items) > most:
+            chosen = items[np.linspace(0, len(items) - 1, most).astype(int)]
+            keep &= (item_of_row < 0) | np.isin(item_of_row, chosen)
+    return prepared if keep.all() else prepared.select(np.flatnonzero(keep))

@@ -1,0 +1,110 @@
+"""What an item contains, as a short text: read once, compared often."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from ..modalities import is_typed, modality, names
+from ..types import Lazy, Progress, UserError, silent
+
+_READERS = 4
+"""Threads that read files. Reading waits for the disk, and hashing releases the interpreter's lock."""
+
+_CHUNK = 64
+
+
+class Fault(NamedTuple):
+    """Why an item cannot be used."""
+
+    kind: str
+    reason: str
+
+
+def contents(column: str, items: Sequence[Any], progress: Progress = silent) -> list[str | Fault]:
+    """For each item of a column a text that is equal for equal content, or its fault.
+
+    Files are read, each of them once.
+    """
+    if is_typed(column):
+        what = modality(column).noun if column in names() else column
+        return [_text(item, what) for item in items]
+    distinct = list({id(item): item for item in items}.values())
+    chunks = [distinct[i : i + _CHUNK] for i in range(0, len(distinct), _CHUNK)]
+    found: list[str | Fault] = []
+    with ThreadPoolExecutor(_READERS) as pool:
+        for chunk in pool.map(_read_all, chunks):
+            found += chunk
+            progress(f"reading {modality(column).plural}", len(found), len(distinct))
+    by_item = {id(item): content for item, content in zip(distinct, found, strict=True)}
+    return [by_item[id(item)] for item in items]
+
+
+def is_absent(item: Any) -> bool:
+    """Whether a row simply has no item here."""
+    return item is None or (isinstance(item, str) and not item.strip())
+
+
+def digest(parts: Iterable[bytes]) -> str:
+    """A hash of a sequence of byte strings; where one part ends and the next begins counts."""
+    state = blake2b(digest_size=16)
+    for part in parts:
+        state.update(len(part).to_bytes(8, "little"))
+        state.update(part)
+    return state.hexdigest()
+
+
+def _text(text: Any, what: str) -> str | Fault:
+    if text is None:
+        return Fault(f"empty {what}", f"the {what} is missing")
+    if not isinstance(text, str):
+        return Fault("not a text", f"the {what} is of type {type(text).__name__}, not text")
+    if not text.strip():
+        return Fault(f"empty {what}", f"the {what} is empty")
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # sources keep undecodable bytes as lone surrogates
+        return Fault("invalid utf-8", f"the {what} is not valid UTF-8; save the file as UTF-8")
+    return text
+
+
+def _read_all(items: Sequence[Any]) -> list[str | Fault]:
+    return [_content(item) for item in items]
+
+
+def _content(item: Any) -> str | Fault:
+    try:
+        if isinstance(item, Path):
+            return _bytes(item.read_bytes(), str(item))
+        if isinstance(item, bytes):
+            return _bytes(item, "the item")
+        if isinstance(item, np.ndarray):
+            return digest([str((item.shape, item.dtype)).encode(), np.ascontiguousarray(item).tobytes()])
+        if isinstance(item, Image.Image):
+            return digest([f"{item.mode} {item.size}".encode(), item.tobytes()])
+        if isinstance(item, tuple):
+            return digest([repr(item[1:]).encode(), _content(item[0]).encode()])  # type: ignore[union-attr]
+        if isinstance(item, Lazy):
+            return item.key()
+        if isinstance(item, list):
+            return digest([json.dumps(item, default=str).encode()])
+    except (FileNotFoundError, NotADirectoryError):
+        return Fault("missing", f"{item} does not exist")
+    except (OSError, ValueError) as error:  # ValueError: a path with a zero byte in it
+        return Fault("missing", f"{item} cannot be read: {error}")
+    if item is None:
+        return Fault("missing", "no file is named")
+    raise UserError(
+        f"an item is a path, bytes, an image, an array, a list or lazy, not {type(item).__name__}: {item!r:.80}"
+    )
+
+
+def _bytes(data: bytes, name: str) -> str | Fault:
+    return digest([data]) if data else Fault("empty", f"{name} is empty")

@@ -1,0 +1,271 @@
+"""Pairs in columns: what belongs together, row by row, and which items match.
+
+:func:`open_pairs` reads whatever a person names through the sources in ``data/sources``; several inputs become one set,
+each with modalities of its own.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from ..config import lookup, names, unknown
+from ..matches import Matches
+from ..modalities import FIELDS, is_typed, modality, typed_modality
+from ..types import Pair, Problem, Progress, UserError, silent
+from .contents import Fault, contents, digest, is_absent
+from .sources import Rows, Source
+
+FOLDER = "data.sources"
+"""Where sources are registered."""
+
+ABSENT = -1
+"""Key of a row that has no item of a modality."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """Pairs in columns: ``items[modality][row]``, what matches what, and the rows that were set aside.
+
+    A row may lack some modalities: its item is ``None`` then and its key :data:`ABSENT`.
+    """
+
+    name: str
+    ids: Sequence[str]
+    items: Mapping[str, Sequence[Any]]
+    matches: Matches
+    """Which items match: those that some row pairs, and no others."""
+    keys: Mapping[str, np.ndarray]
+    """Per modality, one integer per row; equal integers mean the same content (used to encode each item once)."""
+    contents: Mapping[str, Sequence[str]]
+    """Per modality and row, a text that is equal for equal content wherever and whenever it is read."""
+    extras: Mapping[str, Sequence[str]]
+    problems: Sequence[Problem]
+    fingerprint: str
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, row: int) -> Pair:
+        items = {name: column[row] for name, column in self.items.items() if column[row] is not None}
+        return Pair(self.ids[row], items, {k: v[row] for k, v in self.extras.items()})
+
+    @property
+    def modalities(self) -> list[str]:
+        """The modalities that some row has; a decoder's questions and answers are none."""
+        return [name for name in self.items if name not in FIELDS]
+
+    @property
+    def groups(self) -> np.ndarray:
+        """The connected piece of every row ``(rows,)``: rows that share an item, and so do their partners."""
+        return self.matches.components()
+
+    def select(self, rows: Iterable[int] | np.ndarray) -> Pairs:
+        """The given rows, in the given order. Keys keep their numbers, and what matched still matches."""
+        index = np.asarray(rows if isinstance(rows, np.ndarray) else list(rows), dtype=np.int64)
+        if np.array_equal(index, np.arange(len(self))):
+            return self
+        order = index.tolist()
+
+        def take(columns: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
+            return {name: [column[row] for row in order] for name, column in columns.items()}
+
+        return replace(
+            self,
+            ids=[self.ids[row] for row in order],
+            items=take(self.items),
+            matches=self.matches.select(index),
+            keys={name: column[index] for name, column in self.keys.items()},
+            contents=take(self.contents),
+            extras=take(self.extras),
+            fingerprint=digest([self.fingerprint.encode(), index.astype("<i8").tobytes()]),
+        )
+
+    def matched_through(self, shared: str) -> Pairs:
+        """These pairs, where items that no row pairs match if they share an item of the modality ``shared``."""
+        if shared not in self.modalities:
+            raise UserError(unknown(shared, self.modalities, f"{self.name} has no modality"))
+        return replace(self, matches=self.matches.through(shared))
+
+    def without(self, problems: Sequence[Problem]) -> Pairs:
+        """Set further rows aside, named by their ids, and remember why."""
+        bad = {problem.id for problem in problems}
+        kept = self.select(row for row, name in enumerate(self.ids) if name not in bad)
+        return replace(kept, problems=[*self.problems, *problems])
+
+    def stop_above(self, fraction: float = 0.01) -> Pairs:
+        """These pairs, or :class:`UserError` when none is left or more than ``fraction`` of the rows were set aside."""
+        bad, total = len(self.problems), len(self.problems) + len(self)
+        if len(self) and bad <= fraction * total:
+            return self
+        kinds = Counter(problem.kind for problem in self.problems).most_common()
+        counts = ", ".join(f"{count} {kind}" for kind, count in kinds)
+        first = "; ".join(f"{problem.id}: {problem.reason}" for problem in self.problems[:3])
+        raise UserError(
+            f"{self.name}: {bad} of {total} rows cannot be used ({counts}), more than the {fraction:.2%} allowed; "
+            f"`cospace check` lists them and writes a clean table with --out (first: {first})"
+        )
+
+
+Spec = str | Path | Pairs
+"""What a person may name: a path, a built-in set, ``hf:NAME``; or pairs that are open already."""
+
+
+def open_pairs(
+    spec: Spec | Sequence[Spec],
+    columns: Mapping[str, str] | None = None,
+    separator: str | None = None,
+    progress: Progress = silent,
+) -> Pairs:
+    """Pairs from whatever ``spec`` names: a table, a folder, tar shards, ``hf:NAME``, a built-in set; or several.
+
+    ``columns`` maps modalities to a table's columns (``{"image": "file", "text": "title"}``); what is not given is
+    sniffed. Several inputs become one set: an item that occurs in two of them joins them. Raises :class:`UserError`
+    when nothing here can be read; single bad rows end in ``problems`` instead.
+    """
+    if isinstance(spec, Pairs):
+        return spec
+    if not isinstance(spec, str | Path):
+        return join_pairs([open_pairs(one, columns, separator, progress) for one in spec])
+    text = str(spec)
+    source = find_source(text).from_spec(text, columns, separator)
+    pairs = build(Path(text).name if Path(text).exists() else text, source.read(), progress)
+    if not len(pairs) and not pairs.problems:
+        raise UserError(f"{text} holds no pairs; check that it is the file or folder you meant")
+    return pairs
+
+
+def built_in(spec: str) -> Pairs:
+    """A built-in set by its name (``scenes``, ``glyphs/faces``), whatever files of that name there may be here."""
+    source = cast("type[Source]", lookup(FOLDER, spec.partition("/")[0]))
+    return build(spec, source.from_spec(spec).read())
+
+
+def find_source(spec: str) -> type[Source]:
+    """The ``Config`` of the one source that accepts this text."""
+    sources = {name: cast("type[Source]", lookup(FOLDER, name)) for name in names(FOLDER)}
+    accepting = {name: source for name, source in sources.items() if source.accepts(spec)}
+    if len(accepting) == 1:
+        return next(iter(accepting.values()))
+    if accepting:
+        kinds = " or ".join(accepting)
+        raise UserError(f"{spec} could be read as {kinds}; name the file or folder that you mean, such as ./{spec}")
+    offers = "; ".join(getattr(source, "offers", name) for name, source in sources.items())
+    state = "exists but is of no kind known here" if Path(spec).exists() else "does not exist"
+    raise UserError(f"{spec!r} {state}; pairs come from: {offers}")
+
+
+def build(name: str, rows: Rows, progress: Progress = silent) -> Pairs:
+    """Rows with their contents compared; those with missing files or unusable captions are set aside.
+
+    Reads every file once, to know which contents are equal; decodes none.
+    """
+    found = {column: contents(column, values, progress) for column, values in rows.items.items()}
+    absent = _absent(rows)
+    faults = _faults(rows, found, absent)
+    kept = [row for row in range(len(rows.ids)) if row not in faults]
+    ids = [rows.ids[row] for row in kept]
+    assert len(set(ids)) == len(ids), f"the source of {name} gave the same id twice"
+    items = {c: [None if (row, c) in absent else values[row] for row in kept] for c, values in rows.items.items()}
+    tokens = {c: ["" if (row, c) in absent else str(v[row]) for row in kept] for c, v in found.items()}
+    extras = {column: [values[row] for row in kept] for column, values in rows.extras.items()}
+    problems = [*rows.problems, *(Problem(rows.ids[row], *fault) for row, fault in sorted(faults.items()))]
+    return _compared(name, ids, items, tokens, extras, problems)
+
+
+def _faults(rows: Rows, found: Mapping[str, Sequence[str | Fault]], absent: set[tuple[int, str]]) -> dict[int, Fault]:
+    """What is wrong with each row: first with what it names, then what it lacks, a caption before a file."""
+    texts = (typed_modality(), *FIELDS)
+    places = [
+        (is_absent(rows.items[column][row]), texts.index(column) if column in texts else len(texts), row, content)
+        for column, values in found.items()
+        for row, content in enumerate(values)
+        if isinstance(content, Fault) and (row, column) not in absent
+    ]
+    faults: dict[int, Fault] = {}
+    for _, _, row, fault in sorted(places, key=lambda place: place[:2]):
+        faults.setdefault(row, fault)
+    return faults
+
+
+def join_pairs(parts: Sequence[Pairs]) -> Pairs:
+    """Several sets as one, row after row; a name that several of them give gets its set's before it."""
+    if not parts:
+        raise UserError("no pairs are named; give at least one table, folder or data set")
+    if len(parts) == 1:
+        return parts[0]
+    ids, problems = _distinct_names(parts)
+
+    def joined(columns: str, missing: Any) -> dict[str, list[Any]]:
+        names = list(dict.fromkeys(name for part in parts for name in getattr(part, columns)))
+        return {
+            name: [v for part in parts for v in getattr(part, columns).get(name, [missing] * len(part))]
+            for name in names
+        }
+
+    name = " + ".join(part.name for part in parts)
+    return _compared(name, ids, joined("items", None), joined("contents", ""), joined("extras", ""), problems)
+
+
+def _distinct_names(parts: Sequence[Pairs]) -> tuple[list[str], list[Problem]]:
+    """The ids of all rows and the problems of several sets, with no id in two of them."""
+    of_part = [{*part.ids, *(problem.id for problem in part.problems)} for part in parts]
+    seen = Counter(name for names in of_part for name in names)
+    ids: list[str] = []
+    problems: list[Problem] = []
+    for number, part in enumerate(parts, 1):
+        names = {name: f"{number}:{part.name}/{name}" if seen[name] > 1 else name for name in of_part[number - 1]}
+        ids += [names[name] for name in part.ids]
+        problems += [replace(problem, id=names[problem.id]) for problem in part.problems]
+    return ids, problems
+
+
+def _absent(rows: Rows) -> set[tuple[int, str]]:
+    """Places without an item that are no mistake: of rows that have what they need without it."""
+    absent: set[tuple[int, str]] = set()
+    if rows.least is None:
+        return absent
+    for row in range(len(rows.ids)):
+        empty = {name for name, values in rows.items.items() if is_absent(values[row])}
+        present = rows.items.keys() - empty
+        if set(FIELDS) & present:  # a question without its answer is a mistake, and so is the reverse
+            empty -= set(FIELDS)
+        asks = set(FIELDS) <= present and not all(map(is_typed, present))
+        if len(present - set(FIELDS)) + asks >= rows.least:
+            absent.update((row, name) for name in empty)
+    return absent
+
+
+def _compared(
+    name: str,
+    ids: list[str],
+    items: dict[str, list[Any]],
+    tokens: dict[str, list[str]],
+    extras: dict[str, list[str]],
+    problems: list[Problem],
+) -> Pairs:
+    """The columns with their keys and matches. Equal questions or answers match nothing: "yes" is true of many."""
+    ordered = sorted(items, key=lambda column: (column == typed_modality(), column in FIELDS))
+    items = {column: items[column] for column in ordered}
+    keys = {column: encode(tokens[column], items[column]) for column in items}
+    codes = {
+        column: encode(map(modality(column).match_key, tokens[column]), items[column])
+        for column in items
+        if column not in FIELDS
+    }
+    fingerprint = digest(part.encode() for m in sorted(tokens) for part in (m, *ids, *tokens[m]))
+    return Pairs(name, ids, items, Matches.of(codes), keys, tokens, extras, problems, fingerprint)
+
+
+def encode(values: Iterable[Hashable], items: Sequence[Any]) -> np.ndarray:
+    """One ``int64`` per value, equal for equal values, numbered in order of appearance; ABSENT where no item is."""
+    codes: dict[Hashable, int] = {}
+    return np.array(
+        [ABSENT if item is None else codes.setdefault(v, len(codes)) for v, item in zip(values, items, strict=True)],
+        dtype=np.int64,
+    )

@@ -1,0 +1,66 @@
+"""Pairs whose items are prepared: decoded or tokenised once, with rows whose items cannot be used set aside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..modalities import Processor, modality
+from ..types import BadItem, Problem, Progress, silent
+from .batches import items_of
+from .pairs import Pairs
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedPairs:
+    """Pairs with their prepared items: ``items[modality][item]``, and the item of every row, -1 where it has none."""
+
+    pairs: Pairs
+    items: Mapping[str, Any]
+    item_of_row: Mapping[str, np.ndarray]
+
+    def select(self, rows: np.ndarray) -> PreparedPairs:
+        """Some rows; items keep their numbers."""
+        return replace(
+            self,
+            pairs=self.pairs.select(rows),
+            item_of_row={name: column[rows] for name, column in self.item_of_row.items()},
+        )
+
+
+def different_items(pairs: Pairs, column: str) -> tuple[list[Any], np.ndarray]:
+    """The different items of a column in order of appearance, and the item of every row (-1: none)."""
+    first, item_of_row = items_of(pairs.keys[column])
+    values = pairs.items[column]
+    return [values[row] for row in first.tolist()], item_of_row
+
+
+def prepare_pairs(
+    pairs: Pairs, processors: Mapping[str, Processor], progress: Progress = silent, spill: Path | None = None
+) -> PreparedPairs:
+    """Prepare every different item of the modalities that have a processor.
+
+    Items live in memory, or in files under ``spill`` where they would take too much.
+    """
+    items: dict[str, Sequence[Any]] = {}
+    item_of_row: dict[str, np.ndarray] = {}
+    reasons: dict[int, BadItem] = {}
+    for name, processor in processors.items():
+        if name not in pairs.items:
+            continue
+        raws, item_of_row[name] = different_items(pairs, name)
+        place = None if spill is None else spill.with_name(f"{spill.name}-{name}.npy")
+        prepared = modality(name).prepare_all(raws, processor, progress, place)
+        items[name] = prepared.items
+        for row in np.flatnonzero(np.isin(item_of_row[name], list(prepared.bad))).tolist():
+            reasons.setdefault(row, prepared.bad[int(item_of_row[name][row])])
+    made = PreparedPairs(pairs, items, item_of_row)
+    if not reasons:
+        return made
+    made = made.select(np.array([row for row in range(len(pairs)) if row not in reasons], np.int64))
+    problems = [Problem(pairs.ids[row], bad.kind, bad.reason) for row, bad in sorted(reasons.items())]
+    return replace(made, pairs=replace(made.pairs, problems=[*pairs.problems, *problems]))

@@ -1,0 +1,112 @@
+"""Hugging Face data sets: by name through the optional ``datasets`` library, or as a folder on this machine.
+
+Folders need nothing but pyarrow: what ``save_to_disk`` wrote (Arrow streams), or parquet files as on the hub.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field
+
+from ...config import Config as BaseConfig
+from ...config import read_json
+from ...types import UserError
+from . import Rows
+from ._columns import Table
+from ._parquet import Columns, features_with_names, merge, plain_columns, read_parquet
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_PREFIX = "hf:"
+_SHARD = re.compile(r"(?P<split>.+?)-\d+-of-\d+(-[0-9a-f]+)?")
+
+
+class Config(BaseConfig):
+    """``hf:NAME`` or ``hf:NAME:SPLIT`` on the hub, or a folder; without a split it is ``train``, or the only one."""
+
+    offers: ClassVar[str] = "a Hugging Face data set (hf:NAME, hf:NAME:SPLIT, or a folder that the library saved)"
+
+    path: str
+    split: str | None = None
+    columns: dict[str, str] = Field(default_factory=dict)
+
+    @classmethod
+    def accepts(cls, spec: str) -> bool:
+        """By the prefix ``hf:``; a folder by the files that the library leaves, or by parquet files."""
+        folder = Path(spec)
+        return spec.startswith(_PREFIX) or (folder.is_dir() and (_is_saved(folder) or bool(_parquet_files(folder))))
+
+    @classmethod
+    def from_spec(cls, spec: str, columns: Mapping[str, str] | None = None, separator: str | None = None) -> Config:
+        if separator:
+            raise UserError(f"{spec} is a data set and has no separators; leave the setting out")
+        name, _, split = spec.removeprefix(_PREFIX).partition(":") if spec.startswith(_PREFIX) else (spec, "", "")
+        return cls(path=name, split=split or None, columns=dict(columns or {}))
+
+    def read(self) -> Rows:
+        """List the rows of the split. Raises :class:`UserError` when it cannot be found or read."""
+        folder = Path(self.path)
+        if not folder.is_dir():
+            columns = self._from_hub()
+        elif _is_saved(folder):
+            columns = self._from_saved(folder)
+        else:
+            files = _parquet_files(folder)
+            columns = read_parquet(files[self._choose(list(files))])
+        count = len(next(iter(columns.values()), []))
+        ids = [f"{folder.name}:{row}" for row in range(1, count + 1)]
+        return Table(self.path, folder, ids, columns, self.columns).rows()
+
+    def _choose(self, splits: Sequence[str]) -> str:
+        wanted = self.split or ("train" if "train" in splits else splits[0])
+        if wanted not in splits or (self.split is None and wanted != "train" and len(splits) > 1):
+            raise UserError(f"{self.path} has the splits {', '.join(splits)}; name one as {_PREFIX}{self.path}:SPLIT")
+        return wanted
+
+    def _from_saved(self, folder: Path) -> Columns:
+        if (folder / "dataset_dict.json").exists():
+            folder = folder / self._choose(read_json(folder / "dataset_dict.json")["splits"])
+        paths = [folder / file["filename"] for file in read_json(folder / "state.json")["_data_files"]]
+        return merge([_open_stream(path) for path in paths], paths)
+
+    def _from_hub(self) -> Columns:
+        try:
+            import datasets  # type: ignore[import-not-found,unused-ignore]
+        except ImportError as error:
+            raise UserError(
+                f"{_PREFIX}{self.path} needs the datasets library: pip install cospace[hf], or give a folder"
+            ) from error
+        try:
+            loaded = datasets.load_dataset(self.path, split=self.split or "train")
+        except (OSError, ValueError) as error:  # no network, no such name, no such split
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise UserError(f"{_PREFIX}{self.path} cannot be loaded: {reason}") from error
+        return plain_columns(loaded.data.table, features_with_names(loaded.features.to_dict()))
+
+
+def _is_saved(folder: Path) -> bool:
+    return (folder / "dataset_dict.json").exists() or (folder / "dataset_info.json").exists()
+
+
+def _parquet_files(folder: Path) -> dict[str, list[Path]]:
+    """Parquet files by split, as the hub names them (``train-00000-of-00002.parquet``), here or in ``data``."""
+    files: dict[str, list[Path]] = {}
+    for path in sorted(folder.glob("*.parquet")) or sorted(folder.glob("data/*.parquet")):
+        shard = _SHARD.fullmatch(path.stem)
+        files.setdefault(shard["split"] if shard else path.stem, []).append(path)
+    return files
+
+
+def _open_stream(path: Path) -> pa.Table:
+    import pyarrow as pa
+
+    try:
+        with pa.memory_map(str(path)) as file, pa.ipc.open_stream(file) as stream:
+            return stream.read_all()
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from error

@@ -1,0 +1,166 @@
+"""Tar shards as the webdataset tools write them: members that share a name make a sample. Nothing is unpacked.
+
+``0001.jpg`` and ``0001.txt`` (or ``0001.json`` with a ``caption`` or ``text``) are a pair. Shards of images in
+class folders work as well. Members of every other kind, such as ``.pkl``, are passed over unread.
+"""
+
+from __future__ import annotations
+
+import glob
+import itertools
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from ...config import Config as BaseConfig
+from ...types import Problem, UserError
+from ..contents import digest
+from . import Rows, modality_of_suffix
+from ._archive import entries
+from ._layout import Layout
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A file inside a shard, read when needed; small enough to send to a worker."""
+
+    path: str
+    offset: int
+    size: int
+
+    def load(self) -> bytes:
+        """The member's bytes. Raises ``OSError`` when the shard is gone or has become shorter."""
+        shard = os.open(self.path, os.O_RDONLY)
+        try:
+            data = os.pread(shard, self.size, self.offset)
+        finally:
+            os.close(shard)
+        if len(data) != self.size:
+            raise OSError(f"{self.path} has become shorter since it was listed")
+        return data
+
+    def key(self) -> str:
+        """A hash of the bytes: the same image in two shards has one key."""
+        return digest([self.load()])
+
+
+class Config(BaseConfig):
+    """One shard, a folder of shards, or a pattern such as ``shards-{0000..0009}.tar`` or ``shards-*.tar``."""
+
+    offers: ClassVar[str] = "tar shards (a .tar, a folder of them, or a pattern like shards-{0000..0009}.tar)"
+
+    spec: str
+
+    @classmethod
+    def accepts(cls, spec: str) -> bool:
+        """By suffix, whether or not the file exists; a folder if shards lie directly in it."""
+        if Path(spec).is_dir():
+            return any(Path(spec).glob("*.tar"))
+        return spec.endswith((".tar", ".tar.gz", ".tgz"))
+
+    @classmethod
+    def from_spec(cls, spec: str, columns: Mapping[str, str] | None = None, separator: str | None = None) -> Config:
+        if columns or separator:
+            raise UserError(f"{spec} is a tar and has neither columns nor separators; leave the setting out")
+        return cls(spec=spec)
+
+    def read(self) -> Rows:
+        """List the samples of all shards. Raises :class:`UserError` for a shard that is missing or damaged."""
+        shards = _shards(self.spec)
+        above = os.path.commonpath([shard.parent for shard in shards])
+        layout = Layout(self.spec)
+        for shard in shards:
+            prefix = f"{os.path.relpath(shard, above)}/" if len(shards) > 1 else ""
+            _add_shard(layout, shard, prefix)
+        return layout.rows()
+
+
+def _shards(spec: str) -> list[Path]:
+    if Path(spec).is_dir():
+        return sorted(Path(spec).glob("*.tar"))
+    found = []
+    for name in _expand(spec):
+        matches = [name] if Path(name).exists() else sorted(glob.glob(name))
+        if not matches:
+            raise UserError(f"{name} does not exist; check the name or the pattern of the shards")
+        found += [Path(match) for match in matches]
+    return found
+
+
+def _expand(pattern: str) -> list[str]:
+    """The names a brace pattern stands for: ``{08..11}`` counts and keeps the width, ``{a,b}`` lists."""
+    choices = []
+    for part in re.split(r"(\{[^{}]*\})", pattern):
+        span = re.fullmatch(r"\{(\d+)\.\.(\d+)\}", part)
+        if span:
+            first, last = span.groups()
+            choices.append([str(i).zfill(len(first)) for i in range(int(first), int(last) + 1)])
+        elif part.startswith("{") and "," in part:
+            choices.append(part[1:-1].split(","))
+        else:
+            choices.append([part])
+    return ["".join(parts) for parts in itertools.product(*choices)]
+
+
+def _add_shard(layout: Layout, shard: Path, prefix: str) -> None:
+    members, twice = _list(shard)
+    captioned = any(name.lower().endswith((".txt", ".json")) for name in members)
+    notes: dict[str, Member] = {}
+    for name, member in members.items():
+        stem, suffix = _split(prefix + name, first=captioned)
+        modality = modality_of_suffix(suffix)
+        if modality is not None:
+            layout.add(stem, modality, prefix + name, member)
+        elif suffix == ".txt":
+            layout.captions[stem] = [_caption(member.load())]
+        elif suffix == ".json":
+            notes[stem] = member
+    for stem in notes.keys() - layout.captions.keys():
+        caption = _caption_in_json(notes[stem].load())
+        if caption is not None:
+            layout.captions[stem] = [caption]
+    reason = f"a name occurs more than once in {shard.name}, so what belongs together is not certain"
+    layout.problems += [Problem(prefix + stem, "duplicate name", reason) for stem in twice]
+
+
+def _list(shard: Path) -> tuple[dict[str, Member], list[str]]:
+    """The members by name, and the stems of samples that are left out since a name in them is not unique."""
+    members: dict[str, Member] = {}
+    twice = set()
+    try:
+        for entry in entries(shard):
+            name = entry.name.removeprefix("./")
+            if name in members:
+                twice.add(_split(name)[0])
+            if not any(part.startswith(".") for part in name.split("/")):
+                members[name] = Member(str(shard), entry.offset, entry.size)
+    except OSError as error:
+        raise UserError(f"{shard} cannot be read: {error}") from error
+    return {name: member for name, member in members.items() if _split(name)[0] not in twice}, sorted(twice)
+
+
+def _split(name: str, first: bool = True) -> tuple[str, str]:
+    """Stem and suffix of a path: cut at the file's *first* dot, as the webdataset tools do it, or at the last."""
+    folder, slash, file = name.rpartition("/")
+    stem, dot, suffix = file.partition(".") if first else file.rpartition(".")
+    return folder + slash + stem, (dot + suffix).lower()
+
+
+def _caption(data: bytes) -> str:
+    """The whole text but for one line end at its end, which editors add and people do not see."""
+    text = data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+    return text.removesuffix("\n").removesuffix("\r") if text.endswith("\n") else text
+
+
+def _caption_in_json(data: bytes) -> str | None:
+    """The ``caption``, else the ``text``, of a JSON object; none when the member is something else."""
+    try:
+        value = json.loads(data)
+    except ValueError:
+        return None
+    texts = [value.get(key) for key in ("caption", "text")] if isinstance(value, dict) else []
+    return next((text for text in texts if isinstance(text, str)), None)

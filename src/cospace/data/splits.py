@@ -1,0 +1,72 @@
+"""Validation pairs held out from the training set."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..modalities import is_typed
+from ..types import UserError
+from .joins import describe_join, joining
+from .pairs import Pairs
+
+HELD_OUT = 500
+"""Most items held out for validation when none are given; a twentieth of the data if that is less."""
+
+MANY_PIECES = 50
+"""From so many connected pieces on, whole ones are held out; fewer are taken for classes."""
+
+LARGE_PIECE = 0.5
+"""A connected piece with a larger share of the rows is neither held out nor kept as a whole."""
+
+
+def hold_out(pairs: Pairs, seed: int) -> tuple[Pairs, Pairs]:
+    """Split off validation pairs: whole connected pieces where there are many, else single items.
+
+    Pieces are no choice where there are few of them (classes, which training must see) or where one holds most of the
+    rows: then an item goes with all of its rows, and its captions stay with other items. What is held out never all
+    matches each other, because retrieval among such pairs measures nothing.
+    """
+    pieces, item_of_row = pairs.groups, _items(pairs)
+    alike = pairs.matches.alike(_main(pairs))
+    by_piece = len(np.unique(pieces)) >= MANY_PIECES and pairs.matches.largest_piece() <= LARGE_PIECE
+    values, first, unit = np.unique(pieces if by_piece else item_of_row, return_index=True, return_inverse=True)
+    if len(values) < 4 or len(np.unique(alike)) < 2:
+        raise UserError(_no_split(pairs, len(values)))
+    order = np.random.Generator(np.random.Philox(key=seed)).permutation(len(values))
+    wanted = max(2, min(HELD_OUT, round(0.05 * len(values))))
+    kind = alike[first][order]
+    if (kind[:wanted] == kind[0]).all():
+        other = int(np.argmax(kind != kind[0]))
+        order[[wanted - 1, other]] = order[[other, wanted - 1]]
+    held = np.isin(unit, order[:wanted])
+    return pairs.select(np.flatnonzero(~held)), pairs.select(np.flatnonzero(held))
+
+
+def _main(pairs: Pairs) -> str:
+    """The modality whose items are held out one by one: the first that is not typed."""
+    return next((name for name in pairs.modalities if not is_typed(name)), pairs.modalities[0])
+
+
+def _items(pairs: Pairs) -> np.ndarray:
+    """A number for the first item that each row has, whatever its modality."""
+    number = np.full(len(pairs), -1, np.int64)
+    offset = 0
+    for name in pairs.modalities:
+        keys = pairs.keys[name]
+        number = np.where((number < 0) & (keys >= 0), keys + offset, number)
+        offset += int(keys.max(initial=-1)) + 1
+    return number
+
+
+def _no_split(pairs: Pairs, units: int) -> str:
+    """Why no validation pairs can be held out."""
+    then = "give some with --val, or add pairs"
+    if units >= 4:
+        return f"all pairs of {pairs.name} match each other, so none can be held out to validate on; {then}"
+    joins, share = joining(pairs), pairs.matches.largest_piece()
+    if share > LARGE_PIECE and joins:
+        return (
+            f"{pairs.name} has {units} different items, and one connected piece holds {share:.0%} of the rows: "
+            f"{describe_join(pairs, joins[0])}; leave out what is wrong, {then}"
+        )
+    return f"{pairs.name} is too small to hold out validation pairs; {then}"

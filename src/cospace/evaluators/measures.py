@@ -1,0 +1,189 @@
+"""Figures of a space on embedded pairs: retrieval, health, zero-shot classification, calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..evaluation.geometry import aggregate, diagnose, geometry
+from ..evaluation.matches import fit_matching
+from ..evaluation.platt import expected_calibration_error, fit, reliability, sample_scores
+from ..evaluation.retrieval import metric_intervals, summary
+from ..evaluation.zero_shot import class_vectors, templates_for, true_classes, zero_shot
+from ..matches import BatchMatches
+from ..modalities import is_typed, typed_modality
+from ..models.calibration import Calibration, Matching
+from ..models.space import Space
+from ..objectives import aligned
+from ..types import Metrics
+from .embedded import EmbeddedPairs
+
+HEALTH_ROWS = 2048
+"""Pairs that the space's health is measured on; more change no digit that is shown."""
+
+WATCHED = 1024
+"""Pairs of a training batch that its health is measured on: memory would grow with the square of the batch."""
+
+
+def measure(embedded: EmbeddedPairs) -> Metrics:
+    """Retrieval both ways between every two modalities, the space's health, and how many items there are."""
+    metrics: Metrics = {f"n_{name}s": float(len(vectors)) for name, vectors in embedded.vectors.items()}
+    for direction, ranking in embedded.rankings().items():
+        metrics |= summary(direction, ranking)
+    return metrics | health(embedded)
+
+
+def health(embedded: EmbeddedPairs) -> Metrics:
+    """Geometry of the space on (at most :data:`HEALTH_ROWS`) different items with one of their partners."""
+    found = []
+    for first, second in embedded.both():
+        places, others = embedded.vector_of_row[first], embedded.vector_of_row[second]
+        together = np.flatnonzero((places >= 0) & (others >= 0))
+        rows = np.sort(together[np.unique(places[together], return_index=True)[1]])[:HEALTH_ROWS]
+        if len(rows) >= 2:
+            left_RE = embedded.vectors[first][torch.from_numpy(places[rows])]
+            right_RE = embedded.vectors[second][torch.from_numpy(others[rows])]
+            found.append(geometry(left_RE, right_RE, (first, second)))
+    return aggregate(found)
+
+
+FEWEST_WATCHED = 32
+"""Rows of two modalities below which a batch that has more of others says nothing about their health."""
+
+
+def watch(embeddings: Mapping[str, Tensor], matches: BatchMatches) -> Metrics:
+    """The health of one training batch, for the log."""
+    found = []
+    enough = min(FEWEST_WATCHED, max(map(len, embeddings.values()), default=0))
+    for pair in aligned(embeddings, matches):
+        both = (pair.left_KE[:WATCHED], pair.right_KE[:WATCHED])
+        tiny = 1e-12
+        if len(both[0]) >= enough and all(
+            bool(torch.isfinite(rows).all()) and float(rows.norm(dim=1).min()) >= tiny for rows in both
+        ):
+            found.append(geometry(*both, (pair.left, pair.right)))
+    return aggregate(found)
+
+
+def diagnosis(metrics: Metrics, width: int, modalities: Sequence[str]) -> str | None:
+    """What is wrong with the space, in plain words, or nothing."""
+    return diagnose(metrics, width, modalities) if "space/effective_rank" in metrics else None
+
+
+@dataclass(frozen=True, slots=True)
+class Classified:
+    """Zero-shot classification of a modality's items: true classes (or none), the classes' vectors, figures."""
+
+    modality: str
+    names: Sequence[str]
+    class_CE: Tensor
+    labels_N: np.ndarray
+    metrics: Metrics
+
+
+def classify(
+    space: Space,
+    embedded: EmbeddedPairs,
+    names: Sequence[str],
+    templates: Sequence[str] | None = None,
+    bare: bool | None = None,
+) -> list[Classified]:
+    """Name the class of every item that is no text by the nearest class text, a modality at a time.
+
+    ``templates`` default to the bare name where the space was trained on bare names, else to a few sentences.
+    """
+    text, pairs = typed_modality(), embedded.pairs
+    captions = pairs.items.get(text, [None] * len(pairs))
+
+    def embed_text(texts: list[str]) -> Tensor:
+        return torch.from_numpy(space.embed(progress=None, **{text: texts}))
+
+    known = [caption for caption in captions if caption is not None]
+    chosen = templates or (("{}",) if bare else templates_for(known))
+    class_CE = class_vectors(embed_text, names, chosen)
+    found = []
+    for name in (name for name in embedded.vectors if not is_typed(name)):
+        rows = embedded.first_row[name].tolist()
+        labels = [pairs.extras["label"][row] for row in rows] if "label" in pairs.extras else None
+        paths = [_path(pairs.items[name][row]) for row in rows]
+        labels_N = true_classes(names, labels, paths, [captions[row] or "" for row in rows])
+        metrics = zero_shot(embedded.vectors[name], class_CE, labels_N)
+        found.append(Classified(name, names, class_CE, labels_N, metrics))
+    return found
+
+
+def classification_metrics(classified: Sequence[Classified]) -> Metrics:
+    """``zero_shot/top1`` and so on; of several modalities ``zero_shot/audio/top1`` for each."""
+    if len(classified) == 1:
+        return classified[0].metrics
+    found: Metrics = {}
+    for one in classified:
+        found |= {key.replace("zero_shot/", f"zero_shot/{one.modality}/"): v for key, v in one.metrics.items()}
+    return found
+
+
+def _path(raw: Any) -> str:
+    return str(raw) if isinstance(raw, str | Path) else ""
+
+
+def calibrate(embedded: EmbeddedPairs, seed: int = 0) -> Calibration | None:
+    """From cosines to probabilities, on these held-out pairs; nothing where no two modalities are paired."""
+    scores, is_match = _scores(embedded, seed)
+    return fit(scores, is_match) if len(scores) else None
+
+
+def _scores(embedded: EmbeddedPairs, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Cosines of matches and of others, of every two modalities, and which of them match."""
+    scores, is_match = [np.zeros(0)], [np.zeros(0, bool)]
+    for first, second in embedded.both():
+        matched = embedded.among_matched(first, second)
+        right, wrong = sample_scores(matched.first_NE, matched.second_ME, matched.relation, seed)
+        if len(right) and len(wrong):
+            scores += [right, wrong]
+            is_match += [np.ones(len(right), bool), np.zeros(len(wrong), bool)]
+    return np.concatenate(scores), np.concatenate(is_match)
+
+
+def calibrate_search(embedded: EmbeddedPairs, seed: int = 0) -> dict[str, Matching]:
+    """What a search may say of its results, by direction, on these held-out pairs."""
+    fitted = {}
+    for pair in embedded.both():
+        for asked, found in (pair[::-1], pair):
+            matched = embedded.among_matched(asked, found)
+            matching = fit_matching(matched.first_NE, matched.second_ME, matched.relation, seed)
+            if matching is not None:
+                fitted[f"{asked}_to_{found}"] = matching
+    return fitted
+
+
+def intervals(embedded: EmbeddedPairs) -> dict[str, list[float]]:
+    """95 % intervals of the figures of retrieval, by their keys."""
+    found: dict[str, list[float]] = {}
+    for direction, ranking in embedded.rankings().items():
+        bounds = metric_intervals(direction, ranking, query_pieces(embedded, direction))
+        found |= {key: list(interval) for key, interval in bounds.items()}
+    return found
+
+
+def query_pieces(embedded: EmbeddedPairs, direction: str) -> np.ndarray:
+    """The connected piece of every query that a direction's ranking is of."""
+    asked, found = direction.split("_to_")
+    kept = embedded.among_matched(asked, found).kept[0]
+    pieces: np.ndarray = embedded.pieces(asked)[kept.numpy()]
+    return pieces
+
+
+def reliability_of(space: Space, embedded: EmbeddedPairs) -> dict[str, Any]:
+    """How far the probabilities of matches are from what came true, in bins, on held-out pairs."""
+    scores, is_match = _scores(embedded)
+    if space.calibration is None or not len(scores):
+        return {}
+    chance = space.calibration.probability(scores)
+    bins = [asdict(one) for one in reliability(chance, is_match)]
+    return {"error": expected_calibration_error(chance, is_match), "bins": bins}

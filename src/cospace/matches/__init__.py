@@ -1,0 +1,219 @@
+"""Which items match: an image and a caption do where some row of the data pairs them, and only there.
+
+Items are known by codes: equal codes mean equal content (for captions: equal once normalised). The relation is direct.
+An image that is filed under "cat" and under "dog" matches both captions, and the cats match no dog for it. Following
+matches from item to item gives *pieces* (connected components); they decide what is held out or drawn together, never
+what is true.
+
+:class:`Matches` is of a whole data set, :class:`BatchMatches` of a batch, :class:`Relation` of two lists of items.
+None of them holds a matrix: memory grows with items and pairs. Shapes: ``N`` left and ``M`` right items, ``L`` and
+``R`` different codes among them, ``P`` pairs of codes that match, ``K`` rows of a batch that have both modalities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ._codes import by_appearance, composed, connected, distinct, distinct_pairs, ranges
+from ._relation import Relation, as_tensors
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+__all__ = ["BatchMatches", "Matches", "ModalityPair", "Relation", "Together", "connected", "modality_pairs"]
+
+ModalityPair = tuple[str, str]
+"""Two modalities in alphabetical order."""
+
+
+def modality_pairs(names: Sequence[str] | Mapping[str, object]) -> list[ModalityPair]:
+    """Every two of these modalities, each in alphabetical order."""
+    return list(combinations(sorted(names), 2))
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """The ``K`` rows of a batch that have two modalities: their places among the rows of each, and what matches.
+
+    Places are those in the modality's own embeddings; nothing where the rows are all that it has.
+    """
+
+    left_K: Tensor | None
+    right_K: Tensor | None
+    relation: Relation
+
+    def to(self, where: torch.device | str) -> Together:
+        """The same on another device."""
+        left_K, right_K = (None if rows is None else rows.to(where) for rows in (self.left_K, self.right_K))
+        return Together(left_K, right_K, self.relation.to(where))
+
+
+@dataclass(frozen=True, slots=True)
+class BatchMatches:
+    """What of a batch matches, for an objective. Every row matches itself wherever it has two modalities.
+
+    ``rows`` gives the rows of the batch that have a modality, nothing where all have it; its embeddings are of these.
+    """
+
+    rows: Mapping[str, Tensor | None]
+    pairs: Mapping[ModalityPair, Together]
+
+    @classmethod
+    def of_groups(cls, groups_B: np.ndarray | Tensor, modalities: Sequence[str] = ("image", "text")) -> BatchMatches:
+        """Rows that have every modality and match where their group ids are equal."""
+        relation = Relation.of_groups(groups_B)
+        together = {pair: Together(None, None, relation) for pair in modality_pairs(modalities)}
+        return cls(dict.fromkeys(modalities), together)
+
+    def relation(self, left: str, right: str) -> Relation:
+        """What matches among the rows that have both modalities."""
+        return self.pairs[left, right].relation if left < right else self.pairs[right, left].relation.T
+
+    def to(self, where: torch.device | str) -> BatchMatches:
+        """The same on another device."""
+        rows = {name: None if places is None else places.to(where) for name, places in self.rows.items()}
+        return BatchMatches(rows, {pair: together.to(where) for pair, together in self.pairs.items()})
+
+
+@dataclass(frozen=True)
+class Matches:
+    """Which items of a data set match. Make it with :meth:`of`.
+
+    ``codes`` holds per modality and row the item's code, -1 where the row lacks it; ``pairs`` per two modalities the
+    codes that match ``(P, 2)``, sorted; ``pieces`` per modality and code the number of its connected piece. A
+    selection of rows keeps ``pairs`` and ``pieces`` whole, so what matched still matches and keeps its numbers.
+    """
+
+    codes: Mapping[str, np.ndarray]
+    pairs: Mapping[ModalityPair, np.ndarray]
+    pieces: Mapping[str, np.ndarray]
+
+    @classmethod
+    def of(cls, codes: Mapping[str, np.ndarray]) -> Matches:
+        """From one code per row and modality, -1 for none. Pieces are numbered in order of appearance.
+
+        Codes are renumbered: from 0, by piece and then in their own order.
+        """
+        places: dict[str, np.ndarray] = {}
+        counts = [0]
+        for name, column in codes.items():
+            different, place_N = np.unique(column[column >= 0], return_inverse=True)
+            places[name] = np.full(len(column), -1, np.int64)
+            places[name][column >= 0] = place_N
+            counts.append(len(different))
+        offsets = dict(zip(codes, np.cumsum(counts), strict=False))
+        edges = [np.zeros((0, 2), np.int64)]
+        for left, right in modality_pairs(codes):
+            both = (places[left] >= 0) & (places[right] >= 0)
+            edges.append(np.stack([places[m][both] + offsets[m] for m in (left, right)], axis=1))
+        piece_C = connected(sum(counts), np.concatenate(edges))
+        nodes = {name: np.where(column >= 0, column + offsets[name], -1) for name, column in places.items()}
+        piece_C = by_appearance(piece_C, list(nodes.values()))
+        made, pieces = {}, {}
+        for count, (name, column) in zip(counts[1:], places.items(), strict=True):
+            piece_c = piece_C[offsets[name] : offsets[name] + count]
+            order_c = np.argsort(piece_c, kind="stable")
+            rank_c = np.append(np.argsort(order_c, kind="stable"), -1)
+            made[name], pieces[name] = rank_c[column], piece_c[order_c]
+        pairs = {pair: distinct_pairs(made[pair[0]], made[pair[1]]) for pair in modality_pairs(codes)}
+        return cls(made, pairs, pieces)
+
+    def select(self, rows: np.ndarray) -> Matches:
+        """Some rows in the given order; what matched still matches."""
+        return Matches({name: column[rows] for name, column in self.codes.items()}, self.pairs, self.pieces)
+
+    def through(self, shared: str) -> Matches:
+        """The same, where items of two modalities that no row pairs match if they share an item of a third one.
+
+        A measure of how two modalities were bound by the ``shared`` one; nothing learns from such matches.
+        """
+        found = dict(self.pairs)
+        for pair in [pair for pair, pairs_P2 in self.pairs.items() if not len(pairs_P2) and shared not in pair]:
+            sides = (self._codes_of(shared, name) for name in pair)
+            found[pair] = composed(*sides)
+        return Matches(self.codes, found, self.pieces)
+
+    def _codes_of(self, left: str, right: str) -> np.ndarray:
+        """The codes of two modalities that match ``(P, 2)``, sorted by the left ones."""
+        pairs_P2 = self.pairs[left, right] if left < right else self.pairs[right, left][:, ::-1]
+        return pairs_P2[np.lexsort((pairs_P2[:, 1], pairs_P2[:, 0]))]
+
+    def components(self) -> np.ndarray:
+        """The connected piece of every row ``(rows,)``; read it, do not change it."""
+        return self._components
+
+    @cached_property
+    def _components(self) -> np.ndarray:
+        piece_N = np.full(len(next(iter(self.codes.values()), ())), -1, np.int64)
+        for name, column in self.codes.items():
+            piece_N = np.where(column >= 0, np.append(self.pieces[name], -1)[column], piece_N)
+        return piece_N
+
+    def largest_piece(self) -> float:
+        """Share of the rows that belong to the largest connected piece."""
+        sizes = np.unique(self.components(), return_counts=True)[1]
+        return float(sizes.max(initial=0) / max(1, len(self.components())))
+
+    def batch(self, rows: np.ndarray) -> BatchMatches:
+        """What matches among some rows."""
+        codes, together = {name: column[rows] for name, column in self.codes.items()}, {}
+        has = {name: column >= 0 for name, column in codes.items()}
+        for left, right in self.pairs:
+            both_B = has[left] & has[right]
+            places = (_places_in(both_B, has[left]), _places_in(both_B, has[right]))
+            relation = self._relation((left, right), codes[left][both_B], codes[right][both_B])
+            together[left, right] = Together(*places, relation)
+        everything = np.ones(len(rows), bool)
+        return BatchMatches({name: _places_in(mask, everything) for name, mask in has.items()}, together)
+
+    def between(self, left: str, right: str, left_rows: np.ndarray, right_rows: np.ndarray) -> Relation:
+        """What matches between items of two modalities, each named by a row that shows it."""
+        if left > right:
+            return self.between(right, left, right_rows, left_rows).T
+        return self._relation((left, right), self.codes[left][left_rows], self.codes[right][right_rows])
+
+    def _relation(self, pair: ModalityPair, left_N: np.ndarray, right_M: np.ndarray) -> Relation:
+        """The relation of some codes; only pairs of the given left codes are looked at."""
+        pairs_P2, code_L = self.pairs[pair], distinct(left_N)
+        first_L, last_L = (np.searchsorted(pairs_P2[:, 0], code_L, side) for side in ("left", "right"))
+        return Relation.of(left_N, right_M, pairs_P2[ranges(first_L, last_L - first_L)])
+
+    def alike(self, modality: str) -> np.ndarray:
+        """Per row a number that is equal for items of a modality that match the same items everywhere ``(rows,)``.
+
+        An item that matches nothing, for want of other modalities, is like itself alone.
+        """
+        partners: list[list[bytes]] = [[] for _ in self.pieces[modality]]
+        for left, right in self.pairs:
+            if modality in (left, right):
+                pairs_P2 = self._codes_of(modality, right if modality == left else left)
+                cuts = np.searchsorted(pairs_P2[:, 0], np.arange(1, len(partners)))
+                for own, others in zip(partners, np.split(pairs_P2[:, 1], cuts), strict=False):
+                    own.append(others.tobytes())
+        seen: dict[object, int] = {}
+        kinds = [seen.setdefault(tuple(own) if any(own) else code, len(seen)) for code, own in enumerate(partners)]
+        return np.asarray(np.array([*kinds, -1], np.int64)[self.codes[modality]])
+
+    def all_match(self) -> bool:
+        """Whether every two rows match each other, so that there is nothing to contrast."""
+        here = {name: np.unique(column[column >= 0]) for name, column in self.codes.items()}
+        if not self.pairs:
+            return all(len(codes) < 2 for codes in here.values())
+        return all(
+            len(self._relation((left, right), here[left], here[right]).pairs_P2) == len(here[left]) * len(here[right])
+            for left, right in self.pairs
+        )
+
+
+def _places_in(some_B: np.ndarray, all_B: np.ndarray) -> Tensor | None:
+    """Places of some rows, counted among the rows of ``all_B``; nothing where these are the same."""
+    if np.array_equal(some_B, all_B):
+        return None
+    return as_tensors([(all_B.cumsum() - 1)[some_B]])[0]

@@ -1,0 +1,151 @@
+"""Images: photographs, drawings, scans, in the formats that people have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ...types import Progress, silent
+from .. import PREVIEW_SIZES, Batcher, Media, Modality, Prepared, Preview, Previewed
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from .batching import ImageSettings
+    from .processing import ImageProcessor
+
+GOLDEN = 4
+"""Images that are kept with a model."""
+
+
+class Image(Modality):
+    """Everything that is known of images."""
+
+    name = "image"
+    plural = "images"
+    advice: ClassVar[Mapping[str, str]] = {"bomb": "make these images smaller"}
+    decided = ("size",)
+    default_encoder = "cnn"
+    noun = "image"
+    suffixes = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
+    columns = (
+        "image", "images", "img", "picture", "photo", "image_path", "img_path", "filepath", "file_path", "path",
+        "image_file", "file_name", "filename", "file", "image_url", "url", "jpg", "png",
+    )  # fmt: skip
+    has_preview = True
+    upload_types = ("image/jpeg", "image/png", "image/webp")
+    job_size = 512
+
+    def recognises(self, data: bytes) -> bool:
+        starts = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*")
+        return data.startswith(starts) or (data.startswith(b"RIFF") and data[8:12] == b"WEBP")
+
+    def settings_class(self) -> type[ImageSettings]:
+        from .batching import ImageSettings
+
+        return ImageSettings
+
+    def fit_settings(self, settings: Any, items: Sequence[Any], texts: Sequence[str], generates: bool) -> Any:
+        return settings.fitted(items, texts, generates)
+
+    def processor_class(self) -> type[ImageProcessor]:
+        from .processing import ImageProcessor
+
+        return ImageProcessor
+
+    def build_processor(self, settings: Any, texts: Sequence[str]) -> ImageProcessor:
+        return self.processor_class()(size=settings.size)
+
+    def settings_of(self, processor: Any, settings: Any, fixed_size: bool) -> Any:
+        update: dict[str, Any] = {"size": processor.size}
+        if fixed_size:
+            update["progressive_resizing"] = 0.0
+        return settings.model_copy(update=update)
+
+    def prepare_all(
+        self, raws: Sequence[Any], processor: Any, progress: Progress = silent, spill: Path | None = None
+    ) -> Prepared:
+        from .._prepared import prepare_fixed
+
+        return prepare_fixed(raws, processor, (3, processor.size, processor.size), self.plural, progress, spill)
+
+    def batcher(
+        self, prepared: Any, item_of_row: np.ndarray, processor: Any, settings: Any, seed: int, steps: int
+    ) -> Batcher:
+        from .batching import ImageBatcher
+
+        low_res_steps = round((settings.progressive_resizing or 0) * steps)
+        return ImageBatcher(prepared, item_of_row, processor, settings.augment, seed, low_res_steps)
+
+    def golden(self, raws: Sequence[Any], prepared: Sequence[Any]) -> list[Any]:
+        """The upper three quarters of prepared images: not square, so that they show how such ones are made to fit."""
+        import numpy as np
+
+        images = [prepared[place] for place in range(min(GOLDEN, len(prepared)))]
+        cut = [image_3SS[:, : max(1, image_3SS.shape[1] * 3 // 4)] for image_3SS in images]
+        return [np.ascontiguousarray(image.permute(1, 2, 0).numpy()) for image in cut]
+
+    def freeze(self, raw: Any) -> Tensor:
+        import torch
+
+        return torch.from_numpy(raw)
+
+    def thaw(self, stored: Tensor) -> Any:
+        return stored.numpy()
+
+    def inspect(self, raw: Any) -> dict[str, float]:
+        from .processing import decode
+
+        height, width, _ = decode(raw).shape
+        return {"width": float(width), "height": float(height)}
+
+    def export(self, raw: Any) -> tuple[bytes, str]:
+        from .processing import decode, fetched
+        from .showing import encoded_suffix, png
+
+        data = fetched(raw)
+        return (data, encoded_suffix(data)) if isinstance(data, bytes) else (png(decode(data)), "png")
+
+    def preview(self, raw: Any) -> Preview:
+        from .showing import preview
+
+        return preview(raw)
+
+    def prepare_with_preview(self, raw: Any, processor: Any) -> Previewed:
+        """Decoded once for both; a JPEG arrives at the scale that the model reads, so that its vector is the same as
+        everywhere else, and once more where that is too small for the previews.
+        """
+        from .processing import decode, fetched, full_size
+        from .showing import preview_of
+
+        data = fetched(raw)
+        pixels = decode(data, processor.side, processor.max_pixels)
+        prepared, size = processor.prepare(pixels), full_size(data, pixels)
+        if max(pixels.shape[:2]) < min(max(PREVIEW_SIZES), max(size)):
+            pixels = decode(data, max(PREVIEW_SIZES), processor.max_pixels)
+        return Previewed(prepared, preview_of(pixels, size), data if isinstance(data, bytes) else None)
+
+    def prepared_preview(self, prepared: Any, processor: Any) -> bytes:
+        from .showing import png
+
+        return png(prepared.permute(1, 2, 0).numpy())
+
+    def media(self, raw: Any, size: int) -> Media:
+        from .showing import media
+
+        return media(raw, size)
+
+    def read_upload(self, data: bytes) -> np.ndarray:
+        from .showing import read_upload
+
+        return read_upload(data)
+
+    def example(self) -> Any:
+        import numpy as np
+
+        return np.full((32, 32, 3), 255, np.uint8)
+
+
+MODALITY = Image()

@@ -1,0 +1,389 @@
+"""The shared space: one encoder and one projection per modality, and the preparation that goes with each."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from .. import files, modalities, tensors
+from ..config import PartConfig, part, plain, read_json, unknown
+from ..modalities import Processor
+from ..prefetch import WINDOW, prefetch
+from ..runtime import compute_dtype, device, keep_freed_memory
+from ..types import BadItem, Features, PooledFeatures, UserError
+from .calibration import Calibration, Matching
+
+FORMAT = 2
+"""Version of the saved folder; a reader refuses what it does not know."""
+
+AGREEMENT = 0.9999
+"""Least cosine between stored golden vectors and the ones computed on loading; float32 on another machine keeps
+six digits more than this, a swapped activation or tokenizer does not."""
+
+CHUNK = {"cpu": (112, 32 * 3 * 224**2), "cuda": (256, 256 * 3 * 224**2)}
+"""Most items embedded at a time and most numbers in them (images of 224 px): what a layer makes of more leaves a CPU's
+cache, and products of fewer than about 1,200 rows use one of its cores only."""
+
+ENCODERS = "models.encoders"
+"""Where encoders are registered."""
+
+T = TypeVar("T")
+Progress = Callable[[int, int], None]
+
+
+class Space(nn.Module):
+    """Maps raw items of any of its modalities to vectors of one width ``E``; pairs land close to each other.
+
+    Parts arrive built: ``encoders`` and ``processors`` by modality. ``configs`` are kept to save the space with.
+    """
+
+    def __init__(
+        self,
+        encoders: Mapping[str, nn.Module],
+        configs: Mapping[str, PartConfig],
+        processors: Mapping[str, Processor],
+        width: int,
+    ) -> None:
+        super().__init__()
+        self.width = width
+        self.encoders = nn.ModuleDict(encoders)
+        self.projections = nn.ModuleDict({name: projection(encoder, width) for name, encoder in encoders.items()})
+        self.configs, self.processors = dict(configs), dict(processors)
+        self.calibration: Calibration | None = None
+        self.matching: dict[str, Matching] = {}
+        self.fingerprint: str | None = None
+        self.low_precision: LowPrecisionCopy | None = None
+
+    @classmethod
+    def build(cls, configs: Mapping[str, PartConfig], processors: Mapping[str, Processor], width: int) -> Space:
+        """A fresh space: every encoder is built for what its processor gives."""
+        encoders = {name: config.build(processors[name].spec) for name, config in configs.items()}  # type: ignore[attr-defined]
+        return cls(encoders, configs, processors, width)
+
+    @property
+    def modalities(self) -> list[str]:
+        """Names of the modalities that this space embeds."""
+        return list(self.encoders)
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return next((weight.device for weight in _weights(self)), torch.device("cpu"))
+
+    def encode(self, modality: str, inputs: Any) -> Tensor:
+        """Batch of prepared inputs to float32 ``(B, E)``, not normalised; differentiable."""
+        return self.project(modality, self.features(modality, inputs))
+
+    def features(self, modality: str, inputs: Any) -> Features:
+        """What the encoder makes of a batch of prepared inputs, in its own number format; or made of them before."""
+        if isinstance(inputs, PooledFeatures):
+            return inputs.features()
+        encoder = self.encoders[modality]
+        if isinstance(inputs, Tensor):
+            inputs = inputs.to(dtype_of(encoder))
+        features: Features = encoder(inputs)
+        return features
+
+    def project(self, modality: str, features: Features) -> Tensor:
+        """From features into the shared space: float32 ``(B, E)``."""
+        projected: Tensor = self.projections[modality](features.pooled_BD.float())
+        return projected
+
+    def embed(self, *, progress: Progress | None = None, **items: Sequence[Any]) -> np.ndarray:
+        """Unit vectors ``(n, E)``, float32, of the items of one modality: ``embed(text=["a red bus"])``.
+
+        Items of files may be paths, encoded bytes or decoded arrays, images also PIL's. Raises :class:`UserError`
+        naming the first item that cannot be read.
+        """
+        if len(items) != 1:
+            raise UserError(f"embed takes one modality at a time, e.g. embed(text=[...]); {len(items)} were given")
+        ((modality, raws),) = items.items()
+        processor = self._processor(modality)
+        if isinstance(raws, str | bytes):
+            raise UserError(f"embed({modality}=...) takes a list; write embed({modality}=[...])")
+        vectors = list(self.embed_prepared(modality, _prepared(processor, raws), progress, len(raws)))
+        return np.concatenate(vectors) if vectors else np.zeros((0, self.width), np.float32)
+
+    def embed_prepared(
+        self, modality: str, prepared: Iterator[Tensor], progress: Progress | None = None, total: int = 0
+    ) -> Iterator[np.ndarray]:
+        """Unit vectors ``(at most WINDOW, E)`` in the given order; the model runs in the machine's fast format."""
+
+        def unit(tower: Space, inputs: Any) -> Tensor:
+            return normalize(tower.encode(modality, inputs), dim=-1)
+
+        return self._through(unit, modality, prepared, progress, total)
+
+    def pooled_prepared(
+        self, modality: str, prepared: Iterator[Tensor], progress: Progress | None = None, total: int = 0
+    ) -> Iterator[np.ndarray]:
+        """What the encoder pools of each item, ``(at most WINDOW, D)``, before it is led into the space."""
+
+        def pooled(tower: Space, inputs: Any) -> Tensor:
+            return tower.features(modality, inputs).pooled_BD.float()
+
+        return self._through(pooled, modality, prepared, progress, total)
+
+    def _through(
+        self,
+        make: Callable[[Space, Any], Tensor],
+        modality: str,
+        prepared: Iterator[Tensor],
+        progress: Progress | None,
+        total: int,
+    ) -> Iterator[np.ndarray]:
+        """Windows of items in order of length, chunk by chunk through the compute copy, and back in their order."""
+        where = self.device
+        was_training = self.training
+        tower = self._fast().eval()
+        processor, done = self._processor(modality), 0
+        most, numbers = CHUNK.get(where.type, CHUNK["cpu"])
+        try:
+            for window in chunks(prepared, WINDOW):
+                order = np.argsort([len(item) for item in window], kind="stable")
+                made: list[np.ndarray] = []
+                size = max(1, min(most, numbers // max(item.numel() for item in window)))
+                for chunk in np.split(order, range(size, len(order), size)):
+                    inputs = _to(processor.batch([window[place] for place in chunk]), where)
+                    with torch.inference_mode():
+                        made.append(make(tower, inputs).cpu().numpy())
+                    done += len(chunk)
+                    if progress is not None:
+                        progress(done, total)
+                yield np.concatenate(made)[np.argsort(order)]
+        finally:
+            self.train(was_training)
+
+    def score(self, **items: Sequence[Any]) -> np.ndarray:
+        """``(n, m)`` probabilities that items of two modalities match, at an even prior.
+
+        ``score(image=[...], text=[...])``. Calibrated on the run's held-out pairs; a space without calibration is a
+        :class:`UserError`.
+        """
+        if self.calibration is None:
+            raise UserError(
+                "this space was saved without calibration; run `cospace eval` with pairs it was not trained on"
+            )
+        if len(items) != 2:
+            raise UserError(
+                f"score compares two modalities, e.g. score(image=[...], text=[...]); {len(items)} were given"
+            )
+        left_NE, right_ME = (self.embed(progress=None, **{name: raws}) for name, raws in items.items())
+        cosine: np.ndarray = left_NE @ right_ME.T
+        return self.calibration.probability(cosine).astype(np.float32)
+
+    def _fast(self) -> Space:
+        """The compute copy for this device, made again only where a weight has changed since the last time."""
+        dtype = compute_dtype("auto", self.device)
+        if dtype == torch.float32:
+            return self
+        state = tuple((weight.data_ptr(), weight._version) for weight in _weights(self))
+        if self.low_precision is None or self.low_precision.state != state:
+            keep_freed_memory()
+            self.low_precision = LowPrecisionCopy(state, compute_copy(self, dtype))
+        return self.low_precision.space
+
+    def save(
+        self, folder: Path, golden: Mapping[str, Sequence[Any]], beside: Mapping[str, files.Content] | None = None
+    ) -> None:
+        """Write weights, settings, preparation and golden vectors as one sealed folder, all or nothing.
+
+        ``golden`` holds a few raw items of each modality (see ``Modality.golden``). They are prepared
+        and embedded anew whenever the space is loaded, so a changed preparation is noticed like a changed network.
+        Files ``beside``, in folders of their own, are sealed along but are no part of the fingerprint.
+        """
+        settings: dict[str, Any] = {
+            "format": FORMAT,
+            "width": self.width,
+            "encoders": {name: plain(config) for name, config in self.configs.items()},
+            "calibration": None if self.calibration is None else [self.calibration.slope, self.calibration.offset],
+            "matching": {direction: asdict(matching) for direction, matching in self.matching.items()},
+        }
+        content: dict[str, Any] = {
+            "space.json": files.as_json(settings),
+            "weights.safetensors": tensors.writer(self.state_dict()),
+            "golden.safetensors": tensors.writer(self._golden(golden)),
+        }
+        content |= {f"{name}.json": files.as_json(processor.state()) for name, processor in self.processors.items()}
+        files.write_folder(folder, content | dict(beside or {}))
+
+    @classmethod
+    def load(cls, folder: Path) -> Space:
+        """Read a saved space; every file is checked against its hash, and the golden vectors are computed again."""
+        files.settle(folder)
+        if not (folder / "space.json").is_file():
+            raise UserError(
+                f"{folder} holds no trained space (space.json is missing); give the folder of a finished run"
+            )
+        files.verify(folder)
+        settings = read_json(folder / "space.json")
+        check_format(settings, FORMAT, folder)
+        configs = {name: part(ENCODERS, data) for name, data in settings["encoders"].items()}
+        processors = {
+            name: modalities.modality(name).processor_class().from_state(read_json(folder / f"{name}.json"))
+            for name in configs
+        }
+        space = cls.build(configs, processors, int(settings["width"]))
+        space._restore(load_file(folder / "weights.safetensors"), folder)
+        if settings["calibration"] is not None:
+            space.calibration = Calibration(*settings["calibration"])
+        space.matching = {direction: Matching(**data) for direction, data in settings.get("matching", {}).items()}
+        space.eval()
+        space._check_golden(load_file(folder / "golden.safetensors"), folder)
+        own = [name for name in files.read_manifest(folder) if "/" not in name]
+        space.fingerprint = files.fingerprint(folder, own)
+        return space.to(device())
+
+    def _processor(self, modality: str) -> Processor:
+        if modality not in self.processors:
+            raise UserError(unknown(modality, self.processors, "this space has no modality"))
+        return self.processors[modality]
+
+    def _restore(self, weights: dict[str, Tensor], folder: Path) -> None:
+        try:
+            self.load_state_dict(weights)
+        except RuntimeError as error:
+            raise UserError(
+                f"the weights in {folder} do not fit its settings; load it with the version of cospace that wrote it"
+            ) from error
+
+    def _golden(self, golden: Mapping[str, Sequence[Any]]) -> dict[str, Tensor]:
+        """Raw items and their float32 vectors, by name."""
+        stored: dict[str, Tensor] = {}
+        for modality, raws in golden.items():
+            for place, raw in enumerate(raws):
+                stored[f"{modality}.{place}.raw"] = modalities.modality(modality).freeze(raw)
+                stored[f"{modality}.{place}.vector"] = self._exactly(modality, raw)
+        return stored
+
+    def _exactly(self, modality: str, raw: Any) -> Tensor:
+        """The unit vector ``(E,)`` of one raw item, in float32 throughout."""
+        self.eval()
+        processor = self._processor(modality)
+        inputs = _to(processor.batch([processor.prepare(raw)]), self.device)
+        with torch.inference_mode():
+            return normalize(self.encode(modality, inputs)[0], dim=-1).cpu()
+
+    def golden_differences(self, stored: Mapping[str, Tensor]) -> dict[str, float]:
+        """Largest difference of any number of a stored golden vector to what is computed now, by modality."""
+        largest: dict[str, float] = {}
+        for modality, now_E, stored_E in self._golden_pairs(stored):
+            largest[modality] = max(largest.get(modality, 0.0), float((now_E - stored_E).abs().max()))
+        return largest
+
+    def _golden_pairs(self, stored: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor, Tensor]]:
+        """Every golden vector as computed now, and as stored, with its modality."""
+        for key in (key for key in stored if key.endswith(".raw")):
+            modality, place, _ = key.split(".")
+            raw = modalities.modality(modality).thaw(stored[key])
+            yield modality, self._exactly(modality, raw), stored[f"{modality}.{place}.vector"]
+
+    def _check_golden(self, stored: Mapping[str, Tensor], folder: Path) -> None:
+        for modality, now_E, stored_E in self._golden_pairs(stored):
+            cosine = float(now_E @ stored_E)
+            if not cosine >= AGREEMENT:
+                raise UserError(
+                    f"{folder} does not reproduce its own golden {modality} vector (cosine {cosine:.6f}, at least "
+                    f"{AGREEMENT} expected); its settings do not belong to its weights"
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class LowPrecisionCopy:
+    """A compute copy, and the addresses and versions of the weights that it was made from."""
+
+    state: tuple[tuple[int, int], ...]
+    space: Space
+
+
+def projection(encoder: nn.Module, width: int) -> nn.Module:
+    """From an encoder into the space: a linear map, or nothing where the encoder's own head leads there."""
+    own = cast("int", encoder.width)
+    if not getattr(encoder, "in_space", False):
+        return nn.Linear(own, width, bias=False)
+    if own != width:
+        raise UserError(
+            f"this encoder leads into a space of {own} dimensions, not {width}; set embed_dim={own}, or the encoder's "
+            "projection_dim"
+        )
+    return nn.Identity()
+
+
+def dtype_of(encoder: nn.Module) -> torch.dtype:
+    """The number format of an encoder's weights: parameters or, where it has none, buffers; float32 without either."""
+    return next((weight.dtype for weight in _weights(encoder) if weight.is_floating_point()), torch.float32)
+
+
+def _weights(module: nn.Module) -> Iterator[Tensor]:
+    return chain(module.parameters(), module.buffers())
+
+
+def check_format(settings: Mapping[str, Any], known: int, folder: Path) -> None:
+    """Refuse what another version wrote; the format before this one was version 0.1's."""
+    found = settings.get("format")
+    if found == known - 1:
+        raise UserError(needs_conversion(folder))
+    if found != known:
+        raise UserError(f"{folder} was written in format {found}; this version reads format {known}")
+
+
+def needs_conversion(folder: Path) -> str:
+    """What to do with a model folder of version 0.1."""
+    run = folder.parent if folder.name == "model" and (folder.parent / "run.json").is_file() else folder
+    return f"{run} was written by cospace 0.1; convert it with: cospace import {run} --out NEW"
+
+
+def compute_copy(space: Space, dtype: torch.dtype) -> Space:
+    """A copy of the space whose encoders compute in ``dtype``; the space itself for float32.
+
+    Projections, batch norms and tables of embeddings are shared with the original, in float32: similarities,
+    statistics and sums of many small gradients keep their precision, and there is nothing to copy back.
+    """
+    if dtype == torch.float32:
+        return space
+    precise = [m for m in space.modules() if isinstance(m, nn.BatchNorm2d | nn.Embedding)]
+    memo: dict[int, Any] = {id(item): item for item in (*precise, space.projections, space.processors, space.configs)}
+    memo[id(space.low_precision)] = None
+    for module in (module for module in space.encoders.modules() if module not in precise):
+        for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
+            if tensor.is_floating_point():
+                memo[id(tensor)] = _in_dtype(tensor, dtype)
+    return copy.deepcopy(space, memo)
+
+
+def _in_dtype(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """A copy of a parameter or buffer, without its gradient."""
+    made = tensor.detach().to(dtype, copy=True)
+    return nn.Parameter(made, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else made
+
+
+def _prepared(processor: Processor, raws: Sequence[Any]) -> Iterator[Tensor]:
+    """Prepared items, where a broken one is the caller's mistake."""
+    for number, result in enumerate(prefetch(raws, processor.prepare)):
+        if isinstance(result, BadItem):
+            raise UserError(f"item {number} ({_name(raws[number])}) cannot be read: {result}") from result
+        yield result
+
+
+def _name(raw: Any) -> str:
+    return str(raw) if isinstance(raw, str | Path) else type(raw).__name__
+
+
+def chunks(items: Iterator[T], size: int) -> Iterator[list[T]]:
+    """Lists of at most ``size`` items, in order."""
+    while chunk := list(islice(items, size)):
+        yield chunk
+
+
+def _to(inputs: Any, where: torch.device) -> Any:
+    return inputs.to(where)

@@ -1,0 +1,33 @@
+"""The log of a run, ``metrics.jsonl``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from .. import files
+
+
+class MetricsLog:
+    """``metrics.jsonl``: a row per step, appended; a resumed run first drops what its checkpoint does not know."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def begin(self, step: int) -> None:
+        """Keep the rows up to the step that the run goes on from."""
+        kept = [row for row in self.rows() if row["step"] <= step]
+        files.atomic_write(self.path, "".join(json.dumps(row) + "\n" for row in kept).encode())
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All whole rows; a last line cut short by a kill is left out."""
+        if not self.path.exists():
+            return []
+        lines = self.path.read_text(encoding="utf-8").split("\n")[:-1]
+        return [json.loads(line) for line in lines if line]
+
+    def write(self, row: dict[str, Any]) -> None:
+        """Append one row."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")

@@ -1,0 +1,233 @@
+"""The report of a run or an evaluation, gathered from what was measured."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import __version__
+from ..data.pairs import Pairs
+from ..evaluation import zero_shot
+from ..evaluation.geometry import verdicts
+from ..evaluation.maps import pca_map
+from ..evaluation.platt import reliability, sample_scores
+from ..evaluation.report import cautions, map_view, recall_curve, verdict, write_report
+from ..evaluation.report.examples import Item, Side, build_examples
+from ..evaluation.report.parts import Confusion, GeneratedExample, Report
+from ..evaluation.retrieval import metric_intervals
+from ..evaluators.embedded import EmbeddedPairs
+from ..evaluators.generation import GenerationResults
+from ..evaluators.measures import Classified, diagnosis, query_pieces
+from ..modalities import FIELDS, is_typed, modality, typed_modality
+from ..runtime import describe, device
+from ..types import BadItem, Metrics
+from .metrics_log import MetricsLog
+from .run import Run
+
+SHOWN = 12
+"""Pairs drawn at random for the data card."""
+
+SHOWN_PREDICTIONS = 8
+"""Answers, and captions, of each kind (correct, wrong) that the page shows."""
+
+CONFUSED = 40
+"""Most classes drawn as a confusion matrix."""
+
+PLAYED = 400_000
+"""Bytes of encoded media that the page carries at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a report is about: embedded pairs, their figures, predictions of the decoder, classifications."""
+
+    embedded: EmbeddedPairs
+    metrics: Metrics
+    generated: GenerationResults
+    classified: Sequence[Classified] = ()
+
+
+def report(path: Path, run: Run, measured: Measured, more: Mapping[str, Metrics], command: str | None = None) -> None:
+    """Gather every part of the page and write it; ``more`` are figures of further splits, by name."""
+    facts, embedded, metrics = run.facts, measured.embedded, measured.metrics
+    shown = _items(embedded)
+    modalities = list(embedded.vectors)
+    whole = Report(
+        name=run.path.name,
+        date=str(facts.get("finished", time.strftime("%Y-%m-%d"))),
+        verdict=verdict(metrics, modalities),
+        command=command or str(facts.get("command", "")),
+        version=__version__,
+        metrics=metrics,
+        data=_data_card(embedded.pairs, facts, more),
+        curves=MetricsLog(run.path / "metrics.jsonl").rows(),
+        confusion=next((_confusion(embedded, one) for one in measured.classified), None),
+        generated_examples=generated_examples(embedded, measured.generated, run),
+        health=verdicts(metrics, run.space.width) if "space/effective_rank" in metrics else (),
+        pairs=_sample(embedded, shown),
+        config=run.config(),
+        machine={"machine": describe(device())},
+        warnings=cautions(metrics, diagnosis(metrics, run.space.width, modalities)),
+        **(_aligned_parts(run, embedded, shown) if embedded.both() else {}),
+    )
+    whole = replace(whole, images=_images(embedded, run, whole))
+    write_report(path, replace(whole, media=_media(embedded, whole)))
+
+
+def _aligned_parts(run: Run, embedded: EmbeddedPairs, shown: Mapping[str, Sequence[Item]]) -> dict[str, Any]:
+    """What there is to report of a space that aligns modalities: scores, calibration, a map, retrieval."""
+    calibration = run.space.calibration
+    right, wrong = [np.zeros(0)], [np.zeros(0)]
+    for first, second in embedded.both():
+        of_pair = embedded.among_matched(second, first)
+        scores = sample_scores(of_pair.first_NE, of_pair.second_ME, of_pair.relation)
+        right.append(scores[0])
+        wrong.append(scores[1])
+    matched, unmatched = np.concatenate(right), np.concatenate(wrong)
+    scores_N = np.concatenate([matched, unmatched])
+    is_match = np.arange(len(scores_N)) < len(matched)
+    calibrated = calibration is not None and bool(len(matched)) and bool(len(unmatched))
+    pictured = next(name for name in embedded.vectors if not is_typed(name) or len(embedded.vectors) == 1)
+    return {
+        "matched": matched,
+        "unmatched": unmatched,
+        "reliability": reliability(calibration.probability(scores_N), is_match) if calibrated and calibration else (),
+        "map": map_view(pca_map(embedded.vectors), pictured, shown[pictured]),
+        **_retrieval_parts(run, embedded, shown),
+    }
+
+
+def _retrieval_parts(run: Run, embedded: EmbeddedPairs, shown: Mapping[str, Sequence[Item]]) -> dict[str, Any]:
+    """Intervals, recall curves and examples of every direction."""
+    parts: dict[str, Any] = {"intervals": {}, "recall": [], "examples": []}
+    for direction, ranking in embedded.rankings().items():
+        query, gallery = direction.split("_to_")
+        matched, pieces = embedded.among_matched(query, gallery), query_pieces(embedded, direction)
+        asked, found = ([shown[name][row] for row in kept.tolist()] for name, kept in
+                        zip((query, gallery), matched.kept, strict=True))  # fmt: skip
+        sides = (Side(asked, matched.first_NE), Side(found, matched.second_ME))
+        parts["intervals"] |= metric_intervals(direction, ranking, pieces)
+        parts["recall"].append(recall_curve(direction, ranking, pieces))
+        parts["examples"] += build_examples(direction, ranking, sides, matched.relation, run.space.calibration)
+    return parts
+
+
+def _items(embedded: EmbeddedPairs) -> dict[str, list[Item]]:
+    """What to show of every different item; a file's words are its first caption."""
+    captions = embedded.pairs.items.get(typed_modality(), [""] * len(embedded.pairs))
+    return {
+        name: [
+            Item(captions[row] or "", None if is_typed(name) else f"{name}/{number}")
+            for number, row in enumerate(rows.tolist())
+        ]
+        for name, rows in embedded.first_row.items()
+    }
+
+
+def _sample(embedded: EmbeddedPairs, shown: Mapping[str, Sequence[Item]]) -> list[Item]:
+    """A few pairs drawn at random, for the data card."""
+    pairs = embedded.pairs
+    rows = np.random.default_rng(0).permutation(len(pairs))[:SHOWN].tolist()
+    words = pairs.items.get(typed_modality(), pairs.items.get(FIELDS[0], [""] * len(pairs)))
+    files = [name for name in embedded.vectors if not is_typed(name)]
+    sample = []
+    for row in rows:
+        places = [(name, embedded.vector_of_row[name][row]) for name in files]
+        key = next((shown[name][place].image for name, place in places if place >= 0), None)
+        sample.append(Item(words[row] or "", key))
+    return sample
+
+
+def generated_examples(
+    embedded: EmbeddedPairs, results: GenerationResults, run: Run, seed: int = 0
+) -> list[GeneratedExample]:
+    """Some answers and captions, correct ones and wrong ones, drawn at random."""
+    if run.generator is None:
+        return []
+    name = run.generator.modality
+    made = [
+        GeneratedExample(
+            Item(prediction.truth, f"{name}/{embedded.vector_of_row[name][row]}"),
+            prediction.answer.text,
+            prediction.question,
+            prediction.correct,
+            100 * prediction.answer.confidence if prediction.question else None,
+        )
+        for predictions in (results.answers, results.captions)
+        for row, prediction in predictions.items()
+    ]
+    order = np.random.default_rng(seed).permutation(len(made))
+    kept: dict[tuple[bool, bool | None], list[GeneratedExample]] = defaultdict(list)
+    for place in order:
+        example = made[place]
+        kept[bool(example.question), example.correct].append(example)
+    return [example for kind in kept.values() for example in kind[:SHOWN_PREDICTIONS]]
+
+
+def _confusion(embedded: EmbeddedPairs, classified: Classified) -> Confusion | None:
+    if len(classified.names) > CONFUSED:
+        return None
+    arguments = (embedded.vectors[classified.modality], classified.class_CE, classified.labels_N)
+    cells = zero_shot.confused(*arguments)
+    samples = {cell: [f"{classified.modality}/{row}" for row in rows] for cell, rows in cells.items()}
+    return Confusion(zero_shot.confusion(*arguments), classified.names, samples)
+
+
+def _images(embedded: EmbeddedPairs, run: Run, whole: Report) -> dict[str, bytes]:
+    """Encoded images that some part of the page shows, and no others."""
+    keys = {item.image for item in whole.pairs} | {example.item.image for example in whole.generated_examples}
+    for example in whole.examples:
+        keys |= {example.query.image, *(result.item.image for result in example.results)}
+    if whole.map is not None:
+        keys |= {item.image for _, _, item in whole.map.hung}
+    if whole.confusion is not None:
+        keys |= {key for row in whole.confusion.samples.values() for key in row}
+    made = {}
+    for key in sorted(key for key in keys if key is not None):
+        name, number = _parsed(key)
+        prepared = embedded.prepared.items[name][int(embedded.item[name][number])]
+        image = modality(name).prepared_preview(prepared, run.space.processors[name])
+        if image is not None:
+            made[key] = image
+    return made
+
+
+def _media(embedded: EmbeddedPairs, whole: Report) -> dict[str, tuple[bytes, str]]:
+    """Media that a reader can play: of the drawn pairs and of the examples' queries, as far as the budget goes."""
+    keys = [item.image for item in (*whole.pairs, *(example.query for example in whole.examples))]
+    made: dict[str, tuple[bytes, str]] = {}
+    room = PLAYED
+    for key in dict.fromkeys(key for key in keys if key is not None):
+        name, number = _parsed(key)
+        try:
+            excerpt = modality(name).excerpt(embedded.pairs.items[name][int(embedded.first_row[name][number])])
+        except BadItem:
+            continue
+        if excerpt is not None and len(excerpt.data) <= room:
+            made[key] = (excerpt.data, excerpt.type)
+            room -= len(excerpt.data)
+    return made
+
+
+def _parsed(key: str) -> tuple[str, int]:
+    name, _, number = key.partition("/")
+    return name, int(number)
+
+
+def _data_card(pairs: Pairs, facts: Mapping[str, Any], more: Mapping[str, Metrics]) -> dict[str, str | float]:
+    card: dict[str, str | float] = {f"training {key}": value for key, value in facts.get("data", {}).items()}
+    card |= {
+        "evaluated on": pairs.name,
+        "evaluated pairs": len(pairs),
+        "evaluated groups": len(np.unique(pairs.groups)),
+    }
+    card |= {f"set aside: {kind}": count for kind, count in facts.get("set_aside", {}).items()}
+    for name, metrics in more.items():
+        card |= {f"{name}: {key}": value for key, value in metrics.items() if key.endswith("R@1")}
+    return card

@@ -1,0 +1,68 @@
+"""A finished run: its space, its decoder if it has one, and what is known about how it was made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Self
+
+from .. import files
+from ..config import read_json
+from ..interop.writing import LogitScale
+from ..models.generation.generator import TextGenerator
+from ..models.space import Space
+from ..types import Metrics, UserError
+from .metrics_log import MetricsLog
+
+
+class Run:
+    """What a run's folder holds.
+
+    ``path`` is the run's folder and ``folder`` the model's inside it; ``facts`` is the run's ``run.json``, empty for a
+    bare space; ``generator`` writes captions and answers, where the run has a decoder.
+    """
+
+    def __init__(
+        self, space: Space, path: Path, folder: Path, facts: dict[str, Any], generator: TextGenerator | None = None
+    ) -> None:
+        self.space, self.path, self.folder, self.facts = space, path, folder, facts
+        self.generator = generator or TextGenerator.load(folder, space)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Read a run's folder, or the model folder inside one; nothing else is needed."""
+        folder = Path(folder)
+        files.settle(folder / "model")
+        inner = folder / "model" if (folder / "model").is_dir() else folder
+        facts = read_json(folder / "run.json") if (folder / "run.json").is_file() else {}
+        return cls(Space.load(inner), folder, inner, facts)
+
+    def metrics(self) -> Metrics:
+        """What the run measured on its validation pairs when it ended."""
+        return dict(read_json(self.path / "metrics.json"))
+
+    def config(self) -> dict[str, Any]:
+        """The resolved configuration, empty for a bare space."""
+        path = self.path / "config.json"
+        return dict(read_json(path)) if path.is_file() else {}
+
+    def logit_scale(self) -> LogitScale | None:
+        """The scale and bias of the logits: as the run's last step had them, or as the model was published."""
+        log = self.path / "metrics.jsonl"
+        rows = MetricsLog(log).rows() if log.is_file() else []
+        learned: dict[str, float] = next((row for row in reversed(rows) if "logit_scale" in row), {})
+        if learned:
+            return LogitScale(learned["logit_scale"], learned.get("logit_bias", 0.0))
+        published = self.facts.get("published")
+        if published is None:
+            return None
+        bias = 0.0 if self.space.calibration is None else self.space.calibration.offset
+        return LogitScale(published["scale"], bias)
+
+    def need_generator(self, what: str) -> TextGenerator:
+        """The decoder, or one sentence that there is none for ``what``."""
+        if self.generator is None:
+            raise UserError(
+                f"{self.path} has no decoder, so it gives no {what}; train with tasks=caption, or on pairs with "
+                "columns of questions and answers"
+            )
+        return self.generator

@@ -1,0 +1,263 @@
+"""The configuration of a run, and how what a person left open is filled in from their data."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field, create_model, field_validator
+
+from ..config import Config, PartConfig, names, override, part, plain, read_json, unknown, validate
+from ..data.pairs import Pairs
+from ..data.prepared import different_items
+from ..modalities import FIELDS, all_modalities, is_typed, modality, typed_modality
+from ..models.generation.decoder import Config as DecoderConfig
+from ..training.loop import TrainingConfig
+from ..types import UserError
+
+SAMPLES_SEEN, GROWTH, MIN_EPOCHS, MIN_EPOCHS_GENERATION = 400, 0.608, 12.0, 7.0
+"""A run sees ``SAMPLES_SEEN * items ** GROWTH`` pairs, and at least every item ``MIN_EPOCHS`` times; with a decoder,
+which learns several captions and questions from each, ``MIN_EPOCHS_GENERATION`` times."""
+
+ENCODERS = "models.encoders"
+"""Where encoders are registered."""
+
+
+class _DataConfig(Config):
+    """How pairs become inputs, a branch for each modality."""
+
+    max_bad_fraction: float = Field(default=0.01, ge=0, le=1)
+    """Largest share of rows that may be set aside before the run stops."""
+
+    def of(self, name: str) -> Any:
+        """The settings of a modality."""
+        return getattr(self, name)
+
+    def replaced(self, settings: Mapping[str, Any]) -> _DataConfig:
+        """The same with other settings for some modalities."""
+        return self.model_copy(update=dict(settings))
+
+
+DataConfig: Any = create_model(
+    "DataConfig",
+    __base__=_DataConfig,
+    **{one.name: (one.settings_class(), one.settings_class()()) for one in all_modalities()},  # type: ignore[call-overload]
+)
+"""How pairs become inputs; every modality adds a branch of its name."""
+
+TASKS = ("caption", "vqa")
+"""What a decoder can be trained for: image captioning, visual question answering (of whatever it describes)."""
+
+
+class RunConfig(Config):
+    """Everything that decides a run, complete once :meth:`fitted` has filled it in; saved beside the weights."""
+
+    recipe: str
+    """The recipe that the settings started from."""
+    encoders: dict[str, dict[str, Any]]
+    """The encoder of each modality, by name, with its settings."""
+    objective: dict[str, Any]
+    """The loss on the embeddings, by name, with its settings."""
+    embed_dim: int = Field(default=256, gt=0)
+    """Dimensions of the embedding space."""
+    locked: str = "none"
+    """Modality of a pretrained model (``--from``) whose encoder is frozen, ``all``, or ``none`` (LiT, Zhai 2022)."""
+    lora_rank: int = Field(default=0, ge=0)
+    """Rank of low-rank adapters that learn in place of pretrained weights; 0 trains the weights themselves. In the
+    saved run the adapters are merged."""
+    wise_ft: float | Literal["auto"] = 1.0
+    """Interpolation between pretrained (0) and fine-tuned (1) weights (WiSE-FT, Wortsman 2022); ``auto`` tries every
+    quarter on the validation pairs and on the reference, and takes the best."""
+    tasks: str = "auto"
+    """What a decoder learns: ``caption``, ``vqa``, ``caption,vqa`` or ``none``. With ``all`` it is what the data has,
+    with ``auto`` the same where there are questions, and none elsewhere."""
+    decoder: DecoderConfig = DecoderConfig()
+    data: DataConfig = DataConfig()
+    training: TrainingConfig = TrainingConfig()
+    tensorboard: bool = False
+    """Also write the log as TensorBoard events into the run (``pip install 'cospace[tensorboard]'``)."""
+
+    @field_validator("encoders", mode="before")
+    @classmethod
+    def _complete_encoders(cls, given: Any) -> dict[str, dict[str, Any]]:
+        if not isinstance(given, Mapping):
+            raise UserError(f"encoders are given by modality, e.g. encoders.image=vit; {given!r} was given")
+        return {name: plain(part(ENCODERS, data)) for name, data in given.items()}
+
+    @field_validator("objective", mode="before")
+    @classmethod
+    def _complete_objective(cls, given: Any) -> dict[str, Any]:
+        return plain(part("objectives", given))
+
+    @field_validator("tasks")
+    @classmethod
+    def _known_tasks(cls, given: str) -> str:
+        known = ("auto", "all", "none", *TASKS, ",".join(TASKS))
+        if given not in known:
+            raise UserError(unknown(given, known, "there are no tasks"))
+        return given
+
+    def encoder_parts(self) -> dict[str, PartConfig]:
+        """Each modality's encoder configuration, ready to build."""
+        parts = {name: part(ENCODERS, data) for name, data in self.encoders.items()}
+        for name, config in parts.items():
+            made_for = getattr(config, "modality", name)
+            if made_for != name:
+                raise UserError(f"the encoder {self.encoders[name]['name']!r} is for {made_for}, not for {name}")
+        return parts
+
+    @property
+    def decoder_tasks(self) -> list[str]:
+        """What the decoder of a fitted configuration learns; with captions, image-text matching (ITM) as well."""
+        chosen = [] if self.tasks == "none" else self.tasks.split(",")
+        return [*chosen, *(["itm"] if self.decoder.itm and "caption" in chosen else [])]
+
+    def fitted(self, pairs: Pairs) -> RunConfig:
+        """The same configuration with every open setting filled in from the data.
+
+        How many pairs a run sees grows slower than the items: 50,000 for 2,800 images (18 epochs), and from some 8,000
+        on twelve epochs. A batch is about a tenth of the data, between 64 and 256, so that an epoch has ten steps or
+        more; where few classes share the items it is smaller, since a class counts once, and where a decoder learns
+        it is at most 128, since that needs steps more than pairs.
+        """
+        facts = facts_of(pairs)
+        tasks = resolve_tasks(self.tasks, pairs)
+        generates = tasks != "none"
+        training = _fitted_training(self.training, facts, generates)
+        texts = texts_of(pairs)
+        encoders = self._encoders_for(pairs.modalities)
+        data = {
+            name: modality(name).fit_settings(self.data.of(name), different_items(pairs, name)[0], texts, generates)
+            for name in encoders
+        }
+        described = self.decoder.modality or next((name for name in pairs.modalities if not is_typed(name)), None)
+        return self.model_copy(
+            update={
+                "encoders": encoders,
+                "tasks": tasks,
+                "decoder": self.decoder.model_copy(update={"modality": described}),
+                "data": self.data.replaced(data),
+                "training": training,
+            }
+        )
+
+    def _encoders_for(self, modalities: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """The recipe's encoders of these modalities; one that it does not name gets the modality's own default."""
+        chosen = {name: data for name, data in self.encoders.items() if name in modalities}
+        defaults = {name: modality(name).default_encoder for name in modalities if name not in chosen}
+        return chosen | {name: plain(part(ENCODERS, encoder)) for name, encoder in defaults.items()}
+
+
+def _fitted_training(training: TrainingConfig, facts: Facts, generates: bool) -> TrainingConfig:
+    """Batch size, steps and warm-up."""
+    wanted = max(2.0, min(facts.rows / 10, facts.distinct * 10))
+    largest = 7 if generates else 8
+    batch_size = min(training.batch_size or int(2 ** np.clip(round(math.log2(wanted)), 6, largest)), facts.rows)
+    epochs = MIN_EPOCHS_GENERATION if generates else MIN_EPOCHS
+    seen = max(SAMPLES_SEEN * facts.n_items**GROWTH, epochs * facts.n_items)
+    steps = training.steps or max(20, math.ceil(seen / batch_size))
+    warmup = training.optim.warmup_steps
+    warmup = min(100, max(1, steps // 20)) if warmup is None else warmup
+    optim = training.optim.model_copy(update={"warmup_steps": warmup})
+    return training.model_copy(update={"batch_size": batch_size, "steps": steps, "optim": optim})
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a data set's counts say about how to train on it: rows, and different items of each column."""
+
+    rows: int
+    counts: Mapping[str, int]
+
+    @property
+    def n_items(self) -> int:
+        """Different items that are files: images, sounds."""
+        files = sum(count for name, count in self.counts.items() if not is_typed(name))
+        return files or max(self.counts.values(), default=self.rows)
+
+    @property
+    def distinct(self) -> int:
+        """Different items of the modality that has the fewest: the classes of a set of classes."""
+        return min((count for name, count in self.counts.items() if name not in FIELDS), default=self.rows)
+
+    def plain(self) -> dict[str, int]:
+        """As JSON data: ``rows``, ``images``, ``texts``, ``questions`` ..."""
+        plurals = {one.name: one.plural for one in all_modalities()}
+        return {"rows": self.rows} | {plurals.get(name, f"{name}s"): count for name, count in self.counts.items()}
+
+
+def facts_of(pairs: Pairs) -> Facts:
+    """Count."""
+    return Facts(len(pairs), {name: len(np.unique(keys[keys >= 0])) for name, keys in pairs.keys.items()})
+
+
+def resolve_tasks(wanted: str, pairs: Pairs) -> str:
+    """What a decoder can learn from these pairs. Raises :class:`UserError` where that is not what was asked for."""
+    asks, captioned = set(FIELDS) <= pairs.items.keys(), typed_modality() in pairs.items
+    if wanted == "auto" and not asks:
+        return "none"
+    if wanted in ("auto", "all"):
+        return ",".join(task for task, there in zip(TASKS, (captioned, asks), strict=True) if there)
+    if "vqa" in wanted.split(",") and not asks:
+        raise UserError("tasks=vqa needs columns of questions and answers; these pairs have none")
+    if "caption" in wanted.split(",") and not captioned:
+        raise UserError("tasks=caption needs captions; these pairs have none")
+    return wanted
+
+
+def resolve(recipe: str = "small", overrides: Iterable[str] = ()) -> RunConfig:
+    """A recipe by name (or a run's ``config.json``), with ``dotted.path=value`` overrides applied.
+
+    Settings of an encoder that the recipe does not name are those of the modality's default one.
+    """
+    overrides, data = list(overrides), {"recipe": recipe, **_skeleton(recipe_data(recipe))}
+    for one in all_modalities():
+        if isinstance(data.get("encoders"), dict) and any(
+            text.startswith(f"encoders.{one.name}.") for text in overrides
+        ):
+            data["encoders"].setdefault(one.name, one.default_encoder)
+    return validate(RunConfig, override(data, overrides), where=recipe)
+
+
+def recipe_data(recipe: str) -> dict[str, Any]:
+    """What a recipe sets, as plain data."""
+    if recipe.endswith(".json"):
+        data = read_json(Path(recipe))
+        if not isinstance(data, dict):
+            raise UserError(f"{recipe} is no recipe; it must hold a JSON object like a run's config.json")
+        return data
+    name = recipe.replace("-", "_")
+    if name not in names("recipes"):
+        raise UserError(unknown(recipe, [n.replace("_", "-") for n in names("recipes")], "there is no recipe"))
+    return dict(importlib.import_module(f"cospace.recipes.{name}").RECIPE)
+
+
+def _skeleton(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe with every branch present, so that an override can reach what the recipe does not mention."""
+    branches: dict[str, Any] = {"data": {}, "training": {}, "decoder": {}}
+    data = json.loads(json.dumps({**branches, **recipe}))
+    for one in all_modalities():
+        branch = data["data"].setdefault(one.name, {})
+        for name, field in one.settings_class().model_fields.items():
+            if isinstance(field.default, Config):
+                branch.setdefault(name, {})
+    data["training"].setdefault("optim", {})
+    data.pop("recipe", None)
+    return dict(data)
+
+
+def texts_of(pairs: Pairs) -> list[str]:
+    """All different captions, questions and answers: what a tokenizer learns from."""
+    typed = [name for name in (typed_modality(), *FIELDS) if name in pairs.items]
+    return [text for name in typed for text in different_items(pairs, name)[0]]
+
+
+def all_recipes() -> Sequence[str]:
+    """The recipes' names, as people type them."""
+    return [name.replace("_", "-") for name in names("recipes")]

@@ -1,0 +1,235 @@
+"""A run that is killed and started again is, bit for bit, the run that was left alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import TINY
+from cospace import files
+from cospace.commands.train import Listener, Request
+from cospace.commands.train import train as train_run
+from cospace.runs.metrics_log import MetricsLog
+from cospace.runs.run import Run
+from cospace.training.checkpoint import Checkpoints
+
+STEPS = 16
+SETTINGS = (*TINY, f"training.steps={STEPS}", "training.evaluations=1", "training.checkpoint_seconds=0")
+DEAD = 2**22 + 1
+"""A process id above the largest there can be."""
+
+
+def losses(out: Path) -> list[tuple[int, float]]:
+    return [(row["step"], row["loss"]) for row in MetricsLog(out / "metrics.jsonl").rows()]
+
+
+def fingerprint(out: Path) -> str:
+    return str(Run.load(out).space.fingerprint)
+
+
+# ------------------------------------------------------------------------------------------------ real kills
+
+
+def start(pairs: Path, out: Path, workers: int) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "cospace", "train", str(pairs), "--out", str(out), "--no-report", *SETTINGS]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}  # sums depend on it, bit for bit
+    return subprocess.Popen(
+        [*command, f"training.workers={workers}"], stderr=subprocess.PIPE, text=True, env=environment
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    return said
+
+
+def kill_at(process: subprocess.Popen[str], out: Path, step: int, pause: float) -> None:
+    """SIGKILL a moment after the step was logged: while it saves, while it trains, whatever it does then."""
+    log = out / "metrics.jsonl"
+    deadline = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < deadline:
+        if log.exists() and log.read_bytes().count(b"\n") >= step:
+            break
+        time.sleep(0.002)
+    time.sleep(pause)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL, "it was done before the kill"
+
+
+@pytest.mark.parametrize(("workers", "kills"), [(0, 2), (2, 1)])
+def test_kill_nine_and_the_same_command_again(
+    shapes: Path, whole: Path, tmp_path: Path, workers: int, kills: int
+) -> None:
+    dice = np.random.default_rng([workers, kills])
+    moments = sorted(dice.integers(2, STEPS - 5, kills).tolist())
+    out = tmp_path / "run"
+    for step in moments:
+        kill_at(start(shapes, out, workers), out, step, pause=float(dice.uniform(0, 0.05)))
+        assert not (out / "model").exists()
+    said = finish(start(shapes, out, workers))
+    assert "going on after step" in said
+    assert same(out, whole)
+    assert (out / "metrics.json").read_bytes() == (whole / "metrics.json").read_bytes()
+    assert not list(out.rglob("*.tmp-*")), "what the killed processes left half written is gone"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
+def test_eight_kills(shapes: Path, whole: Path, tmp_path: Path, workers: int) -> None:
+    dice = np.random.default_rng(workers)
+    out = tmp_path / "run"
+    for step in sorted(dice.integers(1, STEPS - 5, 8).tolist()):
+        kill_at(start(shapes, out, workers), out, step, pause=float(dice.uniform(0, 0.1)))
+    finish(start(shapes, out, workers))
+    assert same(out, whole)
+
+
+# ------------------------------------------------------------------------------------------------ damage, in process
+
+
+class Stop(BaseException):
+    """Ends a run where a test wants it to end."""
+
+
+def train(pairs: Path, out: Path) -> list[str]:
+    """Train and return what was said."""
+    said: list[str] = []
+    train_run(Request(pairs, out, overrides=SETTINGS, listener=Listener(say=said.append)))
+    return said
+
+
+def stop_when(patch: pytest.MonkeyPatch, target: Any, name: str, now: Callable[..., bool]) -> None:
+    """Raise :class:`Stop` in place of the first call of ``target.name`` whose arguments satisfy ``now``."""
+    real = getattr(target, name)
+
+    def maybe(*arguments: Any) -> Any:
+        if now(*arguments):
+            raise Stop
+        return real(*arguments)
+
+    patch.setattr(target, name, maybe)
+
+
+@pytest.fixture(scope="module")
+def whole(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run left alone, made in this process, as its rivals below are."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    train(shapes, out)
+    assert [step for step, _ in losses(out)] == list(range(1, STEPS + 1))
+    return out
+
+
+@pytest.fixture
+def stopped(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run that ended after its checkpoint of step 7."""
+    with monkeypatch.context() as patch:
+        stop_when(patch, MetricsLog, "write", lambda log, row: row["step"] == 8)
+        with pytest.raises(Stop):
+            train(shapes, tmp_path / "run")
+    assert [path.name for path in sorted((tmp_path / "run" / "checkpoints").iterdir())] == [
+        "step-00000006",
+        "step-00000007",
+    ]
+    return tmp_path / "run"
+
+
+def same(out: Path, whole: Path) -> bool:
+    return losses(out) == losses(whole) and fingerprint(out) == fingerprint(whole)
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "no manifest"])
+def test_a_damaged_checkpoint_is_passed_over(shapes: Path, stopped: Path, whole: Path, damage: str) -> None:
+    newest = stopped / "checkpoints" / "step-00000007"
+    state = newest / "state.safetensors"
+    data = bytearray(state.read_bytes())
+    if damage == "flip":
+        data[len(data) // 2] ^= 4
+        state.write_bytes(data)
+    elif damage == "cut":
+        state.write_bytes(data[:-100])
+    else:
+        (newest / files.MANIFEST).unlink()
+    said = train(shapes, stopped)
+    assert "step-00000007 is damaged and was passed over" in said[0]
+    assert "going on after step 6" in said[1]
+    assert same(stopped, whole)
+
+
+def test_with_every_checkpoint_damaged_it_begins_anew(shapes: Path, stopped: Path, whole: Path) -> None:
+    for state in (stopped / "checkpoints").rglob("state.json"):
+        state.write_text("{}")
+    said = train(shapes, stopped)
+    assert sum("damaged" in sentence for sentence in said) == 2
+    assert not any("going on" in sentence for sentence in said)
+    assert same(stopped, whole)
+
+
+def test_what_dead_writers_left_is_cleared_and_put_back(shapes: Path, stopped: Path, whole: Path) -> None:
+    checkpoints = stopped / "checkpoints"
+    (checkpoints / "step-00000007").rename(checkpoints / f"step-00000007.old-{DEAD}")
+    (checkpoints / f"step-00000007.tmp-{DEAD}").mkdir()
+    (checkpoints / f"step-00000009.tmp-{DEAD}").mkdir()
+    (stopped / f"model.tmp-{DEAD}").mkdir()
+    seen: list[list[str]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        resume = Checkpoints.resume
+        patch.setattr(Checkpoints, "resume", lambda self: (resume(self), seen.append(os.listdir(checkpoints)))[0])
+        said = train(shapes, stopped)
+    assert sorted(seen[0]) == ["step-00000006", "step-00000007"]
+    assert said[0] == "going on after step 7"
+    assert same(stopped, whole)
+    assert not list(stopped.rglob(f"*-{DEAD}"))
+
+
+def test_a_log_line_cut_in_two_does_no_harm(shapes: Path, stopped: Path, whole: Path) -> None:
+    log = stopped / "metrics.jsonl"
+    log.write_text(log.read_text() + json.dumps({"step": 8, "loss": 1.0}) + '\n{"step": 9, "lo')
+    train(shapes, stopped)
+    assert same(stopped, whole)
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "model"])
+def test_a_run_that_ended_while_it_was_being_saved(
+    shapes: Path, tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        writer = "write_folder" if name == "model" else "write_json"
+        stop_when(patch, files, writer, lambda path, content: path.name == name)
+        with pytest.raises(Stop):
+            train(shapes, out)
+    assert train(shapes, out) == [f"going on after step {STEPS}"]
+    assert same(out, whole)
+
+
+def test_two_processes_do_not_train_one_run(shapes: Path, stopped: Path) -> None:
+    other = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(stopped)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert other.stdout is not None
+    try:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(files.UserError, match=f"process {other.pid}"):
+            train(shapes, stopped)
+    finally:
+        other.communicate("\n")
+    assert train(shapes, stopped)[0] == "going on after step 7"
+
+
+HOLDER = (
+    "import sys; from pathlib import Path; from cospace.files import Lock\n"
+    "with Lock(Path(sys.argv[1])): print('held', flush=True); sys.stdin.readline()"
+)
