@@ -1,0 +1,176 @@
+"""Prepared sounds end to end in one array, and micro-batches cut from it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...types import BadItem, Progress
+from .. import Prepared
+from .augmenting import WARP, Augment, Draws, Timing, Warp, masks, noise_table, noisy, response, stretched, warped
+from .processor import STRIDE, AudioBatch, AudioProcessor, normalised
+
+IN_MEMORY = 1 << 30
+"""Bytes of prepared sounds that are kept in memory; beyond, they go to a file, which is mapped."""
+
+WINDOW = 256
+"""Sounds that are handed to the threads at a time."""
+
+SMALL = 16
+"""Sounds that a micro-batch has at least, however different in length, where so many are left."""
+
+WHOLE = Augment(warp=0, stretch=0, time_shift=0, noise=0, equalise=0, time_mask=0, freq_mask=0)
+"""Sounds as they are."""
+
+
+class Packed(Sequence[Tensor]):
+    """Spectrograms of any lengths: ``store_RF`` holds their frames one after the other, ``offset_N`` where each starts.
+
+    ``offset_N`` has one more entry, the number of rows.
+    """
+
+    def __init__(self, store_RF: Tensor, offset_N: np.ndarray) -> None:
+        self.store_RF, self.offset_N = store_RF, offset_N
+
+    @classmethod
+    def of(cls, items: Iterable[Tensor], bins: int, spill: Path | None = None, in_memory: int = IN_MEMORY) -> Packed:
+        """Packed as they come; more than ``in_memory`` bytes go to the file ``spill``, where one is given."""
+        waiting: list[Tensor] = []
+        lengths, held, spilled = [0], 0, False
+        for item in items:
+            waiting.append(item)
+            lengths.append(len(item))
+            held += item.numel()
+            if spill is not None and held > in_memory:
+                _append(spill, waiting, anew=not spilled)
+                waiting, held, spilled = [], 0, True
+        offset_N = np.cumsum(lengths)
+        if not spilled or spill is None:
+            return cls(torch.cat(waiting) if waiting else torch.zeros(0, bins, dtype=torch.uint8), offset_N)
+        _append(spill, waiting, anew=False)
+        mapped = np.memmap(spill, np.uint8, "r+", shape=(int(offset_N[-1]), bins))
+        return cls(torch.from_numpy(mapped), offset_N)
+
+    @property
+    def frames_N(self) -> np.ndarray:
+        """Length of every sound."""
+        return np.diff(self.offset_N)
+
+    def __len__(self) -> int:
+        return len(self.offset_N) - 1
+
+    @overload
+    def __getitem__(self, place: int) -> Tensor: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Tensor]: ...
+    def __getitem__(self, place: int | slice) -> Tensor | Sequence[Tensor]:
+        if isinstance(place, slice):
+            return [self[each] for each in range(*place.indices(len(self)))]
+        place = range(len(self))[place]
+        return self.store_RF[self.offset_N[place] : self.offset_N[place + 1]]
+
+
+def _append(path: Path, items: Sequence[Tensor], anew: bool) -> None:
+    with path.open("wb" if anew else "ab") as file:
+        for item in items:
+            file.write(item.contiguous().numpy().data)
+
+
+def prepare_all(raws: Sequence[Any], processor: AudioProcessor, progress: Progress, spill: Path | None) -> Prepared:
+    """Every sound prepared, on as many threads as there are cores; bad ones have no frames."""
+    bad: dict[int, BadItem] = {}
+    bins = processor.mel_bins
+
+    def prepared() -> Iterator[Tensor]:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for start in range(0, len(raws), WINDOW):
+                window = [raws[number] for number in range(start, min(start + WINDOW, len(raws)))]
+                for number, result in enumerate(pool.map(partial(_prepared, processor), window), start):
+                    if isinstance(result, BadItem):
+                        bad[number] = result
+                        result = torch.zeros(0, bins, dtype=torch.uint8)
+                    yield result
+                progress("preparing sounds", start + len(window), len(raws))
+
+    return Prepared(Packed.of(prepared(), bins, spill), bad)
+
+
+def _prepared(processor: AudioProcessor, raw: Any) -> Tensor | BadItem:
+    try:
+        return processor.prepare(raw)
+    except BadItem as error:
+        return error
+
+
+def cut_sizes(lengths: Sequence[int], size: int) -> list[int]:
+    """How many of these sounds, the shortest first, go together: at most ``size``, and little of them padding.
+
+    A micro-batch ends where the next sound would be half as long again as its first, unless it would be tiny.
+    """
+    sizes, start = [], 0
+    for place, length in enumerate(lengths):
+        held = place - start
+        if held >= size or (held >= SMALL and length > 1.5 * max(lengths[start], STRIDE)):
+            sizes.append(held)
+            start = place
+    return [*sizes, len(lengths) - start]
+
+
+class AudioBatcher:
+    """Micro-batches of prepared sounds, augmented when a step asks for them and sorted by length.
+
+    A sound is padded to the longest of its micro-batch, so neighbours are of about one length.
+    """
+
+    def __init__(
+        self,
+        prepared: Sequence[Tensor],
+        item_of_row: np.ndarray,
+        processor: AudioProcessor,
+        augment: Augment,
+        seed: int,
+    ) -> None:
+        bins = processor.mel_bins
+        self.packed = prepared if isinstance(prepared, Packed) else Packed.of(prepared, bins)
+        self.item_of_row, self.augment, self.seed = item_of_row, augment, seed + 2
+        self.warp = Warp.of(bins, processor.f_min, processor.top)
+        self.table_RF = noise_table(self.seed, bins)
+        self.first_N = torch.from_numpy(self.packed.offset_N[:-1])
+        self.frames_N = torch.from_numpy(self.packed.frames_N)
+
+    def micro_batches(
+        self, step: int, items: np.ndarray, epochs: np.ndarray, size: int
+    ) -> tuple[list[AudioBatch], np.ndarray]:
+        """Encoder inputs of at most ``size`` sounds each, and the order in which ``items`` appear in them."""
+        made = Draws.of(self.seed, epochs, items)
+        at = torch.from_numpy(items)
+        timing = Timing.drawn(self.augment, made, self.frames_N[at])
+        order = torch.argsort(timing.length_B, stable=True)
+        cuts = torch.split(order, cut_sizes(timing.length_B[order].tolist(), size))
+        batches = [self._batch(at[cut], Draws(made.numbers[cut]), timing.rows(cut)) for cut in cuts]
+        return batches, order.numpy()
+
+    def _batch(self, items: Tensor, made: Draws, timing: Timing) -> AudioBatch:
+        augment = self.augment
+        mels_BTF = stretched(self.packed.store_RF, self.first_N[items], self.frames_N[items], timing)
+        if augment.warp:
+            factor_B = torch.exp(np.log1p(augment.warp) * made.signed(WARP))
+            mels_BTF = warped(mels_BTF, self.warp.places(factor_B))
+        if augment.equalise:
+            mels_BTF += response(augment, made, mels_BTF.shape[2])[:, None]
+        if augment.noise:
+            mels_BTF = noisy(mels_BTF, augment, made, self.table_RF)
+        batch = normalised(mels_BTF, timing.length_B)
+        if augment.time_mask or augment.freq_mask:
+            shape = (batch.mels_BTF.shape[1], batch.mels_BTF.shape[2])
+            time_BT, bands_BF = masks(augment, made, timing.length_B, shape)
+            batch.mels_BTF.masked_fill_(time_BT[..., None], 0.0).masked_fill_(bands_BF[:, None], 0.0)
+        return batch
