@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cospace import files
@@ -67,6 +67,7 @@ def test_an_address_that_cannot_be_read_is_refused_without_repeating_it(given: s
 SECRETS = st.text(st.characters(codec="ascii", exclude_characters="\0"), min_size=4).map(lambda text: f"Zq{text}qZ")
 
 
+@example("Zq00&ZqZ", "h/d?password={}")
 @given(SECRETS, st.sampled_from(["me:{}@h/d", "h/d?password={}", "h/d?user=me&password={}&port=1"]))
 def test_no_password_is_in_any_refusal(secret: str, form: str) -> None:
     """Whatever the secret looks like, neither a refused address nor the server's words carry it on."""

@@ -62,12 +62,20 @@ class Address:
 
     def refused(self, error: Exception) -> UserError:
         """The server's own words, their first line and without the password, as the sentence of an error."""
-        predicted = str(error).strip()
-        for secret in re.findall(r"//[^/@:]*:([^/@]*)@|[?&]\w*password=([^&]*)", self.conninfo):
-            for form in {*secret, *(unquote(part) for part in secret)} - {""}:
-                predicted = predicted.replace(form, "***")
-        predicted = predicted.partition("\n")[0]
-        return UserError(f"{self.shown} refuses: {predicted or type(error).__name__}")
+        words = str(error).strip()
+        for form in sorted(self._secrets(), key=len, reverse=True):
+            words = words.replace(form, "***")
+        words = words.partition("\n")[0]
+        return UserError(f"{self.shown} refuses: {words or type(error).__name__}")
+
+    def _secrets(self) -> set[str]:
+        """The password in every form that an error may quote; an ``&`` that was not escaped cuts it into pieces."""
+        user = re.findall(r"//[^/@:]*:([^/@]*)@", self.conninfo)
+        query = re.findall(r"[?&]\w*password=(.*)", self.conninfo, re.DOTALL)
+        first = [rest.partition("&")[0] for rest in query]
+        pieces = [piece for rest in query for piece in rest.split("&")[1:] if "=" not in piece]
+        found = {*user, *query, *first, *pieces}
+        return {*found, *map(unquote, found)} - {""}
 
 
 class Server:
