@@ -1,4 +1,4 @@
-"""Matches against brute force over rows: direct, never by way of a third item; and pieces, which are."""
+"""Matches against brute force over rows: direct, never by way of a third item; and components, which are."""
 
 from __future__ import annotations
 
@@ -84,11 +84,13 @@ def test_places_of_rows_with_both_modalities_are_those_in_the_embeddings(
 
 
 @given(rows=ROWS, seed=st.integers(0, 9), count=st.integers(1, 14))
-def test_pieces_are_the_connected_components_and_stay_so_in_a_selection(rows: list[Row], seed: int, count: int) -> None:
+def test_components_are_the_connected_components_and_stay_so_in_a_selection(
+    rows: list[Row], seed: int, count: int
+) -> None:
     matches = Matches.of(codes_of(rows))
     expected = components(list(codes_of(rows).values()))
     assert matches.components().tolist() == expected
-    assert matches.largest_piece() == max(np.bincount(expected)) / len(rows)
+    assert matches.largest_component() == max(np.bincount(expected)) / len(rows)
     chosen = np.random.default_rng(seed).permutation(len(rows))[:count]
     kept = matches.select(chosen)
     assert kept.components().tolist() == np.array(expected)[chosen].tolist()
@@ -97,7 +99,7 @@ def test_pieces_are_the_connected_components_and_stay_so_in_a_selection(rows: li
         assert torch.equal(both.dense(), matches.batch(chosen).relation(left, right).dense())
 
 
-def test_a_long_chain_is_one_piece_and_takes_no_time() -> None:
+def test_a_long_chain_is_one_component_and_takes_no_time() -> None:
     rows = 50_000
     started = time.perf_counter()
     for order in (np.arange(rows), np.random.default_rng(0).permutation(rows)):
@@ -106,7 +108,7 @@ def test_a_long_chain_is_one_piece_and_takes_no_time() -> None:
     assert time.perf_counter() - started < 5
 
 
-def test_nodes_without_edges_are_pieces_of_their_own() -> None:
+def test_nodes_without_edges_are_components_of_their_own() -> None:
     assert connected(4, np.array([[3, 1]])).tolist() == [0, 1, 2, 1]
     assert connected(0, np.zeros((0, 2), np.int64)).tolist() == []
 
@@ -163,9 +165,10 @@ def test_a_relation_is_complete_where_matches_are_groups(
 ) -> None:
     left, right, pairs = lists
     relation = Relation.of(np.array(left), np.array(right), np.array(pairs, np.int64).reshape(-1, 2))
-    same = relation.piece_L[relation.left_N][:, None] == relation.piece_R[relation.right_M]
+    same = relation.component_L[relation.left_N][:, None] == relation.component_R[relation.right_M]
     assert relation.complete == torch.equal(relation.dense(), same)
     assert (relation.dense() <= same).all()
+    assert not relation.complete or torch.equal(relation.by_component().dense(), relation.dense())
 
 
 def test_a_batch_of_groups_survives_a_worker() -> None:
@@ -187,7 +190,7 @@ def test_a_picture_filed_under_two_classes_does_not_make_them_one() -> None:
     cat, dog, both = [1, 1, 1, 0, 0, 0], [0, 0, 0, 1, 1, 1], [1] * 6
     assert match == [cat, cat, both, dog, dog, both]
     assert matches.components().tolist() == [0] * 6
-    assert matches.largest_piece() == 1
+    assert matches.largest_component() == 1
     assert not matches.all_match()
     assert matches.alike("image").tolist() == [0, 0, 1, 2, 2, 1]
 

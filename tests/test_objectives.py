@@ -277,7 +277,7 @@ def test_matches_that_are_no_groups_are_cut_into_tiles_as_well(
 
 @contrastive
 @pytest.mark.parametrize("items", [3, 40, 700])
-def test_a_large_piece_is_cut_into_tiles_as_well(name: str, items: int) -> None:
+def test_a_large_component_is_cut_into_tiles_as_well(name: str, items: int) -> None:
     dice = np.random.default_rng(items)
     relation = of_rows(dice.integers(0, items, (3000, 2)).tolist(), 1500)
     embeddings = sides(1500, 6)

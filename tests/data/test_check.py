@@ -46,7 +46,7 @@ def test_counts_and_problems(table: Path) -> None:
         "unique_texts": 2,
         "groups": 2,
         "duplicate_rows": 1,
-        "largest_piece": pytest.approx(2 / 3),
+        "largest_component": pytest.approx(2 / 3),
         "joined": 0,
         "text_words/min": 1,
         "text_words/median": 1.0,
@@ -74,7 +74,7 @@ def filed(*rows: tuple[int, str]) -> Pairs:
 def test_an_image_that_joins_what_is_apart_is_named() -> None:
     checked = check(filed((1, "cat"), (2, "cat"), (3, "dog"), (4, "dog"), (2, "dog"), (5, "bird")))
     assert checked.counts["joined"] == 1
-    assert checked.counts["largest_piece"] == pytest.approx(5 / 6)
+    assert checked.counts["largest_component"] == pytest.approx(5 / 6)
     assert checked.to_json()["joined/examples"] == ['the image r1 is filed under "cat" and "dog"']
     assert "the image r1 is filed under" in checked.to_text()
     assert checked.to_text().endswith("Ready to train on.")

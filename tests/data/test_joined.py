@@ -238,7 +238,7 @@ ROWS = st.lists(st.tuples(PAIRED, st.integers(0, 3), st.integers(0, 3)), min_siz
 
 
 @given(rows=ROWS)
-def test_joining_parts_gives_the_keys_and_pieces_of_one_table(
+def test_joining_parts_gives_the_keys_and_components_of_one_table(
     rows: list[tuple[tuple[str, str], int, int]],
 ) -> None:
     """Whether rows come in one set or each in a set of its own."""

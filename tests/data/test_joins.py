@@ -66,7 +66,7 @@ def test_a_space_that_says_cat_to_everything_is_neither_free_of_loss_nor_right(t
 def test_the_check_names_the_image_and_both_classes(tmp_path: Path) -> None:
     checked = check(class_folder(tmp_path, 5))
     assert checked.counts["joined"] == 1
-    assert checked.counts["largest_piece"] == 1.0
+    assert checked.counts["largest_component"] == 1.0
     sentence = 'the image both-cat.png is filed under "cat" and "dog"'
     assert checked.to_json()["joined/examples"] == [sentence]
     assert sentence in checked.to_text()
@@ -85,7 +85,7 @@ def test_a_class_folder_with_one_image_in_two_classes_can_be_split(tmp_path: Pat
 
 def test_where_nothing_can_be_split_the_true_cause_is_named(tmp_path: Path) -> None:
     with pytest.raises(
-        UserError, match=r"one connected piece holds 100% of the rows: the image both-cat\.png is filed"
+        UserError, match=r"one connected component holds 100% of the rows: the image both-cat\.png is filed"
     ):
         hold_out(class_folder(tmp_path, 1), 0)
 

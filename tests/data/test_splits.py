@@ -36,7 +36,7 @@ def test_held_out_pairs_are_a_part_that_training_never_sees(rows: list[tuple[int
         return
     assert sorted([*train.ids, *val.ids]) == sorted(pairs.ids)
     assert not set(train.keys["image"]) & set(val.keys["image"]), "no picture stands on both sides"
-    if len(np.unique(pairs.groups)) >= 50 and pairs.matches.largest_piece() <= 0.5:
+    if len(np.unique(pairs.groups)) >= 50 and pairs.matches.largest_component() <= 0.5:
         assert not set(train.groups) & set(val.groups), "and, with many groups, nothing that matches one"
     assert not val.matches.all_match()
     assert len(train) >= 1
@@ -76,7 +76,7 @@ def test_one_picture_of_two_classes_does_not_keep_them_from_being_held_out() -> 
     assert not set(train.keys["image"]) & set(val.keys["image"])
 
 
-def test_a_piece_of_most_rows_is_split_by_picture() -> None:
+def test_a_component_of_most_rows_is_split_by_picture() -> None:
     """A chain of captions through 200 pictures beside 60 pairs of their own."""
     chain = [(n, n) for n in range(200)] + [(n, n + 1) for n in range(200)]
     pairs = made(*zip(*chain, *((n, n) for n in range(1000, 1060)), strict=True))
@@ -89,7 +89,9 @@ def test_a_piece_of_most_rows_is_split_by_picture() -> None:
 def test_why_nothing_can_be_held_out_is_said() -> None:
     with pytest.raises(UserError, match="all pairs of made match each other"):
         hold_out(made(list(range(10)), [0] * 10), 0)
-    with pytest.raises(UserError, match="one connected piece holds 100% of the rows: the image row1 is filed under"):
+    with pytest.raises(
+        UserError, match="one connected component holds 100% of the rows: the image row1 is filed under"
+    ):
         hold_out(made([0, 1, 1, 2], [0, 0, 1, 1]), 0)
     with pytest.raises(UserError, match="too small"):
         hold_out(made([0, 1], [0, 1]), 0)

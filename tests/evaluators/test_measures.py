@@ -80,7 +80,7 @@ def test_every_different_item_is_embedded_once_and_found_by_its_rows(shared: Pai
         assert different < len(shared)
         expected = space.embed(**{name: shared.items[name]})
         np.testing.assert_allclose(done.vectors[name][done.vector_of_row[name]], expected, atol=2e-2)
-        assert done.pieces(name)[done.vector_of_row[name]].tolist() == shared.groups.tolist()
+        assert done.components(name)[done.vector_of_row[name]].tolist() == shared.groups.tolist()
     relation = done.relation("image", "text")
     rows = torch.arange(len(shared))
     places = (torch.from_numpy(done.vector_of_row[name])[rows] for name in ("image", "text"))

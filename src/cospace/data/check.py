@@ -175,7 +175,7 @@ def _counts(pairs: Pairs) -> dict[str, int | float]:
     counts |= {f"unique_{name}s": len(np.unique(keys[keys >= 0])) for name, keys in pairs.keys.items()}
     distinct = len(np.unique(np.stack(list(pairs.keys.values()), axis=1), axis=0))
     counts |= {"groups": len(np.unique(pairs.groups)), "duplicate_rows": len(pairs) - distinct}
-    counts["largest_piece"] = pairs.matches.largest_piece()
+    counts["largest_component"] = pairs.matches.largest_component()
     return counts
 
 

@@ -62,7 +62,7 @@ class Pairs:
 
     @property
     def groups(self) -> np.ndarray:
-        """The connected piece of every row ``(rows,)``: rows that share an item, and so do their partners."""
+        """The connected component of every row ``(rows,)``: rows that share an item, and so do their partners."""
         return self.matches.components()
 
     def select(self, rows: Iterable[int] | np.ndarray) -> Pairs:

@@ -12,24 +12,26 @@ from .pairs import Pairs
 HELD_OUT = 500
 """Most items held out for validation when none are given; a twentieth of the data if that is less."""
 
-MANY_PIECES = 50
-"""From so many connected pieces on, whole ones are held out; fewer are taken for classes."""
+MANY_COMPONENTS = 50
+"""From so many connected components on, whole ones are held out; fewer are taken for classes."""
 
-LARGE_PIECE = 0.5
-"""A connected piece with a larger share of the rows is neither held out nor kept as a whole."""
+LARGE_COMPONENT = 0.5
+"""A connected component with a larger share of the rows is neither held out nor kept as a whole."""
 
 
 def hold_out(pairs: Pairs, seed: int) -> tuple[Pairs, Pairs]:
-    """Split off validation pairs: whole connected pieces where there are many, else single items.
+    """Split off validation pairs: whole connected components where there are many, else single items.
 
-    Pieces are no choice where there are few of them (classes, which training must see) or where one holds most of the
-    rows: then an item goes with all of its rows, and its captions stay with other items. What is held out never all
+    Components are no choice where there are few of them (classes, which training must see) or where one holds most of
+    the rows: then an item goes with all of its rows, and its captions stay with other items. What is held out never all
     matches each other, because retrieval among such pairs measures nothing.
     """
-    pieces, item_of_row = pairs.groups, _items(pairs)
+    components, item_of_row = pairs.groups, _items(pairs)
     alike = pairs.matches.alike(_main(pairs))
-    by_piece = len(np.unique(pieces)) >= MANY_PIECES and pairs.matches.largest_piece() <= LARGE_PIECE
-    values, first, unit = np.unique(pieces if by_piece else item_of_row, return_index=True, return_inverse=True)
+    by_component = (
+        len(np.unique(components)) >= MANY_COMPONENTS and pairs.matches.largest_component() <= LARGE_COMPONENT
+    )
+    values, first, unit = np.unique(components if by_component else item_of_row, return_index=True, return_inverse=True)
     if len(values) < 4 or len(np.unique(alike)) < 2:
         raise UserError(_no_split(pairs, len(values)))
     order = np.random.Generator(np.random.Philox(key=seed)).permutation(len(values))
@@ -63,10 +65,10 @@ def _no_split(pairs: Pairs, units: int) -> str:
     then = "give some with --val, or add pairs"
     if units >= 4:
         return f"all pairs of {pairs.name} match each other, so none can be held out to validate on; {then}"
-    joins, share = joining(pairs), pairs.matches.largest_piece()
-    if share > LARGE_PIECE and joins:
+    joins, share = joining(pairs), pairs.matches.largest_component()
+    if share > LARGE_COMPONENT and joins:
         return (
-            f"{pairs.name} has {units} different items, and one connected piece holds {share:.0%} of the rows: "
+            f"{pairs.name} has {units} different items, and one connected component holds {share:.0%} of the rows: "
             f"{describe_join(pairs, joins[0])}; leave out what is wrong, {then}"
         )
     return f"{pairs.name} is too small to hold out validation pairs; {then}"

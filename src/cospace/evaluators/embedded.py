@@ -37,10 +37,10 @@ class EmbeddedPairs:
         """The pairs that were embedded."""
         return self.prepared.pairs
 
-    def pieces(self, name: str) -> np.ndarray:
-        """The connected piece of every item, which an interval draws together."""
-        pieces: np.ndarray = self.pairs.groups[self.first_row[name]]
-        return pieces
+    def components(self, name: str) -> np.ndarray:
+        """The connected component of every item, which an interval draws together."""
+        components: np.ndarray = self.pairs.groups[self.first_row[name]]
+        return components
 
     def relation(self, asked: str, found: str) -> Relation:
         """Which of the different items of one modality match which of the other's."""

@@ -166,17 +166,17 @@ def intervals(embedded: EmbeddedPairs) -> dict[str, list[float]]:
     """95 % intervals of the figures of retrieval, by their keys."""
     found: dict[str, list[float]] = {}
     for direction, ranking in embedded.rankings().items():
-        bounds = metric_intervals(direction, ranking, query_pieces(embedded, direction))
+        bounds = metric_intervals(direction, ranking, query_components(embedded, direction))
         found |= {key: list(interval) for key, interval in bounds.items()}
     return found
 
 
-def query_pieces(embedded: EmbeddedPairs, direction: str) -> np.ndarray:
-    """The connected piece of every query that a direction's ranking is of."""
+def query_components(embedded: EmbeddedPairs, direction: str) -> np.ndarray:
+    """The connected component of every query that a direction's ranking is of."""
     asked, found = direction.split("_to_")
     kept = embedded.among_matched(asked, found).kept[0]
-    pieces: np.ndarray = embedded.pieces(asked)[kept.numpy()]
-    return pieces
+    components: np.ndarray = embedded.components(asked)[kept.numpy()]
+    return components
 
 
 def reliability_of(space: Space, embedded: EmbeddedPairs) -> dict[str, Any]:

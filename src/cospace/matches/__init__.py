@@ -2,7 +2,7 @@
 
 Items are known by codes: equal codes mean equal content (for captions: equal once normalised). The relation is direct.
 An image that is filed under "cat" and under "dog" matches both captions, and the cats match no dog for it. Following
-matches from item to item gives *pieces* (connected components); they decide what is held out or drawn together, never
+matches from item to item gives *connected components*; they decide what is held out or drawn together, never
 what is true.
 
 :class:`Matches` is of a whole data set, :class:`BatchMatches` of a batch, :class:`Relation` of two lists of items.
@@ -87,19 +87,19 @@ class Matches:
     """Which items of a data set match. Make it with :meth:`of`.
 
     ``codes`` holds per modality and row the item's code, -1 where the row lacks it; ``pairs`` per two modalities the
-    codes that match ``(P, 2)``, sorted; ``pieces`` per modality and code the number of its connected piece. A
-    selection of rows keeps ``pairs`` and ``pieces`` whole, so what matched still matches and keeps its numbers.
+    codes that match ``(P, 2)``, sorted; ``component_of_code`` per modality and code the number of its connected
+    component. A selection of rows keeps the last two whole, so what matched still matches and keeps its numbers.
     """
 
     codes: Mapping[str, np.ndarray]
     pairs: Mapping[ModalityPair, np.ndarray]
-    pieces: Mapping[str, np.ndarray]
+    component_of_code: Mapping[str, np.ndarray]
 
     @classmethod
     def of(cls, codes: Mapping[str, np.ndarray]) -> Matches:
-        """From one code per row and modality, -1 for none. Pieces are numbered in order of appearance.
+        """From one code per row and modality, -1 for none. Components are numbered in order of appearance.
 
-        Codes are renumbered: from 0, by piece and then in their own order.
+        Codes are renumbered: from 0, by component and then in their own order.
         """
         places: dict[str, np.ndarray] = {}
         counts = [0]
@@ -113,21 +113,21 @@ class Matches:
         for left, right in modality_pairs(codes):
             both = (places[left] >= 0) & (places[right] >= 0)
             edges.append(np.stack([places[m][both] + offsets[m] for m in (left, right)], axis=1))
-        piece_C = connected(sum(counts), np.concatenate(edges))
+        component_C = connected(sum(counts), np.concatenate(edges))
         nodes = {name: np.where(column >= 0, column + offsets[name], -1) for name, column in places.items()}
-        piece_C = by_appearance(piece_C, list(nodes.values()))
-        made, pieces = {}, {}
+        component_C = by_appearance(component_C, list(nodes.values()))
+        made, components = {}, {}
         for count, (name, column) in zip(counts[1:], places.items(), strict=True):
-            piece_c = piece_C[offsets[name] : offsets[name] + count]
-            order_c = np.argsort(piece_c, kind="stable")
+            component_c = component_C[offsets[name] : offsets[name] + count]
+            order_c = np.argsort(component_c, kind="stable")
             rank_c = np.append(np.argsort(order_c, kind="stable"), -1)
-            made[name], pieces[name] = rank_c[column], piece_c[order_c]
+            made[name], components[name] = rank_c[column], component_c[order_c]
         pairs = {pair: distinct_pairs(made[pair[0]], made[pair[1]]) for pair in modality_pairs(codes)}
-        return cls(made, pairs, pieces)
+        return cls(made, pairs, components)
 
     def select(self, rows: np.ndarray) -> Matches:
         """Some rows in the given order; what matched still matches."""
-        return Matches({name: column[rows] for name, column in self.codes.items()}, self.pairs, self.pieces)
+        return Matches({name: column[rows] for name, column in self.codes.items()}, self.pairs, self.component_of_code)
 
     def through(self, shared: str) -> Matches:
         """The same, where items of two modalities that no row pairs match if they share an item of a third one.
@@ -138,7 +138,7 @@ class Matches:
         for pair in [pair for pair, pairs_P2 in self.pairs.items() if not len(pairs_P2) and shared not in pair]:
             sides = (self._codes_of(shared, name) for name in pair)
             found[pair] = composed(*sides)
-        return Matches(self.codes, found, self.pieces)
+        return Matches(self.codes, found, self.component_of_code)
 
     def _codes_of(self, left: str, right: str) -> np.ndarray:
         """The codes of two modalities that match ``(P, 2)``, sorted by the left ones."""
@@ -146,18 +146,18 @@ class Matches:
         return pairs_P2[np.lexsort((pairs_P2[:, 1], pairs_P2[:, 0]))]
 
     def components(self) -> np.ndarray:
-        """The connected piece of every row ``(rows,)``; read it, do not change it."""
+        """The connected component of every row ``(rows,)``; read it, do not change it."""
         return self._components
 
     @cached_property
     def _components(self) -> np.ndarray:
-        piece_N = np.full(len(next(iter(self.codes.values()), ())), -1, np.int64)
+        component_N = np.full(len(next(iter(self.codes.values()), ())), -1, np.int64)
         for name, column in self.codes.items():
-            piece_N = np.where(column >= 0, np.append(self.pieces[name], -1)[column], piece_N)
-        return piece_N
+            component_N = np.where(column >= 0, np.append(self.component_of_code[name], -1)[column], component_N)
+        return component_N
 
-    def largest_piece(self) -> float:
-        """Share of the rows that belong to the largest connected piece."""
+    def largest_component(self) -> float:
+        """Share of the rows that belong to the largest connected component."""
         sizes = np.unique(self.components(), return_counts=True)[1]
         return float(sizes.max(initial=0) / max(1, len(self.components())))
 
@@ -190,7 +190,7 @@ class Matches:
 
         An item that matches nothing, for want of other modalities, is like itself alone.
         """
-        partners: list[list[bytes]] = [[] for _ in self.pieces[modality]]
+        partners: list[list[bytes]] = [[] for _ in self.component_of_code[modality]]
         for left, right in self.pairs:
             if modality in (left, right):
                 pairs_P2 = self._codes_of(modality, right if modality == left else left)

@@ -13,7 +13,7 @@ MOST_COMPOSED = 100_000_000
 
 
 def connected(nodes: int, edges_Q2: np.ndarray) -> np.ndarray:
-    """The connected piece of every node ``(nodes,)``, numbered from 0 in the order of each piece's first node.
+    """The connected component of every node ``(nodes,)``, numbered from 0 in the order of each component's first node.
 
     Every root is hung below the least root that an edge leads to, until no edge leads anywhere else (after Shiloach
     and Vishkin 1982); a chain of any length takes a logarithmic number of rounds.
@@ -28,19 +28,19 @@ def connected(nodes: int, edges_Q2: np.ndarray) -> np.ndarray:
     return np.asarray(((parent == np.arange(nodes)).cumsum() - 1)[parent])
 
 
-def by_appearance(piece_C: np.ndarray, columns: Sequence[np.ndarray]) -> np.ndarray:
-    """Pieces renumbered by the first row that shows one of their nodes; ``columns`` hold nodes per row, or -1."""
+def by_appearance(component_C: np.ndarray, columns: Sequence[np.ndarray]) -> np.ndarray:
+    """Components renumbered by the first row that shows one of their nodes; ``columns`` hold nodes per row, or -1."""
     rows = len(columns[0]) if columns else 0
-    first = np.full(int(piece_C.max(initial=-1)) + 1, rows)
+    first = np.full(int(component_C.max(initial=-1)) + 1, rows)
     for nodes in columns:
         row = np.flatnonzero(nodes >= 0)
-        np.minimum.at(first, piece_C[nodes[row]], row)
+        np.minimum.at(first, component_C[nodes[row]], row)
     rank = np.argsort(np.argsort(first, kind="stable"), kind="stable")
-    return np.asarray(rank[piece_C])
+    return np.asarray(rank[component_C])
 
 
 def distinct_pairs(left_N: np.ndarray, right_N: np.ndarray) -> np.ndarray:
-    """The different pairs of codes ``(P, 2)`` among rows that have both, sorted; columns lie in one piece."""
+    """The different pairs of codes ``(P, 2)`` among rows that have both, sorted; columns lie in one component."""
     both = (left_N >= 0) & (right_N >= 0)
     width = int(right_N.max(initial=0)) + 1
     return np.stack(np.divmod(distinct(left_N[both] * width + right_N[both]), width)).T

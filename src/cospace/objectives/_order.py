@@ -1,7 +1,8 @@
 """The order in which both sides of a batch are read so that matches stand side by side, and what matches in it.
 
-Rows stand by connected piece and, within one, by item. What matches a cut of the columns so lies in one run of rows:
-where matches are groups it is theirs, and in a piece of many items that do not all match it is shorter than the piece.
+Rows stand by connected component and, within one, by item. What matches a cut of the columns so lies in one run of
+rows: where matches are groups it is theirs, and in a component of many items that do not all match it is shorter than
+the component.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ class Order:
 
     def __init__(self, relation: Relation) -> None:
         where = relation.left_N.device
-        if relation.complete:  # then a piece is as good as an item, and its rows keep their order, as with group ids
-            relation = Relation.of_groups(relation.piece_L[relation.left_N], relation.piece_R[relation.right_M])
-        left_B, self._left_code_B, left_L = _sorted(relation.left_N, relation.piece_L)
-        right_B, self._right_code_B, right_R = _sorted(relation.right_M, relation.piece_R)
+        if relation.complete:  # then a component is as good as an item, and its rows keep their order
+            relation = relation.by_component()
+        left_B, self._left_code_B, left_L = _sorted(relation.left_N, relation.component_L)
+        right_B, self._right_code_B, right_R = _sorted(relation.right_M, relation.component_R)
         pairs_P2 = np.asarray(relation.pairs_P2.cpu())
         left_P, right_P = left_L[pairs_P2[:, 0]], right_R[pairs_P2[:, 1]]
         order_P = np.lexsort((right_P, left_P))
@@ -61,10 +62,10 @@ class Order:
         return table_LR.index_select(0, self._left[rows] - left).index_select(1, self._right[columns] - right)
 
 
-def _sorted(codes_N: Tensor, piece_C: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Items by piece and code: which stands where ``(N,)``, the new codes of those ``(N,)``, and of every old code."""
-    codes_N, piece_C = codes_N.cpu(), piece_C.cpu()
-    order_C = np.argsort(np.asarray(piece_C), kind="stable")
+def _sorted(codes_N: Tensor, component_C: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Items by component and code: which stands where ``(N,)``, the new codes of those, and of every old code."""
+    codes_N, component_C = codes_N.cpu(), component_C.cpu()
+    order_C = np.argsort(np.asarray(component_C), kind="stable")
     new_C = np.empty(len(order_C), np.int64)
     new_C[order_C] = np.arange(len(order_C))
     code_N = new_C[np.asarray(codes_N)]

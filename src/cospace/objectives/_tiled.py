@@ -5,7 +5,7 @@ back its gradient with respect to each, and the embeddings' gradients add up on 
 known together, and :func:`with_gradients` makes them one node of autograd, whose backward pass only multiplies. Held
 beyond the embeddings are their gradients, a few tiles, and a few numbers per row.
 
-Each side is read in the order of its connected pieces and, within them, of its items (``_order.py``), so matches
+Each side is read in the order of its connected components and, within them, of its items (``_order.py``), so matches
 stand side by side: those of a tile lie in one run of its rows, and most tiles have none.
 
 Shapes: ``R`` rows and ``C`` columns of a tile, ``K`` rows of a tile that may have a match in it.

@@ -76,7 +76,7 @@ def lean(relation: Relation, left_BE: Tensor, right_BE: Tensor) -> Tensor:
     """
     left_BE, right_BE = normalize(left_BE, dim=-1), normalize(right_BE, dim=-1)
     if relation.complete:
-        group_B = relation.piece_L[relation.left_N]
+        group_B = relation.component_L[relation.left_N]
         return average([_lead_of_own(group_B, left_BE, right_BE), _lead_of_own(group_B, right_BE, left_BE)])
     return average([_lead_of_matches(relation, left_BE, right_BE), _lead_of_matches(relation.T, right_BE, left_BE)])
 
@@ -93,8 +93,8 @@ def _lead_of_matches(relation: Relation, rows_BE: Tensor, others_BE: Tensor) -> 
     matches_B, matched_B = (counts_B.to(others_BE.dtype) for counts_B in relation.counts())
     left_P, right_P = relation.pairs_P2.T
     nothing_E = others_BE.new_zeros(1, others_BE.shape[1])
-    item_RE = nothing_E.repeat(len(relation.piece_R), 1).index_add(0, relation.right_M, others_BE)
-    match_LE = nothing_E.repeat(len(relation.piece_L), 1).index_add(0, left_P, item_RE[right_P])
+    item_RE = nothing_E.repeat(len(relation.component_R), 1).index_add(0, relation.right_M, others_BE)
+    match_LE = nothing_E.repeat(len(relation.component_L), 1).index_add(0, left_P, item_RE[right_P])
     own_BE = match_LE[relation.left_N] / matches_B[:, None]
     weight_B = 1 / matched_B
     mean_E = (weight_B / weight_B.sum()) @ others_BE

@@ -23,7 +23,7 @@ from ..evaluation.report.parts import Confusion, GeneratedExample, Report
 from ..evaluation.retrieval import metric_intervals
 from ..evaluators.embedded import EmbeddedPairs
 from ..evaluators.generation import GenerationResults
-from ..evaluators.measures import Classified, diagnosis, query_pieces
+from ..evaluators.measures import Classified, diagnosis, query_components
 from ..modalities import FIELDS, is_typed, modality, typed_modality
 from ..runtime import describe, device
 from ..types import BadItem, Metrics
@@ -108,12 +108,12 @@ def _retrieval_parts(run: Run, embedded: EmbeddedPairs, shown: Mapping[str, Sequ
     parts: dict[str, Any] = {"intervals": {}, "recall": [], "examples": []}
     for direction, ranking in embedded.rankings().items():
         query, gallery = direction.split("_to_")
-        matched, pieces = embedded.among_matched(query, gallery), query_pieces(embedded, direction)
+        matched, components = embedded.among_matched(query, gallery), query_components(embedded, direction)
         asked, found = ([shown[name][row] for row in kept.tolist()] for name, kept in
                         zip((query, gallery), matched.kept, strict=True))  # fmt: skip
         sides = (Side(asked, matched.first_NE), Side(found, matched.second_ME))
-        parts["intervals"] |= metric_intervals(direction, ranking, pieces)
-        parts["recall"].append(recall_curve(direction, ranking, pieces))
+        parts["intervals"] |= metric_intervals(direction, ranking, components)
+        parts["recall"].append(recall_curve(direction, ranking, components))
         parts["examples"] += build_examples(direction, ranking, sides, matched.relation, run.space.calibration)
     return parts
 
