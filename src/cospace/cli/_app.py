@@ -79,8 +79,9 @@ AS_FOUND = Layout()
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What a run is fine-tuned from, and what it must not forget; nothing for one that trains from scratch."""
+    """What a run starts from: a recipe's settings, weights to fine-tune, and what it must not forget."""
 
+    recipe: Annotated[str, Parameter(help="Settings to start from: see cospace recipes.")] = "small"
     source: Annotated[str | None, Parameter(name="--from", help="A run or a published model to start from.")] = None
     reference: Annotated[
         str | None, Parameter(name="--reference", help="Pairs on which --from shows what it has forgotten.")
@@ -90,8 +91,8 @@ class Origin:
 OriginOptions = Annotated[Origin, Parameter(name="*")]
 """The options of an origin among a command's own."""
 
-NOTHING = Origin()
-"""A run that trains from scratch."""
+FROM_SCRATCH = Origin()
+"""The default recipe, and fresh weights."""
 
 
 def verb(usage: str, name: str | None = None) -> Callable[[F], F]:

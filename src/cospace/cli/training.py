@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from ..types import UserError
-from ._app import AS_FOUND, NOTHING, PAIRS, RUN, Json, LayoutOptions, OriginOptions, command, show, verb
+from ._app import AS_FOUND, FROM_SCRATCH, PAIRS, RUN, Json, LayoutOptions, OriginOptions, command, show, verb
 from .serving import serve as page
 
 if TYPE_CHECKING:
@@ -45,11 +45,10 @@ def check(
 def train(
     *pairs: Annotated[str, Parameter(help=f"{PAIRS} Settings are path=value, e.g. objective=sigmoid.")],
     out: Annotated[Path | None, Parameter(help="Folder of the run.")] = None,
-    recipe: Annotated[str, Parameter(help="Settings to start from: see cospace recipes.")] = "small",
     val: Annotated[
         list[str] | None, Parameter(negative="", help="Validation pairs; held out if left out. May be repeated.")
     ] = None,
-    origin: OriginOptions = NOTHING,
+    origin: OriginOptions = FROM_SCRATCH,
     layout: LayoutOptions = AS_FOUND,
     report: Annotated[bool, Parameter(help="Write report.html into the run.")] = True,
     help_settings: Annotated[
@@ -69,15 +68,15 @@ def train(
     inputs = [text for text in pairs if "=" not in text or Path(text).exists()]
     overrides = [text for text in pairs if text not in inputs]
     if help_settings:
-        _show_settings(recipe, overrides, inputs, json)
+        _show_settings(origin.recipe, overrides, inputs, json)
         return
     if out is None:
         raise UserError("name the folder of the run with --out, e.g. cospace train pairs.csv --out run")
-    _refuse_settings_without_value(inputs, recipe)
+    _refuse_settings_without_value(inputs, origin.recipe)
     from ..commands.train import Request
 
     how = (layout.by_modality(), layout.separator, origin.source, origin.reference)
-    _train(Request(_given(inputs), out, recipe, val, overrides, *how, command()), report, json)
+    _train(Request(_given(inputs), out, origin.recipe, val, overrides, *how, command()), report, json)
 
 
 def _train(request: Request, report: bool, json: bool) -> None:

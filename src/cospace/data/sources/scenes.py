@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from pydantic import Field
 
-from ...config import Config as BaseConfig
-from ...types import UserError
 from . import Rows
+from ._built_in import BuiltIn
 from ._scene_captions import captions, holds
 from ._scene_drawing import draw
 from ._scene_questions import Question, questions
@@ -57,23 +57,15 @@ class SceneImage:
         return f"scenes/{self.split}/{self.index}/{self.seed}/{self.size}"
 
 
-class Config(BaseConfig):
+class Config(BuiltIn):
     """Which scenes: the split, the seed, how many (by default 12,000, 1,000 or 500), and the side in pixels."""
+
+    specs: ClassVar[Mapping[str, Split]] = _SPECS
 
     split: Split = "train"
     seed: int = Field(default=0, ge=0, lt=2**63)
     scenes: int | None = Field(default=None, ge=1, le=1_000_000)
     size: int = Field(default=64, ge=32, le=1024)
-
-    @classmethod
-    def accepts(cls, spec: str) -> bool:
-        return spec in _SPECS
-
-    @classmethod
-    def from_spec(cls, spec: str, columns: Mapping[str, str] | None = None, separator: str | None = None) -> Config:
-        if columns or separator:
-            raise UserError(f"{spec} is a built-in set without columns; leave out the names of columns and separators")
-        return cls(split=_SPECS[spec])
 
     def read(self) -> Rows:
         """One row per question, with the scene's captions in turn; the rows of a scene share its image."""
