@@ -12,6 +12,7 @@ import pytest
 from cospace.files import digest, read_sealed, write_sealed
 from cospace.stores import Condition, Index, Item, _graph, _scan, local, search
 from cospace.stores.local import LocalIndex
+from cospace.stores.locations import FolderLocation
 from cospace.types import UserError
 from faults import every_fault
 
@@ -251,6 +252,18 @@ def test_an_index_of_the_first_format_is_to_be_made_again(index: LocalIndex, tmp
         write_sealed(path, {**read_sealed(path), "format": number})
         with pytest.raises(UserError, match=said):
             LocalIndex.open(tmp_path / "idx")
+
+
+def test_the_format_is_refused_before_the_model_that_came_with_it(tmp_path: Path) -> None:
+    """Converting an old index's model would not help: its vectors are another run's then."""
+    (tmp_path / "model").mkdir()
+    LocalIndex.create(tmp_path / "vectors", "f00d", WIDTH, "float32").close()
+    location = FolderLocation(tmp_path)
+    assert location.model() == tmp_path / "model"
+    path = max((tmp_path / "vectors" / "versions").iterdir())
+    write_sealed(path, {**read_sealed(path), "format": 2})
+    with pytest.raises(UserError, match="has format 2, this cospace reads 3; index again with"):
+        location.model()
 
 
 def test_a_precision_that_is_none_is_refused(tmp_path: Path) -> None:

@@ -186,7 +186,7 @@ def test_an_old_pgvector_and_another_format_are_refused(url: str, monkeypatch: p
     PostgresIndex.create(url, "f00d", 4).close()
     assert exists(url)
     monkeypatch.setattr(_tables, "FORMAT", 9)
-    with pytest.raises(UserError, match="has format 1, this cospace reads 9"):
+    with pytest.raises(UserError, match="has format 2, this cospace reads 9; index again"):
         PostgresIndex.open(url)
 
 

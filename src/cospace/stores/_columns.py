@@ -21,7 +21,7 @@ from ..types import UserError
 from . import NUMBER, Condition, Item
 
 OWN = tuple(field.name for field in fields(Item) if field.name != "extras")
-SAMPLES_SEEN = ("width", "height", "rgb")
+APPEARANCE = ("width", "height", "rgb")
 """Own fields that are numbers; the others are texts."""
 EXTRA = "extra."
 REMEMBERED = 16
@@ -98,7 +98,7 @@ class Columns:
 
     def appearance(self, rows: np.ndarray) -> np.ndarray:
         """int32 ``(n, 3)``: width, height, mean colour."""
-        return np.stack([self.column(name).to_numpy()[rows] for name in SAMPLES_SEEN], axis=1)
+        return np.stack([self.column(name).to_numpy()[rows] for name in APPEARANCE], axis=1)
 
 
 def table_of(items: Sequence[Item]) -> pa.Table:
@@ -106,7 +106,7 @@ def table_of(items: Sequence[Item]) -> pa.Table:
     names = sorted({name for item in items for name in item.extras})
     try:
         columns = {
-            name: pa.array([getattr(item, name) for item in items], pa.int32() if name in SAMPLES_SEEN else pa.string())
+            name: pa.array([getattr(item, name) for item in items], pa.int32() if name in APPEARANCE else pa.string())
             for name in OWN
         }
         columns |= {EXTRA + name: pa.array([item.extras.get(name) for item in items], pa.string()) for name in names}

@@ -101,13 +101,13 @@ class Server:
             ) from None
         except psycopg.Error as error:
             raise self.address.refused(error) from None
-        with self.summary():
+        with self.translated_errors():
             connection.execute("SET jit = off")
             register(connection, self.address.schema)
         return connection
 
     @contextmanager
-    def summary(self) -> Iterator[None]:
+    def translated_errors(self) -> Iterator[None]:
         """What the server refuses, or a connection that breaks, as a :class:`UserError`; our mistakes stay errors."""
         psycopg = library()
         try:
@@ -124,7 +124,7 @@ class Server:
     def read(self, work: Callable[[Connection], Result]) -> Result:
         """Run ``work`` in a read-only transaction that sees one state; once more where a kept connection was dead."""
         psycopg = library()
-        with self.summary():
+        with self.translated_errors():
             with self._guard:
                 kept = self._idle.pop() if self._idle else None
             if kept is not None:
@@ -153,7 +153,7 @@ class Server:
     def lock(self) -> Connection:
         """A connection that holds the right to write the schema; refuses by naming who has it, and never waits."""
         connection, key = self.connect(), ["cospace", self.address.schema]
-        with self.summary():
+        with self.translated_errors():
             if connection.execute("SELECT pg_try_advisory_lock(hashtext(%s), hashtext(%s))", key).fetchone()[0]:
                 return connection
             holder = connection.execute(HOLDER, key).fetchone()
@@ -166,7 +166,7 @@ class Server:
         """A transaction that is durable when it ends, on ``connection`` or on a new one."""
         own = connection or self.connect()
         try:
-            with self.summary(), own.transaction():
+            with self.translated_errors(), own.transaction():
                 own.execute("SET LOCAL synchronous_commit = on")
                 yield own
         finally:

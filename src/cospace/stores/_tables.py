@@ -11,10 +11,12 @@ import numpy as np
 
 from ..types import UserError
 from . import NUMBER, Condition, Item
-from ._columns import OWN, SAMPLES_SEEN
+from ._columns import APPEARANCE, OWN
 from ._server import Connection, Server, fetched, register
+from ._units import check_format
 
-FORMAT = 1
+FORMAT = 2
+"""As that of a folder: see ``_versions.py``."""
 KINDS = {"float32": "vector", "float16": "halfvec"}
 """Column types by the precision of an index."""
 WIDEST = {"float32": 2000, "float16": 4000}
@@ -101,8 +103,7 @@ def look(server: Server, connection: Connection) -> Seen:
     row = meta_of(connection, server)
     if row is None:
         raise UserError(f"{server.address.shown} is not an index; make one with: cospace index RUN INPUT --out ADDRESS")
-    if row[0] != FORMAT:
-        raise UserError(f"{server.address.shown} has format {row[0]}, this cospace reads {FORMAT}; update cospace")
+    check_format(server.address.shown, row[0], FORMAT)
     asked = """SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
         WHERE i.indrelid = to_regclass(%s) AND i.indisvalid"""
     names = {name for (name,) in fetched(connection, asked, [f"{server.address.schema}.items"])}
@@ -133,7 +134,7 @@ def _clause(condition: Condition) -> tuple[str, list[Any]]:
     from psycopg.types.json import Jsonb
 
     name, own = condition.column, condition.column in OWN
-    column = f"{name}::text" if name in SAMPLES_SEEN else name if own else "(extras ->> %s)"
+    column = f"{name}::text" if name in APPEARANCE else name if own else "(extras ->> %s)"
     key: list[Any] = [] if own else [name]
     values = [value for value in condition.values if storable(value)]
     if condition.relation in (">=", "<="):

@@ -11,6 +11,13 @@ from ..types import UserError
 from . import Item
 
 
+def check_format(name: object, found: int, known: int) -> None:
+    """Refuse an index that another version of cospace wrote: an older one is made again from its files."""
+    if found != known:
+        do = "index again with: cospace index RUN INPUT --out NEW" if found < known else "update cospace"
+        raise UserError(f"{name} has format {found}, this cospace reads {known}; {do}")
+
+
 def units(vectors_NE: np.ndarray, width: int, names: Sequence[str]) -> np.ndarray:
     """Rows scaled to length one in float32; refuses a wrong width, and a row without a direction by its name."""
     vectors_NE = np.asarray(vectors_NE, dtype=np.float64)

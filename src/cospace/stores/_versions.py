@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -16,8 +16,13 @@ from ..types import UserError
 from . import Condition
 from ._columns import OWN, check_columns
 from ._segment import Segment
+from ._units import check_format
 
-FORMAT = 2
+FORMAT = 3
+"""Raised where what an older version wrote cannot be read: version 0.2 changed the model that an index holds."""
+
+
+Used = TypeVar("Used")
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,20 +74,29 @@ def versions(folder: Path) -> list[int]:
 
 
 def load(folder: Path, thorough: bool, known: Sequence[Segment] = ()) -> State:
-    """The newest version with its segments, those that are open already as they are.
+    """The newest version with its segments, those that are open already as they are."""
 
-    Reads again when a writer's clean-up overtook the reading.
-    """
+    def opened(version: Mapping[str, Any]) -> State:
+        return State(version, tuple(_open(folder, entry, thorough, known) for entry in version["segments"]))
+
+    return _newest(folder, opened)
+
+
+def check_newest(folder: Path) -> None:
+    """Refuse a folder without an index, and an index that another version of cospace wrote."""
+    _newest(folder, lambda version: None)
+
+
+def _newest(folder: Path, use: Callable[[Mapping[str, Any]], Used]) -> Used:
+    """What ``use`` makes of the newest version; once more when a writer's clean-up overtook it."""
     while True:
         numbers = versions(folder)
         if not numbers:
             raise UserError(f"{folder} is not an index; make one with: cospace index RUN INPUT --out {folder}")
         try:
             version = read_sealed(version_path(folder, numbers[-1]))
-            if version["format"] != FORMAT:
-                do = "index again with: cospace index RUN INPUT --out NEW" if version["format"] < FORMAT else "update"
-                raise UserError(f"{folder} has format {version['format']}, this cospace reads {FORMAT}; {do}")
-            return State(version, tuple(_open(folder, entry, thorough, known) for entry in version["segments"]))
+            check_format(folder, version["format"], FORMAT)
+            return use(version)
         except (FileNotFoundError, UserError):
             if versions(folder)[-1:] == numbers[-1:]:
                 raise

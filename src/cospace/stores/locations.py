@@ -10,6 +10,7 @@ from typing import Any, Protocol, cast
 from .. import files
 from ..types import UserError
 from . import Index, postgres
+from ._versions import check_newest
 from .local import LocalIndex
 from .thumbnails import LocalThumbnails, Thumbnails
 
@@ -77,6 +78,7 @@ class FolderLocation:
         files.settle(self.path / "model")
         if not (self.path / "model").is_dir() or not (self.path / "vectors").is_dir():
             raise UserError(f"{self.path} is no index; make one with: cospace index RUN FILES --out {self.path}")
+        check_newest(self.path / "vectors")
         return self.path / "model"
 
     def thumbnails(self) -> Thumbnails:

@@ -174,7 +174,7 @@ class PostgresIndex:
                 with self._server.writing(connection):
                     make_graph(connection, modality, self._seen.width, count, KINDS[self.precision])
                 progress(f"linking {modality}s", count, count)
-        with self._server.summary():
+        with self._server.translated_errors():
             connection.execute("VACUUM (ANALYZE) items")
         self._look_again(connection)
 
@@ -269,7 +269,7 @@ class PostgresIndex:
         return self._writer
 
     def _look_again(self, connection: Connection) -> None:
-        with self._server.summary():
+        with self._server.translated_errors():
             self._seen = look(self._server, connection)
 
     def _commit(self, connection: Connection, more: Mapping[str, int], less: Mapping[str, int]) -> None:
