@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from ..types import UserError
-from ._app import AS_FOUND, FROM_SCRATCH, PAIRS, RUN, Json, LayoutOptions, OriginOptions, command, show, verb
+from ._app import AS_FOUND, FROM_SCRATCH, PAIRS, RUN, Json, LayoutOptions, OriginOptions, command, set_aside, show, verb
 from .serving import serve as page
 
 if TYPE_CHECKING:
@@ -154,7 +154,10 @@ def evaluate(
         opened = layout.open(_given(pairs))
         opened = opened if through is None else opened.matched_through(through)
         loaded = Run.load(run)
-        metrics = evaluate_and_report(loaded, opened, names, prompts, report, command(), progress.long_work)
+        measured = evaluate_and_report(loaded, opened, names, prompts, report, command(), progress.long_work)
+        metrics, problems = measured
+        if problems:
+            progress.say(set_aside(problems).removeprefix("; "))
     show(metrics, metrics_table(metrics), json)
 
 

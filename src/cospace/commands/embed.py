@@ -30,6 +30,7 @@ from torch import Tensor
 from .. import files
 from ..data.contents import digest
 from ..data.pairs import Pairs
+from ..data.prepared import without_encoder
 from ..modalities import modality as modality_of
 from ..modalities._isolation import prepare_isolated
 from ..models.space import Space
@@ -79,7 +80,9 @@ def embed_to_file(
     by_modality = entries(found, run.space.modalities)
     if not any(by_modality.values()):
         raise UserError(f"{source} holds nothing that this model can embed ({', '.join(run.space.modalities)})")
-    problems = [] if isinstance(found, list) else list(found.problems)
+    problems = []
+    if isinstance(found, Pairs):
+        problems = [*found.problems, *without_encoder(found, run.space.modalities)]
     parts = list(_parts(by_modality, str(run.space.fingerprint)))
     return Job(run.space, parts, problems, out, progress).run()
 
@@ -89,8 +92,8 @@ def _parts(by_modality: dict[str, list[Entry]], fingerprint: str) -> Iterator[Pa
         size = modality_of(modality).job_size
         for start in range(0, len(found), size):
             some = found[start : start + size]
-            summary = [[entry.item.id, entry.item.path, entry.item.text, entry.item.hash] for entry in some]
-            yield Part(modality, some, digest([fingerprint.encode(), modality.encode(), json.dumps(summary).encode()]))
+            rows = [[entry.item.id, entry.item.path, entry.item.text, entry.item.hash] for entry in some]
+            yield Part(modality, some, digest([fingerprint.encode(), modality.encode(), json.dumps(rows).encode()]))
 
 
 class Job:
@@ -211,12 +214,12 @@ class Job:
         try:
             if job_of(self.out) == self.key:
                 return
-            summary = [self._checked(part) for part in self.parts]
-            if None in summary:
+            checked = [self._checked(part) for part in self.parts]
+            if None in checked:
                 return  # a damaged part was removed: once more
             problems = [
                 *map(asdict, self.problems),
-                *(problem for one in summary if one for problem in one["problems"]),
+                *(problem for one in checked if one for problem in one["problems"]),
             ]
             if problems:
                 lines = [json.dumps(problem, ensure_ascii=False) for problem in problems]
@@ -224,7 +227,7 @@ class Job:
             else:
                 self.set_aside.unlink(missing_ok=True)
             kept = [
-                [part.entries[place] for place in one["kept"]] for part, one in zip(self.parts, summary, strict=True)
+                [part.entries[place] for place in one["kept"]] for part, one in zip(self.parts, checked, strict=True)
             ]
             write = _write_parquet if self.out.suffix == ".parquet" else _write_npz
             files.atomic_write(self.out, lambda path: write(path, self, kept))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..data.pairs import Pairs
+from ..data.prepared import without_encoder
 from ..evaluators.embedded import embed_pairs, prepare_for
 from ..evaluators.generation import generate_predictions
 from ..evaluators.measures import classification_metrics, classify, measure
@@ -15,7 +16,7 @@ from ..modalities import FIELDS
 from ..runs.datasets import need
 from ..runs.report import Measured, report
 from ..runs.run import Run
-from ..types import Metrics, Progress, UserError, silent
+from ..types import Metrics, Problem, Progress, UserError, silent
 from .train import Trained
 
 
@@ -59,12 +60,13 @@ def evaluate_and_report(
     path: Path | None,
     command: str,
     progress: Progress = silent,
-) -> Metrics:
-    """Everything ``cospace eval`` measures, written as a page where asked."""
+) -> tuple[Metrics, list[Problem]]:
+    """Everything ``cospace eval`` measures, written as a page where asked; and what could not be measured."""
     measured = evaluate(run, pairs, classes, templates, progress)
     if path is not None:
         report(path, run, measured, {}, command)
-    return measured.metrics
+    pairs = measured.embedded.pairs
+    return measured.metrics, [*pairs.problems, *without_encoder(pairs, run.space.modalities)]
 
 
 def report_run(trained: Trained, more: dict[str, Metrics] | None = None) -> None:

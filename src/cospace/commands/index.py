@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..data.contents import digest
 from ..data.pairs import Pairs, find_source, open_pairs
+from ..data.prepared import without_encoder
 from ..modalities import Preview, Processor, modality
 from ..models.space import chunks
 from ..prefetch import prefetch
@@ -86,7 +87,8 @@ def build_index(
         if store is not None:
             store.close()
     index = SearchableIndex(location, location.open(fingerprint), run.space, run.generator)
-    return Indexed(index, work.added, work.changed, work.removed, work.unchanged, [*pairs.problems, *work.problems])
+    problems = [*pairs.problems, *without_encoder(pairs, run.space.modalities), *work.problems]
+    return Indexed(index, work.added, work.changed, work.removed, work.unchanged, problems)
 
 
 def _held(location: IndexLocation, fingerprint: str, precision: str | None) -> Index:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -15,7 +15,7 @@ import torch
 from .. import __version__, files
 from ..config import part
 from ..data.pairs import Pairs, Spec, open_pairs
-from ..data.prepared import PreparedPairs, different_items, prepare_pairs
+from ..data.prepared import PreparedPairs, different_items, prepare_pairs, without_encoder
 from ..data.splits import hold_out
 from ..evaluation.zero_shot import templates_for
 from ..evaluators.embedded import EmbeddedPairs, embed_pairs
@@ -24,9 +24,10 @@ from ..evaluators.generation import GenerationResults, complaint, generate_predi
 from ..evaluators.measures import calibrate, calibrate_search, diagnosis, intervals, measure, reliability_of, watch
 from ..evaluators.reranking import rerank
 from ..evaluators.retrieval_baseline import retrieval_baselines
-from ..matches import modality_pairs
+from ..matches import ModalityPair, modality_pairs
 from ..modalities import is_typed, modality, typed_modality
 from ..models.space import Space
+from ..objectives import FEWEST
 from ..runs.datasets import can_train, training_batches
 from ..runs.identity import FILE, check_identity
 from ..runs.initialization import initialize, stretch
@@ -168,10 +169,9 @@ class _Session:
         return prepared
 
     def go(self) -> Trained:
-        pairs = [
-            pair for pair in modality_pairs(self.space.modalities) if len(self.train.pairs.matches.pairs.get(pair, ()))
-        ]
-        objective = part("objectives", self.config.objective).build(pairs).to(device())  # type: ignore[attr-defined]
+        paired = self._paired()
+        self._say_what_is_hardly_used(paired)
+        objective = part("objectives", self.config.objective).build(list(paired)).to(device())  # type: ignore[attr-defined]
         batches = training_batches(self.train, self.space, self.config, self.tokenizer)
         observers = Observers(self.log.begin, self._row, self._evaluate, watch, self.listener.say)
         if self.forgetting is not None:
@@ -184,6 +184,27 @@ class _Session:
         trainer.checkpoints.clear()
         shutil.rmtree(self.out / "cache", ignore_errors=True)
         return trained
+
+    def _paired(self) -> dict[ModalityPair, int]:
+        """How many training rows pair two modalities, where some do."""
+        keys = self.train.pairs.keys
+        pairs = modality_pairs([name for name in self.space.modalities if name in keys])
+        counts = {pair: int(((keys[pair[0]] >= 0) & (keys[pair[1]] >= 0)).sum()) for pair in pairs}
+        return {pair: count for pair, count in counts.items() if count}
+
+    def _say_what_is_hardly_used(self, paired: Mapping[ModalityPair, int]) -> None:
+        """Rows too rare for a batch to contrast them, and validation items that no encoder reads."""
+        total = len(self.train.pairs)
+        batch_size = self.config.training.batch_size or total
+        for (first, second), rows in paired.items():
+            if rows * batch_size < FEWEST * total:
+                self.listener.say(
+                    f"only {rows:,} of {total:,} rows pair {first} with {second}, less than {FEWEST} a batch: little "
+                    "is learned from them. Raise training.batch_size, or name their table several times"
+                )
+        unread = without_encoder(self.val.pairs, self.space.modalities)
+        if unread:
+            self.listener.say(f"{len(unread):,} validation items are not used: {unread[0].reason}")
 
     def _row(self, row: dict[str, Any]) -> None:
         self.log.write(row)
@@ -271,7 +292,7 @@ class _Session:
     def _facts(self) -> dict[str, Any]:
         train, val = self.train.pairs, self.val.pairs
         kinds: dict[str, int] = {}
-        for problem in (*train.problems, *val.problems):
+        for problem in (*train.problems, *val.problems, *without_encoder(val, self.space.modalities)):
             kinds[problem.kind] = kinds.get(problem.kind, 0) + 1
         text = typed_modality()
         captions = different_items(train, text)[0] if text in train.items else ()

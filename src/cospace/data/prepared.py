@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..modalities import Processor, modality
+from ..modalities import Processor, is_typed, modality
 from ..types import BadItem, Problem, Progress, silent
 from .batches import items_of
 from .pairs import Pairs
@@ -37,6 +37,16 @@ def different_items(pairs: Pairs, column: str) -> tuple[list[Any], np.ndarray]:
     first, item_of_row = items_of(pairs.keys[column])
     values = pairs.items[column]
     return [values[row] for row in first.tolist()], item_of_row
+
+
+def without_encoder(pairs: Pairs, modalities: Sequence[str]) -> list[Problem]:
+    """The different files of modalities that are not among these: a model of these cannot read them."""
+    problems = []
+    for name in (name for name in pairs.modalities if name not in modalities and not is_typed(name)):
+        reason = f"the model has no encoder for {name}"
+        rows = items_of(pairs.keys[name])[0].tolist()
+        problems += [Problem(pairs.ids[row], "no encoder", reason) for row in rows]
+    return problems
 
 
 def prepare_pairs(

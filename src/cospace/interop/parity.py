@@ -34,7 +34,7 @@ TEXTS = (
 
 
 def images(size: int, count: int = 3) -> list[np.ndarray]:
-    """Pictures that cannot be mistaken for one another, ``uint8`` ``(size, size, 3)``: waves of several lengths."""
+    """Images that cannot be mistaken for one another, ``uint8`` ``(size, size, 3)``: waves of several lengths."""
     place = np.arange(size) / size
     wave = np.stack([np.sin(2 * np.pi * (k + 1) * place[:, None] * place[None] + k) for k in range(3 * count)])
     levels = (127.5 + 127 * wave).astype(np.uint8).reshape(count, 3, size, size).transpose(0, 2, 3, 1)

@@ -92,7 +92,7 @@ def _answer(processor: Processor, raw: Any) -> bytes:
 
 def _read(answer: bytes) -> Tensor | BadItem:
     header, _, content = answer.partition(b"\n")
-    summary = json.loads(header)
-    if "kind" in summary:
-        return BadItem(summary["kind"], summary["reason"])
-    return torch.from_numpy(np.frombuffer(content, np.dtype(summary["dtype"])).reshape(summary["shape"]).copy())
+    reply = json.loads(header)
+    if "kind" in reply:
+        return BadItem(reply["kind"], reply["reason"])
+    return torch.from_numpy(np.frombuffer(content, np.dtype(reply["dtype"])).reshape(reply["shape"]).copy())

@@ -125,7 +125,7 @@ class Audio(Modality):
         return preview(raw)
 
     def prepared_preview(self, prepared: Any, processor: Any) -> bytes:
-        """The spectrogram as a picture for a report."""
+        """The spectrogram as an image for a report."""
         from .showing import png, spectrogram
 
         return png(spectrogram(prepared.numpy()))

@@ -1,6 +1,6 @@
 """From any sound to what an audio encoder reads: a log-mel spectrogram, ``(T, F)``, 100 frames a second.
 
-Two stages, as with pictures: :meth:`AudioProcessor.prepare` decodes, resamples and transforms, and keeps a byte a cell;
+Two stages, as with images: :meth:`AudioProcessor.prepare` decodes, resamples and transforms, and keeps a byte a cell;
 :meth:`AudioProcessor.batch` pads and normalises.
 """
 

@@ -25,7 +25,7 @@ SHOWN = AudioProcessor(sample_rate=16_000, mel_bins=64, max_seconds=30.0)
 """What previews show, whatever a model reads."""
 
 DEPTH = 60.0
-"""dB below the loudest cell at which the picture is dark."""
+"""dB below the loudest cell at which the image is dark."""
 
 STOPS = ((0.0, 0x10122B), (0.3, 0x3B2A78), (0.55, 0xA83A7A), (0.8, 0xF58B55), (1.0, 0xFFF3C9))
 """Night blue, violet, raspberry, orange, cream: as lightness rises evenly, all eyes can read it."""
@@ -45,14 +45,14 @@ UPLOAD_BYTES, UPLOAD_SECONDS, UPLOAD_RATE = 32 << 20, 30.0, 24_000
 
 def preview(raw: Any) -> Preview:
     """The spectrogram at each of :data:`SIZES`."""
-    picture = Image.fromarray(spectrogram(SHOWN.prepare(raw).numpy()))
+    image = Image.fromarray(spectrogram(SHOWN.prepare(raw).numpy()))
     made = {}
     for size in SIZES:
-        reduced = picture.resize((size, size * SHAPE[0] // SHAPE[1]), Image.Resampling.BICUBIC)
+        reduced = image.resize((size, size * SHAPE[0] // SHAPE[1]), Image.Resampling.BICUBIC)
         buffer = io.BytesIO()
         reduced.save(buffer, "WEBP", quality=QUALITY, method=METHOD)
         made[size] = buffer.getvalue()
-    red, green, blue = (round(float(mean)) for mean in np.asarray(picture).reshape(-1, 3).mean(axis=0))
+    red, green, blue = (round(float(mean)) for mean in np.asarray(image).reshape(-1, 3).mean(axis=0))
     return Preview(made, SHAPE[1], SHAPE[0], red << 16 | green << 8 | blue)
 
 

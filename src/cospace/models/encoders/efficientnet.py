@@ -169,8 +169,8 @@ class Block(nn.Module):
     def forward(self, grid: Tensor) -> Tensor:
         made = self.widen(grid)
         made = self.filter(made if self.padding is None else nn.functional.pad(made, self.padding))
-        squeeze_excite = self.se_expand(nn.functional.silu(self.se_reduce(made.mean((2, 3), keepdim=True)))).sigmoid()
-        made = self.narrow(made * squeeze_excite)
+        channels_BC11 = self.se_expand(nn.functional.silu(self.se_reduce(made.mean((2, 3), keepdim=True)))).sigmoid()
+        made = self.narrow(made * channels_BC11)
         return grid + self._sometimes(made) if self.added else made
 
     def _sometimes(self, made: Tensor) -> Tensor:
