@@ -186,13 +186,13 @@ def test_shifting_frequencies_by_nothing_changes_nothing() -> None:
 
 def test_packed_items_come_back_from_memory_and_from_a_file(tmp_path: Path) -> None:
     _, items = prepared()
-    for spill, bound in ((None, 10), (tmp_path / "spill.bin", 5_000)):
+    for spill, bound in ((None, 10), (tmp_path / "cache" / "spill.bin", 5_000)):
         packed = Packed.of(iter(items), 40, spill, bound)
         assert len(packed) == 40
         assert all(torch.equal(mine, theirs) for mine, theirs in zip(packed, items, strict=True))
         assert torch.equal(packed[-1], items[-1])
         assert len(packed[3:5]) == 2
-    assert (tmp_path / "spill.bin").stat().st_size == sum(item.numel() for item in items)
+    assert (tmp_path / "cache" / "spill.bin").stat().st_size == sum(item.numel() for item in items)
 
 
 def test_bad_items_are_named_and_take_no_room() -> None:

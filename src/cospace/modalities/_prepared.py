@@ -1,8 +1,8 @@
-"""Prepared items of one fixed shape: in memory, or in a file beside the run where they would take too much."""
+"""Items prepared in order, and those of one fixed shape: in memory, or in a file where they would take too much."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,14 +23,22 @@ def prepare_fixed(
     """Every item as ``uint8`` of one ``shape``; ``what`` is the plural of the modality, for the progress bar."""
     items = _room((len(raws), *shape), spill)
     bad: dict[int, BadItem] = {}
-    for number, result in enumerate(prefetch(raws, processor.prepare)):
+    for number, result in prepared_in_order(raws, processor, what, progress):
         if isinstance(result, BadItem):
             bad[number] = result
         else:
             items[number] = result
+    return Prepared(items, bad)  # type: ignore[arg-type]
+
+
+def prepared_in_order(
+    raws: Sequence[Any], processor: Any, what: str, progress: Progress
+) -> Iterator[tuple[int, Tensor | BadItem]]:
+    """Every item with its number, prepared or with the reason why not, by a thread a core while the caller works."""
+    for number, result in enumerate(prefetch(raws, processor.prepare)):
+        yield number, result
         if number % 64 == 63 or number + 1 == len(raws):
             progress(f"preparing {what}", number + 1, len(raws))
-    return Prepared(items, bad)  # type: ignore[arg-type]
 
 
 def _room(shape: tuple[int, ...], spill: Path | None) -> Tensor:

@@ -126,7 +126,8 @@ class Audio(Modality):
 
     def prepared_preview(self, prepared: Any, processor: Any) -> bytes:
         """The spectrogram as an image for a report."""
-        from .showing import png, spectrogram
+        from .._pixels import png
+        from .showing import spectrogram
 
         return png(spectrogram(prepared.numpy()))
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any, overload
 
@@ -15,14 +12,12 @@ from torch import Tensor
 
 from ...types import BadItem, Progress
 from .. import Prepared
+from .._prepared import prepared_in_order
 from .augmenting import WARP, Augment, Draws, Timing, Warp, masks, noise_table, noisy, response, stretched, warped
 from .processor import STRIDE, AudioBatch, AudioProcessor, normalised
 
 IN_MEMORY = 1 << 30
 """Bytes of prepared sounds that are kept in memory; beyond, they go to a file, which is mapped."""
-
-WINDOW = 256
-"""Sounds that are handed to the threads at a time."""
 
 SMALL = 16
 """Sounds that a micro-batch has at least, however different in length, where so many are left."""
@@ -79,35 +74,24 @@ class Packed(Sequence[Tensor]):
 
 
 def _append(path: Path, items: Sequence[Tensor], anew: bool) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb" if anew else "ab") as file:
         for item in items:
             file.write(item.contiguous().numpy().data)
 
 
 def prepare_all(raws: Sequence[Any], processor: AudioProcessor, progress: Progress, spill: Path | None) -> Prepared:
-    """Every sound prepared, on as many threads as there are cores; bad ones have no frames."""
+    """Every sound prepared; bad ones have no frames."""
     bad: dict[int, BadItem] = {}
-    bins = processor.mel_bins
 
     def prepared() -> Iterator[Tensor]:
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for start in range(0, len(raws), WINDOW):
-                window = [raws[number] for number in range(start, min(start + WINDOW, len(raws)))]
-                for number, result in enumerate(pool.map(partial(_prepared, processor), window), start):
-                    if isinstance(result, BadItem):
-                        bad[number] = result
-                        result = torch.zeros(0, bins, dtype=torch.uint8)
-                    yield result
-                progress("preparing sounds", start + len(window), len(raws))
+        for number, result in prepared_in_order(raws, processor, "sounds", progress):
+            if isinstance(result, BadItem):
+                bad[number] = result
+                result = torch.zeros(0, processor.mel_bins, dtype=torch.uint8)
+            yield result
 
-    return Prepared(Packed.of(prepared(), bins, spill), bad)
-
-
-def _prepared(processor: AudioProcessor, raw: Any) -> Tensor | BadItem:
-    try:
-        return processor.prepare(raw)
-    except BadItem as error:
-        return error
+    return Prepared(Packed.of(prepared(), processor.mel_bins, spill), bad)
 
 
 def cut_sizes(lengths: Sequence[int], size: int) -> list[int]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from ...types import BadItem, BadKind, Lazy, UserError
+from .._lazy import loaded
 from .containers import foreign, is_text, kind_of, missing_bytes
 
 if TYPE_CHECKING:
@@ -92,12 +93,9 @@ def read(raw: Any, seconds: float = SECONDS, hours: float = HOURS, rate: int | N
 
 def fetched(raw: Any) -> Any:
     """What a lazy item loads, everything else as it is."""
-    if isinstance(raw, bytes | str | Path | np.ndarray | tuple) or not isinstance(raw, Lazy):
+    if isinstance(raw, bytes | str | Path | np.ndarray | tuple):  # asked first: whether something is lazy is slow
         return raw
-    try:
-        return raw.load()
-    except OSError as error:
-        raise BadItem("missing", f"{raw} cannot be read: {error}") from error
+    return loaded(raw) if isinstance(raw, Lazy) else raw
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import numpy as np
@@ -10,13 +9,11 @@ from PIL import Image
 
 from ...types import BadItem
 from .. import Media, Preview
+from .._pixels import small_images
 from .containers import KINDS, kind_of
 from .processor import RANGE, AudioProcessor
 from .reading import HOURS, fetched, opened, read, wave
 from .waveforms import loudest_part, to_int16, wav
-
-SIZES = (64, 256)
-"""Longer sides, in pixels, of the previews that an index keeps."""
 
 SHAPE = (128, 256)
 """Height and width of a spectrogram before it is made smaller: low frequencies below, time from left to right."""
@@ -30,9 +27,6 @@ DEPTH = 60.0
 STOPS = ((0.0, 0x10122B), (0.3, 0x3B2A78), (0.55, 0xA83A7A), (0.8, 0xF58B55), (1.0, 0xFFF3C9))
 """Night blue, violet, raspberry, orange, cream: as lightness rises evenly, all eyes can read it."""
 
-QUALITY, METHOD = 80, 2
-"""WebP's, as for images."""
-
 REPORTED = 2.0
 """Seconds of a sound that a report plays."""
 
@@ -44,16 +38,10 @@ UPLOAD_BYTES, UPLOAD_SECONDS, UPLOAD_RATE = 32 << 20, 30.0, 24_000
 
 
 def preview(raw: Any) -> Preview:
-    """The spectrogram at each of :data:`SIZES`."""
-    image = Image.fromarray(spectrogram(SHOWN.prepare(raw).numpy()))
-    made = {}
-    for size in SIZES:
-        reduced = image.resize((size, size * SHAPE[0] // SHAPE[1]), Image.Resampling.BICUBIC)
-        buffer = io.BytesIO()
-        reduced.save(buffer, "WEBP", quality=QUALITY, method=METHOD)
-        made[size] = buffer.getvalue()
-    red, green, blue = (round(float(mean)) for mean in np.asarray(image).reshape(-1, 3).mean(axis=0))
-    return Preview(made, SHAPE[1], SHAPE[0], red << 16 | green << 8 | blue)
+    """The spectrogram, small and smaller."""
+    small, rgb = small_images(spectrogram(SHOWN.prepare(raw).numpy()))
+    height, width = SHAPE
+    return Preview(small, width, height, rgb)
 
 
 def spectrogram(prepared_TF: np.ndarray) -> np.ndarray:
@@ -72,13 +60,6 @@ def colours() -> np.ndarray:
     grey = np.linspace(0, 1, 256)
     channels = [np.interp(grey, at, [colour >> shift & 255 for _, colour in STOPS]) for shift in (16, 8, 0)]
     return np.rint(np.stack(channels, axis=1)).astype(np.uint8)
-
-
-def png(pixels_HW3: np.ndarray) -> bytes:
-    """Pixels ``uint8`` ``(H, W, 3)`` as the bytes of a PNG file."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels_HW3).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def media(raw: Any) -> Media:

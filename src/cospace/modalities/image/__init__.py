@@ -102,8 +102,9 @@ class Image(Modality):
         return {"width": float(width), "height": float(height)}
 
     def export(self, raw: Any) -> tuple[bytes, str]:
+        from .._pixels import png
         from .processing import decode, fetched
-        from .showing import encoded_suffix, png
+        from .showing import encoded_suffix
 
         data = fetched(raw)
         return (data, encoded_suffix(data)) if isinstance(data, bytes) else (png(decode(data)), "png")
@@ -128,7 +129,7 @@ class Image(Modality):
         return Previewed(prepared, preview_of(pixels, size), data if isinstance(data, bytes) else None)
 
     def prepared_preview(self, prepared: Any, processor: Any) -> bytes:
-        from .showing import png
+        from .._pixels import png
 
         return png(prepared.permute(1, 2, 0).numpy())
 

@@ -21,6 +21,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 
 from ...config import Config
 from ...types import BadItem, ImageSpec, Lazy
+from .._lazy import loaded
 
 if TYPE_CHECKING:
     import torch
@@ -66,7 +67,7 @@ def fetched(raw: Any) -> Any:
         return raw
     if isinstance(raw, str | Path):
         return _read(Path(raw))
-    return _fetch(raw) if isinstance(raw, Lazy) else raw
+    return loaded(raw) if isinstance(raw, Lazy) else raw
 
 
 def full_size(data: Any, pixels_HW3: np.ndarray) -> tuple[int, int]:
@@ -88,13 +89,6 @@ def _read(path: Path) -> bytes:
         raise BadItem("missing", f"{path} does not exist") from None
     except (OSError, ValueError) as error:  # ValueError: a path with a zero byte in it
         raise BadItem("missing", f"{path} cannot be read: {error}") from error
-
-
-def _fetch(item: Lazy) -> Any:
-    try:
-        return item.load()
-    except OSError as error:
-        raise BadItem("missing", f"{item} cannot be read: {error}") from error
 
 
 def _from_array(array: np.ndarray) -> np.ndarray:

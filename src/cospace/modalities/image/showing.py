@@ -10,12 +10,9 @@ import numpy as np
 from PIL import Image
 
 from ...types import BadItem
-from .. import PREVIEW_SIZES as SIZES
-from .. import Media, Preview
+from .. import PREVIEW_SIZES, Media, Preview
+from .._pixels import reduced, small_images, webp
 from .processing import FORMATS, decode, fetched, full_size
-
-QUALITY, METHOD = 80, 2
-"""WebP's: method 2 takes a third of the time of the default, for 4 % more bytes."""
 
 UPLOADED = {b"\xff\xd8\xff": "JPEG", b"\x89PNG\r\n\x1a\n": "PNG", b"RIFF": "WEBP"}
 """What is read of uploads, by its first bytes. Fewer decoders mean fewer ways in; SVG, which can run programs, is
@@ -31,27 +28,20 @@ PIXELS, JPEG_PIXELS = 25_000_000, 50_000_000
 def preview(raw: Any) -> Preview:
     """A decoded image's previews, its full size and mean colour."""
     data = fetched(raw)
-    pixels = decode(data, max(SIZES))
+    pixels = decode(data, max(PREVIEW_SIZES))
     return preview_of(pixels, full_size(data, pixels))
 
 
 def preview_of(pixels_HW3: np.ndarray, size: tuple[int, int]) -> Preview:
     """Previews of decoded pixels; ``size`` is the full height and width, which a fast decoder may have reduced."""
-    webp, rgb = small_images(pixels_HW3)
+    small, rgb = small_images(pixels_HW3)
     height, width = size
-    return Preview(webp, width, height, rgb)
+    return Preview(small, width, height, rgb)
 
 
 def media(raw: Any, size: int) -> Media:
     """The image as WebP, at most ``size`` pixels a side."""
     return Media(at_size(raw, size), "image/webp")
-
-
-def png(pixels_HW3: np.ndarray) -> bytes:
-    """Pixels ``uint8 (H, W, 3)`` as the bytes of a PNG file."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels_HW3).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def encoded_suffix(data: bytes) -> str:
@@ -113,31 +103,4 @@ def at_size(raw: Any, size: int) -> bytes:
 
     ``raw`` is what :func:`~cospace.modalities.image.processing.decode` takes; raises its :class:`BadItem`.
     """
-    return _webp(_reduced(Image.fromarray(decode(raw, at_least=size)), size))
-
-
-def small_images(pixels_HW3: np.ndarray) -> tuple[dict[int, bytes], int]:
-    """A decoded image at each of :data:`SIZES`, as WebP, and its mean colour ``0xRRGGBB``."""
-    image, webp = Image.fromarray(pixels_HW3), b""
-    made = {}
-    for size in sorted(SIZES, reverse=True):
-        smaller = _reduced(image, size)
-        if smaller is not image or not webp:
-            webp = _webp(smaller)
-        made[size], image = webp, smaller
-    red, green, blue = (round(float(mean)) for mean in np.asarray(image).reshape(-1, 3).mean(axis=0))
-    return made, red << 16 | green << 8 | blue
-
-
-def _reduced(image: Image.Image, size: int) -> Image.Image:
-    longer = max(image.size)
-    if longer <= size:
-        return image
-    width, height = (max(1, round(side * size / longer)) for side in image.size)
-    return image.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3.0)
-
-
-def _webp(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "WEBP", quality=QUALITY, method=METHOD)
-    return buffer.getvalue()
+    return webp(reduced(Image.fromarray(decode(raw, at_least=size)), size))
