@@ -20,7 +20,7 @@ demo: $(VENV)/installed  ## install, train on built-in data, evaluate, write the
 
 # One thread a process: with more, processes beside each other spin and wait.
 test: $(VENV)/develop  ## install with the development tools and run every test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/develop  ## lint, formatting and types
 	$(BIN)/ruff check .

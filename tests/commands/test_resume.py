@@ -87,11 +87,11 @@ def test_kill_nine_and_the_same_command_again(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [0, 2])
-def test_eight_kills(shapes: Path, whole: Path, tmp_path: Path, workers: int) -> None:
+@pytest.mark.parametrize(("workers", "kills"), [(0, 8), (2, 4)])
+def test_many_kills(shapes: Path, whole: Path, tmp_path: Path, workers: int, kills: int) -> None:
     dice = np.random.default_rng(workers)
     out = tmp_path / "run"
-    for step in sorted(dice.integers(1, STEPS - 5, 8).tolist()):
+    for step in sorted(dice.integers(1, STEPS - 5, kills).tolist()):
         kill_at(start(shapes, out, workers), out, step, pause=float(dice.uniform(0, 0.1)))
     finish(start(shapes, out, workers))
     assert same(out, whole)

@@ -89,6 +89,14 @@ def until(page: Any, expression: str, arg: Any = None) -> None:
         page.wait_for_timeout(25)
 
 
+def until_received(page: Any, stand_in: StandIn, path: str) -> None:
+    """Wait for a request to have reached the server: a page that cancels one sooner was never answered late."""
+    end = time.monotonic() + PATIENCE
+    while not stand_in.asked(path):
+        assert time.monotonic() < end, f"{path} was not asked for {PATIENCE:.0f} s"
+        page.wait_for_timeout(25)
+
+
 def tiles(page: Any) -> list[dict[str, Any]]:
     """The tiles that exist: place among the results, name, and rectangle."""
     return page.evaluate(

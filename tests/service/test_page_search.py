@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from service.page_fixtures import OpenPage, first_visible, search, tiles, until
+from service.page_fixtures import OpenPage, first_visible, search, tiles, until, until_received
 from service.stand_in import StandIn
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="the page is tested in a browser, by playwright")
@@ -38,7 +38,7 @@ def test_a_late_reply_never_replaces_a_newer_one(open_page: OpenPage, stand_in: 
     stand_in.delays["/api/rank red ball"] = 0.8
     page = open_page()
     page.locator("#words").fill("red ball")
-    until(page, "document.title.startsWith('red ball')")
+    until_received(page, stand_in, "/api/rank")
     page.locator("#words").fill("blue moon")
     page.locator("#words").press("Enter")
     expect(page.locator(".cell img").first).to_have_attribute("alt", re.compile("blue moon"))
