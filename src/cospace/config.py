@@ -150,3 +150,5 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path} does not exist") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid JSON: {error}") from error
+    except RecursionError as error:
+        raise UserError(f"{path} is nested too deeply to be read") from error

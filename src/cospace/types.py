@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import torch
@@ -91,6 +91,21 @@ class Problem:
 
     id: str
     kind: str
+    reason: str
+
+
+class Fault(NamedTuple):
+    """Why an item cannot be used, where it is known before anything is decoded."""
+
+    kind: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeftAlone:
+    """A file in a folder that is no part of what was read: its path within the folder, and why in a few words."""
+
+    name: str
     reason: str
 
 

@@ -17,6 +17,7 @@ import pytest
 
 from conftest import Shell, write_shapes
 from cospace.commands.embed import Job, embed_to_file
+from cospace.data.counting import Counts
 from cospace.data.pairs import Pairs, build
 from cospace.data.sources import Rows
 from cospace.modalities import modality
@@ -75,7 +76,8 @@ def main(run, out, count, poison):
 
     embed.Job._do = reported
     print("ready", flush=True)
-    found, problems = embed.embed_to_file(Run.load(run), build("poison", rows), out)
+    made = embed.embed_to_file(Run.load(run), build("poison", rows), out)
+    found, problems = made.counts.used, made.problems
     print("items", found, *sorted(f"{problem.id}:{problem.kind}" for problem in problems), flush=True)
 
 
@@ -257,10 +259,10 @@ def test_a_finished_job_is_not_done_again_and_a_changed_one_is(
     run: Run, tmp_path: Path, small_parts: list[str]
 ) -> None:
     out = tmp_path / "vectors.parquet"
-    assert embed_to_file(run, arrays(20), out) == (20, [])
+    assert (made := embed_to_file(run, arrays(20), out)).counts == Counts(20) and not made.problems
     assert len(small_parts) == 3
     before = out.stat().st_mtime_ns
-    assert embed_to_file(run, arrays(20), out) == (20, [])
+    assert (made := embed_to_file(run, arrays(20), out)).counts == Counts(20) and not made.problems
     assert (len(small_parts), out.stat().st_mtime_ns) == (3, before)
     embed_to_file(run, arrays(20, changed=9), out)
     assert len(small_parts) == 6

@@ -37,7 +37,8 @@ def unread(problems: list[Problem]) -> list[str]:
 def test_items_that_a_model_has_no_encoder_for_are_set_aside(trained: Path, mixed: Pairs, tmp_path: Path) -> None:
     run = Run.load(trained)
     names = [f"s{number}" for number in range(SOUNDS)]
-    count, problems = embed_to_file(run, mixed, tmp_path / "vectors.parquet")
+    made = embed_to_file(run, mixed, tmp_path / "vectors.parquet")
+    count, problems = made.counts.used, made.problems
     made = build_index(run, mixed, tmp_path / "idx")
     _, unmeasured = evaluate_and_report(run, mixed, None, None, None, "cospace eval")
     assert unread(problems) == unread(made.problems) == unread(unmeasured) == names

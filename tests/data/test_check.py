@@ -40,12 +40,15 @@ def test_counts_and_problems(table: Path) -> None:
     checked = check(open_pairs(table), progress=lambda *step: steps.append(step))
     assert checked.to_json() == {
         "name": "t.csv",
-        "rows": 3,
+        "items": 6,
+        "rows": 6,
+        "used": 2,
+        "duplicates": 1,
         "set_aside": 3,
+        "left_alone": 0,
         "unique_images": 2,
         "unique_texts": 2,
         "groups": 2,
-        "duplicate_rows": 1,
         "largest_component": pytest.approx(2 / 3),
         "joined": 0,
         "text_words/min": 1,
@@ -96,7 +99,7 @@ def test_pictures_that_join_nothing_are_not_counted(rows: list[tuple[int, str]])
 
 def test_pictures_can_be_left_undecoded(table: Path) -> None:
     checked = check(open_pairs(table), decode=False)
-    assert checked.counts["rows"] == 5
+    assert checked.counts["used"] + checked.counts["duplicates"] == 5
     assert "image_width/min" not in checked.counts
     assert checked.counts["text_words/max"] == 3
 

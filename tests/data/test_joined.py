@@ -222,7 +222,7 @@ def test_the_check_counts_what_there_is_and_its_clean_table_reads_back(
     counts = checked.counts
     assert [counts[f"unique_{name}s"] for name in NAMES] == [3, 4, 5]
     assert [counts[f"unique_{name}s"] for name in FIELDS] == [2, 3]
-    assert counts["duplicate_rows"] == 0
+    assert counts["duplicates"] == 0
     assert "audio_seconds/max" in counts and "image_width/max" in counts
     again = open_pairs(checked.write(tmp_path / "clean"))
     assert not again.problems

@@ -36,7 +36,7 @@ def main() -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code."""
     try:
-        app(list(arguments), exit_on_error=False, print_error=False, result_action="return_value")
+        code = app(list(arguments), exit_on_error=False, print_error=False, result_action="return_value")
     except (UserError, CycloptsError) as error:
         return _refused(str(error))
     except OSError as error:
@@ -46,7 +46,7 @@ def run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("cospace: stopped; the same command goes on where it was\n")
         return 130
-    return 0
+    return code if isinstance(code, int) else 0
 
 
 def _refused(sentence: str) -> int:

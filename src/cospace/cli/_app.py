@@ -9,7 +9,8 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from cyclopts import App, Parameter
 
@@ -17,7 +18,9 @@ from .. import __version__
 from ..types import Problem, UserError
 
 if TYPE_CHECKING:
+    from ..data.counting import Counts
     from ..data.pairs import Pairs
+    from ..data.sources import ReadOptions
 
 app = App(
     name="cospace",
@@ -33,48 +36,78 @@ Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSO
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
-    """How a table of pairs is read; both are sniffed if left out."""
+class Reading:
+    """How an input is read, the same for every command; what is left out is found out."""
 
     columns: Annotated[
         str | None,
-        Parameter(help="Columns of a table by modality, e.g. image=file,text=title; sniffed if left out."),
+        Parameter(
+            help="Columns of a table by modality, e.g. image=file,text=title; text=a,text=b for several captions a row."
+        ),
     ] = None
-    separator: Annotated[str | None, Parameter(help="Separator of a text table; sniffed if left out.")] = None
+    separator: Annotated[str | None, Parameter(help="Separator of a text table.")] = None
+    header: Annotated[
+        Literal["none", "first"] | None,
+        Parameter(help="none: a text table begins with its first row, and its columns are called 1, 2, ..."),
+    ] = None
+    images: Annotated[
+        Path | None, Parameter(name="--images", help="The folder that a table's paths are relative to, if not its own.")
+    ] = None
+    exclude: Annotated[
+        list[str] | None,
+        Parameter(negative="", help="Files or folders to leave alone, e.g. '*.bak' or raw; may be repeated."),
+    ] = None
+    form: Annotated[
+        Literal["files", "table", "shards", "images", "pictures", "sounds"] | None,
+        Parameter(name="--as", help="What a folder is read as: its files, the table in it, or its tar shards."),
+    ] = None
 
-    def by_modality(self) -> dict[str, str] | None:
-        """``image=file,text=title`` as a mapping."""
-        if self.columns is None:
-            return None
-        columns = {}
-        for assignment in self.columns.split(","):
-            modality, found, column = assignment.partition("=")
-            if not found or not modality or not column:
+    def options(self, pairs: bool = True) -> ReadOptions:
+        """The same for the sources of data; ``pairs`` says that pairs are asked for, not items."""
+        from ..data.sources import ReadOptions
+
+        return ReadOptions(
+            columns=self._by_modality(),
+            separator=self.separator,
+            header=None if self.header is None else self.header == "first",
+            root=self.images,
+            exclude=tuple(self.exclude or ()),
+            form=self.form if self.form in (None, "table", "shards") else "files",
+            pairs=pairs,
+        )
+
+    def _by_modality(self) -> dict[str, tuple[str, ...]]:
+        """``image=file,text=a,text=b`` as a mapping."""
+        columns: dict[str, tuple[str, ...]] = {}
+        for assignment in (self.columns or "").split(","):
+            modality, _, column = (part.strip() for part in assignment.partition("="))
+            if self.columns is not None and not (modality and column):
                 raise UserError(f"cannot read --columns {self.columns!r}; write it as image=COLUMN,text=COLUMN")
-            columns[modality.strip()] = column.strip()
+            if modality:
+                columns[modality] = (*columns.get(modality, ()), column)
         return columns
 
     def open(self, pairs: Sequence[str]) -> Pairs:
         """The pairs, read so; several inputs become one set."""
         from ..data.pairs import open_pairs
 
-        return open_pairs(pairs, self.by_modality(), self.separator)
+        return open_pairs(pairs, options=self.options())
 
 
 PAIRS = (
-    "Pairs: a .csv, .tsv, .jsonl or .parquet table, a folder of files, tar shards, hf:NAME, or a built-in set. Several "
-    "are joined."
+    "Pairs: a table (.csv, .tsv, .jsonl, .json, .parquet), a folder of files, tar shards, hf:NAME, or a built-in set. "
+    "Several are joined."
 )
 """Help of the argument that names pairs."""
 
 RUN = "The folder of a finished run."
 """Help of the argument that names a run."""
 
-LayoutOptions = Annotated[Layout, Parameter(name="*")]
-"""The options of a layout among a command's own."""
+ReadingOptions = Annotated[Reading, Parameter(name="*")]
+"""How an input is read, among a command's own options."""
 
-AS_FOUND = Layout()
-"""Everything is sniffed."""
+AS_FOUND = Reading()
+"""Everything is found out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +155,11 @@ def set_aside(problems: Sequence[Problem]) -> str:
         return ""
     first = problems[0]
     return f"; {len(problems)} set aside (first: {first.id}: {first.reason})"
+
+
+def read_counts(counts: Counts) -> dict[str, int]:
+    """What was read as JSON: ``read = used + duplicates + set_aside + left_alone``, and ``items``, those embedded."""
+    return {"read": counts.items, **counts.to_json(), "items": counts.used}
 
 
 def show(data: dict[str, Any], text: str, as_json: bool) -> None:

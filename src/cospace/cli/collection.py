@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict, make_dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from ..modalities import all_modalities, typed_modality
-from ._app import RUN, Json, set_aside, show, verb, write
+from ._app import AS_FOUND, RUN, Json, ReadingOptions, read_counts, set_aside, show, verb, write
+
+if TYPE_CHECKING:
+    from ..commands.index import Indexed
 
 INPUT = "Files or pairs: a folder, a table, tar shards, hf:NAME, or a built-in set."
 """Help of the argument that names what is embedded."""
@@ -39,6 +42,7 @@ def embed(
     /,
     *,
     out: Annotated[Path, Parameter(help="A .parquet or .npz file.")],
+    reading: ReadingOptions = AS_FOUND,
     json: Json = False,
 ) -> None:
     """Embed files, texts (a .txt file, one a line) or pairs into a .parquet or .npz file with ids.
@@ -54,13 +58,10 @@ def embed(
     from .terminal import Progress
 
     with Progress() as progress:
-        count, problems = embed_to_file(Run.load(run), source, out, progress.long_work)
+        made = embed_to_file(Run.load(run), source, out, progress.long_work, reading.options(pairs=False))
     if rank() == 0:
-        show(
-            {"out": str(out), "items": count, "set_aside": len(problems)},
-            f"{count:,} items embedded into {out}" + set_aside(problems),
-            json,
-        )
+        said = f"{made.counts.used:,} items embedded into {out}{set_aside(made.problems)}"
+        show({"out": str(out), **read_counts(made.counts)}, "\n".join([*made.summary, said]), json)
 
 
 @verb("RUN SOURCE --out INDEX [OPTIONS]")
@@ -77,6 +78,7 @@ def index(
     keep_missing: Annotated[
         bool, Parameter(negative="", help="Keep items that the input no longer holds; they are removed otherwise.")
     ] = False,
+    reading: ReadingOptions = AS_FOUND,
     json: Json = False,
 ) -> None:
     """Make a folder of files (or any pairs) searchable. The index holds its own copy of the model.
@@ -86,24 +88,31 @@ def index(
 
     Example: cospace index run photos/ --out idx
     """
-    from ..commands.index import build_index
+    from ..commands.index import Input, build_index
     from ..runs.run import Run
     from .terminal import Progress
 
     with Progress() as progress:
         loaded = Run.load(run)
+        given = Input(source, reading.options(pairs=False))
         made = build_index(
-            loaded, source, out, precision=precision, keep_missing=keep_missing, progress=progress.long_work
+            loaded, given, out, precision=precision, keep_missing=keep_missing, progress=progress.long_work
         )
-    summary = {name: getattr(made, name) for name in ("added", "changed", "removed", "unchanged")}
+    changes = {change: getattr(made, change) for change in ("added", "changed", "removed", "unchanged")}
     name = made.index.location.name
+    data = {"out": name, **read_counts(made.counts), "items": len(made.index.store), **changes}
+    show(data, "\n".join(_index_summary(made, name)), json)
+
+
+def _index_summary(made: Indexed, name: str) -> list[str]:
+    """What was done, and the commands that come next."""
     typed = name if made.index.url is None else "ADDRESS"  # which may hold a password
-    show(
-        {"out": name, "items": len(made.index.store), **summary, "set_aside": len(made.problems)},
-        f'{made.sentence()}{set_aside(made.problems)}\nsearch them: cospace search {typed} "what you look for"\n'
+    return [
+        *made.summary,
+        made.sentence() + set_aside(made.problems),
+        f'search them: cospace search {typed} "what you look for"',
         f"on a web page: cospace serve {typed}",
-        json,
-    )
+    ]
 
 
 @verb('INDEX "TEXT" [OPTIONS]')

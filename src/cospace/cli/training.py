@@ -10,7 +10,19 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from ..types import UserError
-from ._app import AS_FOUND, FROM_SCRATCH, PAIRS, RUN, Json, LayoutOptions, OriginOptions, command, set_aside, show, verb
+from ._app import (
+    AS_FOUND,
+    FROM_SCRATCH,
+    PAIRS,
+    RUN,
+    Json,
+    OriginOptions,
+    ReadingOptions,
+    command,
+    set_aside,
+    show,
+    verb,
+)
 from .serving import serve as page
 
 if TYPE_CHECKING:
@@ -24,10 +36,12 @@ THROUGH = "Modality through which items match that no row pairs: sounds and imag
 def check(
     *pairs: Annotated[str, Parameter(help=PAIRS)],
     out: Annotated[Path | None, Parameter(help="Folder for a clean table and the list of bad rows.")] = None,
-    layout: LayoutOptions = AS_FOUND,
+    reading: ReadingOptions = AS_FOUND,
     json: Json = False,
-) -> None:
+) -> int:
     """Look at pairs before anyone trains on them: missing and broken files, empty captions, duplicates.
+
+    Nothing is passed over: what was read is shown as a sum. The exit code is 2 where training would stop.
 
     Example: cospace check pairs.csv --out clean
     """
@@ -35,10 +49,11 @@ def check(
     from .terminal import Progress
 
     with Progress() as progress:
-        checked = look(layout.open(_given(pairs)), progress=progress.long_work)
+        checked = look(reading.open(_given(pairs)), progress=progress.long_work)
     if out is not None:
         checked.write(out)
     show(checked.to_json(), checked.to_text(), json)
+    return 2 if checked.stops else 0
 
 
 @verb("PAIRS... --out RUN [PATH=VALUE ...] [OPTIONS]")
@@ -49,7 +64,7 @@ def train(
         list[str] | None, Parameter(negative="", help="Validation pairs; held out if left out. May be repeated.")
     ] = None,
     origin: OriginOptions = FROM_SCRATCH,
-    layout: LayoutOptions = AS_FOUND,
+    reading: ReadingOptions = AS_FOUND,
     report: Annotated[bool, Parameter(help="Write report.html into the run.")] = True,
     help_settings: Annotated[
         bool, Parameter(negative="", help="List a recipe's settings; PAIRS may be prefixes, e.g. training.")
@@ -75,7 +90,7 @@ def train(
     _refuse_settings_without_value(inputs, origin.recipe)
     from ..commands.train import Request
 
-    how = (layout.by_modality(), layout.separator, origin.source, origin.reference)
+    how = (reading.options(), origin.source, origin.reference)
     _train(Request(_given(inputs), out, origin.recipe, val, overrides, *how, command()), report, json)
 
 
@@ -136,7 +151,7 @@ def evaluate(
     templates: Annotated[Path | None, Parameter(help="Prompt templates with {} for the name, one a line.")] = None,
     through: Annotated[str | None, Parameter(help=THROUGH)] = None,
     report: Annotated[Path | None, Parameter(help="Write a self-contained HTML report.")] = None,
-    layout: LayoutOptions = AS_FOUND,
+    reading: ReadingOptions = AS_FOUND,
     json: Json = False,
 ) -> None:
     """Measure a trained space on pairs: retrieval both ways, zero-shot classification, the space's health.
@@ -151,7 +166,7 @@ def evaluate(
     with Progress() as progress:
         names = None if classes is None else read_names(classes)
         prompts = None if templates is None else read_templates(templates)
-        opened = layout.open(_given(pairs))
+        opened = reading.open(_given(pairs))
         opened = opened if through is None else opened.matched_through(through)
         loaded = Run.load(run)
         measured = evaluate_and_report(loaded, opened, names, prompts, report, command(), progress.long_work)

@@ -29,14 +29,16 @@ from torch import Tensor
 
 from .. import files
 from ..data.contents import digest
+from ..data.counting import Counts
 from ..data.pairs import Pairs
 from ..data.prepared import without_encoder
+from ..data.sources import ReadOptions
 from ..modalities import modality as modality_of
 from ..modalities._isolation import prepare_isolated
 from ..models.space import Space
 from ..runs.run import Run
 from ..runtime import cores
-from ..stores.entries import Entry, entries, read_input
+from ..stores.entries import AS_ITEMS, Entry, count_entries, entries, read_input, summary_of
 from ..types import BadItem, Problem, Progress, UserError, silent
 
 PATIENCE = 60.0
@@ -66,25 +68,40 @@ class Taken:
     waiting: Sequence[AsyncResult[Tensor | BadItem]] | None
 
 
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """What a job did: how the input was read, what became of it, and what was set aside."""
+
+    summary: Sequence[str]
+    counts: Counts
+    problems: Sequence[Problem]
+
+
 def embed_to_file(
-    run: Run, source: str | Path | Pairs, out: str | Path, progress: Progress = silent
-) -> tuple[int, list[Problem]]:
+    run: Run,
+    source: str | Path | Pairs,
+    out: str | Path,
+    progress: Progress = silent,
+    options: ReadOptions = AS_ITEMS,
+) -> Embedded:
     """Write ids, modality, path, text and vectors of ``source`` to ``out``: ``.parquet`` or ``.npz``.
 
-    Returns the number of items and those that were set aside, which ``FILE.problems.jsonl`` lists as well.
+    What was set aside is listed in ``FILE.problems.jsonl`` as well.
     """
     out = Path(out)
     if out.suffix not in (".parquet", ".npz"):
         raise UserError(f"cannot write {out.name}; name a file that ends in .parquet or .npz")
-    found = read_input(source, progress)
+    found = read_input(source, options, progress)
     by_modality = entries(found, run.space.modalities)
     if not any(by_modality.values()):
         raise UserError(f"{source} holds nothing that this model can embed ({', '.join(run.space.modalities)})")
-    problems = []
+    listed: list[Problem] = []
     if isinstance(found, Pairs):
-        problems = [*found.problems, *without_encoder(found, run.space.modalities)]
+        listed = [*found.problems, *without_encoder(found, run.space.modalities)]
     parts = list(_parts(by_modality, str(run.space.fingerprint)))
-    return Job(run.space, parts, problems, out, progress).run()
+    problems = Job(run.space, parts, listed, out, progress).run()
+    counts = count_entries(found, by_modality, len(problems), len(problems) - len(listed))
+    return Embedded(summary_of(found, counts), counts, problems)
 
 
 def _parts(by_modality: dict[str, list[Entry]], fingerprint: str) -> Iterator[Part]:
@@ -110,8 +127,8 @@ class Job:
         self.left = list(parts)
         self.pools = [ThreadPool(cores())]
 
-    def run(self) -> tuple[int, list[Problem]]:
-        """Work until the file is there; the number of its items, and what was set aside."""
+    def run(self) -> list[Problem]:
+        """Work until the file is there; what was set aside."""
         try:
             while job_of(self.out) != self.key:
                 (self.folder / "leases").mkdir(parents=True, exist_ok=True)
@@ -121,9 +138,7 @@ class Job:
             for pool in self.pools:
                 pool.terminate()
         self._clear()
-        problems = _read_problems(self.set_aside)
-        listed = {problem.id for problem in problems} - {problem.id for problem in self.problems}
-        return sum(len(part.entries) for part in self.parts) - len(listed), problems
+        return _read_problems(self.set_aside)
 
     def _one_round(self) -> None:
         self.left = list(self.parts)

@@ -16,14 +16,16 @@ import numpy as np
 from torch import Tensor
 
 from ..data.contents import digest
+from ..data.counting import Counts
 from ..data.pairs import Pairs, find_source, open_pairs
 from ..data.prepared import without_encoder
+from ..data.sources import ReadOptions
 from ..modalities import Preview, Processor, modality
 from ..models.space import chunks
 from ..prefetch import prefetch
 from ..runs.run import Run
 from ..stores import Condition, Index, Item
-from ..stores.entries import Entry, entries, without_modality
+from ..stores.entries import AS_ITEMS, Entry, count_entries, entries, summary_of, without_modality
 from ..stores.locations import IndexLocation, location_of
 from ..stores.thumbnails import Thumbnails
 from ..types import BadItem, Problem, Progress, UserError, silent
@@ -37,6 +39,14 @@ SOURCE = "indexed_from"
 
 
 @dataclass(frozen=True, slots=True)
+class Input:
+    """An input, and how it is read."""
+
+    spec: str | Path
+    options: ReadOptions = AS_ITEMS
+
+
+@dataclass(frozen=True, slots=True)
 class Indexed:
     """What was done. ``changed`` counts items with other content and those with another caption, path or label."""
 
@@ -46,6 +56,10 @@ class Indexed:
     removed: int
     unchanged: int
     problems: list[Problem]
+    counts: Counts
+    """What was read, and what became of it."""
+    summary: Sequence[str]
+    """The same for people, with how the input was understood."""
 
     def sentence(self) -> str:
         """``1,204 items: 3 added, 1 changed, 2 removed, 1,198 unchanged``."""
@@ -57,7 +71,7 @@ class Indexed:
 
 def build_index(
     run: Run,
-    source: str | Path | Pairs,
+    source: str | Path | Pairs | Input,
     out: str | Path,
     *,
     precision: str | None = None,
@@ -75,9 +89,10 @@ def build_index(
     location, fingerprint = location_of(out), str(run.space.fingerprint)
     store = _held(location, fingerprint, precision) if location.there() else None
     try:
+        source, options = (source.spec, source.options) if isinstance(source, Input) else (source, AS_ITEMS)
         if not isinstance(source, Pairs):
-            find_source(str(source))
-        pairs = open_pairs(source, progress=progress).stop_above(max_bad_fraction)
+            find_source(str(source), options.form)
+        pairs = open_pairs(source, progress=progress, options=options).stop_above(max_bad_fraction)
         if store is None:
             store = location.create(run.folder, fingerprint, run.space.width, precision or "float32")
         work = _Work(run, store, location.thumbnails(), _name(source), progress)
@@ -88,7 +103,9 @@ def build_index(
             store.close()
     index = SearchableIndex(location, location.open(fingerprint), run.space, run.generator)
     problems = [*pairs.problems, *without_encoder(pairs, run.space.modalities), *work.problems]
-    return Indexed(index, work.added, work.changed, work.removed, work.unchanged, problems)
+    counts = count_entries(pairs, entries(pairs, run.space.modalities), len(problems), len(work.problems))
+    how = (counts, summary_of(pairs, counts))
+    return Indexed(index, work.added, work.changed, work.removed, work.unchanged, problems, *how)
 
 
 def _held(location: IndexLocation, fingerprint: str, precision: str | None) -> Index:

@@ -16,6 +16,7 @@ from .. import __version__, files
 from ..config import part
 from ..data.pairs import Pairs, Spec, open_pairs
 from ..data.prepared import PreparedPairs, different_items, prepare_pairs, without_encoder
+from ..data.sources import AS_FOUND, ReadOptions
 from ..data.splits import hold_out
 from ..evaluation.zero_shot import templates_for
 from ..evaluators.embedded import EmbeddedPairs, embed_pairs
@@ -68,8 +69,8 @@ class Request:
     recipe: str = "small"
     val: Spec | Sequence[Spec] | None = None
     overrides: Iterable[str] = ()
-    columns: dict[str, str] | None = None
-    separator: str | None = None
+    options: ReadOptions = AS_FOUND
+    """How the pairs are read."""
     source: str | None = None
     """A run or a published model to start from: a folder, ``hf:NAME`` or ``openclip:FOLDER``."""
     reference: Spec | None = None
@@ -122,13 +123,23 @@ class _Data:
     reference: Pairs | None = None
 
 
+def _read(request: Request, spec: Spec | Sequence[Spec]) -> Pairs:
+    """Pairs, with how they were understood said in a sentence."""
+    pairs = open_pairs(spec, options=request.options)
+    for line in pairs.summary():
+        request.listener.say(line)
+    return pairs
+
+
 def _open(request: Request, config: RunConfig) -> _Data:
     fraction = config.data.max_bad_fraction
-    pairs = can_train(open_pairs(request.pairs, request.columns, request.separator)).stop_above(fraction)
+    pairs = can_train(_read(request, request.pairs)).stop_above(fraction)
     reference = None if request.reference is None else can_train(open_pairs(request.reference))
     if request.val is None:
-        return _Data(*hold_out(pairs, config.training.seed), reference)
-    val = can_train(open_pairs(request.val, request.columns, request.separator)).stop_above(fraction)
+        train, val = hold_out(pairs, config.training.seed)
+        request.listener.say(f"no validation pairs were given: {len(val):,} of {len(pairs):,} are held out for it")
+        return _Data(train, val, reference)
+    val = can_train(_read(request, request.val)).stop_above(fraction)
     if lacking := sorted(pairs.items.keys() - val.items.keys()):
         raise UserError(
             f"{val.name} has no {' and no '.join(lacking)}, which {pairs.name} has; validate on the same kind"

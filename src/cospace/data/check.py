@@ -18,15 +18,20 @@ import numpy as np
 from ..files import atomic_write
 from ..modalities import all_modalities, is_typed, modality
 from ..types import BadItem, Problem, Progress, UserError, silent
+from .counting import describe_left_alone
 from .joins import describe_join, joining
 from .pairs import Pairs
 from .prepared import different_items
 
 _THREADS = 2
+_SHORT = 60
+"""Characters of an item in the report's example rows."""
 _EXAMPLES = 3
 """Problems of each kind that the report quotes."""
 
 _ADVICE = {
+    "address": "download these files, for example with img2dataset, and name the files",
+    "not a file": "name regular files",
     "missing": "check these paths; relative ones are relative to the table's own folder",
     "empty": "copy these files again",
     "undecodable": "open these files and save them again in a common format",
@@ -43,6 +48,7 @@ _ADVICE = {
     "missing partner": "add a file of the other kind with the same name, or move these away",
     "duplicate name": "give each pair a name of its own",
 }
+_READY = "Ready to train on."
 _JOINED = "leave out the rows that are wrong; where all are right, nothing needs to be done"
 
 
@@ -54,6 +60,17 @@ class Checked:
     counts: dict[str, int | float]
     joined: Sequence[str] = ()
     """A sentence for each of the first items that are filed under captions which are otherwise apart."""
+
+    @property
+    def stops(self) -> bool:
+        """Whether training would stop at once: nothing can be used, or too little, or there are no pairs."""
+        return _verdict(self.pairs) != _READY
+
+    @property
+    def examples(self) -> list[str]:
+        """The first two rows, as they were understood."""
+        rows = [self.pairs[row] for row in range(min(2, len(self.pairs)))]
+        return [", ".join(f"{name} = {_short(item)}" for name, item in row.items.items()) for row in rows]
 
     @property
     def problems(self) -> dict[str, list[Problem]]:
@@ -72,7 +89,10 @@ class Checked:
     def to_text(self) -> str:
         """The same for people: counts in a table, then each kind of problem with examples and advice."""
         width = max(map(len, self.counts))
-        lines = [self.pairs.name, *(f"  {name:<{width}}  {value:>10,g}" for name, value in self.counts.items())]
+        lines = [f"{self.pairs.name}: {self.pairs.understood}" if self.pairs.understood else self.pairs.name]
+        lines += [f"  {example}" for example in self.examples]
+        lines += [f"  {name:<{width}}  {value:>10,g}" for name, value in self.counts.items()]
+        lines += [self.pairs.counts().sentence(), *describe_left_alone(self.pairs.left_alone)]
         advice = dict(_ADVICE)
         for one in all_modalities():
             advice |= one.advice
@@ -171,10 +191,9 @@ def _extent(name: str, measured: Sequence[dict[str, float]]) -> dict[str, int | 
 
 
 def _counts(pairs: Pairs) -> dict[str, int | float]:
-    counts: dict[str, int | float] = {"rows": len(pairs), "set_aside": len(pairs.problems)}
+    counts: dict[str, int | float] = dict(pairs.counts().to_json())
     counts |= {f"unique_{name}s": len(np.unique(keys[keys >= 0])) for name, keys in pairs.keys.items()}
-    distinct = len(np.unique(np.stack(list(pairs.keys.values()), axis=1), axis=0))
-    counts |= {"groups": len(np.unique(pairs.groups)), "duplicate_rows": len(pairs) - distinct}
+    counts["groups"] = len(np.unique(pairs.groups))
     counts["largest_component"] = pairs.matches.largest_component()
     return counts
 
@@ -191,7 +210,13 @@ def _verdict(pairs: Pairs) -> str:
         return (
             "More than 1 % of the rows cannot be used, so training would stop; mend them, or train on the clean table."
         )
-    return "Ready to train on."
+    return _READY
+
+
+def _short(item: Any) -> str:
+    """An item in a few characters: a file's name, the beginning of a text."""
+    text = item.name if isinstance(item, Path) else item if isinstance(item, str) else type(item).__name__
+    return text if len(text) <= _SHORT else f"{text[:_SHORT]}..."
 
 
 def _table(pairs: Pairs, folder: Path) -> list[tuple[str, ...]]:

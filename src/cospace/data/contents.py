@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from ..modalities import is_typed, modality, names
-from ..types import Lazy, Progress, UserError, silent
+from ..types import Fault, Lazy, Progress, UserError, silent
 
 _READERS = 4
 """Threads that read files. Reading waits for the disk, and hashing releases the interpreter's lock."""
 
 _CHUNK = 64
 
-
-class Fault(NamedTuple):
-    """Why an item cannot be used."""
-
-    kind: str
-    reason: str
+_PIECE = 1 << 20
+"""Bytes of a file that are read at a time."""
 
 
 def contents(column: str, items: Sequence[Any], progress: Progress = silent) -> list[str | Fault]:
@@ -81,8 +79,10 @@ def _read_all(items: Sequence[Any]) -> list[str | Fault]:
 
 def _content(item: Any) -> str | Fault:
     try:
+        if isinstance(item, Fault):
+            return item
         if isinstance(item, Path):
-            return _bytes(item.read_bytes(), str(item))
+            return _file(item)
         if isinstance(item, bytes):
             return _bytes(item, "the item")
         if isinstance(item, np.ndarray):
@@ -104,6 +104,24 @@ def _content(item: Any) -> str | Fault:
     raise UserError(
         f"an item is a path, bytes, an image, an array, a list or lazy, not {type(item).__name__}: {item!r:.80}"
     )
+
+
+def _file(path: Path) -> str | Fault:
+    """The digest of a file's bytes, read piece by piece: a file may be larger than memory."""
+    # Without O_NONBLOCK a pipe that nobody writes to would never open; of a regular file it changes nothing.
+    with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            return Fault("not a file", f"{path} is a device, a pipe or a folder, not a file")
+        if not status.st_size:
+            return Fault("empty", f"{path} is empty")
+        state = blake2b(digest_size=16)
+        state.update(status.st_size.to_bytes(8, "little"))
+        left = status.st_size
+        while left and (part := file.read(min(left, _PIECE))):
+            state.update(part)
+            left -= len(part)
+    return Fault("truncated", f"{path} was cut short while it was read") if left else state.hexdigest()
 
 
 def _bytes(data: bytes, name: str) -> str | Fault:

@@ -17,9 +17,10 @@ import numpy as np
 from ..config import lookup, names, unknown
 from ..matches import Matches
 from ..modalities import FIELDS, is_typed, modality, typed_modality
-from ..types import Pair, Problem, Progress, UserError, silent
-from .contents import Fault, contents, digest, is_absent
-from .sources import Rows, Source
+from ..types import Fault, LeftAlone, Pair, Problem, Progress, UserError, silent
+from .contents import contents, digest, is_absent
+from .counting import Counts, describe_left_alone
+from .sources import AS_FOUND, Form, ReadOptions, Rows, Source
 
 FOLDER = "data.sources"
 """Where sources are registered."""
@@ -47,6 +48,10 @@ class Pairs:
     extras: Mapping[str, Sequence[str]]
     problems: Sequence[Problem]
     fingerprint: str
+    left_alone: Sequence[LeftAlone] = ()
+    """Files that lie where the pairs do and are no part of them."""
+    understood: str = ""
+    """How the input was read, for people."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -86,6 +91,17 @@ class Pairs:
             fingerprint=digest([self.fingerprint.encode(), index.astype("<i8").tobytes()]),
         )
 
+    def counts(self) -> Counts:
+        """What was read, and what became of it."""
+        used = len(np.unique(np.stack(list(self.keys.values()), axis=1), axis=0)) if len(self) else 0
+        return Counts(used, len(self) - used, len(self.problems), len(self.left_alone))
+
+    def summary(self) -> list[str]:
+        """How the input was read and what became of it, in lines for people; of plain inputs one."""
+        counts = self.counts()
+        read = [f"{self.name}: {self.understood}"] if self.understood else []
+        return [*read, counts.sentence(), *describe_left_alone(self.left_alone)]
+
     def matched_through(self, shared: str) -> Pairs:
         """These pairs, where items that no row pairs match if they share an item of the modality ``shared``."""
         if shared not in self.modalities:
@@ -118,22 +134,25 @@ Spec = str | Path | Pairs
 
 def open_pairs(
     spec: Spec | Sequence[Spec],
-    columns: Mapping[str, str] | None = None,
+    columns: Mapping[str, str | tuple[str, ...]] | None = None,
     separator: str | None = None,
     progress: Progress = silent,
+    *,
+    options: ReadOptions = AS_FOUND,
 ) -> Pairs:
     """Pairs from whatever ``spec`` names: a table, a folder, tar shards, ``hf:NAME``, a built-in set; or several.
 
     ``columns`` maps modalities to a table's columns (``{"image": "file", "text": "title"}``); what is not given is
-    sniffed. Several inputs become one set: an item that occurs in two of them joins them. Raises :class:`UserError`
-    when nothing here can be read; single bad rows end in ``problems`` instead.
+    sniffed; ``options`` has what else may be said. Several inputs become one set: an item that occurs in two of them
+    joins them. Raises :class:`UserError` when nothing here can be read; single bad rows end in ``problems`` instead.
     """
     if isinstance(spec, Pairs):
         return spec
     if not isinstance(spec, str | Path):
-        return join_pairs([open_pairs(one, columns, separator, progress) for one in spec])
+        return join_pairs([open_pairs(one, columns, separator, progress, options=options) for one in spec])
+    options = replace(options, columns=columns or options.columns, separator=separator or options.separator)
     text = str(spec)
-    source = find_source(text).from_spec(text, columns, separator)
+    source = find_source(text, options.form).from_spec(text, options)
     pairs = build(Path(text).name if Path(text).exists() else text, source.read(), progress)
     if not len(pairs) and not pairs.problems:
         raise UserError(f"{text} holds no pairs; check that it is the file or folder you meant")
@@ -146,10 +165,15 @@ def built_in(spec: str) -> Pairs:
     return build(spec, source.from_spec(spec).read())
 
 
-def find_source(spec: str) -> type[Source]:
-    """The ``Config`` of the one source that accepts this text."""
+def find_source(spec: str, form: Form | None = None) -> type[Source]:
+    """The ``Config`` of the one source that accepts this text; a folder with a ``form`` is what that says."""
     sources = {name: cast("type[Source]", lookup(FOLDER, name)) for name in names(FOLDER)}
     accepting = {name: source for name, source in sources.items() if source.accepts(spec)}
+    general = {name: source for name, source in accepting.items() if getattr(source, "last_resort", False)}
+    if general and form is not None:
+        return next(iter(general.values()))
+    if not any(getattr(source, "by_name", False) for source in accepting.values()) and len(accepting) > len(general):
+        accepting = {name: source for name, source in accepting.items() if name not in general}
     if len(accepting) == 1:
         return next(iter(accepting.values()))
     if accepting:
@@ -175,7 +199,8 @@ def build(name: str, rows: Rows, progress: Progress = silent) -> Pairs:
     tokens = {c: ["" if (row, c) in absent else str(v[row]) for row in kept] for c, v in found.items()}
     extras = {column: [values[row] for row in kept] for column, values in rows.extras.items()}
     problems = [*rows.problems, *(Problem(rows.ids[row], *fault) for row, fault in sorted(faults.items()))]
-    return _compared(name, ids, items, tokens, extras, problems)
+    compared = _compared(name, ids, items, tokens, extras, problems)
+    return replace(compared, left_alone=rows.left_alone, understood=rows.understood)
 
 
 def _faults(rows: Rows, found: Mapping[str, Sequence[str | Fault]], absent: set[tuple[int, str]]) -> dict[int, Fault]:
@@ -209,7 +234,10 @@ def join_pairs(parts: Sequence[Pairs]) -> Pairs:
         }
 
     name = " + ".join(part.name for part in parts)
-    return _compared(name, ids, joined("items", None), joined("contents", ""), joined("extras", ""), problems)
+    compared = _compared(name, ids, joined("items", None), joined("contents", ""), joined("extras", ""), problems)
+    left_alone = [replace(left, name=f"{part.name}/{left.name}") for part in parts for left in part.left_alone]
+    understood = "; ".join(f"{part.name}: {part.understood}" for part in parts if part.understood)
+    return replace(compared, left_alone=left_alone, understood=understood)
 
 
 def _distinct_names(parts: Sequence[Pairs]) -> tuple[list[str], list[Problem]]:

@@ -12,11 +12,17 @@ from typing import Any
 import numpy as np
 
 from ..data.contents import digest
+from ..data.counting import Counts, describe_left_alone
 from ..data.pairs import Pairs, open_pairs
 from ..data.prepared import different_items
+from ..data.sources import ReadOptions
+from ..data.sources.table import is_text_table
 from ..modalities import is_typed, names, typed_modality
 from ..types import Lazy, Progress, UserError, silent
 from . import Item
+
+AS_ITEMS = ReadOptions(pairs=False)
+"""Everything is found out, and a file without a caption is an item."""
 
 _HASH = re.compile("[0-9a-f]{32}")
 
@@ -29,20 +35,24 @@ class Entry:
     raw: Any
 
 
-def read_input(spec: str | Path | Pairs, progress: Progress = silent) -> Pairs | list[str]:
+def read_input(
+    spec: str | Path | Pairs, options: ReadOptions = AS_ITEMS, progress: Progress = silent
+) -> Pairs | list[str]:
     """What to embed: pairs or files from any source, or the lines of a ``.txt`` file as texts."""
     if isinstance(spec, Pairs):
         return spec
     path = Path(spec)
-    if path.suffix.lower() == ".txt" and path.is_file():
+    if path.suffix.lower() == ".txt" and path.is_file() and not is_text_table(path):
+        options.only(str(spec))
         try:
-            texts = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+            texts = [line.removesuffix("\r") for line in path.read_bytes().decode("utf-8-sig").split("\n")]
+            texts = [line for line in texts if line.strip()]
         except UnicodeDecodeError as error:
             raise UserError(f"{path} is not UTF-8 text; save it as UTF-8 with one text to a line") from error
         if not texts:
             raise UserError(f"{path} holds no text; write one text to a line")
         return texts
-    return open_pairs(spec, progress=progress)
+    return open_pairs(spec, progress=progress, options=options)
 
 
 def entries(source: Pairs | list[str], modalities: Sequence[str]) -> dict[str, list[Entry]]:
@@ -52,6 +62,28 @@ def entries(source: Pairs | list[str], modalities: Sequence[str]) -> dict[str, l
         texts = enumerate(source, 1)
         return {name: [_typed(name, str(number), text, {}) for number, text in texts]} if name in modalities else {}
     return {name: _of_pairs(source, name) for name in modalities if name in source.items}
+
+
+def count_entries(
+    source: Pairs | list[str], listed: Mapping[str, Sequence[Entry]], set_aside: int, failed: int
+) -> Counts:
+    """What of an input is embedded: ``listed`` holds each different item once, further copies of it are duplicates.
+
+    ``set_aside`` counts whatever cannot be used; ``failed`` those of them that are listed and could not be decoded.
+    """
+    different = sum(map(len, listed.values()))
+    if isinstance(source, list):
+        return Counts(different - failed, 0, set_aside, 0)
+    rows = sum(int((source.keys[name] >= 0).sum()) for name in listed)
+    return Counts(different - failed, rows - different, set_aside, len(source.left_alone))
+
+
+def summary_of(source: Pairs | list[str], counts: Counts) -> list[str]:
+    """How an input was read and what became of it, in lines for people."""
+    if isinstance(source, list):
+        return [counts.sentence()]
+    read = [f"{source.name}: {source.understood}"] if source.understood else []
+    return [*read, counts.sentence(), *describe_left_alone(source.left_alone)]
 
 
 def content_hash(modality: str, content: str) -> str:

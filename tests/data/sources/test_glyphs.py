@@ -12,7 +12,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from cospace.data.sources import Rows, glyphs
+from cospace.data.sources import ReadOptions, Rows, glyphs
 from cospace.data.sources.glyphs import FACES, HELD_OUT_FACES, Config, GlyphImage, unseen_characters
 from cospace.types import Lazy, UserError
 
@@ -188,8 +188,8 @@ def test_specs_name_splits(spec: str, split: glyphs.Split) -> None:
 
 def test_what_is_not_a_spec() -> None:
     assert not any(map(Config.accepts, ["", "glyph", "glyphs/", "glyphs/val", "glyphs.csv", "data/glyphs"]))
-    with pytest.raises(UserError, match="glyphs is a built-in set without columns; leave out"):
-        Config.from_spec("glyphs", separator=";")
+    with pytest.raises(UserError, match="--separator means nothing for glyphs; leave it out"):
+        Config.from_spec("glyphs", ReadOptions(separator=";"))
 
 
 def test_missing_fonts_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

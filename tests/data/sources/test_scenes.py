@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cospace.config import validate
+from cospace.data.sources import ReadOptions
 from cospace.data.sources._scene_captions import captions
 from cospace.data.sources._scene_drawing import _RGB, draw
 from cospace.data.sources._scene_world import COLOURS, SHAPES, Split, drawn, layout
@@ -341,7 +342,7 @@ def test_specs_name_splits(spec: str, split: Split) -> None:
 
 def test_what_is_not_a_spec() -> None:
     assert not any(map(Config.accepts, ["", "scene", "scenes.csv", "scenes/", "scenes/test", "photos/scenes"]))
-    with pytest.raises(UserError, match=r"scenes/val is a built-in set without columns; leave out"):
-        Config.from_spec("scenes/val", columns={"image": "picture"})
+    with pytest.raises(UserError, match=r"--columns means nothing for scenes/val; leave it out"):
+        Config.from_spec("scenes/val", ReadOptions(columns={"image": "picture"}))
     with pytest.raises(UserError, match=r"scenes\.split"):
         validate(Config, {"split": "test"}, "scenes")

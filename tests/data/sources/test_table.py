@@ -184,12 +184,12 @@ def test_jsonl_rows_that_are_no_pairs(folder: Path) -> None:
     good = json.dumps({"image": "images/a.png", "text": "x", "n": 3, "tags": ["u"]})
     lines = [good, "{broken", "[1]", json.dumps({"image": "images/b.png", "text": 5}), "", '{"text": "no picture"}']
     pairs = table(folder, "\n".join(lines), "t.jsonl")
-    assert pairs.extras == {"n": ["3"], "tags": ['["u"]']}
+    assert pairs.items["text"] == ["x", "5"], "as a csv file would have it"
+    assert pairs.extras == {"n": ["3", ""], "tags": ['["u"]', ""]}
     kinds = {problem.id: problem.kind for problem in pairs.problems}
     assert kinds == {
         "t.jsonl:2": "invalid json",
         "t.jsonl:3": "invalid json",
-        "t.jsonl:4": "not a text",
         "t.jsonl:6": "missing",
     }
 

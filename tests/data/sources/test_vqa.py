@@ -79,7 +79,13 @@ def test_questions_with_annotations_beside_them(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [("{}", "no questions"), ("{", "not valid JSON"), ('{"questions": []}', "annotations"), (None, "does not exist")],
+    [
+        ("{}", "holds no rows"),
+        ('{"question_id": 1}', "no questions"),
+        ("{", "not valid JSON"),
+        ('{"questions": []}', "annotations"),
+        (None, "does not exist"),
+    ],
 )
 def test_other_files_are_refused_with_a_sentence(tmp_path: Path, content: str | None, words: str) -> None:
     path = tmp_path / "some.json"

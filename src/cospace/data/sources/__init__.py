@@ -9,11 +9,49 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import PurePath
-from typing import Any, Protocol
+from pathlib import Path, PurePath
+from typing import Any, ClassVar, Literal, Protocol
 
 from ...modalities import Modality, all_modalities
-from ...types import Problem
+from ...types import LeftAlone, Problem, UserError
+
+Form = Literal["files", "table", "shards"]
+"""What a folder may be read as, where it holds several of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """How an input is read, the same for every command. What is not given is found out."""
+
+    columns: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
+    """Modalities to columns of a table; several columns of texts are several captions of a row."""
+    separator: str | None = None
+    """Between the fields of a text table: one character, or tab, comma, semicolon, pipe."""
+    header: bool | None = None
+    """Whether a text table begins with the names of its columns; without, these are called 1, 2, 3, ..."""
+    root: Path | None = None
+    """What the relative paths of a table are relative to, in place of the table's own folder."""
+    exclude: tuple[str, ...] = ()
+    """Files and folders to leave alone: patterns of names (``*.bak``) or of paths within a folder (``raw/*``)."""
+    form: Form | None = None
+    """What a folder is read as."""
+    pairs: bool = True
+    """Whether pairs are asked for, as in training; otherwise items, and a file without caption is one."""
+
+    def only(self, spec: str, *allowed: str) -> None:
+        """Raise :class:`UserError` where an option was given that means nothing for this input."""
+        options = {
+            "columns": "--columns", "separator": "--separator", "header": "--header", "root": "--images",
+            "exclude": "--exclude", "form": "--as",
+        }  # fmt: skip
+        given = [name for name in options if getattr(self, name) not in (None, (), [], {})]
+        for name in given:
+            if name not in allowed:
+                raise UserError(f"{options[name]} means nothing for {spec}; leave it out")
+
+
+AS_FOUND = ReadOptions()
+"""Everything is found out."""
 
 
 @dataclass(slots=True)
@@ -31,18 +69,27 @@ class Rows:
     least: int | None = None
     """How many modalities a row needs where rows may lack some; a question about a file, with its answer, counts as
     one more. Where nothing is said, every row needs all columns, and ``None`` is a problem."""
+    left_alone: list[LeftAlone] = field(default_factory=list)
+    """Files that lie there and are no part of this reading."""
+    files: int | None = None
+    """Files that were seen, where the input is a folder: those used, those set aside, and those left alone."""
+    understood: str = ""
+    """How the input was read, for people: ``1,000 images with captions beside them (.txt)``."""
 
 
 class Source(Protocol):
     """What every ``Config`` in this folder offers."""
+
+    offers: ClassVar[str]
+    """What a person may have of this kind, for the message that lists what can be read."""
 
     @classmethod
     def accepts(cls, spec: str) -> bool:
         """Whether this text names something that this source can read; at most a glance at the disk."""
 
     @classmethod
-    def from_spec(cls, spec: str, columns: Mapping[str, str] | None = None, separator: str | None = None) -> Source:
-        """The configuration for this text. Raises :class:`UserError` for settings that make no sense here."""
+    def from_spec(cls, spec: str, options: ReadOptions = AS_FOUND) -> Source:
+        """The configuration for this text. Raises :class:`UserError` for options that make no sense here."""
 
     def read(self) -> Rows:
         """List the rows; what cannot be used becomes a problem. Raises :class:`UserError` if nothing can be read."""

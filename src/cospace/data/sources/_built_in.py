@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 from ...config import Config
-from ...types import UserError
+from . import AS_FOUND, ReadOptions
 
 
 class BuiltIn(Config):
     """The configuration of a set that is drawn, not read; a field ``split`` says which part of it."""
 
+    by_name: ClassVar[bool] = True
+    """A name may be a folder's as well; then nobody but the person knows which is meant."""
     specs: ClassVar[Mapping[str, Any]]
     """The split that each name stands for."""
 
@@ -20,7 +22,6 @@ class BuiltIn(Config):
         return spec in cls.specs
 
     @classmethod
-    def from_spec(cls, spec: str, columns: Mapping[str, str] | None = None, separator: str | None = None) -> Self:
-        if columns or separator:
-            raise UserError(f"{spec} is a built-in set without columns; leave out the names of columns and separators")
+    def from_spec(cls, spec: str, options: ReadOptions = AS_FOUND) -> Self:
+        options.only(spec)
         return cls.model_validate({"split": cls.specs[spec]})

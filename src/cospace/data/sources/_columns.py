@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,10 +13,15 @@ from typing import Any
 from ...config import unknown
 from ...modalities import FIELDS, Modality, is_typed, modality, names, typed_modality
 from ...types import Problem, UserError
-from . import Rows, file_modalities
+from . import AS_FOUND, ReadOptions, Rows, file_modalities
+from ._paths import Locator
 
 _GLANCE = 200
 """Rows that are read to decide what a column holds."""
+_NUMBER = re.compile(r"[\s\d.,:/+-]*")
+"""A number, a date, a time."""
+_LONGEST_LIST = 100_000
+"""Characters of a list of captions that is written as text."""
 
 
 @dataclass(slots=True)
@@ -27,35 +34,155 @@ class Table:
     """What relative paths are relative to."""
     ids: list[str]
     columns: dict[str, list[Any]]
-    roles: Mapping[str, str] = field(default_factory=dict)
-    """Modalities to columns, as far as they are known."""
+    options: ReadOptions = AS_FOUND
+    """Which columns are named, and what paths are relative to."""
     problems: list[Problem] = field(default_factory=list)
 
     def rows(self) -> Rows:
-        """The rows, by modality; a column that is none becomes an extra."""
-        roles = choose(self.columns, self.roles, self.name)
+        """The rows, by modality; a column that is none becomes an extra, a row with several captions several rows."""
+        roles, columns = self._roles()
         items = {
-            role: self.columns[column] if is_typed(role) else self._files(self.columns[column])
+            role: [typed_value(value) for value in columns[column]] if is_typed(role) else self._files(columns[column])
             for role, column in roles.items()
         }
-        used = set(roles.values())
+        used = set(roles.values()) | (self.columns.keys() - columns.keys())
         extras = {c: [as_text(v) for v in values] for c, values in self.columns.items() if c and c not in used}
         asked = typed_modality() in roles and set(FIELDS) <= roles.keys()
         partial = asked or len(roles.keys() - set(FIELDS)) > 2
-        return Rows(self.ids, items, extras, self.problems, least=2 if partial else None)
+        alone = not self.options.pairs and roles.keys() - {typed_modality(), *FIELDS}
+        rows = Rows(self.ids, items, extras, self.problems, least=2 if partial else 1 if alone else None)
+        filters = f"; filters: {', '.join(map(str, extras))}" if extras else ""
+        rows.understood = ", ".join(f"{role} = {column}" for role, column in roles.items()) + filters
+        return _one_caption_each(rows)
+
+    def file_columns(self) -> dict[str, str]:
+        """Which columns hold files, by modality."""
+        return {role: column for role, column in self._roles()[0].items() if not is_typed(role)}
+
+    def found_files(self) -> bool:
+        """Whether most of the first rows name files that are there."""
+        try:
+            roles, columns = self._roles()
+        except UserError:
+            return False
+        named = [
+            value for role, c in roles.items() if not is_typed(role) for value in self._files(columns[c][:_GLANCE])
+        ]
+        there = sum(isinstance(value, bytes) or (isinstance(value, Path) and value.is_file()) for value in named)
+        return there * 2 > len(named)
+
+    def _roles(self) -> tuple[dict[str, str], Mapping[str, Sequence[Any]]]:
+        """Which column holds which modality, and the columns, where several of captions are one of lists."""
+        text, named = typed_modality(), self.options.columns
+        given = {role: [names] if isinstance(names, str) else list(names) for role, names in named.items()}
+        several = next((role for role, names in given.items() if len(names) > 1 and role != text), None)
+        if several is not None:
+            raise UserError(f"{several} can be one column only; several are given: {', '.join(given[several])}")
+        captions = given.get(text, []) if given else _numbered(self.columns)
+        columns: Mapping[str, Sequence[Any]] = self.columns
+        if len(captions) > 1:
+            columns, given[text] = self._joined(captions)
+        first = {role: names[0] for role, names in given.items()}
+        return choose(columns, first, self.name, self.options.pairs), columns
+
+    def _joined(self, several: Sequence[str]) -> tuple[dict[str, Sequence[Any]], list[str]]:
+        """The columns with some of them as one, of lists of what each row has; and what that one is called."""
+        for name in several:
+            if name not in self.columns:
+                raise UserError(unknown(name, self.columns, f"{self.name} has no column"))
+        rows = zip(*(self.columns[name] for name in several), strict=True)
+        joined: dict[str, Sequence[Any]] = {" + ".join(several): [list(filter(_is_given, values)) for values in rows]}
+        return {name: v for name, v in self.columns.items() if name not in several} | joined, list(joined)
 
     def _files(self, values: Sequence[Any]) -> list[Any]:
         """Paths resolved, one object per distinct text; bytes as they are, also in Hugging Face's struct."""
         values = [_unwrap(value) for value in values]
-        paths = {value: self.folder / value for value in {v for v in values if isinstance(v, str) and v.strip()}}
+        texts = dict.fromkeys(v for v in values if isinstance(v, str) and v.strip())
+        locator = Locator(self.folder, self.options.root, list(texts))
+        paths = {text: locator.find(text) for text in texts}
         return [paths.get(value) if isinstance(value, str) else value for value in values]
 
 
-def choose(columns: Mapping[str, Sequence[Any]], given: Mapping[str, str], table: str) -> dict[str, str]:
+def _one_caption_each(rows: Rows) -> Rows:
+    """A row with a list of captions as a row for each of them, called ``NAME#1``, ``NAME#2``, ..."""
+    captions = rows.items.get(typed_modality(), [])
+    if not any(isinstance(value, list) for value in captions):
+        return rows
+    order, ids, texts = [], list[str](), list[Any]()
+    for row, value in enumerate(captions):
+        several = value if isinstance(value, list) else [value]
+        for number, text in enumerate(several or [None], start=1):
+            order.append(row)
+            ids.append(f"{rows.ids[row]}#{number}" if isinstance(value, list) else rows.ids[row])
+            texts.append(text)
+    rows.ids = ids
+    rows.items = {name: texts if name == typed_modality() else [v[r] for r in order] for name, v in rows.items.items()}
+    rows.extras = {name: [values[row] for row in order] for name, values in rows.extras.items()}
+    return rows
+
+
+_NUMBERED = re.compile(r"(caption|text|sentence|description|title|comment)s?[ _.-]?\d+", re.IGNORECASE)
+
+
+def _numbered(columns: Mapping[str, Any]) -> list[str]:
+    """Columns such as ``caption_1`` to ``caption_5``; nothing where there is one only."""
+    found = [name for name in columns if _NUMBERED.fullmatch(name.strip())]
+    kinds = {re.sub(r"\d+", "", name) for name in found}
+    return found if len(found) > 1 and len(kinds) == 1 else []
+
+
+def _is_given(value: Any) -> bool:
+    return value is not None and not (isinstance(value, str) and not value.strip())
+
+
+def typed_value(value: Any) -> Any:
+    """A value of a column of texts: captions as they are, also several; numbers as they are written."""
+    if isinstance(value, bool | int | float) and value == value:
+        return json.dumps(value)
+    if isinstance(value, str) and value.startswith("[") and value.endswith("]"):
+        return _listed(value)
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return [_caption_of(one) for one in value]
+    return value
+
+
+def _listed(value: str) -> Any:
+    """The captions in a list that was written as text, by JSON or by Python; other texts stay what they are."""
+    for read in (json.loads, ast.literal_eval):
+        try:
+            found = read(value) if len(value) < _LONGEST_LIST else None
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+        if isinstance(found, list) and found and all(isinstance(one, str) for one in found):
+            return found
+    return value
+
+
+def _caption_of(value: Any) -> Any:
+    """A caption of a list: a text, or an object with one, as COCO has it."""
+    found = caption_values(value) if isinstance(value, Mapping) else None
+    return found[0] if found else value
+
+
+def caption_values(value: Mapping[str, Any]) -> list[str]:
+    """The captions in a JSON object: under ``caption``, else under what tables call such a column."""
+    for key in ("caption", *modality(typed_modality()).columns):
+        found = value.get(key)
+        if isinstance(found, str):
+            return [found]
+        if isinstance(found, list) and found and all(isinstance(one, str) for one in found):
+            return found
+    return []
+
+
+def choose(
+    columns: Mapping[str, Sequence[Any]], given: Mapping[str, str], table: str, pairs: bool = True
+) -> dict[str, str]:
     """Which column holds which modality: as given, otherwise by what the columns hold and how they are called.
 
     Columns called ``question`` and ``answer`` are that, and where both are there the caption may be absent; so it may
-    where files of two modalities are paired. Where at least one role is given, the others may be absent.
+    where files of two modalities are paired, or where no pairs are asked for. Where at least one role is given, the
+    others may be absent.
     Raises :class:`UserError` that lists the columns and says what to type.
     """
     for role, column in given.items():
@@ -74,10 +201,10 @@ def choose(columns: Mapping[str, Sequence[Any]], given: Mapping[str, str], table
         files = [role for role in roles if not is_typed(role)]
         complete = "answer" in roles or len(files) > 1
         free = {name: values for name, values in columns.items() if name not in roles.values()}
-        captions = _named(free, modality(text).columns) if complete else _text_column(free)
+        captions = _named(free, modality(text).columns) if complete else _text_column(free, pairs)
         if captions is not None:
             roles[text] = captions
-        elif not given and not complete:
+        elif pairs and not given and not complete:
             raise _undecided("caption", columns, table)
     return roles
 
@@ -131,13 +258,16 @@ def _unwrap(value: Any) -> Any:
     return value
 
 
-def _text_column(columns: Mapping[str, Sequence[Any]]) -> str | None:
-    """By name, otherwise the only column of texts, otherwise the only one whose texts have several words."""
+def _text_column(columns: Mapping[str, Sequence[Any]], pairs: bool) -> str | None:
+    """By name, otherwise the only column of texts, otherwise the only one whose texts have several words.
+
+    Where no pairs are asked for, a column of single words is no caption: it says a place or a photographer.
+    """
     named = _named(columns, modality(typed_modality()).columns)
     if named is not None:
         return named
     words = {name: _mean_words(values) for name, values in columns.items()}
-    for least in (0.0, 2.0):
+    for least in (0.0, 2.0) if pairs else (2.0,):
         texts = [name for name, mean in words.items() if mean > least]
         if len(texts) == 1:
             return texts[0]
@@ -145,8 +275,11 @@ def _text_column(columns: Mapping[str, Sequence[Any]]) -> str | None:
 
 
 def _mean_words(values: Sequence[Any]) -> float:
+    """Words of a text on average; none where all texts are numbers, for these describe nothing."""
     texts = [value for value in values[:_GLANCE] if isinstance(value, str) and value]
-    return sum(len(text.split()) for text in texts) / len(texts) if texts else 0.0
+    if all(map(_NUMBER.fullmatch, texts)):
+        return 0.0
+    return sum(len(text.split()) for text in texts) / len(texts)
 
 
 def _named(columns: Sequence[str] | Mapping[str, Any], wanted: Sequence[str]) -> str | None:

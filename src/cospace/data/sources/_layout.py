@@ -1,26 +1,40 @@
-"""From files in folders, on a disk or in a tar, to rows. One set of rules for both:
+"""From files in folders, on a disk or in a tar, to rows. One set of rules for both.
+
+Where pairs are asked for:
 
 1. A file that shares its name with a caption file (``a/1.jpg`` and ``a/1.txt``) is paired with its captions; so are
-   files of several modalities that share a name. Once there is one such file, files without captions and captions
-   without files are problems.
+   files of several modalities that share a name. Where at least half of the names have captions, or there is no other
+   rule, files without captions and captions without files are problems.
 2. Otherwise, where files of different modalities share names (``a/1.jpg`` and ``a/1.wav``), these are the pairs, and
    files without a partner are problems.
 3. Otherwise, if every file lies in some folder and these are at least two, the folder a file lies in is its class: the
-   caption is the folder's name with spaces for underscores, and the extra ``label`` is that name.
+   caption is the folder's name with spaces for underscores, and the extra ``label`` is that name. Folders called
+   ``train``, ``images`` and the like are no classes.
 4. Otherwise the files have no captions: rows for an index, not for training.
 
-By rules 2 to 4 a text file is no caption, so that a ``README.txt`` does no harm.
+By rules 2 to 4 a text file is no caption, so that a ``README.txt`` does no harm. Where items are asked for, every file
+is a row, with its captions, else its class, else neither.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-from ...modalities import typed_modality
+from ...modalities import modality, typed_modality
 from ...types import Problem, UserError
 from . import Rows, file_kinds
+from ._survey import SPLITS
+
+_PLAIN = frozenset(
+    {
+        "image", "images", "img", "imgs", "photo", "photos", "picture", "pictures", "audio", "audios", "sounds", "wav",
+        "wavs", "data",
+    }
+)  # fmt: skip
+"""Names of folders that say what lies in them, not what it shows."""
 
 
 @dataclass(slots=True)
@@ -29,9 +43,15 @@ class Layout:
 
     name: str
     """Of the folder or archive, for messages."""
+    pairs: bool = True
+    """Whether pairs are asked for, not items."""
     files: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     """Stem to modality to file name to raw item; more than one name for a stem and a modality is a duplicate."""
     captions: dict[str, list[str]] = field(default_factory=dict)
+    uses_captions: bool = False
+    """Whether the rows have the captions."""
+    meaning: str = ""
+    """By which rule the files became rows, for people."""
     problems: list[Problem] = field(default_factory=list)
 
     def add(self, stem: str, modality: str, name: str, item: Any) -> None:
@@ -43,30 +63,47 @@ class Layout:
         if not self.files:
             raise UserError(f"{self.name} holds no {file_kinds()}; give a folder of them, tar shards or a table")
         modalities = sorted({modality for found in self.files.values() for modality in found})
-        if self.files.keys() & self.captions.keys():
+        captioned = len(self.files.keys() & self.captions.keys())
+        what = " and ".join(modality(name).plural for name in modalities)
+        partners = any(len(found) > 1 for found in self.files.values())
+        classes = are_classes([name for found in self.files.values() for named in found.values() for name in named])
+        if not self.pairs or (not captioned and not partners):
+            return self._items(modalities, what, classes)
+        if captioned * 2 >= len(self.files) or not (partners or classes):
+            self.uses_captions, self.meaning = True, f"{what} with captions beside them"
             return self._captioned(modalities)
-        if any(len(found) > 1 for found in self.files.values()):
+        if partners:
+            self.meaning = f"{what} that share names"
             return self._partnered(modalities)
-        return self._single(modalities)
+        return self._items(modalities, what, classes)
 
-    def _single(self, modalities: list[str]) -> Rows:
-        """A row for each file; its class where folders name classes."""
-        files = {
-            name: (modality, item)
-            for found in self.files.values()
+    def _items(self, modalities: list[str], what: str, classes: bool) -> Rows:
+        """A row for each file, or for each of its captions; its class where folders name classes."""
+        columns: dict[str, list[Any]] = {one: [] for one in [*modalities, typed_modality()]}
+        rows, labels = Rows([], columns, problems=self.problems, least=1), []
+        self.uses_captions = not self.pairs and bool(self.files.keys() & self.captions.keys())
+        files = sorted(
+            (name, stem, modality, item)
+            for stem, found in self.files.items()
             for modality, named in found.items()
             for name, item in named.items()
-        }
-        files = dict(sorted(files.items()))
-        items: dict[str, list[Any]] = {
-            one: [item if modality == one else None for modality, item in files.values()] for one in modalities
-        }
-        rows = Rows(list(files), items, problems=self.problems, least=1)
-        parents = [PurePosixPath(name).parent for name in files]
-        if len(set(parents)) > 1 and all(parent.name for parent in parents):
-            labels = [parent.name for parent in parents]
-            rows.items[typed_modality()] = [label.replace("_", " ") for label in labels]
+        )  # names are unique, so items are never compared
+        for name, stem, one, item in files:
+            label = PurePosixPath(name).parent.name if classes else ""
+            captions: list[str | None] = list(self.captions.get(stem, [])) if self.uses_captions else []
+            alone = sum(map(len, self.files[stem].values())) == 1
+            for number, caption in enumerate(captions or [label.replace("_", " ") or None], start=1):
+                rows.ids.append(name if not captions else f"{stem if alone else name}#{number}")
+                for column in rows.items:
+                    value = caption if column == typed_modality() else item if column == one else None
+                    rows.items[column].append(value)
+                labels.append(label)
+        if classes:
             rows.extras["label"] = labels
+        if not any(rows.items[typed_modality()]):
+            del rows.items[typed_modality()]
+        named = "with captions beside them" if self.uses_captions else "without captions"
+        self.meaning = f"{what} in folders named by class ({len(set(labels)):,})" if classes else f"{what} {named}"
         return rows
 
     def _partnered(self, modalities: list[str]) -> Rows:
@@ -104,6 +141,12 @@ class Layout:
 
     def _add_row(self, rows: Rows, name: str, found: dict[str, dict[str, Any]], caption: str | None) -> None:
         rows.ids.append(name)
-        for modality, column in rows.items.items():
-            item = next(iter(found[modality].values())) if modality in found else None
-            column.append(caption if modality == typed_modality() else item)
+        for name_, column in rows.items.items():
+            item = next(iter(found[name_].values())) if name_ in found else None
+            column.append(caption if name_ == typed_modality() else item)
+
+
+def are_classes(names: Iterable[str]) -> bool:
+    """Whether the folders that files lie in are classes: every file lies in one, they differ, and are called for it."""
+    folders = {PurePosixPath(name).parent.name for name in names}
+    return len(folders) > 1 and "" not in folders and not all(name.casefold() in _PLAIN | SPLITS for name in folders)

@@ -1,73 +1,192 @@
-"""A folder of files (images, sounds): captions in ``.txt`` files beside them, folders named by class, or neither."""
+"""A folder of files (images, sounds): with captions, in folders named by class, beside a table, or neither.
+
+What lies there is looked at first (``_survey.py``); what it means depends on what is asked for. Where pairs are asked
+for, these are tried in turn:
+
+1. a table called ``metadata`` that names files here (Hugging Face's form), in the folder or in the parts of a split;
+2. captions in text or json files beside at least half of the files;
+3. folders named by class;
+4. the one table that names files here, whatever it is called;
+5. captions beside fewer files, or no captions at all.
+
+Where items are asked for, as by an index, every file is one, with its caption or class where it has one. Whatever else
+lies there is left alone and counted. ``form`` decides where this is not what was meant.
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
+import json
+import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ...config import Config as BaseConfig
-from ...types import UserError
-from . import Rows, file_kinds, modality_of_file
-from ._layout import Layout
+from ...types import LeftAlone, UserError
+from . import AS_FOUND, ReadOptions, Rows, file_kinds, table, tar
+from ._columns import caption_values
+from ._layout import Layout, are_classes
+from ._survey import CAPTIONS, File, Survey, survey
 
-_TABLES = frozenset({".csv", ".tsv", ".jsonl", ".parquet"})
-_FOREIGN = frozenset({".arrow", ".parquet", ".tar"})
-_SAVED = frozenset({"dataset_dict.json", "dataset_info.json", "questions.json"})
+_BOX = re.compile(r"\s*\d+(\s+-?\d*\.?\d+(e-?\d+)?){4,}\s*")
+"""A line of a YOLO label: a class number and the numbers of a box or an outline."""
+_MOST_NOTE = 1 << 24
+"""Bytes of a json file beside an item; more is no caption."""
 
 
 class Config(BaseConfig):
-    """A folder, searched to any depth; hidden files and files of other kinds are ignored.
-
-    Every line of a ``.txt`` file that is not blank is a caption of the image beside it.
-    """
+    """A folder, searched to any depth. Every line of a text file beside a file is a caption of it, unless blank."""
 
     offers: ClassVar[str] = (
-        f"a folder of {file_kinds()} (captions in .txt files beside them, or folders named by class)"
+        f"a folder of {file_kinds()} (captions in .txt files beside them, a table that names them, or folders named by "
+        "class)"
     )
+    last_resort: ClassVar[bool] = True
+    """Any folder will do, so that a source that knows a folder's own form goes first."""
 
     path: Path
+    options: ReadOptions = AS_FOUND
 
     @classmethod
     def accepts(cls, spec: str) -> bool:
-        """Any folder, unless its own files show it to be a data set in another form."""
-        path = Path(spec)
-        if not path.is_dir() or any(path.glob("data/*.parquet")):
-            return False
-        return not any(file.suffix in _FOREIGN or file.name in _SAVED for file in path.iterdir())
+        """Any folder."""
+        return Path(spec).is_dir()
 
     @classmethod
-    def from_spec(cls, spec: str, columns: Mapping[str, str] | None = None, separator: str | None = None) -> Config:
-        if columns or separator:
-            raise UserError(f"{spec} is a folder and has neither columns nor separators; leave the setting out")
-        return cls(path=Path(spec))
+    def from_spec(cls, spec: str, options: ReadOptions = AS_FOUND) -> Config:
+        return cls(path=Path(spec), options=options)
 
     def read(self) -> Rows:
         """List the files and read the captions. Raises :class:`UserError` where the folder's meaning is open."""
-        tables = sorted(p.name for p in self.path.iterdir() if p.suffix.lower() in _TABLES)
-        if tables:
-            raise UserError(f"{self.path} holds tables; name the one you mean, e.g. {self.path / tables[0]}")
-        layout = Layout(str(self.path))
-        for path in _files(self.path):
-            name = path.relative_to(self.path).as_posix()
-            stem = name[: -len(path.suffix)]
-            modality = modality_of_file(path)
-            if modality is not None:
-                layout.add(stem, modality, name, path)
-            elif path.suffix.lower() == ".txt":
-                layout.captions[stem] = _captions(path)
-        return layout.rows()
+        found = survey(self.path, self.options.exclude)
+        seen = found.describe()
+        if self.options.pairs and self.options.form is None:
+            found = self._for_training(found)
+        rows = self._rows(found)
+        rows.understood = f"{seen}; read as {rows.understood}"
+        rows.left_alone = [*found.left_alone, *rows.left_alone]
+        rows.files = found.seen
+        return rows
+
+    def _rows(self, found: Survey) -> Rows:
+        form, options = self.options.form, self.options
+        if form == "shards":
+            return tar.Config.from_spec(str(self.path), options).read()
+        if form == "table" or (form is None and not found.items and found.tables):
+            return self._of_table(found, found.tables)
+        if not found.items:
+            there = found.describe() or "nothing"
+            raise UserError(
+                f"{self.path} holds no {file_kinds()} ({there}); give a folder of them, tar shards or a table"
+            )
+        if form is None and options.pairs:
+            chosen = self._table_for(found)
+            if chosen:
+                return self._of_table(found, chosen)
+        options.only(str(self.path), "exclude", "form")
+        return self._of_files(found)
+
+    def _table_for(self, found: Survey) -> list[File]:
+        """The tables that hold the pairs; none where the files or the folders say what belongs together."""
+        naming = [file for file in found.tables if file.path.stem.casefold() == "metadata" or not _has_meaning(found)]
+        naming = [file for file in [*naming, *_caption_tables(found)] if self._names_items(file)]
+        called = [file for file in naming if file.path.stem.casefold() == "metadata"]
+        return called or naming
+
+    def _names_items(self, file: File) -> bool:
+        """Whether a table's first rows name files that are here."""
+        return bool(table.Config.from_spec(str(file.path), self.options).found_files())
+
+    def _of_table(self, found: Survey, tables: Sequence[File]) -> Rows:
+        """The pairs of a table; of several, of the one for training if they are the parts of a split."""
+        if not tables:
+            raise UserError(f"{self.path} holds no table; leave --as table out")
+        chosen = [file for file in tables if "train" in Path(file.name).with_suffix("").as_posix().casefold()]
+        if len(tables) > 1 and len(chosen) != 1:
+            names = " or ".join(str(self.path / file.name) for file in tables[:3])
+            raise UserError(
+                f"{self.path} holds {len(tables)} tables; name the one you mean ({names}), or read the files alone: "
+                "--as files"
+            )
+        file = chosen[0] if len(tables) > 1 else tables[0]
+        rows = table.Config.from_spec(str(file.path), self.options).read()
+        used = {item for column in rows.items.values() for item in column if isinstance(item, Path)}
+        others = [one for one, _ in found.items if one.path not in used]
+        reason = f"not named in {file.name}"
+        rows.left_alone += [LeftAlone(one.name, reason) for one in (*others, *found.captions) if one != file]
+        rows.left_alone += self._other_tables(found, file)
+        rows.understood = f"the table {file.name}: {rows.understood}"
+        return rows
+
+    def _other_tables(self, found: Survey, used: File | None = None) -> list[LeftAlone]:
+        others = [file for file in (*found.tables, *found.shards) if file != used]
+        return [LeftAlone(file.name, "a table or tar, which is read where it is named") for file in others]
+
+    def _for_training(self, found: Survey) -> Survey:
+        """Of a data set in parts the part for training; the others are for ``--val`` and ``eval``."""
+        parts = found.splits()
+        train = [name for name in parts if name.casefold() in ("train", "training")]
+        if parts and len(train) != 1:
+            names = " or ".join(str(self.path / folder) for folder in parts.values())
+            raise UserError(f"{self.path} holds the parts {', '.join(parts)} of a data set; name one: {names}")
+        if not parts:
+            return found
+        others = ", ".join(str(self.path / folder) for name, folder in parts.items() if name != train[0])
+        return found.within(parts[train[0]], f"of another part of the data set; to read it, name it: {others}")
+
+    def _of_files(self, found: Survey) -> Rows:
+        """Every file with its captions, its class, or neither."""
+        layout = Layout(str(self.path), self.options.pairs)
+        for file, modality in found.items:
+            layout.add(file.stem, modality, file.name, file.path)
+        names = {file.name: file.stem for file, _ in found.items}
+        left, own = self._other_tables(found), set[str]()
+        for file in sorted(
+            found.captions, key=lambda file: CAPTIONS.index(file.suffix) if file.suffix in CAPTIONS else 9
+        ):
+            stem = names.get(file.stem, file.stem)
+            captions = _captions(file) if stem not in layout.captions else None
+            if captions is None:
+                left.append(LeftAlone(file.name, "it holds no caption, or another file has them"))
+            else:
+                layout.captions[stem] = captions
+                own.add(file.name)
+        rows = layout.rows()
+        if not layout.uses_captions:
+            left += [LeftAlone(name, "a text file that belongs to no file") for name in sorted(own)]
+        rows.left_alone += left
+        rows.understood = layout.meaning
+        return rows
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    """Files below a folder, in the order of their names, which is the same on every machine."""
-    for root, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(root, name) for name in sorted(files) if not name.startswith(".") and Path(name).suffix)
+def _has_meaning(found: Survey) -> bool:
+    """Whether the files say by themselves what belongs together: by captions beside half of them, or by folders."""
+    stems = {stem for file, _ in found.items for stem in (file.stem, file.name)}
+    captioned = sum(file.stem in stems for file in found.captions)
+    return captioned * 2 >= len(found.items) or are_classes([file.name for file, _ in found.items])
 
 
-def _captions(path: Path) -> list[str]:
-    """The lines of a file that are not blank; a file without any gives one empty caption, to be set aside."""
-    text = path.read_bytes().removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
-    return [line for line in text.replace("\r\n", "\n").split("\n") if line.strip()] or [""]
+def _caption_tables(found: Survey) -> list[File]:
+    """Text files that are tables: Kaggle's Flickr8k has ``captions.txt`` with a header ``image,caption``."""
+    stems = {file.stem for file, _ in found.items}
+    return [
+        file for file in found.captions if file.suffix == ".txt" and file.stem not in stems and "/" not in file.name
+    ]
+
+
+def _captions(file: File) -> list[str] | None:
+    """The captions in a file beside an item; nothing where a json file holds none."""
+    data = file.path.read_bytes()
+    if file.suffix == ".json":
+        return _captions_in_json(data)
+    text = data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+    lines = [line for line in text.replace("\r\n", "\n").split("\n") if line.strip()]
+    return None if lines and all(map(_BOX.fullmatch, lines)) else lines or [""]
+
+
+def _captions_in_json(data: bytes) -> list[str] | None:
+    try:
+        value: Any = json.loads(data) if len(data) <= _MOST_NOTE else None
+    except (ValueError, RecursionError):
+        return None
+    return caption_values(value) or None if isinstance(value, dict) else None

@@ -6,18 +6,17 @@ Folders need nothing but pyarrow: what ``save_to_disk`` wrote (Arrow streams), o
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
-
-from pydantic import Field
 
 from ...config import Config as BaseConfig
 from ...config import read_json
 from ...types import UserError
-from . import Rows
+from . import AS_FOUND, ReadOptions, Rows
 from ._columns import Table
 from ._parquet import Columns, features_with_names, merge, plain_columns, read_parquet
+from ._survey import holds_items
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,20 +32,21 @@ class Config(BaseConfig):
 
     path: str
     split: str | None = None
-    columns: dict[str, str] = Field(default_factory=dict)
+    options: ReadOptions = AS_FOUND
 
     @classmethod
     def accepts(cls, spec: str) -> bool:
         """By the prefix ``hf:``; a folder by the files that the library leaves, or by parquet files."""
         folder = Path(spec)
-        return spec.startswith(_PREFIX) or (folder.is_dir() and (_is_saved(folder) or bool(_parquet_files(folder))))
+        if not folder.is_dir():
+            return spec.startswith(_PREFIX)
+        return _is_saved(folder) or (bool(_parquet_files(folder)) and not holds_items(folder, shards=True))
 
     @classmethod
-    def from_spec(cls, spec: str, columns: Mapping[str, str] | None = None, separator: str | None = None) -> Config:
-        if separator:
-            raise UserError(f"{spec} is a data set and has no separators; leave the setting out")
+    def from_spec(cls, spec: str, options: ReadOptions = AS_FOUND) -> Config:
+        options.only(spec, "columns", "root", "form")
         name, _, split = spec.removeprefix(_PREFIX).partition(":") if spec.startswith(_PREFIX) else (spec, "", "")
-        return cls(path=name, split=split or None, columns=dict(columns or {}))
+        return cls(path=name, split=split or None, options=options)
 
     def read(self) -> Rows:
         """List the rows of the split. Raises :class:`UserError` when it cannot be found or read."""
@@ -60,7 +60,7 @@ class Config(BaseConfig):
             columns = read_parquet(files[self._choose(list(files))])
         count = len(next(iter(columns.values()), []))
         ids = [f"{folder.name}:{row}" for row in range(1, count + 1)]
-        return Table(self.path, folder, ids, columns, self.columns).rows()
+        return Table(self.path, folder, ids, columns, self.options).rows()
 
     def _choose(self, splits: Sequence[str]) -> str:
         wanted = self.split or ("train" if "train" in splits else splits[0])
@@ -98,7 +98,10 @@ def _parquet_files(folder: Path) -> dict[str, list[Path]]:
     files: dict[str, list[Path]] = {}
     for path in sorted(folder.glob("*.parquet")) or sorted(folder.glob("data/*.parquet")):
         shard = _SHARD.fullmatch(path.stem)
-        files.setdefault(shard["split"] if shard else path.stem, []).append(path)
+        split = (
+            shard["split"] if shard else "train" if path.stem.isdigit() else path.stem
+        )  # img2dataset counts its files
+        files.setdefault(split, []).append(path)
     return files
 
 

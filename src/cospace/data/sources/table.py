@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pydantic import Field
-
 from ...config import Config as BaseConfig
-from ...modalities import is_typed
+from ...config import read_json
 from ...types import Problem, UserError
-from . import Rows
-from ._columns import Table, choose, names_file
+from . import AS_FOUND, ReadOptions, Rows, modality_of_file
+from ._columns import Table, names_file
 from ._delimited import SEPARATORS, Record, records
 from ._parquet import read_parquet
+from .vqa import holds_questions
 
 _NAMED_SEPARATORS = {"\\t": "\t", "tab": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
+_EXAMPLE = '{"image": "a.jpg", "caption": "a red bus"}'
 _SAMPLE = 50
 """Records that are read to decide which separator a file uses."""
 
@@ -25,53 +28,90 @@ _SAMPLE = 50
 class Config(BaseConfig):
     """A table file; columns and separator are sniffed unless named."""
 
-    offers: ClassVar[str] = "a .csv, .tsv, .jsonl or .parquet table"
+    offers: ClassVar[str] = "a table (.csv, .tsv, .jsonl, .ndjson, .json, .parquet)"
 
     path: Path
-    columns: dict[str, str] = Field(default_factory=dict)
-    separator: str | None = None
+    options: ReadOptions = AS_FOUND
 
     @classmethod
     def accepts(cls, spec: str) -> bool:
         """By suffix, whether or not the file exists: a mistyped name is best called missing."""
-        return Path(spec).suffix.lower() in _READERS and not Path(spec).is_dir()
+        path = Path(spec)
+        if path.is_dir():
+            return False
+        return path.suffix.lower() in _READERS or is_text_table(path) or (is_json(path) and not holds_questions(path))
 
     @classmethod
-    def from_spec(cls, spec: str, columns: Mapping[str, str] | None = None, separator: str | None = None) -> Config:
+    def from_spec(cls, spec: str, options: ReadOptions = AS_FOUND) -> Config:
+        separator = options.separator
         if separator is not None:
             separator = _NAMED_SEPARATORS.get(separator, separator)
             if len(separator) != 1 or separator in '"\r\n':
                 raise UserError(f"{separator!r} is no separator; give one character, or tab, comma, semicolon, pipe")
-        return cls(path=Path(spec), columns=dict(columns or {}), separator=separator)
+        return cls(path=Path(spec), options=replace(options, separator=separator))
 
     def read(self) -> Rows:
-        """List the rows; records that cannot be read become problems with their line. Raises :class:`UserError`."""
+        """List the rows; records that cannot be read become problems with their line."""
+        return self._table().rows()
+
+    def found_files(self) -> bool:
+        """Whether the first rows name files that are there; a table that cannot be read names none."""
         try:
-            return _READERS[self.path.suffix.lower()](self).rows()
+            return self._table().found_files()
+        except UserError:
+            return False
+
+    def _table(self) -> Table:
+        read = _READERS.get(self.path.suffix.lower()) or (_read_json if is_json(self.path) else _read_delimited)
+        try:
+            return read(self)
         except FileNotFoundError as error:
             raise UserError(f"{self.path} does not exist; check the name of the table") from error
         except OSError as error:
             raise UserError(f"{self.path} cannot be read: {error}") from error
 
 
+def is_json(path: Path) -> bool:
+    """Whether a file is called like one of JSON."""
+    return path.suffix.lower() == ".json"
+
+
+def is_text_table(path: Path) -> bool:
+    """Whether a ``.txt`` file begins like a table that names files: Kaggle's Flickr8k has ``image,caption``."""
+    if path.suffix.lower() != ".txt" or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        lines = file.read(4096).decode("utf-8", "replace").splitlines()[1:4]
+    fields = [re.split("[,\t;|]", line, maxsplit=1) for line in lines]
+    return bool(fields) and all(len(one) == 2 and modality_of_file(one[0].partition("#")[0]) for one in fields)
+
+
 def _read_delimited(config: Config) -> Table:
     text = _text(config.path)
-    separator = config.separator or _sniff_separator(text, config)
+    separator = config.options.separator or _sniff_separator(text, config)
     sample = list(_first(text, separator))
     if not sample:
         raise UserError(f"{config.path} is empty; a table begins with a line of column names")
-    header = _header(sample[0], config.path)
-    whole = [record.fields for record in sample[1:] if len(record.fields) == len(header)]
-    columns = {name: [fields[i] for fields in whole] for i, name in enumerate(header)}
-    roles = choose(columns, config.columns, config.path.name)
-    swallowed = _swallowed({role: header.index(column) for role, column in roles.items() if not is_typed(role)}, header)
-    table = Table(config.path.name, config.path.parent, [], {name: [] for name in header}, roles)
-    for record in list(records(text, separator, swallowed))[1:]:
-        _add(table, record)
+    named = _has_header(sample[0]) if config.options.header is None else config.options.header
+    header = _header(sample[0], config.path) if named else [str(i + 1) for i in range(len(sample[0].fields))]
+    blanks = bool(sample[0].fields[1:]) and all(field[:1] == " " for field in sample[0].fields[1:])
+    header = [name.strip() for name in header]
+    table = Table(config.path.name, config.path.parent, [], {name: [] for name in header}, config.options)
+    whole = [record.fields for record in sample[named:] if len(record.fields) == len(header)]
+    glance = replace(table, columns={name: [fields[i].strip() for fields in whole] for i, name in enumerate(header)})
+    swallowed = _swallowed({role: header.index(name) for role, name in glance.file_columns().items()}, header)
+    for record in list(records(text, separator, swallowed))[named:]:
+        _add(table, record, blanks)
     return table
 
 
-def _add(table: Table, record: Record) -> None:
+def _has_header(first: Record) -> bool:
+    """Whether a first line names columns: one that names a file is a row."""
+    return not any(modality_of_file(field.partition("#")[0]) for field in first.fields)
+
+
+def _add(table: Table, record: Record, blanks: bool) -> None:
+    """A record as a row; with ``blanks`` each separator has one after it, which belongs to no field."""
     name = f"{table.name}:{record.line}"
     if record.fault:
         table.problems.append(Problem(name, "unbalanced quote", f"line {record.line}: {record.fault}"))
@@ -82,7 +122,7 @@ def _add(table: Table, record: Record) -> None:
     else:
         table.ids.append(name)
         for column, value in zip(table.columns.values(), record.fields, strict=True):
-            column.append(value)
+            column.append(value.removeprefix(" ") if blanks else value)
 
 
 def _swallowed(files: Mapping[str, int], header: Sequence[str]) -> Callable[[list[str]], bool]:
@@ -95,7 +135,7 @@ def _swallowed(files: Mapping[str, int], header: Sequence[str]) -> Callable[[lis
 def _header(record: Record, path: Path) -> list[str]:
     if record.fault:
         raise UserError(f"{path}, line {record.line}, which should name the columns: {record.fault}")
-    twice = sorted({name for name in record.fields if record.fields.count(name) > 1})
+    twice = sorted(name for name, count in Counter(map(str.strip, record.fields)).items() if count > 1)
     if twice:
         raise UserError(f"{path} has more than one column called {twice[0]!r}; rename all but one of them")
     return record.fields
@@ -115,12 +155,15 @@ def _sniff_separator(text: str, config: Config) -> str:
 
     A file that no candidate splits has one column. With columns given, only candidates that show them count.
     """
-    wanted = set(config.columns.values())
+    named = config.options.columns.values()
+    wanted = {name for names in named for name in ([names] if isinstance(names, str) else names)}
+    if config.options.header is False:
+        wanted = set()
     scores = {}
     for rank, separator in enumerate(SEPARATORS):
         first = _first(text, separator)
         header = first[0].fields if first else []
-        if len(header) < 2 or not wanted <= set(header):
+        if len(header) < 2 or not wanted <= set(map(str.strip, header)):
             continue
         agreeing = sum(len(record.fields) == len(header) for record in first) / len(first)
         scores[separator] = (round(agreeing, 1), separator == "\t" and config.path.suffix == ".tsv", len(header), -rank)
@@ -137,14 +180,14 @@ def _text(path: Path) -> str:
 
 def _read_jsonl(config: Config) -> Table:
     objects: list[dict[str, Any]] = []
-    table = Table(config.path.name, config.path.parent, [], {}, config.columns)
+    table = Table(config.path.name, config.path.parent, [], {}, config.options)
     for number, line in enumerate(_text(config.path).split("\n"), start=1):
         if not line.strip():
             continue
         name = f"{table.name}:{number}"
         try:
             value = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             table.problems.append(Problem(name, "invalid json", f"line {number} is not valid JSON: {error}"))
             continue
         if not isinstance(value, dict):
@@ -155,21 +198,47 @@ def _read_jsonl(config: Config) -> Table:
     if not objects:
         first = f" ({table.problems[0].reason})" if table.problems else ""
         raise UserError(f"{config.path} holds no JSON object{first}; write one object on each line")
-    names = dict.fromkeys(key for item in objects for key in item)
-    table.columns = {name: [item.get(name) for item in objects] for name in names}
+    table.columns = _columns(objects)
     return table
+
+
+def _columns(objects: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    names = dict.fromkeys(key for item in objects for key in item)
+    return {name: [item.get(name) for item in objects] for name in names}
+
+
+def _read_json(config: Config) -> Table:
+    """A list of objects, or COCO's captions: ``images`` with file names, ``annotations`` with captions of them."""
+    value = read_json(config.path)
+    if isinstance(value, dict) and isinstance(value.get("annotations"), list) and isinstance(value.get("images"), list):
+        named = {one.get("id"): one for one in value["images"] if isinstance(one, dict)}
+        notes = [one for one in value["annotations"] if isinstance(one, dict)]
+        value = [
+            {"file_name": named.get(n.get("image_id"), {}).get("file_name"), "caption": n.get("caption")} for n in notes
+        ]
+    elif isinstance(value, dict):
+        value = next((rows for rows in value.values() if _are_objects(rows)), value)
+    if not _are_objects(value):
+        raise UserError(f"{config.path} holds no rows: it should be a list of objects such as {_EXAMPLE}")
+    ids = [f"{config.path.name}:{number}" for number in range(1, len(value) + 1)]
+    return Table(config.path.name, config.path.parent, ids, _columns(value), config.options)
+
+
+def _are_objects(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(one, dict) for one in value)
 
 
 def _read_parquet(config: Config) -> Table:
     columns = read_parquet([config.path])
     count = len(next(iter(columns.values()), []))
     ids = [f"{config.path.name}:{row}" for row in range(1, count + 1)]
-    return Table(config.path.name, config.path.parent, ids, columns, config.columns)
+    return Table(config.path.name, config.path.parent, ids, columns, config.options)
 
 
 _READERS: dict[str, Callable[[Config], Table]] = {
     ".csv": _read_delimited,
     ".tsv": _read_delimited,
     ".jsonl": _read_jsonl,
+    ".ndjson": _read_jsonl,
     ".parquet": _read_parquet,
 }

@@ -11,17 +11,20 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from ...config import Config as BaseConfig
-from ...types import Problem, UserError
+from ...types import LeftAlone, Problem, UserError
 from ..contents import digest
-from . import Rows, modality_of_suffix
+from . import AS_FOUND, ReadOptions, Rows, modality_of_suffix
 from ._archive import entries
+from ._columns import caption_values
 from ._layout import Layout
+from ._survey import holds_items, left_alone_by_name, survey
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,29 +57,43 @@ class Config(BaseConfig):
     offers: ClassVar[str] = "tar shards (a .tar, a folder of them, or a pattern like shards-{0000..0009}.tar)"
 
     spec: str
+    options: ReadOptions = AS_FOUND
 
     @classmethod
     def accepts(cls, spec: str) -> bool:
-        """By suffix, whether or not the file exists; a folder if shards lie directly in it."""
+        """By suffix, whether or not the file exists; a folder if shards lie directly in it and no other items."""
         if Path(spec).is_dir():
-            return any(Path(spec).glob("*.tar"))
+            return any(Path(spec).glob("*.tar")) and not holds_items(Path(spec))
         return spec.endswith((".tar", ".tar.gz", ".tgz"))
 
     @classmethod
-    def from_spec(cls, spec: str, columns: Mapping[str, str] | None = None, separator: str | None = None) -> Config:
-        if columns or separator:
-            raise UserError(f"{spec} is a tar and has neither columns nor separators; leave the setting out")
-        return cls(spec=spec)
+    def from_spec(cls, spec: str, options: ReadOptions = AS_FOUND) -> Config:
+        options.only(spec, "exclude", "form")
+        return cls(spec=spec, options=options)
 
     def read(self) -> Rows:
         """List the samples of all shards. Raises :class:`UserError` for a shard that is missing or damaged."""
         shards = _shards(self.spec)
         above = os.path.commonpath([shard.parent for shard in shards])
-        layout = Layout(self.spec)
+        layout, left = Layout(self.spec, self.options.pairs), list[LeftAlone]()
         for shard in shards:
             prefix = f"{os.path.relpath(shard, above)}/" if len(shards) > 1 else ""
-            _add_shard(layout, shard, prefix)
-        return layout.rows()
+            left += _add_shard(layout, shard, prefix, self.options.exclude)
+        rows = layout.rows()
+        if not layout.uses_captions:
+            left += [LeftAlone(name, "a text that belongs to no file") for name in sorted(layout.captions)]
+        rows.left_alone = left + _beside(Path(self.spec), shards)
+        rows.understood = f"{len(shards):,} tar {'file' if len(shards) == 1 else 'files'}; read as {layout.meaning}"
+        return rows
+
+
+def _beside(folder: Path, shards: Sequence[Path]) -> list[LeftAlone]:
+    """What else lies in a folder of shards, such as img2dataset's statistics."""
+    if not folder.is_dir():
+        return []
+    found = survey(folder)
+    others = [file for file in (*found.captions, *found.tables, *found.shards) if file.path not in shards]
+    return [*found.left_alone, *(LeftAlone(file.name, "beside the shards, not in them") for file in others)]
 
 
 def _shards(spec: str) -> list[Path]:
@@ -106,25 +123,47 @@ def _expand(pattern: str) -> list[str]:
     return ["".join(parts) for parts in itertools.product(*choices)]
 
 
-def _add_shard(layout: Layout, shard: Path, prefix: str) -> None:
+def _add_shard(layout: Layout, shard: Path, prefix: str, exclude: Sequence[str]) -> list[LeftAlone]:
+    """Put the members of a shard where they belong; those that belong nowhere are returned."""
     members, twice = _list(shard)
-    captioned = any(name.lower().endswith((".txt", ".json")) for name in members)
-    notes: dict[str, Member] = {}
+    partners = {name for name in members if name.lower().endswith((".txt", ".json"))}
+    notes: dict[str, tuple[str, Member]] = {}
+    left = []
     for name, member in members.items():
-        stem, suffix = _split(prefix + name, first=captioned)
+        reason = left_alone_by_name(name, exclude)
+        stem, suffix = _stem(prefix + name, {prefix + partner for partner in partners})
         modality = modality_of_suffix(suffix)
-        if modality is not None:
+        if reason:
+            left.append(LeftAlone(prefix + name, reason))
+        elif modality is not None:
             layout.add(stem, modality, prefix + name, member)
         elif suffix == ".txt":
             layout.captions[stem] = [_caption(member.load())]
         elif suffix == ".json":
-            notes[stem] = member
-    for stem in notes.keys() - layout.captions.keys():
-        caption = _caption_in_json(notes[stem].load())
-        if caption is not None:
-            layout.captions[stem] = [caption]
+            notes[stem] = (prefix + name, member)
+        else:
+            left.append(LeftAlone(prefix + name, "of no kind that is read"))
+    for stem, (name, member) in notes.items():
+        captions = None if stem in layout.captions else _captions_in_json(member.load())
+        if captions:
+            layout.captions[stem] = captions
+        else:
+            left.append(LeftAlone(name, "it holds no caption, or another file has it"))
     reason = f"a name occurs more than once in {shard.name}, so what belongs together is not certain"
     layout.problems += [Problem(prefix + stem, "duplicate name", reason) for stem in twice]
+    return left
+
+
+def _stem(name: str, partners: AbstractSet[str]) -> tuple[str, str]:
+    """Stem and suffix of a member: up to the last dot where a caption has that name, else as webdataset cuts it.
+
+    ``img.v2.jpg`` belongs to ``img.v2.txt``, and ``0001.seg.png`` to the sample ``0001``. Without captions every
+    member stands for itself.
+    """
+    last = _split(name, first=False)
+    if not partners or name in partners or any(last[0] + suffix in partners for suffix in (".txt", ".json")):
+        return last
+    return _split(name)
 
 
 def _list(shard: Path) -> tuple[dict[str, Member], list[str]]:
@@ -136,8 +175,7 @@ def _list(shard: Path) -> tuple[dict[str, Member], list[str]]:
             name = entry.name.removeprefix("./")
             if name in members:
                 twice.add(_split(name)[0])
-            if not any(part.startswith(".") for part in name.split("/")):
-                members[name] = Member(str(shard), entry.offset, entry.size)
+            members[name] = Member(str(shard), entry.offset, entry.size)
     except OSError as error:
         raise UserError(f"{shard} cannot be read: {error}") from error
     return {name: member for name, member in members.items() if _split(name)[0] not in twice}, sorted(twice)
@@ -156,11 +194,10 @@ def _caption(data: bytes) -> str:
     return text.removesuffix("\n").removesuffix("\r") if text.endswith("\n") else text
 
 
-def _caption_in_json(data: bytes) -> str | None:
-    """The ``caption``, else the ``text``, of a JSON object; none when the member is something else."""
+def _captions_in_json(data: bytes) -> list[str]:
+    """The captions in a JSON object; none when the member is something else."""
     try:
         value = json.loads(data)
-    except ValueError:
-        return None
-    texts = [value.get(key) for key in ("caption", "text")] if isinstance(value, dict) else []
-    return next((text for text in texts if isinstance(text, str)), None)
+    except (ValueError, RecursionError):
+        return []
+    return caption_values(value) if isinstance(value, dict) else []

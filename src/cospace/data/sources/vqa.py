@@ -8,6 +8,7 @@ to each, and a folder of images named like ``COCO_val2014_000000000042.jpg``.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -16,9 +17,11 @@ from typing import Any, ClassVar
 from ...config import Config as BaseConfig
 from ...config import read_json
 from ...types import Problem, UserError
-from . import Rows, modality_of_file
+from . import AS_FOUND, ReadOptions, Rows, modality_of_file
 
 QUESTIONS = "questions.json"
+_GLANCE = 1 << 20
+"""Bytes of a json file that are read to see whether it holds questions."""
 
 
 class Config(BaseConfig):
@@ -30,14 +33,13 @@ class Config(BaseConfig):
 
     @classmethod
     def accepts(cls, spec: str) -> bool:
-        """A json file, whether or not it exists, or a folder with ``questions.json``."""
+        """A json file of questions, or a folder with ``questions.json``."""
         path = Path(spec)
-        return path.suffix.lower() == ".json" or (path.is_dir() and (path / QUESTIONS).is_file())
+        return holds_questions(path) or (path.is_dir() and (path / QUESTIONS).is_file())
 
     @classmethod
-    def from_spec(cls, spec: str, columns: Mapping[str, str] | None = None, separator: str | None = None) -> Config:
-        if columns or separator:
-            raise UserError(f"{spec} is a set of questions in json, without columns; leave the setting out")
+    def from_spec(cls, spec: str, options: ReadOptions = AS_FOUND) -> Config:
+        options.only(spec)
         path = Path(spec)
         return cls(path=path / QUESTIONS if path.is_dir() else path)
 
@@ -52,6 +54,15 @@ class Config(BaseConfig):
             f"{self.path} holds no questions: it should be a list of [question, answer, image's number], or an "
             "object with a list of 'questions' as VQA v2 has it"
         )
+
+
+def holds_questions(path: Path) -> bool:
+    """Whether a json file begins like a list of lists, or speaks of questions."""
+    if path.suffix.lower() != ".json" or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        beginning = file.read(_GLANCE)
+    return bool(re.match(rb"\s*\[\s*\[", beginning)) or b'"questions"' in beginning or b'"question_id"' in beginning
 
 
 class _Reader:

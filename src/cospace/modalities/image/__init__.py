@@ -29,7 +29,11 @@ class Image(Modality):
     decided = ("size",)
     default_encoder = "cnn"
     noun = "image"
-    suffixes = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
+    suffixes = frozenset(
+        {
+            ".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff",
+        }
+    )  # fmt: skip
     columns = (
         "image", "images", "img", "picture", "photo", "image_path", "img_path", "filepath", "file_path", "path",
         "image_file", "file_name", "filename", "file", "image_url", "url", "jpg", "png",

@@ -1,0 +1,97 @@
+"""From what a table writes in a column of files to files: as people, spreadsheets and other systems write paths."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from urllib.parse import unquote
+
+from ...types import Fault
+
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+_SAMPLE = 50
+"""Paths that decide which folder a table's paths are relative to."""
+_MOST_FOLDERS = 1000
+"""Folders below a table's own that are tried."""
+
+
+class Locator:
+    """Finds the files that the paths of a table name, relative to the folder that fits them."""
+
+    def __init__(self, folder: Path, root: Path | None, sample: Sequence[str]) -> None:
+        self.base = root if root is not None else _fitting(folder, [text for text in sample if text.strip()][:_SAMPLE])
+
+    def find(self, text: str) -> Path | Fault:
+        """The file; where there is none, the path as it was written, or why it cannot be one."""
+        written = text.strip()
+        if _ADDRESS.match(written) and not written.lower().startswith("file://"):
+            return Fault("address", f"{written} is an address, not a file here; download it and name the file")
+        for way in _spellings(written):
+            try:
+                path = self.base / way
+                if path.exists():
+                    return path
+                found = _in_other_case(self.base, way)
+            except (OSError, ValueError):  # a name that is too long, or with a zero byte
+                continue
+            if found is not None:
+                return found
+        return self.base / written
+
+
+def _spellings(text: str) -> Iterator[str]:
+    """The path as written, then as Windows, a browser, a Mac or another keyboard would have written it."""
+    seen = set()
+    for way in (text, text.removeprefix("file://")):
+        for other in (way, way.replace("\\", "/"), unquote(way), unquote(way.replace("\\", "/"))):
+            for form in (other, unicodedata.normalize("NFC", other), unicodedata.normalize("NFD", other)):
+                if form and form not in seen:
+                    seen.add(form)
+                    yield form
+
+
+@cache
+def _by_folded_name(folder: Path) -> dict[str, str | None]:
+    """The names in a folder without regard to case; None for one that two files share."""
+    names: dict[str, str | None] = {}
+    for name in os.listdir(folder):
+        folded = name.casefold()
+        names[folded] = None if folded in names else name
+    return names
+
+
+def _in_other_case(base: Path, way: str) -> Path | None:
+    """The one file of that path in capitals or small letters, if each of its folders is one."""
+    path = Path(base, way)
+    here = Path(path.anchor)
+    for part in path.parts[1:] if path.anchor else path.parts:
+        if not (here / part).exists():
+            name = _by_folded_name(here).get(part.casefold()) if here.is_dir() else None
+            if name is None:
+                return None
+            part = name
+        here /= part
+    return here
+
+
+def _fitting(folder: Path, sample: Sequence[str]) -> Path:
+    """The table's own folder, or else the one below it in which most of the named files lie."""
+    if not sample or any((folder / way).exists() for text in sample[:3] for way in _existing_spellings(text)):
+        return folder
+    best, most = folder, 0
+    for number, (root, folders, _) in enumerate(os.walk(folder)):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        there = sum(Path(root, text.strip()).is_file() for text in sample if "\0" not in text and len(text) < 1000)
+        if there > most:
+            best, most = Path(root), there
+        if number > _MOST_FOLDERS or most == len(sample):
+            break
+    return best
+
+
+def _existing_spellings(text: str) -> list[str]:
+    return [way for way in _spellings(text.strip()) if "\0" not in way and len(way) < 1000]
