@@ -29,7 +29,7 @@ from race import quality, train_once
 
 OBJECTIVES = {
     "softmax": [],
-    "softmax, truncated": ["objective.truncation={noise}"],
+    "softmax, truncated": ["objective.loss_truncation={noise}"],
     "sigmoid": ["objective=sigmoid"],
     "mse": ["objective=mse"],
 }
@@ -49,7 +49,7 @@ def main() -> None:
             table = write_shuffled(pairs, noise, Path(folder) / f"{noise:g}")
             for name in options.objectives:
                 settings = [setting.format(noise=noise) for setting in OBJECTIVES[name]]
-                if noise or "truncation" not in "".join(settings):
+                if noise or "loss_truncation" not in "".join(settings):
                     out = Path(folder) / f"{noise:g}-{name}"
                     metrics = train_once(table, options.val, [*settings, *options.settings], out)
                     curves[name][noise] = quality(metrics, "mean R@1")

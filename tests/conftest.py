@@ -104,11 +104,11 @@ def tiny() -> tuple[str, ...]:
 @pytest.fixture(scope="session")
 def trained(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run on the shapes. Read only: every test of a session gets the same one."""
-    from cospace.commands.train import Request, train
+    from cospace.commands.train import TrainArguments, train
 
     out = tmp_path_factory.mktemp("trained") / "run"
     overrides = (*TINY, "training.steps=40", "training.evaluations=1")
-    train(Request(shapes, out, overrides=overrides, command="cospace train"))
+    train(TrainArguments(shapes, out, overrides=overrides, command="cospace train"))
     return out
 
 

@@ -30,7 +30,7 @@ from cospace.data.pairs import FOLDER as SOURCES
 from cospace.data.pairs import find_source, open_pairs
 from cospace.data.sources import Source
 from cospace.matches import BatchMatches, Matches, modality_pairs
-from cospace.modalities import is_typed
+from cospace.modalities import is_text
 from cospace.modalities.audio.processor import AudioBatch, AudioSpec
 from cospace.modalities.text.tokenizer import TokenBatch
 from cospace.models.space import Space, compute_copy
@@ -499,7 +499,7 @@ def test_a_source_lists_the_same_rows_every_time(name: str, tmp_path: Path) -> N
     first, again = source.read(), source.read()
     assert first.ids
     assert len(set(first.ids)) == len(first.ids)
-    typed = {column for column in first.items if is_typed(column)}
+    typed = {column for column in first.items if is_text(column)}
     assert typed in ({"text"}, {"question", "answer"}, {"text", "question", "answer"})
     assert set(first.items) == {"image"} | typed
     assert {len(column) for column in [*first.items.values(), *first.extras.values()]} == {len(first.ids)}

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from cospace.matches import BatchMatches, Matches, Relation, modality_pairs
-from cospace.objectives import _tiled, mse, sigmoid, softmax, trusted, vicreg
+from cospace.objectives import _tiled, mse, sigmoid, small_loss_rows, softmax, vicreg
 from cospace.types import Metrics
 
 
@@ -31,7 +31,7 @@ def same(groups: torch.Tensor, *more: str) -> BatchMatches:
 
 def test_softmax_with_one_match_per_row_is_symmetric_infonce() -> None:
     embeddings = pair()
-    objective = softmax.Config(logit_scale=7.0).build()
+    objective = softmax.Config(init_logit_scale=7.0).build()
     logits = 7 * normalize(embeddings["image"], dim=1) @ normalize(embeddings["text"], dim=1).T
     labels = torch.arange(12)
     expected = (cross_entropy(logits, labels) + cross_entropy(logits.T, labels)) / 2
@@ -40,7 +40,7 @@ def test_softmax_with_one_match_per_row_is_symmetric_infonce() -> None:
 
 def test_smoothing_is_cross_entropy_with_smoothed_targets() -> None:
     embeddings, labels = pair(), torch.arange(12)
-    objective = softmax.Config(logit_scale=7.0, label_smoothing=0.2).build()
+    objective = softmax.Config(init_logit_scale=7.0, label_smoothing=0.2).build()
     logits = 7 * normalize(embeddings["image"], dim=1) @ normalize(embeddings["text"], dim=1).T
     expected = sum(cross_entropy(table, labels, label_smoothing=0.2) for table in (logits, logits.T)) / 2
     assert objective(embeddings, same(labels)).item() == pytest.approx(float(expected), rel=1e-5)
@@ -56,14 +56,16 @@ def test_smoothing_spreads_over_groups_not_over_rows() -> None:
     means = torch.stack([normalize(images, dim=1)[labels == k].mean(0) for k in range(3)])
     from_texts = (5 * normalize(texts, dim=1) * (means - means.mean(0))[labels]).sum(1).mean()
     expected = (from_images + from_texts).item() / 2
-    assert 5 * softmax.lean(Relation.of_groups(labels), images, texts).item() == pytest.approx(expected, rel=1e-4)
+    assert 5 * softmax.smoothing_term(Relation.of_groups(labels), images, texts).item() == pytest.approx(
+        expected, rel=1e-4
+    )
 
 
 @pytest.mark.parametrize("copies", [2, 8, 64])
 def test_a_perfect_space_has_no_softmax_loss_however_often_a_caption_repeats(copies: int) -> None:
     embeddings = {name: torch.eye(4).repeat(copies, 1) for name in ("image", "text")}
     groups = torch.arange(4).repeat(copies)
-    objective = softmax.Config(logit_scale=100.0).build()
+    objective = softmax.Config(init_logit_scale=100.0).build()
     assert objective(embeddings, same(groups)).item() <= 1e-3  # the plain form has a floor of ln(copies)
     apart = objective(embeddings, same(torch.arange(4 * copies))).item()
     assert apart == pytest.approx(math.log(copies), abs=1e-3)
@@ -71,7 +73,7 @@ def test_a_perfect_space_has_no_softmax_loss_however_often_a_caption_repeats(cop
 
 def test_softmax_with_groups_equals_a_plain_loop() -> None:
     embeddings, groups = pair(), torch.arange(12) // 3
-    objective = softmax.Config(logit_scale=5.0).build()
+    objective = softmax.Config(init_logit_scale=5.0).build()
     logits = 5 * normalize(embeddings["image"], dim=1) @ normalize(embeddings["text"], dim=1).T
     losses = []
     for table in (logits, logits.T):
@@ -87,7 +89,7 @@ def test_softmax_with_groups_equals_a_plain_loop() -> None:
 def test_softmax_with_classes_as_captions_is_cross_entropy_over_the_classes() -> None:
     classes, labels = torch.randn(3, 8), torch.arange(12) % 3
     images = torch.randn(12, 8)
-    objective = softmax.Config(logit_scale=5.0).build()
+    objective = softmax.Config(init_logit_scale=5.0).build()
     logits = 5 * normalize(images, dim=1) @ normalize(classes, dim=1).T
     rows = 5 * normalize(images, dim=1) @ normalize(classes[labels], dim=1).T
     loss = softmax.classify(rows, labels[:, None] == labels[None, :])
@@ -106,7 +108,7 @@ def test_a_batch_of_one_group_has_no_softmax_loss_and_no_nan() -> None:
 
 def test_sigmoid_equals_a_plain_loop() -> None:
     embeddings, groups = pair(), torch.arange(12) // 2
-    objective = sigmoid.Config(logit_scale=4.0, logit_bias=-2.0).build()
+    objective = sigmoid.Config(init_logit_scale=4.0, init_logit_bias=-2.0).build()
     cosine = normalize(embeddings["image"], dim=1) @ normalize(embeddings["text"], dim=1).T
     total = 0.0
     for i in range(12):
@@ -140,7 +142,7 @@ def test_vicreg_covariance_is_zero_for_decorrelated_coordinates_only() -> None:
     assert vicreg.redundancy(signs[:, :1].repeat(1, 2)).item() > 1
 
 
-@pytest.mark.parametrize("config", [softmax.Config(logit_scale=90.0), sigmoid.Config(logit_scale=90.0)])
+@pytest.mark.parametrize("config", [softmax.Config(init_logit_scale=90.0), sigmoid.Config(init_logit_scale=90.0)])
 def test_the_scale_never_exceeds_its_clamp(config: softmax.Config | sigmoid.Config) -> None:
     objective = config.build()
     with torch.no_grad():
@@ -308,7 +310,9 @@ def test_softmax_equals_a_plain_loop_over_what_matches(
             leads.append(sum(float(table[i, j]) for j in mine) / len(mine) - mean)
     expected = (sum(losses) + smoothing * sum(leads)) / (2 * count)
     scale = torch.tensor(5.0, dtype=torch.float64)
-    loss = softmax.dense(relation, left, right, scale) + smoothing * scale * softmax.lean(relation, left, right)
+    loss = softmax.dense(relation, left, right, scale) + smoothing * scale * softmax.smoothing_term(
+        relation, left, right
+    )
     assert float(loss) == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
@@ -410,7 +414,7 @@ def noisy_batch(wrong: int, rows: int = 64, width: int = 32) -> dict[str, torch.
 
 @pytest.mark.parametrize("wrong", [0, 8, 16])
 def test_wrong_pairs_are_left_out_and_right_ones_are_not(wrong: int) -> None:
-    kept = trusted(*noisy_batch(wrong).values(), 0.25).tolist()
+    kept = small_loss_rows(*noisy_batch(wrong).values(), 0.25).tolist()
     assert kept == list(range(64 - wrong))
 
 
@@ -418,14 +422,14 @@ def test_wrong_pairs_are_left_out_and_right_ones_are_not(wrong: int) -> None:
 def test_no_more_than_the_share_is_left_out(share: float, rows: int) -> None:
     dice = torch.Generator().manual_seed(rows)
     noise = {name: torch.randn(rows, 8, generator=dice) for name in ("image", "text")}
-    kept = trusted(*noise.values(), share)
+    kept = small_loss_rows(*noise.values(), share)
     assert len(kept) >= rows - int(share * rows)
     assert kept.tolist() == sorted(set(kept.tolist()))
 
 
 def test_a_truncated_loss_is_the_loss_of_the_trusted_rows_while_training() -> None:
     batch, groups = noisy_batch(16), torch.arange(64)
-    truncated, plain = softmax.Config(truncation=0.25).build(), softmax.Config().build()
+    truncated, plain = softmax.Config(loss_truncation=0.25).build(), softmax.Config().build()
     right = {name: rows[:48] for name, rows in batch.items()}
     torch.testing.assert_close(truncated.train()(batch, same(groups)), plain(right, same(groups[:48])))
     torch.testing.assert_close(truncated.eval()(batch, same(groups)), plain(batch, same(groups)))

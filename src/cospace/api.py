@@ -13,7 +13,7 @@ from .commands.caption import caption
 from .commands.evaluate import evaluate
 from .commands.index import build_index
 from .commands.search import SearchableIndex
-from .commands.train import Request
+from .commands.train import TrainArguments
 from .commands.train import train as run_training
 from .data.pairs import Spec, open_pairs
 from .evaluators.generation import ANSWERS, CAPTIONS
@@ -74,7 +74,7 @@ def train(
     published model, or ``hf:NAME``. The same call again goes on where a killed one stopped.
     """
     begin = None if source is None else str(source)
-    run_training(Request(pairs, Path(out), recipe=recipe, val=val, overrides=tuple(overrides), source=begin))
+    run_training(TrainArguments(pairs, Path(out), recipe=recipe, val=val, overrides=tuple(overrides), source=begin))
     return Model.load(out)
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from conftest import TINY, Cospace, Result, write_shapes
 from cospace import cli
-from cospace.commands.train import Request, train
+from cospace.commands.train import TrainArguments, train
 from cospace.runs.metrics_log import MetricsLog
 
 QUICK = (*TINY, "training.steps=4", "training.evaluations=0")
@@ -50,7 +50,7 @@ def idx(trained: Path, shapes: Path, tmp_path_factory: pytest.TempPathFactory) -
 def other(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Another run on the same pairs. Read only."""
     out = tmp_path_factory.mktemp("other") / "run"
-    train(Request(shapes, out, overrides=(*QUICK, "training.seed=1")))
+    train(TrainArguments(shapes, out, overrides=(*QUICK, "training.seed=1")))
     return out
 
 
@@ -230,7 +230,7 @@ def test_an_unfinished_run_goes_on_with_the_same_settings_only(
         patch.setattr(MetricsLog, "write", stop_at_three)
         stopped = cospace(*command)
     assert stopped.code == 130
-    assert "goes on where it was" in stopped.err
+    assert "run the same command again to resume" in stopped.err
     refusal = cospace(*command, "training.seed=5", "objective=sigmoid").refusal()
     assert "config.objective.name" in refusal
     assert "config.training.seed" in refusal
@@ -239,7 +239,7 @@ def test_an_unfinished_run_goes_on_with_the_same_settings_only(
     assert "(data)" in cospace("train", more, *command[2:]).refusal()
     resumed = cospace(*command)
     assert resumed.code == 0
-    assert "going on after step 2" in resumed.err
+    assert "resuming after step 2" in resumed.err
     assert [row["step"] for row in MetricsLog(out / "metrics.jsonl").rows()] == [1, 2, 3, 4]
 
 

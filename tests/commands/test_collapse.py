@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from conftest import TINY
-from cospace.commands.train import Listener, Request, train
+from cospace.commands.train import Listener, TrainArguments, train
 
 
 def warnings_of(pairs: Path, out: Path, *overrides: str, recipe: str = "small") -> list[str]:
@@ -21,7 +21,7 @@ def warnings_of(pairs: Path, out: Path, *overrides: str, recipe: str = "small") 
         "training.evaluations=0",
         *overrides,
     )
-    train(Request(pairs, out, recipe, overrides=settings, listener=Listener(say=said.append)))
+    train(TrainArguments(pairs, out, recipe, overrides=settings, listener=Listener(say=said.append)))
     found = [re.match(r"step (\d+): the space is", sentence) for sentence in said]
     return [match.string for match in found if match is not None and int(match[1]) > 40]
 

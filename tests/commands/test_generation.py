@@ -67,7 +67,7 @@ def generating(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 str(folder / "run"),
                 *QUICK,
                 "training.steps=80",
-                "decoder.itm=0.75",
+                "decoder.itm_fraction=0.75",
             ]
         )
         == 0
@@ -162,7 +162,18 @@ def test_a_run_of_captions_says_yes_or_no(tmp_path: Path, shell: Shell, cospace:
     assert shell.json("search", tmp_path / "idx", "a red circle", "--rerank")["results"]
 
     out = tmp_path / "without"
-    shell.json("train", train, "--val", val, "--out", out, *QUICK, "training.steps=4", "tasks=caption", "decoder.itm=0")
+    shell.json(
+        "train",
+        train,
+        "--val",
+        val,
+        "--out",
+        out,
+        *QUICK,
+        "training.steps=4",
+        "tasks=caption",
+        "decoder.itm_fraction=0",
+    )
     assert "not trained for image-text matching" in _refusal(library.load(out), picture)
     shell.json("train", train, "--val", val, "--out", tmp_path / "none", *QUICK, "training.steps=4", "tasks=none")
     shell.text("index", tmp_path / "none", val, "--out", tmp_path / "blind")
@@ -206,7 +217,7 @@ def test_captions_and_questions_may_come_from_two_tables(tmp_path: Path, shell: 
 
 
 def test_a_killed_run_with_a_decoder_goes_on_exactly(tmp_path: Path) -> None:
-    from cospace.commands.train import Listener, Request
+    from cospace.commands.train import Listener, TrainArguments
     from cospace.commands.train import train as train_run
 
     train, val = write(tmp_path, "train.csv", 0, 4), write(tmp_path, "val.csv", 100, 2)
@@ -217,7 +228,7 @@ def test_a_killed_run_with_a_decoder_goes_on_exactly(tmp_path: Path) -> None:
             if values["step"] == stop:
                 raise KeyboardInterrupt
 
-        train_run(Request(train, out, val=val, overrides=overrides, listener=Listener(row=row)))
+        train_run(TrainArguments(train, out, val=val, overrides=overrides, listener=Listener(row=row)))
         return [json.loads(line)["loss"] for line in (out / "metrics.jsonl").read_text().splitlines()]
 
     whole = losses(tmp_path / "whole")

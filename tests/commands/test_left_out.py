@@ -10,7 +10,7 @@ from conftest import TINY, Cospace
 from cospace.commands.embed import embed_to_file
 from cospace.commands.evaluate import evaluate_and_report
 from cospace.commands.index import build_index
-from cospace.commands.train import Listener, Request, train
+from cospace.commands.train import Listener, TrainArguments, train
 from cospace.data.pairs import Pairs, build, join_pairs, open_pairs
 from cospace.data.sources import Rows
 from cospace.runs.run import Run
@@ -56,7 +56,7 @@ def test_rows_that_a_batch_hardly_sees_are_named(mixed: Pairs, tmp_path: Path) -
     said: list[str] = []
     small = ("encoders.audio.channels=[4,8,8]", "encoders.audio.width=16", "encoders.audio.depth=1")
     settings = (*TINY, *small, "training.steps=1", "training.evaluations=1", "training.batch_size=16")
-    train(Request(mixed, tmp_path / "run", val=mixed, overrides=settings, listener=Listener(say=said.append)))
+    train(TrainArguments(mixed, tmp_path / "run", val=mixed, overrides=settings, listener=Listener(say=said.append)))
     rows = len(mixed)
     assert 16 * SOUNDS / rows < 2
     assert [one for one in said if one.startswith(f"only {SOUNDS} of {rows:,} rows pair audio with text")]

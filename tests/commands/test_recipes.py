@@ -91,7 +91,7 @@ def test_every_modality_has_a_branch() -> None:
         ((), "training.optim.betas", "list of float", [0.9, 0.98], "default"),
         ((), "training.optim.name", "muon or adamw", "muon", "default"),
         ((), "training.precision", "auto or float32 or bfloat16", "auto", "default"),
-        ((), "wise_ft", "float or auto", 1.0, "default"),
+        ((), "wise_ft_alpha", "float or auto", 1.0, "default"),
         ((), "training.steps", "int", None, "from the data"),
         ((), "data.image.size", "int", None, "from the data"),
         ((), "data.image.augment.hflip", "bool", None, "from the data"),
@@ -101,7 +101,7 @@ def test_every_modality_has_a_branch() -> None:
         (("training.steps=5",), "training.seed", "int", 0, "default"),
         (("encoders.image=vit",), "encoders.image", "encoder", "vit", "given"),
         (("encoders.image=vit",), "encoders.image.depth", "int", 6, "default"),
-        (("objective=sigmoid", "objective.logit_bias=-3"), "objective.logit_bias", "float", -3.0, "given"),
+        (("objective=sigmoid", "objective.init_logit_bias=-3"), "objective.init_logit_bias", "float", -3.0, "given"),
     ],
 )
 def test_a_setting_says_its_type_its_value_and_who_decides(

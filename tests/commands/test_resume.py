@@ -18,7 +18,7 @@ import torch
 
 from conftest import TINY
 from cospace import files
-from cospace.commands.train import Listener, Request
+from cospace.commands.train import Listener, TrainArguments
 from cospace.commands.train import train as train_run
 from cospace.runs.metrics_log import MetricsLog
 from cospace.runs.run import Run
@@ -80,7 +80,7 @@ def test_kill_nine_and_the_same_command_again(
         kill_at(start(shapes, out, workers), out, step, pause=float(dice.uniform(0, 0.05)))
         assert not (out / "model").exists()
     said = finish(start(shapes, out, workers))
-    assert "going on after step" in said
+    assert "resuming after step" in said
     assert same(out, whole)
     assert (out / "metrics.json").read_bytes() == (whole / "metrics.json").read_bytes()
     assert not list(out.rglob("*.tmp-*")), "what the killed processes left half written is gone"
@@ -105,10 +105,10 @@ class Stop(BaseException):
 
 
 def train(pairs: Path, out: Path) -> list[str]:
-    """Train and return what was said."""
+    """Train and return what was said, after the three lines on what was read."""
     said: list[str] = []
-    train_run(Request(pairs, out, overrides=SETTINGS, listener=Listener(say=said.append)))
-    return said
+    train_run(TrainArguments(pairs, out, overrides=SETTINGS, listener=Listener(say=said.append)))
+    return said[3:]
 
 
 def stop_when(patch: pytest.MonkeyPatch, target: Any, name: str, now: Callable[..., bool]) -> None:
@@ -164,7 +164,7 @@ def test_a_damaged_checkpoint_is_passed_over(shapes: Path, stopped: Path, whole:
         (newest / files.MANIFEST).unlink()
     said = train(shapes, stopped)
     assert "step-00000007 is damaged and was passed over" in said[0]
-    assert "going on after step 6" in said[1]
+    assert "resuming after step 6" in said[1]
     assert same(stopped, whole)
 
 
@@ -189,7 +189,7 @@ def test_what_dead_writers_left_is_cleared_and_put_back(shapes: Path, stopped: P
         patch.setattr(Checkpoints, "resume", lambda self: (resume(self), seen.append(os.listdir(checkpoints)))[0])
         said = train(shapes, stopped)
     assert sorted(seen[0]) == ["step-00000006", "step-00000007"]
-    assert said[0] == "going on after step 7"
+    assert said[0] == "resuming after step 7"
     assert same(stopped, whole)
     assert not list(stopped.rglob(f"*-{DEAD}"))
 
@@ -211,7 +211,7 @@ def test_a_run_that_ended_while_it_was_being_saved(
         stop_when(patch, files, writer, lambda path, content: path.name == name)
         with pytest.raises(Stop):
             train(shapes, out)
-    assert train(shapes, out) == [f"going on after step {STEPS}"]
+    assert train(shapes, out) == [f"resuming after step {STEPS}"]
     assert same(out, whole)
 
 
@@ -226,7 +226,7 @@ def test_two_processes_do_not_train_one_run(shapes: Path, stopped: Path) -> None
             train(shapes, stopped)
     finally:
         other.communicate("\n")
-    assert train(shapes, stopped)[0] == "going on after step 7"
+    assert train(shapes, stopped)[0] == "resuming after step 7"
 
 
 HOLDER = (

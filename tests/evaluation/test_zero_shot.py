@@ -48,7 +48,7 @@ def test_metrics_and_confusion_on_known_answers() -> None:
     labels = np.array([0, 1, 1, 2, NO_CLASS, 4])
     metrics = zero_shot(image, classes, labels)
     assert metrics["zero_shot/top1"] == pytest.approx(4 / 5)
-    assert metrics["zero_shot/mean_per_class"] == pytest.approx((1 + 0.5 + 1 + 1) / 4)
+    assert metrics["zero_shot/mean_per_class_recall"] == pytest.approx((1 + 0.5 + 1 + 1) / 4)
     assert metrics["zero_shot/n"] == 5
     assert metrics["zero_shot/n_without_class"] == 1
     assert metrics["n_classes"] == 6

@@ -14,7 +14,7 @@ from cospace.data.sources import Rows
 from cospace.evaluators.generation import generate_predictions, true_captions
 from cospace.modalities.image.processing import ImageProcessor
 from cospace.models.generation.generator import Answer
-from cospace.models.generation.prior import Prior
+from cospace.models.generation.prior import FrequencyBaseline
 
 
 class Constant:
@@ -22,7 +22,7 @@ class Constant:
 
     modality = "image"
     tasks = ("caption", "vqa", "itm")
-    prior = Prior.of([], [])
+    prior = FrequencyBaseline.of([], [])
 
     def __init__(self) -> None:
         self.described = 0

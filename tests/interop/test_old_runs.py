@@ -87,10 +87,10 @@ OLD_CONFIG: dict[str, Any] = {
 """A ``config.json`` of version 0.1 in which no value is what it is by default today."""
 
 PRESENT = {
-    "embed_dim": 8, "locked": "none", "lora_rank": 0, "wise_ft": 1.0, "tasks": "caption,vqa",
-    "objective.logit_scale": 20.0, "objective.max_logit_scale": 50.0, "objective.label_smoothing": 0.1,
-    "objective.truncation": 0.3, "encoders.image.transformer_blocks": 1, "encoders.image.stem_grid": 8,
-    "decoder.modality": "image", "decoder.dropout": 0.1, "decoder.label_smoothing": 0.05, "decoder.itm": 0.5,
+    "embed_dim": 8, "locked": "none", "lora_rank": 0, "wise_ft_alpha": 1.0, "tasks": "caption,vqa",
+    "objective.init_logit_scale": 20.0, "objective.max_logit_scale": 50.0, "objective.label_smoothing": 0.1,
+    "objective.loss_truncation": 0.3, "encoders.image.transformer_blocks": 1, "encoders.image.stem_grid": 8,
+    "decoder.modality": "image", "decoder.dropout": 0.1, "decoder.label_smoothing": 0.05, "decoder.itm_fraction": 0.5,
     "decoder.captions_per_item": 4, "decoder.questions_per_item": 5, "data.image.size": 16,
     "data.image.augment.translate": 0.05, "data.image.augment.scale": 0.02, "data.image.augment.hflip": True,
     "data.image.progressive_resizing": 0.25, "data.text.token_dropout": 0.2, "data.text.vocab_size": 300,
@@ -251,9 +251,9 @@ def test_a_converted_model_gives_the_same_vectors_and_texts(tower: str, tmp_path
     assert run.generator.modality == "image"
     assert run.generator.prior.captions == {"a red bus": 3}
     expected = flat({"decoder": run.generator.decoder.config.model_dump(mode="json")})
-    assert {key: PRESENT[key] for key in ("decoder.dropout", "decoder.label_smoothing", "decoder.itm")}.items() <= (
-        expected.items()
-    )
+    assert {
+        key: PRESENT[key] for key in ("decoder.dropout", "decoder.label_smoothing", "decoder.itm_fraction")
+    }.items() <= (expected.items())
     prepared = [space.processors["image"].prepare(image) for image in IMAGES]
     how = Generation(beams=2, max_length=5)
     assert run.generator.captions(run.space, iter(prepared), how) == generator.captions(space, iter(prepared), how)

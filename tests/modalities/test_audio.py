@@ -155,7 +155,7 @@ def test_without_augmentation_items_are_batched_as_the_processor_does() -> None:
 
 
 def test_augmentation_depends_on_seed_epoch_and_item_alone() -> None:
-    made, _, _ = batcher(Augment(warp=0.15))
+    made, _, _ = batcher(Augment(vtlp=0.15))
 
     def seen(items: np.ndarray, epoch: int, size: int, step: int) -> dict[int, torch.Tensor]:
         batches, order = made.micro_batches(step, items, np.full(len(items), epoch), size)
@@ -208,8 +208,8 @@ def test_bad_items_are_named_and_take_no_room() -> None:
 def test_settings_are_fitted_to_the_data(tmp_path: Path) -> None:
     items = [encode(tone(0.1, rate), rate) for rate in (8_000, 11_025, 22_050)]
     fitted = AudioSettings().fitted([*items, tmp_path / "missing.wav"], ["zero", "one"])
-    assert (fitted.sample_rate, fitted.augment.warp) == (11_025, Augment.SHIFTED)
-    assert AudioSettings().fitted([encode(tone(0.1, 96_000), 96_000)], ["a man speaks", "rain"]).augment.warp == 0
+    assert (fitted.sample_rate, fitted.augment.vtlp) == (11_025, Augment.SHIFTED)
+    assert AudioSettings().fitted([encode(tone(0.1, 96_000), 96_000)], ["a man speaks", "rain"]).augment.vtlp == 0
     assert AudioSettings().fitted([tone()], []).sample_rate == 16_000
     assert MODALITY.build_processor(fitted, []).sample_rate == 11_025
 
@@ -219,10 +219,10 @@ def test_golden_items_survive_being_stored() -> None:
     processor = AudioProcessor()
     items = prepare_all(raws, processor, silent, None).items
     for raw in MODALITY.golden(raws, items):
-        stored = MODALITY.freeze(raw)
+        stored = MODALITY.serialize(raw)
         assert stored.dtype == torch.int16
         assert len(stored) <= 44_102
-        thawed = MODALITY.thaw(stored)
+        thawed = MODALITY.deserialize(stored)
         assert thawed[1] == raw[1]
         assert torch.equal(processor.prepare(thawed), processor.prepare(raw))
 

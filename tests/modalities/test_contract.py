@@ -24,8 +24,8 @@ from torch import Tensor
 
 from cospace.commands.recipes import meanings
 from cospace.config import Config, lookup
-from cospace.modalities import PREVIEW_SIZES, Batcher, Modality, all_modalities, is_typed, modality, names
-from cospace.modalities import typed_modality as typed_name
+from cospace.modalities import PREVIEW_SIZES, Batcher, Modality, all_modalities, is_text, modality, names
+from cospace.modalities import text_modality as typed_name
 from cospace.modalities._isolation import prepare_isolated
 from cospace.types import BadItem, Features
 
@@ -42,7 +42,7 @@ JUNK = b"no item of any modality"
 ITEMS = 24
 
 every = pytest.mark.parametrize("name", names())
-files = pytest.mark.parametrize("name", [name for name in names() if not is_typed(name)])
+files = pytest.mark.parametrize("name", [name for name in names() if not is_text(name)])
 
 
 def raws_of(name: str, count: int = ITEMS) -> list[Any]:
@@ -98,12 +98,12 @@ def test_a_modality_says_what_it_is(name: str) -> None:
     assert all(column == column.casefold() and " " not in column for column in one.columns), "as tables are asked for"
     assert name in one.columns
     assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in one.suffixes)
-    assert bool(one.suffixes) != one.typed, "what people type are no files"
+    assert bool(one.suffixes) != one.is_text, "what people type are no files"
     assert cast(Any, lookup("models.encoders", one.default_encoder)).modality == name
 
 
 def test_one_modality_is_typed_and_no_suffix_is_of_two() -> None:
-    assert [one.name for one in all_modalities() if one.typed] == [typed_name()]
+    assert [one.name for one in all_modalities() if one.is_text] == [typed_name()]
     for one, other in combinations(all_modalities(), 2):
         assert not one.suffixes & other.suffixes
         assert not set(one.upload_types) & set(other.upload_types)
@@ -115,7 +115,7 @@ def test_paths_and_bytes_are_recognised_by_their_own_modality_alone(name: str) -
     data, suffix = one.export(one.example())
     assert f".{suffix}" in one.suffixes
     for held in (data, f"a{suffix}/x.{suffix}", f"X.{suffix.upper()}", *(f"a/b.c{each}" for each in one.suffixes)):
-        others = [other.name for other in all_modalities() if not other.typed and other.holds(held)]
+        others = [other.name for other in all_modalities() if not other.is_text and other.holds(held)]
         assert others == [name], held
     assert one.recognises(data)
     assert not any(one.recognises(junk) for junk in (b"", b"\0", JUNK))
@@ -169,7 +169,7 @@ def test_settings_that_a_processor_fixed_are_its_own(name: str) -> None:
     settings = one.settings_of(processor, one.settings_class()(), fixed_size=True)
     assert set(one.decided) <= set(type(settings).model_fields)
     rebuilt = one.build_processor(one.fit_settings(settings, raws_of(name), [], generates=False), ["a", "b"])
-    assert rebuilt.spec == processor.spec or one.typed  # a tokenizer learns from texts
+    assert rebuilt.spec == processor.spec or one.is_text  # a tokenizer learns from texts
 
 
 @every
@@ -199,7 +199,7 @@ def test_the_default_encoder_reads_what_a_processor_makes(name: str) -> None:
 def test_preparing_all_is_preparing_each_and_what_is_bad_is_said(name: str, tmp_path: Path) -> None:
     one, processor = modality(name), processor_of(name)
     raws = raws_of(name, 5)
-    bad = {} if one.typed else {1: JUNK, 3: tmp_path / "none"}
+    bad = {} if one.is_text else {1: JUNK, 3: tmp_path / "none"}
     steps: list[tuple[str, int, int]] = []
     given = [bad.get(number, raw) for number, raw in enumerate(raws)]
     prepared = one.prepare_all(given, processor, lambda *step: steps.append(step), tmp_path / "spill")
@@ -208,7 +208,7 @@ def test_preparing_all_is_preparing_each_and_what_is_bad_is_said(name: str, tmp_
     assert all(isinstance(why, BadItem) and why.reason for why in prepared.bad.values())
     for number in set(range(5)) - bad.keys():
         assert torch.equal(prepared.items[number], processor.prepare(raws[number]))
-    assert one.typed or steps[-1] == (f"preparing {one.plural}", 5, 5)
+    assert one.is_text or steps[-1] == (f"preparing {one.plural}", 5, 5)
 
 
 @files
@@ -304,11 +304,11 @@ def test_golden_items_are_frozen_and_thawed_unchanged(name: str) -> None:
     golden = one.golden(raws, one.prepare_all(raws, processor).items)
     assert 1 <= len(golden) <= len(raws)
     for item in golden:
-        frozen = one.freeze(item)
+        frozen = one.serialize(item)
         assert frozen.numel() * frozen.element_size() < 1 << 20, "a model is not made much larger by it"
         stored = safetensors.torch.load(safetensors.torch.save({"item": frozen.contiguous()}))["item"]
-        assert torch.equal(one.freeze(one.thaw(stored)), frozen)
-        assert torch.equal(processor.prepare(one.thaw(stored)), processor.prepare(item))
+        assert torch.equal(one.serialize(one.deserialize(stored)), frozen)
+        assert torch.equal(processor.prepare(one.deserialize(stored)), processor.prepare(item))
 
 
 @every
@@ -317,7 +317,7 @@ def test_an_inspection_gives_numbers_or_says_what_is_wrong(name: str) -> None:
     measured = one.inspect(one.example())
     assert measured
     assert all(key.isidentifier() and isinstance(value, float) for key, value in measured.items())
-    if not one.typed:
+    if not one.is_text:
         with pytest.raises(BadItem):
             one.inspect(JUNK)
 

@@ -44,7 +44,9 @@ def test_preparation_is_learned_from_the_training_captions() -> None:
 def test_pairs_are_compared_in_the_last_steps(share: float, first: int | None) -> None:
     pairs = made(list(range(20)), list(range(20)))
     steps = ["training.steps=10", "training.batch_size=4"]
-    config = resolve("small", ["data.image.size=16", *steps, "tasks=caption", f"decoder.itm={share}"]).fitted(pairs)
+    config = resolve("small", ["data.image.size=16", *steps, "tasks=caption", f"decoder.itm_fraction={share}"]).fitted(
+        pairs
+    )
     space = Space.build(config.encoder_parts(), new_processors(pairs, config), config.embed_dim)
     prepared = prepare_pairs(pairs, space.processors)
     batches = training_batches(prepared, space, config, space.processors["text"])

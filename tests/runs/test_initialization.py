@@ -169,7 +169,7 @@ def test_a_reference_shows_what_was_forgotten(
 def test_wise_ft_lies_between_old_and_new(clip: Path, shapes: Path, tmp_path: Path, shell: Shell) -> None:
     settings = ("training.optim.lr=0.1", *FAST)
     shell.json("train", shapes, "--out", tmp_path / "new", "--from", clip, *settings)
-    shell.json("train", shapes, "--out", tmp_path / "half", "--from", clip, "wise_ft=0.5", *settings)
+    shell.json("train", shapes, "--out", tmp_path / "half", "--from", clip, "wise_ft_alpha=0.5", *settings)
     old, new = open_source(str(clip)), Model.load(tmp_path / "new")
     half = Model.load(tmp_path / "half").space.state_dict()
     for name, tensor in new.space.state_dict().items():
@@ -177,7 +177,7 @@ def test_wise_ft_lies_between_old_and_new(clip: Path, shapes: Path, tmp_path: Pa
 
 
 def test_a_sweep_takes_the_best_share(clip: Path, shapes: Path, tmp_path: Path, shell: Shell) -> None:
-    metrics = shell.json("train", shapes, "--out", tmp_path / "run", "--from", clip, "wise_ft=auto", *FAST)
+    metrics = shell.json("train", shapes, "--out", tmp_path / "run", "--from", clip, "wise_ft_alpha=auto", *FAST)
     ways = ("text_to_image/R@1", "image_to_text/R@1")
     means = {share: sum(metrics[f"wise_ft/{share:g}/{way}"] for way in ways) for share in SHARES}
     assert means[metrics["wise_ft/alpha"]] == max(means.values())
@@ -202,7 +202,7 @@ def test_longer_texts_by_stretched_positions(clip: Path, shapes: Path, tmp_path:
         begun(clip, shapes, "data.text.max_length=10", *FAST)
 
 
-@pytest.mark.parametrize("setting", ["wise_ft=0.5", "lora_rank=2"])
+@pytest.mark.parametrize("setting", ["wise_ft_alpha=0.5", "lora_rank=2"])
 def test_what_looks_back_needs_something_to_look_at(
     setting: str, shapes: Path, tmp_path: Path, cospace: Cospace
 ) -> None:
@@ -214,14 +214,14 @@ def test_the_loss_goes_on_from_the_logits_that_were_published(
 ) -> None:
     config, _, _ = begun(clip, shapes, *FAST)
     assert config.objective["name"] == "softmax"
-    assert config.objective["logit_scale"] == pytest.approx(open_source(str(clip)).facts["published"]["scale"])
-    assert begun(clip, shapes, "objective.logit_scale=5.0", *FAST)[0].objective["logit_scale"] == 5
+    assert config.objective["init_logit_scale"] == pytest.approx(open_source(str(clip)).facts["published"]["scale"])
+    assert begun(clip, shapes, "objective.init_logit_scale=5.0", *FAST)[0].objective["init_logit_scale"] == 5
     siglip = published.siglip(tmp_path_factory.mktemp("siglip"))
     config, _, _ = begun(siglip, shapes, *FAST)
     known = open_source(str(siglip)).space.calibration
     assert known is not None
     assert config.objective["name"] == "sigmoid"
-    assert (config.objective["logit_scale"], config.objective["logit_bias"]) == pytest.approx(
+    assert (config.objective["init_logit_scale"], config.objective["init_logit_bias"]) == pytest.approx(
         (known.slope, known.offset)
     )
     assert config.objective["max_logit_scale"] >= known.slope

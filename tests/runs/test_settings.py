@@ -76,7 +76,7 @@ def test_a_saved_config_is_complete() -> None:
         ("data.text.vocab_size=500", ["data", "text", "vocab_size"], 500),
         ("training.steps=null", ["training", "steps"], None),
         ("training.steps=None", ["training", "steps"], None),
-        ("objective.logit_scale=10", ["objective", "logit_scale"], 10),
+        ("objective.init_logit_scale=10", ["objective", "init_logit_scale"], 10),
         ("encoders.image.depth=2", ["encoders", "image", "depth"], 2),
         ("encoders.image=linear", ["encoders", "image", "name"], "linear"),
     ],

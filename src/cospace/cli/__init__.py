@@ -44,7 +44,7 @@ def run(arguments: Sequence[str]) -> int:
             raise
         return _refused(_os_sentence(error))
     except KeyboardInterrupt:
-        sys.stderr.write("cospace: stopped; the same command goes on where it was\n")
+        sys.stderr.write("cospace: stopped; run the same command again to resume\n")
         return 130
     return code if isinstance(code, int) else 0
 

@@ -96,7 +96,7 @@ class Reading:
 
 PAIRS = (
     "Pairs: a table (.csv, .tsv, .jsonl, .json, .parquet), a folder of files, tar shards, hf:NAME, or a built-in set. "
-    "Several are joined."
+    "Several are concatenated."
 )
 """Help of the argument that names pairs."""
 
@@ -117,7 +117,7 @@ class Origin:
     recipe: Annotated[str, Parameter(help="Settings to start from: see cospace recipes.")] = "small"
     source: Annotated[str | None, Parameter(name="--from", help="A run or a published model to start from.")] = None
     reference: Annotated[
-        str | None, Parameter(name="--reference", help="Pairs on which --from shows what it has forgotten.")
+        str | None, Parameter(name="--reference", help="Pairs on which forgetting of the pretrained model is measured.")
     ] = None
 
 

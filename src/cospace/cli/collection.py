@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from ..modalities import all_modalities, typed_modality
+from ..modalities import all_modalities, text_modality
 from ._app import AS_FOUND, RUN, Json, ReadingOptions, read_counts, set_aside, show, verb, write
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ FileQuery = make_dataclass(
     [
         (one.name, Annotated[Path | None, Parameter(help=f"Search by the {one.noun} in this file.")], None)
         for one in all_modalities()
-        if not one.typed
+        if not one.is_text
     ],
     frozen=True,
     namespace={"__module__": __name__},  # cyclopts takes what a module of Python's own defines for a plain value
@@ -38,17 +38,17 @@ NO_FILE = FileQuery()
 @verb("RUN SOURCE --out FILE [OPTIONS]")
 def embed(
     run: Annotated[Path, Parameter(help=RUN)],
-    source: Annotated[str, Parameter(help=f"{INPUT} Or a .txt file of texts, one a line.")],
+    source: Annotated[str, Parameter(help=f"{INPUT} Or a .txt file of texts, one per line.")],
     /,
     *,
     out: Annotated[Path, Parameter(help="A .parquet or .npz file.")],
     reading: ReadingOptions = AS_FOUND,
     json: Json = False,
 ) -> None:
-    """Embed files, texts (a .txt file, one a line) or pairs into a .parquet or .npz file with ids.
+    """Embed files, texts (a .txt file, one per line) or pairs into a .parquet or .npz file with ids.
 
-    A killed job goes on with the same command; the same command given several times at once, or by torchrun, shares the
-    work. What cannot be decoded is set aside and listed in FILE.problems.jsonl.
+    Run the same command again to resume an interrupted job; several copies at once, or torchrun, share the work. What
+    cannot be decoded is set aside and listed in FILE.problems.jsonl.
 
     Example: cospace embed run photos/ --out vectors.parquet
     """
@@ -143,7 +143,7 @@ def search(
     from .terminal_images import contact_sheet, painter
 
     opened = SearchableIndex.open(index)
-    query = {typed_modality(): text, **asdict(file)}
+    query = {text_modality(): text, **asdict(file)}
     results = opened.search(k, find, rerank, where or (), **query)
     if json:
         show({"results": [{"id": r.id, "score": r.score, "path": r.path, "text": r.text} for r in results]}, "", json)

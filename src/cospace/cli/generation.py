@@ -16,9 +16,11 @@ def caption(
     run: Annotated[Path, Parameter(help=RUN)],
     /,
     *files: Annotated[Path, Parameter(help="Images, or files of the modality that the run describes.")],
-    beams: Annotated[int, Parameter(help="Captions tried side by side; the likeliest is given.")] = 3,
-    temperature: Annotated[float, Parameter(help="Draw at random instead, the more freely the higher.")] = 0.0,
-    top_p: Annotated[float, Parameter(help="Draw from the likeliest words of this probability together.")] = 1.0,
+    beams: Annotated[int, Parameter(help="Beam width; the most likely caption is returned.")] = 3,
+    temperature: Annotated[float, Parameter(help="Sampling temperature; 0 uses beam search.")] = 0.0,
+    top_p: Annotated[
+        float, Parameter(help="Nucleus sampling: sample from the smallest set of tokens with this total probability.")
+    ] = 1.0,
     json: Json = False,
 ) -> None:
     """Write a caption for each file, by a run whose decoder was trained on captions.

@@ -26,9 +26,9 @@ from ._app import (
 from .serving import serve as page
 
 if TYPE_CHECKING:
-    from ..commands.train import Request
+    from ..commands.train import TrainArguments
 
-THROUGH = "Modality through which items match that no row pairs: sounds and images that share a text, with text."
+THROUGH = "Count items as matching if they share an item of this modality, e.g. text for sounds and images."
 """Help of ``--through``."""
 
 
@@ -39,7 +39,7 @@ def check(
     reading: ReadingOptions = AS_FOUND,
     json: Json = False,
 ) -> int:
-    """Look at pairs before anyone trains on them: missing and broken files, empty captions, duplicates.
+    """Validate pairs before training: missing and broken files, empty captions, duplicates.
 
     Nothing is passed over: what was read is shown as a sum. The exit code is 2 where training would stop.
 
@@ -61,22 +61,24 @@ def train(
     *pairs: Annotated[str, Parameter(help=f"{PAIRS} Settings are path=value, e.g. objective=sigmoid.")],
     out: Annotated[Path | None, Parameter(help="Folder of the run.")] = None,
     val: Annotated[
-        list[str] | None, Parameter(negative="", help="Validation pairs; held out if left out. May be repeated.")
+        list[str] | None,
+        Parameter(negative="", help="Validation pairs. Default: a part of PAIRS is held out. May be repeated."),
     ] = None,
     origin: OriginOptions = FROM_SCRATCH,
     reading: ReadingOptions = AS_FOUND,
     report: Annotated[bool, Parameter(help="Write report.html into the run.")] = True,
     help_settings: Annotated[
-        bool, Parameter(negative="", help="List a recipe's settings; PAIRS may be prefixes, e.g. training.")
+        bool,
+        Parameter(negative="", help="List a recipe's settings and exit; PAIRS are prefixes then, e.g. training.optim."),
     ] = False,
     json: Json = False,
 ) -> None:
-    """Train a space on pairs. The same command again goes on where a killed one stopped.
+    """Train a space on pairs. Run the same command again to resume an interrupted run.
 
     Settings are given as path=value, e.g. objective=sigmoid training.steps=500; --help-settings lists them. --from
-    fine-tunes an earlier run or a published model (a folder, hf:OWNER/NAME); an encoder that it lacks is made anew.
-    locked=NAME or locked=all freezes what it brings, e.g. --from minilm locked=text, or to train a decoder --from RUN
-    locked=all tasks=caption. Several PAIRS may pair other modalities each.
+    fine-tunes an earlier run or a published model (a folder, hf:OWNER/NAME); missing encoders start from
+    scratch. locked=NAME or locked=all freezes what it brings, e.g. --from minilm locked=text, or to train a decoder --from RUN
+    locked=all tasks=caption. Each of several PAIRS may have other modalities.
 
     Example: cospace train pairs.csv --val val.csv --out run
     """
@@ -88,13 +90,13 @@ def train(
     if out is None:
         raise UserError("name the folder of the run with --out, e.g. cospace train pairs.csv --out run")
     _refuse_settings_without_value(inputs, origin.recipe)
-    from ..commands.train import Request
+    from ..commands.train import TrainArguments
 
     how = (reading.options(), origin.source, origin.reference)
-    _train(Request(_given(inputs), out, origin.recipe, val, overrides, *how, command()), report, json)
+    _train(TrainArguments(_given(inputs), out, origin.recipe, val, overrides, *how, command()), report, json)
 
 
-def _train(request: Request, report: bool, json: bool) -> None:
+def _train(request: TrainArguments, report: bool, json: bool) -> None:
     from ..commands.evaluate import report_run
     from ..commands.train import train
     from .terminal import TrainingView
@@ -147,14 +149,14 @@ def evaluate(
     run: Annotated[Path, Parameter(help=RUN)],
     /,
     *pairs: Annotated[str, Parameter(help=PAIRS)],
-    classes: Annotated[Path | None, Parameter(help="Class names, one a line: adds zero-shot accuracy.")] = None,
-    templates: Annotated[Path | None, Parameter(help="Prompt templates with {} for the name, one a line.")] = None,
+    classes: Annotated[Path | None, Parameter(help="Class names, one per line: adds zero-shot accuracy.")] = None,
+    templates: Annotated[Path | None, Parameter(help="Prompt templates with {} for the name, one per line.")] = None,
     through: Annotated[str | None, Parameter(help=THROUGH)] = None,
     report: Annotated[Path | None, Parameter(help="Write a self-contained HTML report.")] = None,
     reading: ReadingOptions = AS_FOUND,
     json: Json = False,
 ) -> None:
-    """Measure a trained space on pairs: retrieval both ways, zero-shot classification, the space's health.
+    """Measure a trained space on pairs: retrieval both ways, zero-shot classification, embedding diagnostics.
 
     Example: cospace eval run val.csv --classes names.txt --report report.html
     """
@@ -182,7 +184,9 @@ def demo(
     /,
     *settings: Annotated[str, Parameter(help="Settings as path=value, e.g. training.steps=500.")],
     out: Annotated[Path | None, Parameter(help="Folder of the run; demo-scenes or demo-glyphs if left out.")] = None,
-    serve: Annotated[bool | None, Parameter(help="Show the result's web page; asked at the end if left out.")] = None,
+    serve: Annotated[
+        bool | None, Parameter(help="Open the web page at the end; prompts in a terminal if omitted.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Train on built-in data (scenes or glyphs), evaluate, write a report and an index. No download, no flags.

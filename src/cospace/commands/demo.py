@@ -10,12 +10,12 @@ from pathlib import Path
 from .. import files
 from ..config import unknown
 from ..data.pairs import Pairs, built_in
-from ..modalities import FIELDS, is_typed, modality, typed_modality
+from ..modalities import FIELDS, is_text, modality, text_modality
 from ..runs.run import Run
 from ..types import Metrics, UserError
 from .evaluate import evaluate, report_run
 from .index import build_index
-from .train import Listener, Request, train
+from .train import Listener, TrainArguments, train
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def run_demo(data: str, out: Path | None, command: str, listener: Listener, over
     else:
         settings = (f"training.steps={chosen.steps}", *overrides)
         pairs, val = built_in(data), built_in(chosen.validation)
-        trained = train(Request(pairs, out, val=val, overrides=settings, command=command, listener=listener))
+        trained = train(TrainArguments(pairs, out, val=val, overrides=settings, command=command, listener=listener))
         run = trained.run
     more = {name: evaluate(run, built_in(name), progress=listener.progress).metrics for name in chosen.more}
     if trained is not None:
@@ -74,14 +74,12 @@ def run_demo(data: str, out: Path | None, command: str, listener: Listener, over
     asks = run.generator is not None and FIELDS[0] in shown.items
     question = str(shown.items[FIELDS[0]][0]) if asks else None
     minutes = (time.monotonic() - began) / 60
-    return Demo(
-        out, run.metrics(), more, minutes, str(shown.items[typed_modality()][0]), _example(shown, out), question
-    )
+    return Demo(out, run.metrics(), more, minutes, str(shown.items[text_modality()][0]), _example(shown, out), question)
 
 
 def _example(pairs: Pairs, out: Path) -> Path:
     """The first item as a file, so that a command can name it."""
-    name = next(name for name in pairs.modalities if not is_typed(name))
+    name = next(name for name in pairs.modalities if not is_text(name))
     data, suffix = modality(name).export(pairs.items[name][0])
     path = out / modality(name).plural / f"000000.{suffix}"
     files.atomic_write(path, data)

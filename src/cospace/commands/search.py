@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..config import unknown
 from ..evaluators.reranking import CANDIDATES, evidence
-from ..modalities import is_typed, modality, typed_modality
+from ..modalities import is_text, modality, text_modality
 from ..models.generation.generator import TextGenerator
 from ..models.space import Space
 from ..runs.run import Run
@@ -146,7 +146,7 @@ class SearchableIndex:
             raise UserError(unknown(asked, self.space.modalities, "this index's model knows no"))
         if k < 1:
             raise UserError(f"k must be at least 1; {k} was given")
-        if is_typed(asked) and not raw.strip():
+        if is_text(asked) and not raw.strip():
             raise UserError("the search text is empty; type what you are looking for")
         if find is not None and find not in self.space.modalities:
             raise UserError(unknown(find, self.space.modalities, "this index holds no"))
@@ -154,7 +154,7 @@ class SearchableIndex:
 
     def _usual(self) -> str:
         """What is found where nobody says: files of the first modality that there are any of, else texts."""
-        names = sorted(self.space.modalities, key=is_typed)
+        names = sorted(self.space.modalities, key=is_text)
         return next((name for name in names if len(self.store.select([of_modality(name)], most=1))), names[0])
 
     def _nearest(self, query_1E: np.ndarray, k: int, among: list[Condition], asked: str) -> list[Result]:
@@ -172,7 +172,7 @@ class SearchableIndex:
         """The same, the likeliest by the decoder first; those that it cannot read stay behind them."""
         if self.generator is None:
             raise UserError("this index's model has no decoder to re-rank with; train with tasks=caption")
-        described, text = self.generator.modality, typed_modality()
+        described, text = self.generator.modality, text_modality()
         seen: list[tuple[Result, Tensor, str]] = []
         for result in results:
             item, words = (result.path, raw) if asked == text else (raw, result.text)

@@ -26,7 +26,7 @@ from ..evaluators.measures import calibrate, calibrate_search, diagnosis, interv
 from ..evaluators.reranking import rerank
 from ..evaluators.retrieval_baseline import retrieval_baselines
 from ..matches import ModalityPair, modality_pairs
-from ..modalities import is_typed, modality, typed_modality
+from ..modalities import is_text, modality, text_modality
 from ..models.space import Space
 from ..objectives import FEWEST
 from ..runs.datasets import can_train, training_batches
@@ -61,7 +61,7 @@ class Listener:
 
 
 @dataclass(slots=True)
-class Request:
+class TrainArguments:
     """What a person asked for."""
 
     pairs: Spec | Sequence[Spec]
@@ -88,7 +88,7 @@ class Trained:
     generated: GenerationResults
 
 
-def train(request: Request) -> Trained:
+def train(request: TrainArguments) -> Trained:
     """Train as asked; the same request again goes on where a killed run stopped."""
     open_config = resolve(request.recipe, request.overrides)
     out = request.out
@@ -108,7 +108,7 @@ def train(request: Request) -> Trained:
 
 def _needs_source(config: RunConfig, data: _Data, source: Run | None) -> None:
     """Refuse what only a run that starts from a pretrained model can do."""
-    asked = {"--reference": data.reference is not None, "wise_ft": config.wise_ft != 1}
+    asked = {"--reference": data.reference is not None, "wise_ft_alpha": config.wise_ft_alpha != 1}
     for name in (name for name, given in asked.items() if given):
         if source is None or not is_whole(config, source.space):
             raise UserError(f"{name} compares with a whole pretrained model; name the one to start from with --from")
@@ -123,7 +123,7 @@ class _Data:
     reference: Pairs | None = None
 
 
-def _read(request: Request, spec: Spec | Sequence[Spec]) -> Pairs:
+def _read(request: TrainArguments, spec: Spec | Sequence[Spec]) -> Pairs:
     """Pairs, with how they were understood said in a sentence."""
     pairs = open_pairs(spec, options=request.options)
     for line in pairs.summary():
@@ -131,7 +131,7 @@ def _read(request: Request, spec: Spec | Sequence[Spec]) -> Pairs:
     return pairs
 
 
-def _open(request: Request, config: RunConfig) -> _Data:
+def _open(request: TrainArguments, config: RunConfig) -> _Data:
     fraction = config.data.max_bad_fraction
     pairs = can_train(_read(request, request.pairs)).stop_above(fraction)
     reference = None if request.reference is None else can_train(open_pairs(request.reference))
@@ -152,7 +152,7 @@ def _open(request: Request, config: RunConfig) -> _Data:
 class _Session:
     """One run from prepared items to the finished folder."""
 
-    def __init__(self, request: Request, config: RunConfig, data: _Data, source: Run | None) -> None:
+    def __init__(self, request: TrainArguments, config: RunConfig, data: _Data, source: Run | None) -> None:
         self.request, self.config, self.listener = request, config, request.listener
         self.out = request.out
         self.source = None if source is None else {"run": str(source.path), "fingerprint": source.space.fingerprint}
@@ -255,12 +255,12 @@ class _Session:
 
     def _interpolate(self) -> Metrics:
         """Interpolate with the pretrained weights (WiSE-FT), where that was asked for."""
-        share, source = self.config.wise_ft, self.request.source
+        share, source = self.config.wise_ft_alpha, self.request.source
         if self.forgetting is None or share == 1 or source is None:
             return {}
         pretrained = open_source(source).space
-        if typed_modality() in pretrained.modalities:
-            stretch(pretrained, self.config.data.of(typed_modality()).max_length)
+        if text_modality() in pretrained.modalities:
+            stretch(pretrained, self.config.data.of(text_modality()).max_length)
         old = pretrained.state_dict()
         swept = sweep(self.space, old, self.forgetting) if share == "auto" else {}
         share = best(swept) if share == "auto" else share
@@ -305,7 +305,7 @@ class _Session:
         kinds: dict[str, int] = {}
         for problem in (*train.problems, *val.problems, *without_encoder(val, self.space.modalities)):
             kinds[problem.kind] = kinds.get(problem.kind, 0) + 1
-        text = typed_modality()
+        text = text_modality()
         captions = different_items(train, text)[0] if text in train.items else ()
         return {
             "cospace": __version__,
@@ -326,7 +326,7 @@ def thinned(prepared: PreparedPairs, most: int) -> PreparedPairs:
     keep = np.ones(len(prepared.pairs), bool)
     for name, item_of_row in prepared.item_of_row.items():
         items = np.unique(item_of_row[item_of_row >= 0])
-        if not is_typed(name) and len(items) > most:
+        if not is_text(name) and len(items) > most:
             chosen = items[np.linspace(0, len(items) - 1, most).astype(int)]
             keep &= (item_of_row < 0) | np.isin(item_of_row, chosen)
     return prepared if keep.all() else prepared.select(np.flatnonzero(keep))

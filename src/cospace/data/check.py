@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..files import atomic_write
-from ..modalities import all_modalities, is_typed, modality
+from ..modalities import all_modalities, is_text, modality
 from ..types import BadItem, Problem, Progress, UserError, silent
 from .counting import describe_left_alone
 from .joins import describe_join, joining
@@ -97,13 +97,16 @@ class Checked:
         for one in all_modalities():
             advice |= one.advice
         for kind, problems in self.problems.items():
-            lines += ["", f"{len(problems):,} {kind}: {advice.get(kind, 'mend these rows or leave them out')}."]
+            lines += ["", f"{len(problems):,} {kind}: {advice.get(kind, 'fix these rows or leave them out')}."]
             lines += [f"  {problem.id}  {problem.reason}" for problem in problems[:_EXAMPLES]]
             if len(problems) > _EXAMPLES:
                 lines.append(f"  ... and {len(problems) - _EXAMPLES:,} more")
         if self.joined:
             count = self.counts["joined"]
-            lines += ["", f"{count:,} filed under captions that are otherwise apart: {_JOINED}."]
+            lines += [
+                "",
+                f"{count:,} have captions that otherwise describe different items (possible label errors): {_JOINED}.",
+            ]
             lines += [f"  {sentence}" for sentence in self.joined]
             if count > len(self.joined):
                 lines.append(f"  ... and {count - len(self.joined):,} more")
@@ -140,7 +143,7 @@ def check(pairs: Pairs, decode: bool = True, progress: Progress = silent) -> Che
     measured: dict[str, int | float] = {}
     bad: dict[int, BadItem] = {}
     for name in pairs.modalities:
-        if not (decode or is_typed(name)):
+        if not (decode or is_text(name)):
             continue
         found, item_of_row = _inspected(pairs, name, progress)
         measured |= _extent(name, [one for one in found if not isinstance(one, BadItem)])
@@ -160,7 +163,7 @@ def _inspected(pairs: Pairs, name: str, progress: Progress) -> tuple[list[dict[s
     found: list[dict[str, float] | BadItem] = []
     for one in _by_threads(name, raws):
         found.append(one)
-        if not is_typed(name):
+        if not is_text(name):
             progress(f"checking {modality(name).plural}", len(found), len(raws))
     return found, item_of_row
 
@@ -208,7 +211,7 @@ def _verdict(pairs: Pairs) -> str:
         pairs.stop_above()
     except UserError:
         return (
-            "More than 1 % of the rows cannot be used, so training would stop; mend them, or train on the clean table."
+            "More than 1 % of the rows cannot be used, so training would stop; fix them, or train on the clean table."
         )
     return _READY
 
@@ -223,7 +226,7 @@ def _table(pairs: Pairs, folder: Path) -> list[tuple[str, ...]]:
     """A header and the rows as texts; an extra that is called like a modality gets an underscore."""
     columns: dict[str, list[str]] = {}
     for name, items in pairs.items.items():
-        columns[name] = [item or "" for item in items] if is_typed(name) else _paths(pairs, name, folder)
+        columns[name] = [item or "" for item in items] if is_text(name) else _paths(pairs, name, folder)
     for name, values in pairs.extras.items():
         columns[f"{name}_" if name in pairs.items else name] = list(values)
     return [tuple(columns), *zip(*columns.values(), strict=True)]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..modalities import is_typed, modality, names
+from ..modalities import is_text, modality, names
 from ..types import Fault, Lazy, Progress, UserError, silent
 
 _READERS = 4
@@ -31,7 +31,7 @@ def contents(column: str, items: Sequence[Any], progress: Progress = silent) -> 
 
     Files are read, each of them once.
     """
-    if is_typed(column):
+    if is_text(column):
         what = modality(column).noun if column in names() else column
         return [_text(item, what) for item in items]
     distinct = list({id(item): item for item in items}.values())

@@ -7,7 +7,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
-from ..modalities import modality, typed_modality
+from ..modalities import modality, text_modality
 from .pairs import Pairs
 
 _EXAMPLES = 3
@@ -30,7 +30,7 @@ def joining(pairs: Pairs) -> list[Join]:
     Two captions are apart where each has an item that the other has not. So a second copy of an image with all of its
     captions joins nothing, and neither do an item's own captions.
     """
-    text = typed_modality()
+    text = text_modality()
     if text not in pairs.modalities:
         return []
     return [join for name in pairs.modalities if name != text for join in _joining(pairs, name, text)]
@@ -67,7 +67,7 @@ def describe_join(pairs: Pairs, join: Join) -> str:
     """``the image a.jpg is filed under "cat" and "dog"``, for people."""
     item = pairs.items[join.modality][join.row]
     called = item.name if isinstance(item, Path) else pairs.ids[join.row]
-    texts = [f'"{pairs.items[typed_modality()][row]}"' for row in join.captions[:_EXAMPLES]]
+    texts = [f'"{pairs.items[text_modality()][row]}"' for row in join.captions[:_EXAMPLES]]
     more = len(join.captions) - len(texts)
     listed = f"{', '.join(texts)} and {more} more" if more else f"{', '.join(texts[:-1])} and {texts[-1]}"
     return f"the {modality(join.modality).noun} {called} is filed under {listed}"

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..config import lookup, names, unknown
 from ..matches import Matches
-from ..modalities import FIELDS, is_typed, modality, typed_modality
+from ..modalities import FIELDS, is_text, modality, text_modality
 from ..types import Fault, LeftAlone, Pair, Problem, Progress, UserError, silent
 from .contents import contents, digest, is_absent
 from .counting import Counts, describe_left_alone
@@ -205,7 +205,7 @@ def build(name: str, rows: Rows, progress: Progress = silent) -> Pairs:
 
 def _faults(rows: Rows, found: Mapping[str, Sequence[str | Fault]], absent: set[tuple[int, str]]) -> dict[int, Fault]:
     """What is wrong with each row: first with what it names, then what it lacks, a caption before a file."""
-    texts = (typed_modality(), *FIELDS)
+    texts = (text_modality(), *FIELDS)
     places = [
         (is_absent(rows.items[column][row]), texts.index(column) if column in texts else len(texts), row, content)
         for column, values in found.items()
@@ -263,7 +263,7 @@ def _absent(rows: Rows) -> set[tuple[int, str]]:
         present = rows.items.keys() - empty
         if set(FIELDS) & present:  # a question without its answer is a mistake, and so is the reverse
             empty -= set(FIELDS)
-        asks = set(FIELDS) <= present and not all(map(is_typed, present))
+        asks = set(FIELDS) <= present and not all(map(is_text, present))
         if len(present - set(FIELDS)) + asks >= rows.least:
             absent.update((row, name) for name in empty)
     return absent
@@ -278,7 +278,7 @@ def _compared(
     problems: list[Problem],
 ) -> Pairs:
     """The columns with their keys and matches. Equal questions or answers match nothing: "yes" is true of many."""
-    ordered = sorted(items, key=lambda column: (column == typed_modality(), column in FIELDS))
+    ordered = sorted(items, key=lambda column: (column == text_modality(), column in FIELDS))
     items = {column: items[column] for column in ordered}
     keys = {column: encode(tokens[column], items[column]) for column in items}
     codes = {

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..modalities import Processor, is_typed, modality
+from ..modalities import Processor, is_text, modality
 from ..types import BadItem, Problem, Progress, silent
 from .batches import items_of
 from .pairs import Pairs
@@ -42,7 +42,7 @@ def different_items(pairs: Pairs, column: str) -> tuple[list[Any], np.ndarray]:
 def without_encoder(pairs: Pairs, modalities: Sequence[str]) -> list[Problem]:
     """The different files of modalities that are not among these: a model of these cannot read them."""
     problems = []
-    for name in (name for name in pairs.modalities if name not in modalities and not is_typed(name)):
+    for name in (name for name in pairs.modalities if name not in modalities and not is_text(name)):
         reason = f"the model has no encoder for {name}"
         rows = items_of(pairs.keys[name])[0].tolist()
         problems += [Problem(pairs.ids[row], "no encoder", reason) for row in rows]

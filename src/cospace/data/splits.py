@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..modalities import is_typed
+from ..modalities import is_text
 from ..types import UserError
 from .joins import describe_join, joining
 from .pairs import Pairs
@@ -46,7 +46,7 @@ def hold_out(pairs: Pairs, seed: int) -> tuple[Pairs, Pairs]:
 
 def _main(pairs: Pairs) -> str:
     """The modality whose items are held out one by one: the first that is not typed."""
-    return next((name for name in pairs.modalities if not is_typed(name)), pairs.modalities[0])
+    return next((name for name in pairs.modalities if not is_text(name)), pairs.modalities[0])
 
 
 def _items(pairs: Pairs) -> np.ndarray:

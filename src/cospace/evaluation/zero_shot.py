@@ -62,7 +62,7 @@ def zero_shot(item_NE: Tensor, class_CE: Tensor, labels: np.ndarray | Tensor) ->
     hits_C = torch.bincount(labels_N, weights=hit_N, minlength=classes)
     metrics: Metrics = {
         "zero_shot/top1": float(hit_N.mean()),
-        "zero_shot/mean_per_class": float((hits_C / seen_C)[seen_C > 0].mean()),
+        "zero_shot/mean_per_class_recall": float((hits_C / seen_C)[seen_C > 0].mean()),
         "zero_shot/n": len(labels_N),
         "zero_shot/n_without_class": int((~known_N).sum()),
         "n_classes": classes,

@@ -14,7 +14,7 @@ from ..config import validate
 from ..data.pairs import Pairs
 from ..data.prepared import PreparedPairs
 from ..evaluation.generation import answer_accuracy, caption_metrics, normal_answer
-from ..modalities import FIELDS, typed_modality
+from ..modalities import FIELDS, text_modality
 from ..models.generation.decoding import Generation
 from ..models.generation.generator import Answer, TextGenerator
 from ..models.space import Space
@@ -78,7 +78,7 @@ def generate_predictions(
         return results
     session = _Session(generator, space, prepared, greedy, progress)
     item_of_row = prepared.item_of_row[generator.modality]
-    captioned, asked = (_rows_with(prepared, generator.modality, column) for column in (typed_modality(), QUESTION))
+    captioned, asked = (_rows_with(prepared, generator.modality, column) for column in (text_modality(), QUESTION))
     if "caption" in generator.tasks and len(captioned):
         results.captions, metrics = session.captions(some(np.unique(item_of_row[captioned]), most))
         results.metrics |= metrics
@@ -193,7 +193,7 @@ def true_captions(pairs: Pairs, item_of_row: np.ndarray, items: np.ndarray) -> t
     """The different captions of each item, and the first row that shows it with one."""
     texts: dict[int, dict[str, None]] = defaultdict(dict)
     first: dict[int, int] = {}
-    for row, (item, caption) in enumerate(zip(item_of_row.tolist(), pairs.items[typed_modality()], strict=True)):
+    for row, (item, caption) in enumerate(zip(item_of_row.tolist(), pairs.items[text_modality()], strict=True)):
         if caption is not None:
             texts[item][caption] = None
             first.setdefault(item, row)

@@ -17,7 +17,7 @@ from ..evaluation.platt import expected_calibration_error, fit, reliability, sam
 from ..evaluation.retrieval import metric_intervals, summary
 from ..evaluation.zero_shot import class_vectors, templates_for, true_classes, zero_shot
 from ..matches import BatchMatches
-from ..modalities import is_typed, typed_modality
+from ..modalities import is_text, text_modality
 from ..models.calibration import Calibration, Matching
 from ..models.space import Space
 from ..objectives import aligned
@@ -98,7 +98,7 @@ def classify(
 
     ``templates`` default to the bare name where the space was trained on bare names, else to a few sentences.
     """
-    text, pairs = typed_modality(), embedded.pairs
+    text, pairs = text_modality(), embedded.pairs
     captions = pairs.items.get(text, [None] * len(pairs))
 
     def embed_text(texts: list[str]) -> Tensor:
@@ -108,7 +108,7 @@ def classify(
     chosen = templates or (("{}",) if bare else templates_for(known))
     class_CE = class_vectors(embed_text, names, chosen)
     found = []
-    for name in (name for name in embedded.vectors if not is_typed(name)):
+    for name in (name for name in embedded.vectors if not is_text(name)):
         rows = embedded.first_row[name].tolist()
         labels = [pairs.extras["label"][row] for row in rows] if "label" in pairs.extras else None
         paths = [_path(pairs.items[name][row]) for row in rows]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..matches import Relation
-from ..modalities import typed_modality
+from ..modalities import text_modality
 from ..models.generation.generator import TextGenerator
 from ..models.space import Space
 from ..types import Metrics
@@ -29,7 +29,7 @@ def rerank(generator: TextGenerator | None, space: Space, embedded: EmbeddedPair
     """R@1 both ways after re-ranking, and before it among the same queries."""
     if generator is None or "itm" not in generator.tasks:
         return {}
-    text, described = typed_modality(), generator.modality
+    text, described = text_modality(), generator.modality
     if not {text, described} <= embedded.vectors.keys():
         return {}
     reranker = _Reranker(generator, space, embedded)
@@ -51,10 +51,10 @@ class _Reranker:
 
     def __init__(self, generator: TextGenerator, space: Space, embedded: EmbeddedPairs) -> None:
         self.generator, self.space, self.embedded = generator, space, embedded
-        self.item_NE, self.text_NE = (embedded.vectors[name] for name in (generator.modality, typed_modality()))
-        texts = embedded.pairs.items[typed_modality()]
-        self.all_texts = [texts[row] for row in embedded.first_row[typed_modality()].tolist()]
-        self.relation = embedded.relation(generator.modality, typed_modality())
+        self.item_NE, self.text_NE = (embedded.vectors[name] for name in (generator.modality, text_modality()))
+        texts = embedded.pairs.items[text_modality()]
+        self.all_texts = [texts[row] for row in embedded.first_row[text_modality()].tolist()]
+        self.relation = embedded.relation(generator.modality, text_modality())
 
     def items(self) -> tuple[float, float]:
         """Share of texts whose first item is right, after and before."""

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ..data.pairs import Pairs
-from ..modalities import typed_modality
+from ..modalities import text_modality
 from ..models.generation.generator import TextGenerator
 from ..models.space import Space
 from ..types import Metrics
@@ -30,7 +30,7 @@ def retrieval_baselines(
     if generator is None or not results.captions or not generator.prior.captions:
         return {}
     described = generator.modality
-    if typed_modality() not in space.modalities or described not in embedded.vectors:
+    if text_modality() not in space.modalities or described not in embedded.vectors:
         return {}
     rows = list(results.captions)
     items = embedded.vector_of_row[described][rows]
@@ -58,6 +58,6 @@ def _figures(name: str, of: tuple[Pairs, str], captions: dict[int, str], referen
 
 
 def _vectors(space: Space, texts: list[str]) -> torch.Tensor:
-    name = typed_modality()
+    name = text_modality()
     prepared: Iterator[torch.Tensor] = (space.processors[name].prepare(text) for text in texts)
     return torch.from_numpy(np.concatenate(list(space.embed_prepared(name, prepared))))

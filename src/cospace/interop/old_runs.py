@@ -25,11 +25,11 @@ from ..types import UserError
 SETTINGS = {
     "width": "embed_dim",
     "lora": "lora_rank",
-    "blend": "wise_ft",
+    "blend": "wise_ft_alpha",
     "tell": "tasks",
     "decoder.drop": "decoder.dropout",
     "decoder.smoothing": "decoder.label_smoothing",
-    "decoder.match": "decoder.itm",
+    "decoder.match": "decoder.itm_fraction",
     "data.captions": "decoder.captions_per_item",
     "data.questions": "decoder.questions_per_item",
     "data.size": "data.image.size",
@@ -57,10 +57,10 @@ SETTINGS = {
 }
 """Settings of ``config.json`` by their dotted paths; those of encoders and objectives have tables of their own."""
 
-_SCALE = {"scale": "logit_scale", "max_scale": "max_logit_scale"}
+_SCALE = {"scale": "init_logit_scale", "max_scale": "max_logit_scale"}
 OBJECTIVES = {
-    "softmax": {**_SCALE, "smoothing": "label_smoothing", "trim": "truncation"},
-    "sigmoid": {**_SCALE, "bias": "logit_bias"},
+    "softmax": {**_SCALE, "smoothing": "label_smoothing", "trim": "loss_truncation"},
+    "sigmoid": {**_SCALE, "bias": "init_logit_bias"},
 }
 
 _TOWER = {"hidden": "mlp_dim", "eps": "layer_norm_eps"}

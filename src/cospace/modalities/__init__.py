@@ -112,7 +112,7 @@ class Modality(ABC):
     """Of its files, in lower case with the dot."""
     columns: ClassVar[tuple[str, ...]] = ()
     """What tables call such a column, in order of preference, lower case with underscores."""
-    typed: ClassVar[bool] = False
+    is_text: ClassVar[bool] = False
     """Whether items are texts that people type; then they are no files."""
     has_preview: ClassVar[bool] = False
     """Whether :meth:`preview` gives images, which an index keeps."""
@@ -185,15 +185,15 @@ class Modality(ABC):
 
     @abstractmethod
     def golden(self, raws: Sequence[Any], prepared: Sequence[Any]) -> list[Any]:
-        """A few small raw items from the training set, which :meth:`freeze` can store."""
+        """A few small raw items from the training set, which :meth:`serialize` can store."""
 
     @abstractmethod
-    def freeze(self, raw: Any) -> Tensor:
+    def serialize(self, raw: Any) -> Tensor:
         """A golden item as a tensor."""
 
     @abstractmethod
-    def thaw(self, stored: Tensor) -> Any:
-        """The inverse of :meth:`freeze`."""
+    def deserialize(self, stored: Tensor) -> Any:
+        """The inverse of :meth:`serialize`."""
 
     # --- inspect and show
 
@@ -242,14 +242,14 @@ FIELDS = ("question", "answer")
 """Columns of texts that a decoder learns from; a space embeds neither."""
 
 
-def is_typed(column: str) -> bool:
+def is_text(column: str) -> bool:
     """Whether a column of pairs holds texts: a modality that people type, or a decoder's question or answer."""
-    return column in FIELDS or (column in names() and modality(column).typed)
+    return column in FIELDS or (column in names() and modality(column).is_text)
 
 
-def typed_modality() -> str:
+def text_modality() -> str:
     """The modality that captions, class names and typed queries are of."""
-    return next(one.name for one in all_modalities() if one.typed)
+    return next(one.name for one in all_modalities() if one.is_text)
 
 
 @functools.cache

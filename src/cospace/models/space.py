@@ -262,7 +262,7 @@ class Space(nn.Module):
         stored: dict[str, Tensor] = {}
         for modality, raws in golden.items():
             for place, raw in enumerate(raws):
-                stored[f"{modality}.{place}.raw"] = modalities.modality(modality).freeze(raw)
+                stored[f"{modality}.{place}.raw"] = modalities.modality(modality).serialize(raw)
                 stored[f"{modality}.{place}.vector"] = self._exactly(modality, raw)
         return stored
 
@@ -285,7 +285,7 @@ class Space(nn.Module):
         """Every golden vector as computed now, and as stored, with its modality."""
         for key in (key for key in stored if key.endswith(".raw")):
             modality, place, _ = key.split(".")
-            raw = modalities.modality(modality).thaw(stored[key])
+            raw = modalities.modality(modality).deserialize(stored[key])
             yield modality, self._exactly(modality, raw), stored[f"{modality}.{place}.vector"]
 
     def _check_golden(self, stored: Mapping[str, Tensor], folder: Path) -> None:

@@ -63,7 +63,7 @@ def pair_name(first: str, second: str) -> str:
     return "_".join(sorted((first, second)))
 
 
-def one_each(value: float, pairs: Sequence[ModalityPair]) -> nn.ParameterDict:
+def per_pair_parameter(value: float, pairs: Sequence[ModalityPair]) -> nn.ParameterDict:
     """A learned number for every pair of modalities, which starts at ``value``."""
     return nn.ParameterDict({pair_name(*pair): nn.Parameter(torch.tensor(value)) for pair in pairs})
 
@@ -90,7 +90,7 @@ DOUBTFUL = 2.0
 
 
 @torch.no_grad()
-def trusted(left_BE: Tensor, right_BE: Tensor, share: float) -> Tensor:
+def small_loss_rows(left_BE: Tensor, right_BE: Tensor, share: float) -> Tensor:
     """The rows ``(K,)`` of a batch that are worth learning from; at most ``share`` of them are left out.
 
     Trimmed loss (Shen and Sanghavi 2019): a pair that the model, which learns what is common before what is odd

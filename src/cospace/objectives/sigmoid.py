@@ -18,16 +18,16 @@ from torch.nn.functional import logsigmoid, softplus
 
 from ..config import PartConfig
 from ..matches import BatchMatches, ModalityPair, Relation
-from . import PAIRS, aligned, cosine, one_each, total
+from . import PAIRS, aligned, cosine, per_pair_parameter, total
 from ._tiled import Gradients, Tiles, is_small, with_gradients
 
 
 class Config(PartConfig):
     """Where the learned temperature and bias start; the defaults are the paper's (section 3.1)."""
 
-    logit_scale: float = Field(default=10.0, gt=0)
+    init_logit_scale: float = Field(default=10.0, gt=0)
     """Inverse temperature to start from; it is learned, one for each pair of modalities."""
-    logit_bias: float = -10.0
+    init_logit_bias: float = -10.0
     """What is added to every logit at the start; it is learned, and low since most pairs of rows do not match."""
     max_logit_scale: float = Field(default=100.0, ge=1)
     """Largest inverse temperature that can be learned."""
@@ -41,8 +41,8 @@ class Sigmoid(nn.Module):
 
     def __init__(self, config: Config, pairs: Sequence[ModalityPair] = PAIRS) -> None:
         super().__init__()
-        self.log_scale = one_each(math.log(config.logit_scale), pairs)
-        self.bias = one_each(config.logit_bias, pairs)
+        self.log_scale = per_pair_parameter(math.log(config.init_logit_scale), pairs)
+        self.bias = per_pair_parameter(config.init_logit_bias, pairs)
         self.max_log_scale = math.log(config.max_logit_scale)
 
     def forward(self, embeddings: Mapping[str, Tensor], matches: BatchMatches) -> Tensor:

@@ -24,20 +24,21 @@ from torch.nn.functional import logsigmoid, normalize
 
 from ..config import PartConfig
 from ..matches import BatchMatches, ModalityPair, Relation
-from . import PAIRS, Aligned, aligned, average, cosine, one_each, total, trusted
+from . import PAIRS, Aligned, aligned, average, cosine, per_pair_parameter, small_loss_rows, total
 from ._tiled import Gradients, Tile, Tiles, is_small, with_gradients
 
 
 class Config(PartConfig):
     """Where the learned temperature starts, and what guards against few classes and wrong pairs."""
 
-    logit_scale: float = Field(default=1 / 0.07, gt=0)
+    init_logit_scale: float = Field(default=1 / 0.07, gt=0)
     """Inverse temperature to start from; it is learned, one for each pair of modalities."""
     max_logit_scale: float = Field(default=100.0, ge=1)
     """Largest inverse temperature that can be learned."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    """Share of a target that is spread evenly over all groups (Szegedy 2016), against memorising few classes."""
-    truncation: float = Field(default=0.0, ge=0, lt=1)
+    """Share of a target that is spread evenly over the distinct items of a batch (Szegedy 2016), against memorising few
+    classes."""
+    loss_truncation: float = Field(default=0.0, ge=0, lt=1)
     """Largest share of a batch's pairs left out as probably wrong (Shen 2019): the share of wrong pairs, if known."""
 
     def build(self, pairs: Sequence[ModalityPair] = PAIRS) -> Softmax:
@@ -49,25 +50,29 @@ class Softmax(nn.Module):
 
     def __init__(self, config: Config, pairs: Sequence[ModalityPair] = PAIRS) -> None:
         super().__init__()
-        self.log_scale = one_each(math.log(config.logit_scale), pairs)
+        self.log_scale = per_pair_parameter(math.log(config.init_logit_scale), pairs)
         self.max_log_scale = math.log(config.max_logit_scale)
-        self.label_smoothing, self.truncation = config.label_smoothing, config.truncation
+        self.label_smoothing, self.loss_truncation = config.label_smoothing, config.loss_truncation
 
     def forward(self, embeddings: Mapping[str, Tensor], matches: BatchMatches) -> Tensor:
         return total([self._loss(pair) for pair in aligned(embeddings, matches)], embeddings)
 
     def _loss(self, pair: Aligned) -> Tensor:
         left_KE, right_KE, relation = pair.left_KE, pair.right_KE, pair.relation
-        if self.truncation and self.training:
-            kept_K = trusted(left_KE, right_KE, self.truncation)
+        if self.loss_truncation and self.training:
+            kept_K = small_loss_rows(left_KE, right_KE, self.loss_truncation)
             left_KE, right_KE, relation = left_KE[kept_K], right_KE[kept_K], relation.select(kept_K, kept_K)
         scale = self.log_scale[pair.name].clamp(0.0, self.max_log_scale).exp()
         contrast = dense if is_small(left_KE) else tiled
         loss = contrast(relation, left_KE, right_KE, scale)
-        return loss + self.label_smoothing * scale * lean(relation, left_KE, right_KE) if self.label_smoothing else loss
+        return (
+            loss + self.label_smoothing * scale * smoothing_term(relation, left_KE, right_KE)
+            if self.label_smoothing
+            else loss
+        )
 
 
-def lean(relation: Relation, left_BE: Tensor, right_BE: Tensor) -> Tensor:
+def smoothing_term(relation: Relation, left_BE: Tensor, right_BE: Tensor) -> Tensor:
     """How much more alike rows are to their own matches than to the mean of all rows; in both directions.
 
     In that mean a row counts one over its number of matches, so that a group of rows counts once. Cross-entropy
@@ -132,10 +137,10 @@ def loss_and_gradients(
     the loss ``softplus(b_i - t_ij - log c_j)``.
     """
     tiles = Tiles(left_BE, right_BE, relation, scale.item())
-    bars = find_bars(tiles)
-    loss_sum, doubts = judge_matches(tiles, bars)
+    bars = negative_logsumexps(tiles)
+    loss_sum, doubts = positive_losses(tiles, bars)
     left_B, right_B = (doubt_B.log() - bar_B for doubt_B, bar_B in zip(doubts, bars, strict=True))
-    for tile in discounted(tiles, iter(tiles)):
+    for tile in deduplicated(tiles, iter(tiles)):
         tiles.add_gradient(tile, logit_gradient(tiles, tile, bars, (left_B, right_B)))
     half_mean = 0.5 / len(left_BE)
     return half_mean * loss_sum, tiles.gradients(half_mean)
@@ -145,7 +150,7 @@ Both = tuple[Tensor, Tensor]
 """A number per row, each side in its own order: of left rows among right rows, and of right among left."""
 
 
-def discounted(tiles: Tiles, chosen: Iterator[Tile]) -> Iterator[Tile]:
+def deduplicated(tiles: Tiles, chosen: Iterator[Tile]) -> Iterator[Tile]:
     """Tiles whose logits count a group once, however many rows and columns it has."""
     left_B, right_B = tiles.left.log_matches_B, tiles.right.log_matches_B
     for tile in chosen:
@@ -153,10 +158,10 @@ def discounted(tiles: Tiles, chosen: Iterator[Tile]) -> Iterator[Tile]:
         yield tile
 
 
-def find_bars(tiles: Tiles) -> Both:
+def negative_logsumexps(tiles: Tiles) -> Both:
     """First pass, over all tiles: what a row does not match amounts to, which its matches must exceed."""
     left_B, right_B = (torch.full_like(side.matches_B, float("-inf")) for side in (tiles.left, tiles.right))
-    for tile in discounted(tiles, iter(tiles)):
+    for tile in deduplicated(tiles, iter(tiles)):
         tile.logits_RC[tile.near].masked_fill_(tile.match_KC, float("-inf"))
         for sum_X, dim in ((left_B[tile.rows], 1), (right_B[tile.columns], 0)):
             torch.logaddexp(sum_X, tile.logits_RC.logsumexp(dim), out=sum_X)
@@ -164,19 +169,19 @@ def find_bars(tiles: Tiles) -> Both:
     return left_B.clamp_(min=lowest), right_B.clamp_(min=lowest)
 
 
-def judge_matches(tiles: Tiles, bars: Both) -> tuple[Tensor, Both]:
+def positive_losses(tiles: Tiles, bars: Both) -> tuple[Tensor, Both]:
     """Second pass, over tiles with matches: the summed loss, and a row's doubt in its matches (0 none, 1 all)."""
     left_B, right_B, left_loss_B, right_loss_B = (
         torch.zeros_like(side.matches_B) for side in (tiles.left, tiles.right) * 2
     )
-    for tile in discounted(tiles, tiles.matching()):
-        left_KC, right_KC = lead(tiles, tile, bars)
-        for lead_KC, loss_B, doubt_B, at, near, dim in (
+    for tile in deduplicated(tiles, tiles.matching()):
+        left_KC, right_KC = margins(tiles, tile, bars)
+        for margin_KC, loss_B, doubt_B, at, near, dim in (
             (left_KC, left_loss_B, left_B, tile.rows, tile.near, 1),
             (right_KC, right_loss_B, right_B, tile.columns, slice(None), 0),
         ):
-            loss_B[at][near] -= (tile.match_KC * logsigmoid(lead_KC)).sum(dim)
-            doubt_B[at][near] += lead_KC.neg_().sigmoid_().mul_(tile.match_KC).sum(dim)
+            loss_B[at][near] -= (tile.match_KC * logsigmoid(margin_KC)).sum(dim)
+            doubt_B[at][near] += margin_KC.neg_().sigmoid_().mul_(tile.match_KC).sum(dim)
     left_B.div_(tiles.left.matches_B)
     right_B.div_(tiles.right.matches_B)
     loss_sum = (left_loss_B / tiles.left.matches_B).sum() + (right_loss_B / tiles.right.matches_B).sum()
@@ -188,7 +193,7 @@ def logit_gradient(tiles: Tiles, tile: Tile, bars: Both, offsets: Both) -> Tenso
 
     ``offsets`` turn a logit into the log of its part in its row's, and in its column's, doubt.
     """
-    left_KC, right_KC = lead(tiles, tile, bars)
+    left_KC, right_KC = margins(tiles, tile, bars)
     left_KC.neg_().sigmoid_().div_(tiles.left.matches_B[tile.rows][tile.near, None])
     pull_KC = left_KC.add_(right_KC.neg_().sigmoid_().div_(tiles.right.matches_B[tile.columns])).neg_()
     left_B, right_B = offsets
@@ -199,7 +204,7 @@ def logit_gradient(tiles: Tiles, tile: Tile, bars: Both, offsets: Both) -> Tenso
     return gradient_RC
 
 
-def lead(tiles: Tiles, tile: Tile, bars: Both) -> Both:
+def margins(tiles: Tiles, tile: Tile, bars: Both) -> Both:
     """How far the logits near matches stand above their row's bar, and above their column's, ``(K, C)`` each."""
     near_KC = tile.logits_RC[tile.near]
     left_K1, right_C = bars[0][tile.rows][tile.near, None], bars[1][tile.columns]

@@ -13,7 +13,7 @@ from ..data.pairs import Pairs
 from ..data.prepared import PreparedPairs, different_items
 from ..data.sampler import BatchSampler
 from ..data.targets import RowsPerItem, TaskTargets
-from ..modalities import FIELDS, Batcher, Processor, modality, typed_modality
+from ..modalities import FIELDS, Batcher, Processor, modality, text_modality
 from ..modalities.text.tokenizer import Tokenizer
 from ..models.generation.decoder import MAX_LENGTH
 from ..models.space import Space
@@ -28,7 +28,7 @@ CPU_MICRO_BATCH = 128
 def can_train(pairs: Pairs) -> Pairs:
     """Refuse pairs from which nothing can be learned: they pair two modalities, or have questions with answers."""
     if not set(FIELDS) <= pairs.items.keys():
-        need(pairs, *([] if len(pairs.modalities) > 1 else [typed_modality()]))
+        need(pairs, *([] if len(pairs.modalities) > 1 else [text_modality()]))
     return pairs
 
 
@@ -36,7 +36,7 @@ def need(pairs: Pairs, *modalities: str) -> None:
     """Refuse pairs that lack a modality, with a sentence."""
     for name in modalities:
         if name not in pairs.items:
-            what = f"{modality(name).noun}s" if modality(name).typed else f"a column of {modality(name).plural}"
+            what = f"{modality(name).noun}s" if modality(name).is_text else f"a column of {modality(name).plural}"
             raise UserError(f"{pairs.name} has no {name}; training and evaluation need pairs, so give it {what}")
 
 
@@ -52,7 +52,7 @@ def new_processors(pairs: Pairs, config: RunConfig) -> dict[str, Processor]:
 
 def new_tokenizer(pairs: Pairs, config: RunConfig) -> Tokenizer:
     """A tokenizer learned from these texts, for a decoder whose space has none."""
-    name = typed_modality()
+    name = text_modality()
     made: Tokenizer = modality(name).build_processor(config.data.of(name), texts_of(pairs))  # type: ignore[assignment]
     return made
 
@@ -114,8 +114,8 @@ def _decoder_targets(
         if name in tasks
     }
     steps = config.training.steps or 0
-    compares = "itm" in tasks and typed_modality() in batchers
-    return DecoderTargets(described, targets, round((1 - config.decoder.itm) * steps) if compares else None)
+    compares = "itm" in tasks and text_modality() in batchers
+    return DecoderTargets(described, targets, round((1 - config.decoder.itm_fraction) * steps) if compares else None)
 
 
 class TokenisedColumns:
@@ -136,6 +136,6 @@ class TokenisedColumns:
         """Captions after an empty prompt, answers after their questions."""
         if task == "caption":
             empty = [self.tokenizer.prepare("")], np.zeros(len(self.pairs), np.int64)
-            return TaskTargets(*empty, *self[typed_modality()], MAX_LENGTH, beside)
+            return TaskTargets(*empty, *self[text_modality()], MAX_LENGTH, beside)
         question, answer = FIELDS
         return TaskTargets(*self[question], *self[answer], MAX_LENGTH, beside)

@@ -12,10 +12,10 @@ from torch import nn
 
 from ..data.pairs import Pairs
 from ..evaluation.generation import normal_answer
-from ..modalities import FIELDS, typed_modality
+from ..modalities import FIELDS, text_modality
 from ..modalities.text.tokenizer import BEGIN_ID, END_ID, Tokenizer
 from ..models.generation.generator import TextGenerator
-from ..models.generation.prior import Prior
+from ..models.generation.prior import FrequencyBaseline
 from ..models.space import Space
 from ..runtime import device
 from ..training.adapters import add_adapters
@@ -47,7 +47,7 @@ def stretch(space: Space, length: int) -> None:
     The first :data:`KEPT` stay as they are, since most texts have no more and these have learned most (Zhang et al.
     2024, Long-CLIP, section 3.1).
     """
-    name = typed_modality()
+    name = text_modality()
     encoder, tokenizer = space.encoders[name], cast("Tokenizer", space.processors[name])
     own = tokenizer.length
     if length == own:
@@ -66,7 +66,7 @@ def stretch(space: Space, length: int) -> None:
 def initialize(config: RunConfig, train: Pairs, source: Run | None) -> Initial:
     """Fresh modules, or those of the model to start from beside fresh ones; locked encoders do not learn."""
     torch.manual_seed(config.training.seed)
-    text = typed_modality()
+    text = text_modality()
     if source is None:
         processors = new_processors(train, config)
         space = Space.build(config.encoder_parts(), processors, config.embed_dim).to(device())
@@ -131,7 +131,7 @@ def _tokenizer(source: Run) -> Tokenizer | None:
     """What a decoder can write with: that of an earlier one, or of a space that was trained here."""
     if source.generator is not None:
         return source.generator.tokenizer
-    own = source.space.processors.get(typed_modality())
+    own = source.space.processors.get(text_modality())
     return own if isinstance(own, Tokenizer) and own.encode([""]) == [[BEGIN_ID, END_ID]] else None
 
 
@@ -146,8 +146,8 @@ def _generator(
         generator.decoder.load_state_dict(source.generator.decoder.state_dict())
     generator.decoder.to(device())
     asked = zip(*(train.items[name] for name in FIELDS), strict=True) if "vqa" in tasks else ()
-    captions = train.items[typed_modality()] if "caption" in tasks else ()
-    generator.prior = Prior.of(
+    captions = train.items[text_modality()] if "caption" in tasks else ()
+    generator.prior = FrequencyBaseline.of(
         (caption for caption in captions if caption is not None),
         ((normal_answer(question), answer) for question, answer in asked if question is not None),
     )

@@ -9,7 +9,7 @@ from torch import nn
 
 from ..config import part, plain, unknown
 from ..data.pairs import Pairs
-from ..modalities import is_typed, modality, typed_modality
+from ..modalities import is_text, modality, text_modality
 from ..models.space import Space
 from ..types import UserError
 from .run import Run
@@ -76,7 +76,7 @@ def _data_settings(config: RunConfig, space: Space, overrides: Sequence[str]) ->
     for name in space.modalities:
         fixed_size = not getattr(space.configs[name], "any_size", True)
         settings = modality(name).settings_of(space.processors[name], config.data.of(name), fixed_size)
-        if is_typed(name):
+        if is_text(name):
             settings = settings.model_copy(update={"max_length": _length(space, overrides)})
         found[name] = settings
     return found
@@ -84,7 +84,7 @@ def _data_settings(config: RunConfig, space: Space, overrides: Sequence[str]) ->
 
 def _length(space: Space, overrides: Iterable[str]) -> int:
     """Longest text in tokens: the space's own, unless a longer one is asked for and its positions can be stretched."""
-    name = typed_modality()
+    name = text_modality()
     setting = f"data.{name}.max_length="
     own = int(space.processors[name].spec.length)
     asked = [int(text.partition("=")[2]) for text in overrides if text.startswith(setting)]
@@ -104,7 +104,7 @@ def _objective(objective: dict[str, Any], source: Run, overrides: Sequence[str])
     chosen = [text.partition("=")[0] for text in overrides]
     if source.facts.get("published", {}).get("family") == "SigLIP" and "objective" not in chosen:
         objective = plain(part("objectives", "sigmoid"))
-    learned = {"logit_scale": known.scale, "logit_bias": known.bias}
+    learned = {"init_logit_scale": known.scale, "init_logit_bias": known.bias}
     update = {key: learned[key] for key in learned if key in objective and f"objective.{key}" not in chosen}
     if "max_logit_scale" in objective:
         update["max_logit_scale"] = max(objective["max_logit_scale"], known.scale)

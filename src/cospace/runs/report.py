@@ -24,7 +24,7 @@ from ..evaluation.retrieval import metric_intervals
 from ..evaluators.embedded import EmbeddedPairs
 from ..evaluators.generation import GenerationResults
 from ..evaluators.measures import Classified, diagnosis, query_components
-from ..modalities import FIELDS, is_typed, modality, typed_modality
+from ..modalities import FIELDS, is_text, modality, text_modality
 from ..runtime import describe, device
 from ..types import BadItem, Metrics
 from .metrics_log import MetricsLog
@@ -93,7 +93,7 @@ def _aligned_parts(run: Run, embedded: EmbeddedPairs, shown: Mapping[str, Sequen
     scores_N = np.concatenate([matched, unmatched])
     is_match = np.arange(len(scores_N)) < len(matched)
     calibrated = calibration is not None and bool(len(matched)) and bool(len(unmatched))
-    pictured = next(name for name in embedded.vectors if not is_typed(name) or len(embedded.vectors) == 1)
+    pictured = next(name for name in embedded.vectors if not is_text(name) or len(embedded.vectors) == 1)
     return {
         "matched": matched,
         "unmatched": unmatched,
@@ -120,10 +120,10 @@ def _retrieval_parts(run: Run, embedded: EmbeddedPairs, shown: Mapping[str, Sequ
 
 def _items(embedded: EmbeddedPairs) -> dict[str, list[Item]]:
     """What to show of every different item; a file's words are its first caption."""
-    captions = embedded.pairs.items.get(typed_modality(), [""] * len(embedded.pairs))
+    captions = embedded.pairs.items.get(text_modality(), [""] * len(embedded.pairs))
     return {
         name: [
-            Item(captions[row] or "", None if is_typed(name) else f"{name}/{number}")
+            Item(captions[row] or "", None if is_text(name) else f"{name}/{number}")
             for number, row in enumerate(rows.tolist())
         ]
         for name, rows in embedded.first_row.items()
@@ -134,8 +134,8 @@ def _sample(embedded: EmbeddedPairs, shown: Mapping[str, Sequence[Item]]) -> lis
     """A few pairs drawn at random, for the data card."""
     pairs = embedded.pairs
     rows = np.random.default_rng(0).permutation(len(pairs))[:SHOWN].tolist()
-    words = pairs.items.get(typed_modality(), pairs.items.get(FIELDS[0], [""] * len(pairs)))
-    files = [name for name in embedded.vectors if not is_typed(name)]
+    words = pairs.items.get(text_modality(), pairs.items.get(FIELDS[0], [""] * len(pairs)))
+    files = [name for name in embedded.vectors if not is_text(name)]
     sample = []
     for row in rows:
         places = [(name, embedded.vector_of_row[name][row]) for name in files]

@@ -16,7 +16,7 @@ from pydantic import Field, create_model, field_validator
 from ..config import Config, PartConfig, names, override, part, plain, read_json, unknown, validate
 from ..data.pairs import Pairs
 from ..data.prepared import different_items
-from ..modalities import FIELDS, all_modalities, is_typed, modality, typed_modality
+from ..modalities import FIELDS, all_modalities, is_text, modality, text_modality
 from ..models.generation.decoder import Config as DecoderConfig
 from ..training.loop import TrainingConfig
 from ..types import UserError
@@ -71,12 +71,12 @@ class RunConfig(Config):
     lora_rank: int = Field(default=0, ge=0)
     """Rank of low-rank adapters that learn in place of pretrained weights; 0 trains the weights themselves. In the
     saved run the adapters are merged."""
-    wise_ft: float | Literal["auto"] = 1.0
+    wise_ft_alpha: float | Literal["auto"] = 1.0
     """Interpolation between pretrained (0) and fine-tuned (1) weights (WiSE-FT, Wortsman 2022); ``auto`` tries every
     quarter on the validation pairs and on the reference, and takes the best."""
     tasks: str = "auto"
-    """What a decoder learns: ``caption``, ``vqa``, ``caption,vqa`` or ``none``. With ``all`` it is what the data has,
-    with ``auto`` the same where there are questions, and none elsewhere."""
+    """What a decoder learns: ``caption``, ``vqa``, ``caption,vqa`` or ``none``; ``all``: every task that the data has;
+    ``auto``: the same if the data has questions, otherwise none."""
     decoder: DecoderConfig = DecoderConfig()
     data: DataConfig = DataConfig()
     training: TrainingConfig = TrainingConfig()
@@ -116,7 +116,7 @@ class RunConfig(Config):
     def decoder_tasks(self) -> list[str]:
         """What the decoder of a fitted configuration learns; with captions, image-text matching (ITM) as well."""
         chosen = [] if self.tasks == "none" else self.tasks.split(",")
-        return [*chosen, *(["itm"] if self.decoder.itm and "caption" in chosen else [])]
+        return [*chosen, *(["itm"] if self.decoder.itm_fraction and "caption" in chosen else [])]
 
     def fitted(self, pairs: Pairs) -> RunConfig:
         """The same configuration with every open setting filled in from the data.
@@ -136,7 +136,7 @@ class RunConfig(Config):
             name: modality(name).fit_settings(self.data.of(name), different_items(pairs, name)[0], texts, generates)
             for name in encoders
         }
-        described = self.decoder.modality or next((name for name in pairs.modalities if not is_typed(name)), None)
+        described = self.decoder.modality or next((name for name in pairs.modalities if not is_text(name)), None)
         return self.model_copy(
             update={
                 "encoders": encoders,
@@ -178,7 +178,7 @@ class Facts:
     @property
     def n_items(self) -> int:
         """Different items that are files: images, sounds."""
-        files = sum(count for name, count in self.counts.items() if not is_typed(name))
+        files = sum(count for name, count in self.counts.items() if not is_text(name))
         return files or max(self.counts.values(), default=self.rows)
 
     @property
@@ -199,7 +199,7 @@ def facts_of(pairs: Pairs) -> Facts:
 
 def resolve_tasks(wanted: str, pairs: Pairs) -> str:
     """What a decoder can learn from these pairs. Raises :class:`UserError` where that is not what was asked for."""
-    asks, captioned = set(FIELDS) <= pairs.items.keys(), typed_modality() in pairs.items
+    asks, captioned = set(FIELDS) <= pairs.items.keys(), text_modality() in pairs.items
     if wanted == "auto" and not asks:
         return "none"
     if wanted in ("auto", "all"):
@@ -254,7 +254,7 @@ def _skeleton(recipe: Mapping[str, Any]) -> dict[str, Any]:
 
 def texts_of(pairs: Pairs) -> list[str]:
     """All different captions, questions and answers: what a tokenizer learns from."""
-    typed = [name for name in (typed_modality(), *FIELDS) if name in pairs.items]
+    typed = [name for name in (text_modality(), *FIELDS) if name in pairs.items]
     return [text for name in typed for text in different_items(pairs, name)[0]]
 
 

@@ -23,7 +23,7 @@ from ..commands.ask import ask
 from ..commands.caption import caption
 from ..commands.search import SearchableIndex
 from ..config import unknown
-from ..modalities import PREVIEW_SIZES, is_typed, modality, typed_modality
+from ..modalities import PREVIEW_SIZES, is_text, modality, text_modality
 from ..models.calibration import Matching
 from ..stores import Condition, Found, Item, of_modality
 from ..types import BadItem
@@ -212,7 +212,7 @@ class Engine:
         if text is None:
             sent = self.uploads.get(upload)
             return sent.modality, sent.raw
-        name = typed_modality()
+        name = text_modality()
         if name not in self.modalities:
             raise Refusal(422, unknown(name, self.modalities, "this index's model embeds no"))
         return name, text
@@ -262,7 +262,7 @@ class Engine:
     def _found_by(self, query: Query, snapshot: Snapshot) -> str:
         """The modality of the results: files, where the index holds any, unless the query names another."""
         if query.find is None:
-            names = sorted(self.modalities, key=is_typed)
+            names = sorted(self.modalities, key=is_text)
             return next((name for name in names if snapshot.counts.get(name)), names[0])
         if query.find not in snapshot.counts:
             raise Refusal(422, unknown(query.find, snapshot.counts, "this index holds no"), "find")
@@ -302,7 +302,7 @@ class Engine:
 
     def _classify(self, item_E: np.ndarray, sentences: Sequence[str], templates: int) -> np.ndarray:
         """Probabilities ``(C,)`` of classes, each given by so many sentences in a row; one of them is right."""
-        sentence_SE = self._embed(typed_modality(), sentences)
+        sentence_SE = self._embed(text_modality(), sentences)
         class_CE = sentence_SE.reshape(-1, templates, self.space.width).mean(1)
         class_CE /= np.maximum(np.linalg.norm(class_CE, axis=1, keepdims=True), 1e-12)
         calibration = self.space.calibration
@@ -336,7 +336,7 @@ class Engine:
 
     def _check_described(self, name: str, field: str) -> None:
         """Texts are never described, and other items only where the run's decoder is of their modality."""
-        if is_typed(name):
+        if is_text(name):
             raise Refusal(422, f"this item is a {modality(name).noun}; give one with a file", field)
         if self.generator is not None and self.generator.modality != name:
             wanted = modality(self.generator.modality)
@@ -360,7 +360,7 @@ class Engine:
 def _examples(name: str) -> Iterator[list[Any]]:
     """Batches to run an encoder with once: of a typed modality texts of several lengths."""
     one = modality(name)
-    if one.typed:
+    if one.is_text:
         yield from ([" ".join([one.example()] * words)] * batch for words in WORDS for batch in TEXTS)
     else:
         yield from ([one.example()] * batch for batch in FILES)

@@ -21,7 +21,7 @@ from ..evaluation.retrieval import nearest
 from ..evaluation.vectors import unit
 from ..evaluators.measures import HEALTH_ROWS
 from ..matches import Relation
-from ..modalities import is_typed, modality
+from ..modalities import is_text, modality
 from ..models.calibration import Calibration
 from ..stores import Index, Item, of_modality
 from ..stores.entries import item_id, without_modality
@@ -128,7 +128,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _both(modalities: Sequence[str]) -> list[tuple[str, str]]:
     """Every two modalities, files before texts."""
-    return list(combinations(sorted(modalities, key=is_typed), 2))
+    return list(combinations(sorted(modalities, key=is_text), 2))
 
 
 def _paired(collection: SearchableIndex, seed: int) -> list[Pairs]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..commands.search import BACKGROUND
-from ..modalities import is_typed
+from ..modalities import is_text
 from ..stores import Condition, Index, of_modality
 
 EXAMPLES, REPRESENTATIVES = 6, 24
@@ -52,14 +52,14 @@ def count(store: Index, where: Sequence[Condition]) -> int:
 
 def _representatives(sampled: Mapping[str, np.ndarray], background: Mapping[str, np.ndarray]) -> list[int]:
     """Numbers of files that stand for the others, as many of each modality."""
-    files = [name for name, numbers in sampled.items() if len(numbers) and not is_typed(name)]
+    files = [name for name, numbers in sampled.items() if len(numbers) and not is_text(name)]
     most = -(-REPRESENTATIVES // max(1, len(files)))
     return [number for name in files for number in sampled[name][medoids(background[name], most)].tolist()]
 
 
 def _examples(store: Index, sampled: Mapping[str, np.ndarray], background: Mapping[str, np.ndarray]) -> list[str]:
     """Texts that people might search for, unlike each other: from the index's own texts, or what its files say."""
-    for name in sorted(sampled, key=is_typed, reverse=True):
+    for name in sorted(sampled, key=is_text, reverse=True):
         numbers = sampled[name]
         if len(numbers):
             chosen = [int(numbers[place]) for place in medoids(background[name], EXAMPLES)]

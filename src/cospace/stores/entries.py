@@ -17,7 +17,7 @@ from ..data.pairs import Pairs, open_pairs
 from ..data.prepared import different_items
 from ..data.sources import ReadOptions
 from ..data.sources.table import is_text_table
-from ..modalities import is_typed, names, typed_modality
+from ..modalities import is_text, names, text_modality
 from ..types import Lazy, Progress, UserError, silent
 from . import Item
 
@@ -58,7 +58,7 @@ def read_input(
 def entries(source: Pairs | list[str], modalities: Sequence[str]) -> dict[str, list[Entry]]:
     """By modality, every different item of pairs, or every one of some texts, in order."""
     if isinstance(source, list):
-        name = typed_modality()
+        name = text_modality()
         texts = enumerate(source, 1)
         return {name: [_typed(name, str(number), text, {}) for number, text in texts]} if name in modalities else {}
     return {name: _of_pairs(source, name) for name in modalities if name in source.items}
@@ -88,7 +88,7 @@ def summary_of(source: Pairs | list[str], counts: Counts) -> list[str]:
 
 def content_hash(modality: str, content: str) -> str:
     """32 hex digits for an item of :attr:`~cospace.data.pairs.Pairs.contents`; a file's are the hash of its bytes."""
-    if not is_typed(modality) and _HASH.fullmatch(content):
+    if not is_text(modality) and _HASH.fullmatch(content):
         return content
     return digest([modality.encode(), content.encode()])
 
@@ -114,12 +114,12 @@ def _of_pairs(pairs: Pairs, modality: str) -> list[Entry]:
     raws, item_of_row = different_items(pairs, modality)
     present = np.flatnonzero(item_of_row >= 0)
     rows = present[np.unique(item_of_row[present], return_index=True)[1]].tolist()
-    contents, texts = pairs.contents[modality], pairs.items.get(typed_modality())
-    files = [name for name in pairs.modalities if not is_typed(name)]
+    contents, texts = pairs.contents[modality], pairs.items.get(text_modality())
+    files = [name for name in pairs.modalities if not is_text(name)]
     found = []
     for raw, row in zip(raws, rows, strict=True):
         extras = {name: values[row] for name, values in pairs.extras.items() if values[row]}
-        if is_typed(modality):
+        if is_text(modality):
             found.append(_typed(modality, pairs.ids[row], raw, extras))
             continue
         text = str((texts[row] if texts is not None else None) or "")

@@ -39,14 +39,15 @@ class TrainingConfig(Config):
     steps: int | None = Field(default=None, ge=1)
     """Optimizer steps; from the data: so many that the pairs are seen often enough."""
     batch_size: int | None = Field(default=None, ge=2)
-    """Pairs of a step, which are contrasted with each other; from the data: 64 to 256."""
+    """Pairs per optimizer step, all of them in-batch negatives of each other; from the data: 64 to 256."""
     micro_batch_size: int | None = Field(default=None, ge=1)
-    """Items that a tower sees at a time, which changes no result; left open, 128 on a CPU and the batch on a GPU."""
+    """Items per forward pass of an encoder (GradCache), which changes no result; left open, 128 on a CPU and the batch
+    on a GPU."""
     activation_memory_gb: float | None = Field(default=None, ge=0)
     """Gigabytes of activations kept for the backward pass; left open, a quarter of the machine's or the GPU's memory.
     What exceeds it is computed twice (GradCache), so that a batch of any size fits; the result is the same."""
     seed: int = Field(default=0, ge=0)
-    """Of everything random: initial weights, order, augmentation, hold-out."""
+    """Random seed for initial weights, order, augmentation, hold-out."""
     workers: int = Field(default=0, ge=0)
     """Processes that make batches in advance."""
     precision: Precision = "auto"
@@ -171,7 +172,7 @@ class Trainer:
             self.observers.say(complaint)
         if facts is None:
             return 0, 0.0
-        self.observers.say(f"going on after step {facts['step']}")
+        self.observers.say(f"resuming after step {facts['step']}")
         return int(facts["step"]), float(facts["minutes"])
 
     def _evaluate(self, last: bool) -> Metrics:

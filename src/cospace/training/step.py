@@ -25,7 +25,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.random import fork_rng
 
 from ..data.batches import Batch
-from ..modalities import typed_modality
+from ..modalities import text_modality
 from ..modalities.text.sequences import SequenceBatch
 from ..models.generation.decoder import Decoder
 from ..models.space import Space
@@ -135,7 +135,7 @@ def decoder_tasks(
     if described not in encoded:
         return None
     sizes = [len(part.items_UE) for part in encoded[described]]
-    negatives = HardNegatives.of(batch, embeddings, (described, typed_modality()), sizes)
+    negatives = HardNegatives.of(batch, embeddings, (described, text_modality()), sizes)
     return DecoderTasks(decoder, batch, negatives, where)
 
 
@@ -151,7 +151,7 @@ class DecoderTasks:
             name: sum(int(targets.target_mask_BT.sum()) for targets in parts if targets)
             for name, parts in batch.targets.items()
         }
-        self.hard_negatives = hard_negatives if decoder.config.itm else None
+        self.hard_negatives = hard_negatives if decoder.config.itm_fraction else None
         names = [*batch.targets, *([ITM] if self.hard_negatives else [])]
         self.losses = {name: torch.zeros((), device=where) for name in names}
 

@@ -97,7 +97,7 @@ class Source(Protocol):
 
 def file_modalities() -> list[Modality]:
     """The modalities whose items are files."""
-    return [one for one in all_modalities() if not one.typed]
+    return [one for one in all_modalities() if not one.is_text]
 
 
 def file_kinds() -> str:

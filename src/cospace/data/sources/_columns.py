@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...config import unknown
-from ...modalities import FIELDS, Modality, is_typed, modality, names, typed_modality
+from ...modalities import FIELDS, Modality, is_text, modality, names, text_modality
 from ...types import Problem, UserError
 from . import AS_FOUND, ReadOptions, Rows, file_modalities
 from ._paths import Locator
@@ -42,14 +42,14 @@ class Table:
         """The rows, by modality; a column that is none becomes an extra, a row with several captions several rows."""
         roles, columns = self._roles()
         items = {
-            role: [typed_value(value) for value in columns[column]] if is_typed(role) else self._files(columns[column])
+            role: [typed_value(value) for value in columns[column]] if is_text(role) else self._files(columns[column])
             for role, column in roles.items()
         }
         used = set(roles.values()) | (self.columns.keys() - columns.keys())
         extras = {c: [as_text(v) for v in values] for c, values in self.columns.items() if c and c not in used}
-        asked = typed_modality() in roles and set(FIELDS) <= roles.keys()
+        asked = text_modality() in roles and set(FIELDS) <= roles.keys()
         partial = asked or len(roles.keys() - set(FIELDS)) > 2
-        alone = not self.options.pairs and roles.keys() - {typed_modality(), *FIELDS}
+        alone = not self.options.pairs and roles.keys() - {text_modality(), *FIELDS}
         rows = Rows(self.ids, items, extras, self.problems, least=2 if partial else 1 if alone else None)
         filters = f"; filters: {', '.join(map(str, extras))}" if extras else ""
         rows.understood = ", ".join(f"{role} = {column}" for role, column in roles.items()) + filters
@@ -57,7 +57,7 @@ class Table:
 
     def file_columns(self) -> dict[str, str]:
         """Which columns hold files, by modality."""
-        return {role: column for role, column in self._roles()[0].items() if not is_typed(role)}
+        return {role: column for role, column in self._roles()[0].items() if not is_text(role)}
 
     def found_files(self) -> bool:
         """Whether most of the first rows name files that are there."""
@@ -65,15 +65,13 @@ class Table:
             roles, columns = self._roles()
         except UserError:
             return False
-        named = [
-            value for role, c in roles.items() if not is_typed(role) for value in self._files(columns[c][:_GLANCE])
-        ]
+        named = [value for role, c in roles.items() if not is_text(role) for value in self._files(columns[c][:_GLANCE])]
         there = sum(isinstance(value, bytes) or (isinstance(value, Path) and value.is_file()) for value in named)
         return there * 2 > len(named)
 
     def _roles(self) -> tuple[dict[str, str], Mapping[str, Sequence[Any]]]:
         """Which column holds which modality, and the columns, where several of captions are one of lists."""
-        text, named = typed_modality(), self.options.columns
+        text, named = text_modality(), self.options.columns
         given = {role: [names] if isinstance(names, str) else list(names) for role, names in named.items()}
         several = next((role for role, names in given.items() if len(names) > 1 and role != text), None)
         if several is not None:
@@ -105,7 +103,7 @@ class Table:
 
 def _one_caption_each(rows: Rows) -> Rows:
     """A row with a list of captions as a row for each of them, called ``NAME#1``, ``NAME#2``, ..."""
-    captions = rows.items.get(typed_modality(), [])
+    captions = rows.items.get(text_modality(), [])
     if not any(isinstance(value, list) for value in captions):
         return rows
     order, ids, texts = [], list[str](), list[Any]()
@@ -116,7 +114,7 @@ def _one_caption_each(rows: Rows) -> Rows:
             ids.append(f"{rows.ids[row]}#{number}" if isinstance(value, list) else rows.ids[row])
             texts.append(text)
     rows.ids = ids
-    rows.items = {name: texts if name == typed_modality() else [v[r] for r in order] for name, v in rows.items.items()}
+    rows.items = {name: texts if name == text_modality() else [v[r] for r in order] for name, v in rows.items.items()}
     rows.extras = {name: [values[row] for row in order] for name, values in rows.extras.items()}
     return rows
 
@@ -166,7 +164,7 @@ def _caption_of(value: Any) -> Any:
 
 def caption_values(value: Mapping[str, Any]) -> list[str]:
     """The captions in a JSON object: under ``caption``, else under what tables call such a column."""
-    for key in ("caption", *modality(typed_modality()).columns):
+    for key in ("caption", *modality(text_modality()).columns):
         found = value.get(key)
         if isinstance(found, str):
             return [found]
@@ -191,14 +189,14 @@ def choose(
         if column not in columns:
             raise UserError(unknown(column, columns, f"{table} has no column"))
     roles = dict(given) if given else _questions(columns)
-    if all(map(is_typed, roles)):
+    if all(map(is_text, roles)):
         found = _file_columns({name: values for name, values in columns.items() if name not in roles.values()})
         roles |= found
         if not found and not given:
             raise _undecided(" or ".join(one.name for one in file_modalities()), columns, table)
-    text = typed_modality()
+    text = text_modality()
     if text not in roles:
-        files = [role for role in roles if not is_typed(role)]
+        files = [role for role in roles if not is_text(role)]
         complete = "answer" in roles or len(files) > 1
         free = {name: values for name, values in columns.items() if name not in roles.values()}
         captions = _named(free, modality(text).columns) if complete else _text_column(free, pairs)
@@ -263,7 +261,7 @@ def _text_column(columns: Mapping[str, Sequence[Any]], pairs: bool) -> str | Non
 
     Where no pairs are asked for, a column of single words is no caption: it says a place or a photographer.
     """
-    named = _named(columns, modality(typed_modality()).columns)
+    named = _named(columns, modality(text_modality()).columns)
     if named is not None:
         return named
     words = {name: _mean_words(values) for name, values in columns.items()}

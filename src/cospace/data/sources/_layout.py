@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-from ...modalities import modality, typed_modality
+from ...modalities import modality, text_modality
 from ...types import Problem, UserError
 from . import Rows, file_kinds
 from ._survey import SPLITS
@@ -79,7 +79,7 @@ class Layout:
 
     def _items(self, modalities: list[str], what: str, classes: bool) -> Rows:
         """A row for each file, or for each of its captions; its class where folders name classes."""
-        columns: dict[str, list[Any]] = {one: [] for one in [*modalities, typed_modality()]}
+        columns: dict[str, list[Any]] = {one: [] for one in [*modalities, text_modality()]}
         rows, labels = Rows([], columns, problems=self.problems, least=1), []
         self.uses_captions = not self.pairs and bool(self.files.keys() & self.captions.keys())
         files = sorted(
@@ -95,13 +95,13 @@ class Layout:
             for number, caption in enumerate(captions or [label.replace("_", " ") or None], start=1):
                 rows.ids.append(name if not captions else f"{stem if alone else name}#{number}")
                 for column in rows.items:
-                    value = caption if column == typed_modality() else item if column == one else None
+                    value = caption if column == text_modality() else item if column == one else None
                     rows.items[column].append(value)
                 labels.append(label)
         if classes:
             rows.extras["label"] = labels
-        if not any(rows.items[typed_modality()]):
-            del rows.items[typed_modality()]
+        if not any(rows.items[text_modality()]):
+            del rows.items[text_modality()]
         named = "with captions beside them" if self.uses_captions else "without captions"
         self.meaning = f"{what} in folders named by class ({len(set(labels)):,})" if classes else f"{what} {named}"
         return rows
@@ -119,7 +119,7 @@ class Layout:
         return rows
 
     def _captioned(self, modalities: list[str]) -> Rows:
-        columns: dict[str, list[Any]] = {one: [] for one in [*modalities, typed_modality()]}
+        columns: dict[str, list[Any]] = {one: [] for one in [*modalities, text_modality()]}
         rows = Rows([], columns, problems=self.problems, least=2 if len(modalities) > 1 else None)
         for stem in sorted(self.captions.keys() - self.files.keys()):
             self.problems.append(Problem(stem, "missing file", "the caption has no file beside it"))
@@ -143,7 +143,7 @@ class Layout:
         rows.ids.append(name)
         for name_, column in rows.items.items():
             item = next(iter(found[name_].values())) if name_ in found else None
-            column.append(caption if name_ == typed_modality() else item)
+            column.append(caption if name_ == text_modality() else item)
 
 
 def are_classes(names: Iterable[str]) -> bool:

@@ -92,7 +92,7 @@ def classes(metrics: Metrics, bounds: Mapping[str, Interval], confusion: Confusi
     if "zero_shot/top1" not in metrics:
         return '<p class="none">No classes were named, so nothing was classified. Try eval with --classes FILE.</p>'
     rows = []
-    for key, words in (("top1", "top-1"), ("top5", "top-5"), ("mean_per_class", "mean per class")):
+    for key, words in (("top1", "top-1"), ("top5", "top-5"), ("mean_per_class_recall", "mean per class")):
         full = f"zero_shot/{key}"
         if full in metrics:
             low_high = "[{:.1f}, {:.1f}]".format(*(100 * b for b in bounds[full])) if full in bounds else ""

@@ -95,14 +95,14 @@ class Audio(Modality):
         usable = [number for number, item in enumerate(prepared) if len(item)][:GOLDEN]
         return [excerpt(raws[number], EXCERPT) for number in usable]
 
-    def freeze(self, raw: Any) -> Tensor:
+    def serialize(self, raw: Any) -> Tensor:
         import torch
 
         from .waveforms import with_rate
 
         return torch.from_numpy(with_rate(*raw))
 
-    def thaw(self, stored: Tensor) -> tuple[np.ndarray, int]:
+    def deserialize(self, stored: Tensor) -> tuple[np.ndarray, int]:
         from .waveforms import without_rate
 
         return without_rate(stored.numpy())

@@ -36,18 +36,18 @@ class Augment(Config):
     """How much sounds are varied while training; 0 switches a kind off."""
 
     SHIFTED: ClassVar[float] = 0.15
-    """What ``warp`` is chosen to be where no text distinguishes voices or pitches."""
+    """What ``vtlp`` is chosen to be where no text distinguishes voices or pitches."""
 
-    warp: float | None = Field(default=None, ge=0, lt=0.5)
+    vtlp: float | None = Field(default=None, ge=0, lt=0.5)
     """Largest relative shift of all frequencies, as by a longer vocal tract (VTLP, Jaitly and Hinton 2013); from the
     data: 0.15 where no text distinguishes voices or pitches, and 0 elsewhere."""
-    stretch: float = Field(default=0.2, ge=0, lt=0.5)
+    time_stretch: float = Field(default=0.2, ge=0, lt=0.5)
     """Largest relative change of the speed, by interpolation between frames."""
-    time_shift: float = Field(default=0.6, ge=0, lt=1)
+    pad_fraction: float = Field(default=0.6, ge=0, lt=1)
     """Silence before and after a sound, each at most this share of its length; half of the sounds get either."""
-    noise: float = Field(default=60.0, ge=0)
+    max_noise_db: float = Field(default=60.0, ge=0)
     """Noise of a random colour is added at a level between the bottom of the scale and so many dB above it."""
-    equalise: float = Field(default=4.0, ge=0)
+    eq_std_db: float = Field(default=4.0, ge=0)
     """Standard deviation, in dB, of each of a few cosines over the bands: another microphone or room."""
     time_mask: float = Field(default=0.1, ge=0, lt=0.5)
     """Longest stretch that is blanked out, as a share of the length; two of them (SpecAugment, Park et al. 2019)."""
@@ -126,8 +126,8 @@ class Timing:
     @classmethod
     def drawn(cls, augment: Augment, made: Draws, frames_B: Tensor) -> Timing:
         """From the frames that there are."""
-        speed_B = torch.exp(np.log1p(augment.stretch) * made.signed(STRETCH))
-        before_B, after_B = (augment.time_shift * made.signed(at).clamp(min=0) * frames_B for at in (BEFORE, AFTER))
+        speed_B = torch.exp(np.log1p(augment.time_stretch) * made.signed(STRETCH))
+        before_B, after_B = (augment.pad_fraction * made.signed(at).clamp(min=0) * frames_B for at in (BEFORE, AFTER))
         length_B = ((frames_B + before_B + after_B) / speed_B).round().long().clamp(min=1)
         return cls(length_B, -before_B, speed_B)
 
@@ -162,7 +162,7 @@ def warped(mels_BTF: Tensor, place_BF: Tensor) -> Tensor:
 def response(augment: Augment, made: Draws, bins: int) -> Tensor:
     """Of a random microphone: steps ``(B, F)`` to add to every band."""
     wave_WF = torch.cos(torch.pi * torch.arange(1, WAVES + 1)[:, None] * (torch.arange(bins) + 0.5) / bins)
-    return (augment.equalise * DB * made.normal(CURVE, WAVES) @ wave_WF.double()).float()
+    return (augment.eq_std_db * DB * made.normal(CURVE, WAVES) @ wave_WF.double()).float()
 
 
 def noise_table(seed: int, bins: int) -> Tensor:
@@ -175,7 +175,7 @@ def noise_table(seed: int, bins: int) -> Tensor:
 def noisy(mels_BTF: Tensor, augment: Augment, made: Draws, table_RF: Tensor) -> Tensor:
     """With the power of noise added, whose level falls or rises by up to 10 dB from the lowest band to the highest."""
     frames, bins = mels_BTF.shape[1:]
-    level_B = augment.noise * made.uniform(LEVEL)
+    level_B = augment.max_noise_db * made.uniform(LEVEL)
     slope_BF = 10 * made.signed(TILT)[:, None] * (torch.arange(bins) / max(1, bins - 1) - 0.5)
     start_B = (made.uniform(START) * TABLE).long()
     row_BT = (start_B[:, None] + torch.arange(frames)) % TABLE

@@ -22,7 +22,7 @@ IN_MEMORY = 1 << 30
 SMALL = 16
 """Sounds that a micro-batch has at least, however different in length, where so many are left."""
 
-WHOLE = Augment(warp=0, stretch=0, time_shift=0, noise=0, equalise=0, time_mask=0, freq_mask=0)
+WHOLE = Augment(vtlp=0, time_stretch=0, pad_fraction=0, max_noise_db=0, eq_std_db=0, time_mask=0, freq_mask=0)
 """Sounds as they are."""
 
 
@@ -145,12 +145,12 @@ class AudioBatcher:
     def _batch(self, items: Tensor, made: Draws, timing: Timing) -> AudioBatch:
         augment = self.augment
         mels_BTF = stretched(self.packed.store_RF, self.first_N[items], self.frames_N[items], timing)
-        if augment.warp:
-            factor_B = torch.exp(np.log1p(augment.warp) * made.signed(WARP))
+        if augment.vtlp:
+            factor_B = torch.exp(np.log1p(augment.vtlp) * made.signed(WARP))
             mels_BTF = warped(mels_BTF, self.warp.places(factor_B))
-        if augment.equalise:
+        if augment.eq_std_db:
             mels_BTF += response(augment, made, mels_BTF.shape[2])[:, None]
-        if augment.noise:
+        if augment.max_noise_db:
             mels_BTF = noisy(mels_BTF, augment, made, self.table_RF)
         batch = normalised(mels_BTF, timing.length_B)
         if augment.time_mask or augment.freq_mask:

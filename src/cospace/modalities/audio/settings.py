@@ -44,13 +44,13 @@ class AudioSettings(Config):
 
     def fitted(self, items: Sequence[Any], texts: Sequence[str]) -> AudioSettings:
         """With every open value chosen."""
-        warp = self.augment.warp
+        warp = self.augment.vtlp
         if warp is None:
             warp = 0.0 if names_voices(texts) else Augment.SHIFTED
         return self.model_copy(
             update={
                 "sample_rate": self.sample_rate or common_rate(items),
-                "augment": self.augment.model_copy(update={"warp": warp}),
+                "augment": self.augment.model_copy(update={"vtlp": warp}),
             }
         )
 

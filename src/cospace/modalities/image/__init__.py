@@ -91,12 +91,12 @@ class Image(Modality):
         cut = [image_3SS[:, : max(1, image_3SS.shape[1] * 3 // 4)] for image_3SS in images]
         return [np.ascontiguousarray(image.permute(1, 2, 0).numpy()) for image in cut]
 
-    def freeze(self, raw: Any) -> Tensor:
+    def serialize(self, raw: Any) -> Tensor:
         import torch
 
         return torch.from_numpy(raw)
 
-    def thaw(self, stored: Tensor) -> Any:
+    def deserialize(self, stored: Tensor) -> Any:
         return stored.numpy()
 
     def inspect(self, raw: Any) -> dict[str, float]:

@@ -32,7 +32,7 @@ class Text(Modality):
     columns = (
         "text", "caption", "captions", "title", "description", "sentence", "alt_text", "alt", "txt", "label", "name",
     )  # fmt: skip
-    typed = True
+    is_text = True
 
     def holds(self, value: Any) -> bool:
         return isinstance(value, str)
@@ -73,12 +73,12 @@ class Text(Modality):
     def golden(self, raws: Sequence[Any], prepared: Sequence[Any]) -> list[Any]:
         return list(raws[:GOLDEN])
 
-    def freeze(self, raw: Any) -> Tensor:
+    def serialize(self, raw: Any) -> Tensor:
         import torch
 
         return torch.tensor(list(raw.encode()), dtype=torch.uint8)
 
-    def thaw(self, stored: Tensor) -> Any:
+    def deserialize(self, stored: Tensor) -> Any:
         return bytes(stored.tolist()).decode()
 
     def inspect(self, raw: Any) -> dict[str, float]:

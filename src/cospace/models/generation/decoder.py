@@ -41,8 +41,8 @@ class Config(BaseConfig):
     """Dropout on the residual branches."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Share of a token's target that is spread over the vocabulary."""
-    itm: float = Field(default=0.25, ge=0, le=1)
-    """Where it learns captions, the share of the steps, the last ones, in which it also learns image-text matching. A
+    itm_fraction: float = Field(default=0.25, ge=0, le=1)
+    """Share of the steps, the last ones, that also train image-text matching (with captions only). A
     decoder that cannot read images yet learns nothing from that."""
     captions_per_item: int = Field(default=2, ge=1)
     """How many of its captions are learned for an item at a step, which encodes it once."""

@@ -21,7 +21,7 @@ from ..space import Progress, Space, check_format, chunks, needs_conversion
 from .decoder import Config, Decoder
 from .decoding import Generation, Hypothesis, generate
 from .itm import ITMBatch
-from .prior import Prior
+from .prior import FrequencyBaseline
 
 FORMAT = 4
 """Version of the saved folder; a reader refuses what it does not know."""
@@ -55,7 +55,7 @@ class TextGenerator:
 
     def __init__(self, decoder: Decoder, tokenizer: Tokenizer, tasks: Sequence[str]) -> None:
         self.decoder, self.tokenizer, self.tasks = decoder, tokenizer, tuple(tasks)
-        self.prior = Prior()
+        self.prior = FrequencyBaseline()
 
     @property
     def modality(self) -> str:
@@ -185,6 +185,6 @@ class TextGenerator:
             raise UserError(
                 f"the decoder in {folder} does not fit its settings; load it with the version of cospace that wrote it"
             ) from error
-        generator.prior = Prior(**read_json(folder / "prior.json"))
+        generator.prior = FrequencyBaseline(**read_json(folder / "prior.json"))
         generator.decoder.eval()
         return generator

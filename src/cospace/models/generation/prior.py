@@ -14,7 +14,7 @@ CAPTIONS = 5_000
 
 
 @dataclass(frozen=True, slots=True)
-class Prior:
+class FrequencyBaseline:
     """The most frequent texts of a decoder's training pairs."""
 
     answers: Mapping[str, str] = field(default_factory=dict)
@@ -23,7 +23,7 @@ class Prior:
     """How often a caption was seen, the most frequent first."""
 
     @classmethod
-    def of(cls, captions: Iterable[str], asked: Iterable[tuple[str, str]]) -> Prior:
+    def of(cls, captions: Iterable[str], asked: Iterable[tuple[str, str]]) -> FrequencyBaseline:
         """From captions, and questions (spelled so that equal ones are equal) with their answers."""
         counts: dict[str, Counter[str]] = defaultdict(Counter)
         for question, answer in asked:

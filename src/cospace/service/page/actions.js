@@ -80,7 +80,7 @@ export function actionForKey(app, event) {
 }
 
 /** The actions that make sense for an item. */
-export const actionsFor = (app, item) => ACTIONS.filter(({ files }) => !files || (item && !app.modalities.of(item.modality).typed));
+export const actionsFor = (app, item) => ACTIONS.filter(({ files }) => !files || (item && !app.modalities.of(item.modality).is_text));
 
 /** The same actions under the pointer (or Shift+F10). @param {{x: number, y: number}} at */
 export function openMenu(app, item, { x, y }) {

@@ -72,7 +72,7 @@ export function createInspector(app) {
     const shown = /** @type {import("./api.js").Item} */ (item);
     const parts = searchingParts(app.state());
     const { version } = app.info();
-    const wanted = modality().typed ? modalities.main() : modality();
+    const wanted = modality().is_text ? modalities.main() : modality();
     try {
       const [explanation, near] = await Promise.all([
         parts.length ? app.api.explain(parts.map(serverPart), shown.number, version, { signal }) : null,

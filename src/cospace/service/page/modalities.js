@@ -45,7 +45,7 @@ export function createModalities(info) {
     /** What is found where nobody chooses. @returns {Modality} */
     main: () => files()[0] ?? texts()[0] ?? of(),
     several: () => files().length > 1,
-    typed: () => all().find((one) => one.typed)?.name,
+    typed: () => all().find((one) => one.is_text)?.name,
     /** What is searched by beside words: "image", or "file" where there are several kinds. */
     uploadNoun: () => (offered().length === 1 ? offered()[0].noun : "file"),
     plurals: () => files().map(({ plural }) => plural).join(" and ") || of().plural,
