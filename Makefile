@@ -10,7 +10,7 @@ BENCHMARKS := startup input embedding training objective two_pass captions growt
 SHORT_objective := --dense --batch 2048
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench hooks wheel clean
+.PHONY: help demo test torture check bench hooks wheel clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,8 +19,11 @@ demo: $(VENV)/installed  ## install, train on built-in data, evaluate, write the
 	$(BIN)/cospace demo
 
 # One thread a process: with more, processes beside each other spin and wait.
-test: $(VENV)/develop  ## install with the development tools and run every test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
+test: $(VENV)/develop  ## install with the development tools and run the tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not slow" $(ARGS)
+
+torture: $(VENV)/develop  ## more of the same: kills at many more moments, ten thousand hostile requests (some minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow $(ARGS)
 
 check: $(VENV)/develop  ## lint, formatting and types
 	$(BIN)/ruff check .

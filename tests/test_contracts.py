@@ -215,7 +215,7 @@ def objective(name: str, pairs: Sequence[tuple[str, str]] = (("image", "text"),)
 def sharp(name: str) -> nn.Module:
     """The objective at its highest scale, where it has one."""
     config = lookup("objectives", name)
-    settings = {"logit_scale": 100.0} if "logit_scale" in config.model_fields else {}
+    settings = {"init_logit_scale": 100.0} if "init_logit_scale" in config.model_fields else {}
     return cast(nn.Module, cast(Any, config(**settings)).build())
 
 

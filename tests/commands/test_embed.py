@@ -133,7 +133,7 @@ def ended(printed: list[str]) -> set[str]:
 # ------------------------------------------------------------------------------------------------ kills, and company
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_kills_at_any_moment_change_no_byte_and_cost_one_part_each(
     runner: Runner, reference: bytes, tmp_path: Path, seed: int
 ) -> None:

@@ -69,7 +69,7 @@ def kill_at(process: subprocess.Popen[str], out: Path, step: int, pause: float) 
     assert process.returncode == -signal.SIGKILL, "it was done before the kill"
 
 
-@pytest.mark.parametrize(("workers", "kills"), [(0, 2), (2, 1)])
+@pytest.mark.parametrize(("workers", "kills"), [pytest.param(0, 2, marks=pytest.mark.slow), (2, 1)])
 def test_kill_nine_and_the_same_command_again(
     shapes: Path, whole: Path, tmp_path: Path, workers: int, kills: int
 ) -> None:

@@ -56,7 +56,7 @@ def test_a_space_that_says_cat_to_everything_is_neither_free_of_loss_nor_right(t
     pairs = class_folder(tmp_path, 5)
     matches = pairs.matches.batch(np.arange(12))
     constant = {name: torch.ones(12, 4) for name in ("image", "text")}
-    assert softmax.Config(logit_scale=10.0).build()(constant, matches) > 0.3
+    assert softmax.Config(init_logit_scale=10.0).build()(constant, matches) > 0.3
     first = np.unique(pairs.keys["image"], return_index=True)[1]
     relation = pairs.matches.between("image", "text", first, np.array([0, 6]))
     metrics = retrieval(torch.tensor([[1.0, 0.1]]).repeat(11, 1), torch.eye(2), relation)

@@ -97,7 +97,9 @@ def test_nothing_is_written_where_the_vectors_differ(tmp_path: Path, monkeypatch
 ONNX = {"CLIP": published.clip, "SigLIP": published.siglip, "BERT": published.bert}
 
 
-@pytest.mark.parametrize("name", [*ONNX, "our own"])
+@pytest.mark.parametrize(
+    "name", ["CLIP", "our own", *(pytest.param(n, marks=pytest.mark.slow) for n in ONNX if n != "CLIP")]
+)
 def test_onnxruntime_gives_the_same_vectors(name: str, trained: Path, tmp_path: Path) -> None:
     run = trained
     if name in ONNX:

@@ -24,6 +24,7 @@ def browser() -> Iterator[Any]:
     if program is None:
         pytest.skip(f"the page is tested in a browser, and there is none of {', '.join(BROWSERS)}")
     with sync_api.sync_playwright() as playwright:
+        sync_api.expect.set_options(timeout=1000 * PATIENCE)
         yield playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
 
 

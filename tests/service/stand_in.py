@@ -74,13 +74,13 @@ export function recorder(onBlob) {
 """
 """What a further modality brings to the page, as ``Modality.page_module`` gives it."""
 MODALITIES: list[dict[str, Any]] = [
-    {"name": "image", "noun": "image", "plural": "images", "typed": False, "preview": True, "page": None,
+    {"name": "image", "noun": "image", "plural": "images", "is_text": False, "preview": True, "page": None,
      "upload_types": ["image/jpeg", "image/png", "image/webp"]},
-    {"name": "text", "noun": "caption", "plural": "texts", "typed": True, "preview": False, "page": None,
+    {"name": "text", "noun": "caption", "plural": "texts", "is_text": True, "preview": False, "page": None,
      "upload_types": []},
 ]  # fmt: skip
 CLIP: dict[str, Any] = {
-    "name": "clip", "noun": "clip", "plural": "clips", "typed": False, "preview": True,
+    "name": "clip", "noun": "clip", "plural": "clips", "is_text": False, "preview": True,
     "page": "/page/modality-clip.js", "upload_types": ["clip/raw"],
 }  # fmt: skip
 NASTY = '</script><img src=x onerror=alert(1)> & a "quoted" <b>caption</b>'

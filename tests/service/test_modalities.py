@@ -86,11 +86,11 @@ def test_info_describes_every_modality(client: AsgiClient) -> None:
     info = client.get("/api/info").json()
     modalities = {one.pop("name"): one for one in info["modalities"]}
     assert modalities == {
-        "image": {"noun": "image", "plural": "images", "typed": False, "preview": True, "page": None,
+        "image": {"noun": "image", "plural": "images", "is_text": False, "preview": True, "page": None,
                   "upload_types": ["image/jpeg", "image/png", "image/webp"]},
-        "audio": {"noun": "sound", "plural": "sounds", "typed": False, "preview": True,
+        "audio": {"noun": "sound", "plural": "sounds", "is_text": False, "preview": True,
                   "page": "/page/modality-audio.js", "upload_types": SOUND_TYPES},
-        "text": {"noun": "caption", "plural": "texts", "typed": True, "preview": False, "page": None,
+        "text": {"noun": "caption", "plural": "texts", "is_text": True, "preview": False, "page": None,
                  "upload_types": []},
     }  # fmt: skip
     assert info["counts"] == {"image": 11, "audio": 11, "text": 12}

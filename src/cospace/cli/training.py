@@ -76,8 +76,8 @@ def train(
     """Train a space on pairs. Run the same command again to resume an interrupted run.
 
     Settings are given as path=value, e.g. objective=sigmoid training.steps=500; --help-settings lists them. --from
-    fine-tunes an earlier run or a published model (a folder, hf:OWNER/NAME); missing encoders start from
-    scratch. locked=NAME or locked=all freezes what it brings, e.g. --from minilm locked=text, or to train a decoder --from RUN
+    fine-tunes an earlier run or a published model (a folder, hf:OWNER/NAME); missing encoders start from scratch.
+    locked=NAME or locked=all freezes what it brings, e.g. --from minilm locked=text, or to train a decoder --from RUN
     locked=all tasks=caption. Each of several PAIRS may have other modalities.
 
     Example: cospace train pairs.csv --val val.csv --out run

@@ -36,8 +36,7 @@ class Config(PartConfig):
     max_logit_scale: float = Field(default=100.0, ge=1)
     """Largest inverse temperature that can be learned."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    """Share of a target that is spread evenly over the distinct items of a batch (Szegedy 2016), against memorising few
-    classes."""
+    """Share of a target spread evenly over a batch's distinct items (Szegedy 2016), against memorising few classes."""
     loss_truncation: float = Field(default=0.0, ge=0, lt=1)
     """Largest share of a batch's pairs left out as probably wrong (Shen 2019): the share of wrong pairs, if known."""
 

@@ -76,7 +76,7 @@ def described(name: str) -> dict[str, Any]:
         "name": name,
         "noun": one.noun,
         "plural": one.plural,
-        "typed": one.is_text,
+        "is_text": one.is_text,
         "upload_types": list(one.upload_types),
         "preview": one.has_preview,
         "page": None if one.page_module() is None else f"/page/modality-{name}.js",

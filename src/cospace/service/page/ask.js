@@ -58,7 +58,7 @@ function chooseItem(app) {
 function closestCaptions(app, subject) {
   const place = el("div", { class: "answer-place" });
   into(place, async () => {
-    const { results } = await app.api.post("/api/search", { parts: [serverPart({ ...subject, weight: 1 })], find: app.modalities.is_text(), k: CLOSEST });
+    const { results } = await app.api.post("/api/search", { parts: [serverPart({ ...subject, weight: 1 })], find: app.modalities.textName(), k: CLOSEST });
     if (!results.length) return [el("p", { class: "hint" }, "No texts are indexed.")];
     return [el("ol", { class: "captions" }, ...results.map((result) => el("li", {},
       el("span", { class: "caption-text" }, result.text),

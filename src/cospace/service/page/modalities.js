@@ -7,7 +7,7 @@ import { thumbnail } from "./api.js";
  * @property {string} name
  * @property {string} noun one item of it
  * @property {string} plural
- * @property {boolean} typed whether its items are texts
+ * @property {boolean} is_text whether its items are texts
  * @property {string[]} upload_types media types that can be sent as a query
  * @property {boolean} preview whether its items have previews
  * @property {string|null} page address of its own module, which exports `player(url, label)` and perhaps
@@ -29,10 +29,10 @@ export function createModalities(info) {
   const all = () => info()?.modalities ?? [];
   /** @param {string} [name] @returns {Modality} */
   const of = (name) => all().find((one) => one.name === name)
-    ?? { name: "", noun: "item", plural: "items", typed: false, upload_types: [], preview: false, page: null };
+    ?? { name: "", noun: "item", plural: "items", is_text: false, upload_types: [], preview: false, page: null };
   const held = () => all().filter(({ name }) => info().counts?.[name]);
-  const files = () => held().filter(({ typed }) => !typed);
-  const texts = () => held().filter(({ typed }) => typed);
+  const files = () => held().filter((one) => !one.is_text);
+  const texts = () => held().filter((one) => one.is_text);
   const offered = () => all().filter((one) => one.upload_types.length);
   const types = () => offered().flatMap((one) => one.upload_types);
   /** `image` of `image/png`: browsers name many formats that the service converts or refuses with a reason. */
@@ -45,7 +45,7 @@ export function createModalities(info) {
     /** What is found where nobody chooses. @returns {Modality} */
     main: () => files()[0] ?? texts()[0] ?? of(),
     several: () => files().length > 1,
-    typed: () => all().find((one) => one.is_text)?.name,
+    textName: () => all().find((one) => one.is_text)?.name,
     /** What is searched by beside words: "image", or "file" where there are several kinds. */
     uploadNoun: () => (offered().length === 1 ? offered()[0].noun : "file"),
     plurals: () => files().map(({ plural }) => plural).join(" and ") || of().plural,

@@ -70,8 +70,8 @@ export const sizeFor = (pixels) => (pixels * Math.min(2, devicePixelRatio) > 330
 export async function fillTile(tile, item, { pixels, urgent }, modalities) {
   const name = item.text || item.path || item.id;
   tile.caption.textContent = name;
-  const { typed, noun } = modalities.of(item.modality);
-  if (!typed && modalities.several()) tile.kind.textContent = capital(noun);
+  const { is_text: isText, noun } = modalities.of(item.modality);
+  if (!isText && modalities.several()) tile.kind.textContent = capital(noun);
   if (!modalities.hasPreview(item)) {
     tile.cell.classList.add("text");
     tile.words.textContent = name;
