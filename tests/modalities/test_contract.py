@@ -102,7 +102,7 @@ def test_a_modality_says_what_it_is(name: str) -> None:
     assert cast(Any, lookup("models.encoders", one.default_encoder)).modality == name
 
 
-def test_one_modality_is_typed_and_no_suffix_is_of_two() -> None:
+def test_one_modality_is_text_and_no_suffix_is_of_two() -> None:
     assert [one.name for one in all_modalities() if one.is_text] == [typed_name()]
     for one, other in combinations(all_modalities(), 2):
         assert not one.suffixes & other.suffixes
@@ -122,7 +122,7 @@ def test_paths_and_bytes_are_recognised_by_their_own_modality_alone(name: str) -
     assert not any(one.holds(value) for value in (None, 3, "", "a", ".", f"{suffix}", JUNK))
 
 
-def test_the_typed_modality_holds_texts() -> None:
+def test_the_text_modality_holds_texts() -> None:
     one = modality(typed_name())
     assert all(one.holds(text) for text in ("a", "", "a.jpg"))
     assert not any(one.holds(value) for value in (None, 3, b"a"))

@@ -79,12 +79,11 @@ class Reading:
     def _by_modality(self) -> dict[str, tuple[str, ...]]:
         """``image=file,text=a,text=b`` as a mapping."""
         columns: dict[str, tuple[str, ...]] = {}
-        for assignment in (self.columns or "").split(","):
+        for assignment in self.columns.split(",") if self.columns is not None else ():
             modality, _, column = (part.strip() for part in assignment.partition("="))
-            if self.columns is not None and not (modality and column):
+            if not (modality and column):
                 raise UserError(f"cannot read --columns {self.columns!r}; write it as image=COLUMN,text=COLUMN")
-            if modality:
-                columns[modality] = (*columns.get(modality, ()), column)
+            columns[modality] = (*columns.get(modality, ()), column)
         return columns
 
     def open(self, pairs: Sequence[str]) -> Pairs:

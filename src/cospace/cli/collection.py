@@ -55,10 +55,12 @@ def embed(
     from ..commands.embed import embed_to_file
     from ..runs.run import Run
     from ..runtime import rank
+    from ..stores.entries import Input
     from .terminal import Progress
 
     with Progress() as progress:
-        made = embed_to_file(Run.load(run), source, out, progress.long_work, reading.options(pairs=False))
+        given = Input(source, reading.options(pairs=False))
+        made = embed_to_file(Run.load(run), given, out, progress.long_work)
     if rank() == 0:
         said = f"{made.counts.used:,} items embedded into {out}{set_aside(made.problems)}"
         show({"out": str(out), **read_counts(made.counts)}, "\n".join([*made.summary, said]), json)
@@ -88,8 +90,9 @@ def index(
 
     Example: cospace index run photos/ --out idx
     """
-    from ..commands.index import Input, build_index
+    from ..commands.index import build_index
     from ..runs.run import Run
+    from ..stores.entries import Input
     from .terminal import Progress
 
     with Progress() as progress:

@@ -169,6 +169,8 @@ def evaluate(
         names = None if classes is None else read_names(classes)
         prompts = None if templates is None else read_templates(templates)
         opened = reading.open(_given(pairs))
+        for line in opened.summary():
+            progress.say(line)
         opened = opened if through is None else opened.matched_through(through)
         loaded = Run.load(run)
         measured = evaluate_and_report(loaded, opened, names, prompts, report, command(), progress.long_work)

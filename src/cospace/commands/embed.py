@@ -32,13 +32,12 @@ from ..data.contents import digest
 from ..data.counting import Counts
 from ..data.pairs import Pairs
 from ..data.prepared import without_encoder
-from ..data.sources import ReadOptions
 from ..modalities import modality as modality_of
 from ..modalities._isolation import prepare_isolated
 from ..models.space import Space
 from ..runs.run import Run
 from ..runtime import cores
-from ..stores.entries import AS_ITEMS, Entry, count_entries, entries, read_input, summary_of
+from ..stores.entries import Entry, Input, count_entries, entries, read_input, summary_of
 from ..types import BadItem, Problem, Progress, UserError, silent
 
 PATIENCE = 60.0
@@ -79,10 +78,9 @@ class Embedded:
 
 def embed_to_file(
     run: Run,
-    source: str | Path | Pairs,
+    source: str | Path | Pairs | Input,
     out: str | Path,
     progress: Progress = silent,
-    options: ReadOptions = AS_ITEMS,
 ) -> Embedded:
     """Write ids, modality, path, text and vectors of ``source`` to ``out``: ``.parquet`` or ``.npz``.
 
@@ -91,16 +89,17 @@ def embed_to_file(
     out = Path(out)
     if out.suffix not in (".parquet", ".npz"):
         raise UserError(f"cannot write {out.name}; name a file that ends in .parquet or .npz")
-    found = read_input(source, options, progress)
+    found = read_input(source, progress)
     by_modality = entries(found, run.space.modalities)
     if not any(by_modality.values()):
-        raise UserError(f"{source} holds nothing that this model can embed ({', '.join(run.space.modalities)})")
+        named = source.spec if isinstance(source, Input) else source
+        raise UserError(f"{named} holds nothing that this model can embed ({', '.join(run.space.modalities)})")
     listed: list[Problem] = []
     if isinstance(found, Pairs):
         listed = [*found.problems, *without_encoder(found, run.space.modalities)]
     parts = list(_parts(by_modality, str(run.space.fingerprint)))
     problems = Job(run.space, parts, listed, out, progress).run()
-    counts = count_entries(found, by_modality, len(problems), len(problems) - len(listed))
+    counts = count_entries(found, run.space.modalities, len(problems), len(problems) - len(listed))
     return Embedded(summary_of(found, counts), counts, problems)
 
 

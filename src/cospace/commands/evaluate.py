@@ -77,11 +77,11 @@ def report_run(trained: Trained, more: dict[str, Metrics] | None = None) -> None
 
 
 def read_templates(path: Path) -> list[str]:
-    """Prompt templates from a text file, one a line."""
+    """Prompt templates from a text file, one per line."""
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read the templates in {path}: {error}") from error
     if not lines:
-        raise UserError(f"{path} holds no templates; write one a line, with {{}} where the class name belongs")
+        raise UserError(f"{path} holds no templates; write one per line, with {{}} where the class name belongs")
     return lines

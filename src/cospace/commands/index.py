@@ -19,13 +19,12 @@ from ..data.contents import digest
 from ..data.counting import Counts
 from ..data.pairs import Pairs, find_source, open_pairs
 from ..data.prepared import without_encoder
-from ..data.sources import ReadOptions
 from ..modalities import Preview, Processor, modality
 from ..models.space import chunks
 from ..prefetch import prefetch
 from ..runs.run import Run
 from ..stores import Condition, Index, Item
-from ..stores.entries import AS_ITEMS, Entry, count_entries, entries, summary_of, without_modality
+from ..stores.entries import AS_ITEMS, Entry, Input, count_entries, entries, summary_of, without_modality
 from ..stores.locations import IndexLocation, location_of
 from ..stores.thumbnails import Thumbnails
 from ..types import BadItem, Problem, Progress, UserError, silent
@@ -36,14 +35,6 @@ PART = 1024
 
 SOURCE = "indexed_from"
 """The extra that names the input an item came from, so that another input's items are not taken for missing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Input:
-    """An input, and how it is read."""
-
-    spec: str | Path
-    options: ReadOptions = AS_ITEMS
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +94,7 @@ def build_index(
             store.close()
     index = SearchableIndex(location, location.open(fingerprint), run.space, run.generator)
     problems = [*pairs.problems, *without_encoder(pairs, run.space.modalities), *work.problems]
-    counts = count_entries(pairs, entries(pairs, run.space.modalities), len(problems), len(work.problems))
+    counts = count_entries(pairs, run.space.modalities, len(problems), len(work.problems))
     how = (counts, summary_of(pairs, counts))
     return Indexed(index, work.added, work.changed, work.removed, work.unchanged, problems, *how)
 

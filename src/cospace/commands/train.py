@@ -125,7 +125,10 @@ class _Data:
 
 def _read(request: TrainArguments, spec: Spec | Sequence[Spec]) -> Pairs:
     """Pairs, with how they were understood said in a sentence."""
-    pairs = open_pairs(spec, options=request.options)
+    return _said(request, open_pairs(spec, options=request.options))
+
+
+def _said(request: TrainArguments, pairs: Pairs) -> Pairs:
     for line in pairs.summary():
         request.listener.say(line)
     return pairs
@@ -134,7 +137,7 @@ def _read(request: TrainArguments, spec: Spec | Sequence[Spec]) -> Pairs:
 def _open(request: TrainArguments, config: RunConfig) -> _Data:
     fraction = config.data.max_bad_fraction
     pairs = can_train(_read(request, request.pairs)).stop_above(fraction)
-    reference = None if request.reference is None else can_train(open_pairs(request.reference))
+    reference = None if request.reference is None else can_train(_said(request, open_pairs(request.reference)))
     if request.val is None:
         train, val = hold_out(pairs, config.training.seed)
         request.listener.say(f"no validation pairs were given: {len(val):,} of {len(pairs):,} are held out for it")

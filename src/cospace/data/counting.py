@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..types import LeftAlone
@@ -47,12 +46,11 @@ class Counts:
 
 def describe_left_alone(left_alone: Sequence[LeftAlone]) -> list[str]:
     """A line for each reason for which files were left alone, the most frequent first, with the first names."""
-    by_reason = Counter(left.reason for left in left_alone).most_common()
-    return [f"left alone, {reason}: {_some(_names(left_alone, reason))}" for reason, _ in by_reason]
-
-
-def _names(left_alone: Iterable[LeftAlone], reason: str) -> list[str]:
-    return [left.name for left in left_alone if left.reason == reason]
+    names: dict[str, list[str]] = {}
+    for left in left_alone:
+        names.setdefault(left.reason, []).append(left.name)
+    ordered = sorted(names, key=lambda reason: -len(names[reason]))
+    return [f"left alone, {reason}: {_some(names[reason])}" for reason in ordered]
 
 
 def _some(names: Sequence[str]) -> str:

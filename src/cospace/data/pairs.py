@@ -96,11 +96,11 @@ class Pairs:
         used = len(np.unique(np.stack(list(self.keys.values()), axis=1), axis=0)) if len(self) else 0
         return Counts(used, len(self) - used, len(self.problems), len(self.left_alone))
 
-    def summary(self) -> list[str]:
-        """How the input was read and what became of it, in lines for people; of plain inputs one."""
-        counts = self.counts()
+    def summary(self, counts: Counts | None = None) -> list[str]:
+        """How the input was read and what became of it, in lines for people; ``counts`` where items were counted."""
+        counts = counts or self.counts()
         read = [f"{self.name}: {self.understood}"] if self.understood else []
-        return [*read, counts.sentence(), *describe_left_alone(self.left_alone)]
+        return [*read, f"{self.name}: {counts.sentence()}", *describe_left_alone(self.left_alone)]
 
     def matched_through(self, shared: str) -> Pairs:
         """These pairs, where items that no row pairs match if they share an item of the modality ``shared``."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..data.contents import digest
-from ..data.counting import Counts, describe_left_alone
+from ..data.counting import Counts
 from ..data.pairs import Pairs, open_pairs
 from ..data.prepared import different_items
 from ..data.sources import ReadOptions
@@ -35,12 +35,19 @@ class Entry:
     raw: Any
 
 
-def read_input(
-    spec: str | Path | Pairs, options: ReadOptions = AS_ITEMS, progress: Progress = silent
-) -> Pairs | list[str]:
+@dataclass(frozen=True, slots=True)
+class Input:
+    """An input, and how it is read."""
+
+    spec: str | Path
+    options: ReadOptions = AS_ITEMS
+
+
+def read_input(source: str | Path | Pairs | Input, progress: Progress = silent) -> Pairs | list[str]:
     """What to embed: pairs or files from any source, or the lines of a ``.txt`` file as texts."""
-    if isinstance(spec, Pairs):
-        return spec
+    if isinstance(source, Pairs):
+        return source
+    spec, options = (source.spec, source.options) if isinstance(source, Input) else (source, AS_ITEMS)
     path = Path(spec)
     if path.suffix.lower() == ".txt" and path.is_file() and not is_text_table(path):
         options.only(str(spec))
@@ -60,30 +67,27 @@ def entries(source: Pairs | list[str], modalities: Sequence[str]) -> dict[str, l
     if isinstance(source, list):
         name = text_modality()
         texts = enumerate(source, 1)
-        return {name: [_typed(name, str(number), text, {}) for number, text in texts]} if name in modalities else {}
+        return (
+            {name: [_text_entry(name, str(number), text, {}) for number, text in texts]} if name in modalities else {}
+        )
     return {name: _of_pairs(source, name) for name in modalities if name in source.items}
 
 
-def count_entries(
-    source: Pairs | list[str], listed: Mapping[str, Sequence[Entry]], set_aside: int, failed: int
-) -> Counts:
-    """What of an input is embedded: ``listed`` holds each different item once, further copies of it are duplicates.
+def count_entries(source: Pairs | list[str], modalities: Sequence[str], set_aside: int, failed: int) -> Counts:
+    """What of an input is embedded: every different item once, further copies of it are duplicates.
 
-    ``set_aside`` counts whatever cannot be used; ``failed`` those of them that are listed and could not be decoded.
+    ``set_aside`` counts whatever cannot be used; ``failed`` those of them that were read and could not be decoded.
     """
-    different = sum(map(len, listed.values()))
     if isinstance(source, list):
-        return Counts(different - failed, 0, set_aside, 0)
-    rows = sum(int((source.keys[name] >= 0).sum()) for name in listed)
-    return Counts(different - failed, rows - different, set_aside, len(source.left_alone))
+        return Counts(len(source) - failed, 0, set_aside)
+    present = [keys[keys >= 0] for name, keys in source.keys.items() if name in modalities]
+    different = sum(len(np.unique(keys)) for keys in present)
+    return Counts(different - failed, sum(map(len, present)) - different, set_aside, len(source.left_alone))
 
 
 def summary_of(source: Pairs | list[str], counts: Counts) -> list[str]:
     """How an input was read and what became of it, in lines for people."""
-    if isinstance(source, list):
-        return [counts.sentence()]
-    read = [f"{source.name}: {source.understood}"] if source.understood else []
-    return [*read, counts.sentence(), *describe_left_alone(source.left_alone)]
+    return source.summary(counts) if isinstance(source, Pairs) else [counts.sentence()]
 
 
 def content_hash(modality: str, content: str) -> str:
@@ -104,7 +108,7 @@ def without_modality(name: str) -> tuple[str, str]:
     return (first + slash, rest) if slash and first in names() else ("", name)
 
 
-def _typed(modality: str, row_id: str, text: str, extras: Mapping[str, str]) -> Entry:
+def _text_entry(modality: str, row_id: str, text: str, extras: Mapping[str, str]) -> Entry:
     name = item_id(modality, row_id, primary=False)
     return Entry(Item(name, modality, text=text, hash=content_hash(modality, text), extras=extras), text)
 
@@ -120,7 +124,7 @@ def _of_pairs(pairs: Pairs, modality: str) -> list[Entry]:
     for raw, row in zip(raws, rows, strict=True):
         extras = {name: values[row] for name, values in pairs.extras.items() if values[row]}
         if is_text(modality):
-            found.append(_typed(modality, pairs.ids[row], raw, extras))
+            found.append(_text_entry(modality, pairs.ids[row], raw, extras))
             continue
         text = str((texts[row] if texts is not None else None) or "")
         path = _path(raw) if isinstance(raw, Path) else contents[row] if isinstance(raw, Lazy) else ""

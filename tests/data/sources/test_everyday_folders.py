@@ -118,6 +118,27 @@ def test_what_a_folder_means_can_be_said(tmp_path: Path) -> None:
     assert len(open_pairs(tmp_path, options=ReadOptions(exclude=("IMG_0001*",), form="files"))) == 3
 
 
+def test_what_lies_beside_is_counted_once_however_the_folder_is_read(tmp_path: Path) -> None:
+    pictures(tmp_path, 3)
+    (tmp_path / "IMG_0001.txt").write_text("a caption")
+    (tmp_path / "README.txt").write_text("about these pictures")
+    shard(tmp_path / "a.tar", {"x.png": encoded(99), "x.txt": b"in the tar", "README.txt": b"about this tar"})
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "b.csv").write_text("image,text\n../raw/../IMG_0000.png,in the table\n")
+    files = 7
+    items = open_pairs(tmp_path, options=ITEMS)
+    assert reasons(items)["README.txt"] == "a text file that belongs to no file"
+    holds(items, files - 1)  # a picture and its caption are one
+    shards = open_pairs(tmp_path, options=ReadOptions(pairs=False, form="shards"))
+    assert [left.name for left in shards.left_alone].count("IMG_0000.png") == 1
+    assert reasons(shards)["README.txt"] == "beside the shards, not in them"
+    holds(shards, 1 + 1 + files - 1)  # what is in the tar: a picture with its caption, and a text that belongs to none
+    table = open_pairs(tmp_path, options=ReadOptions(form="table"))
+    assert table.items["text"] == ["in the table"]
+    assert "IMG_0000.png" not in reasons(table)
+    assert len(table.left_alone) == len(reasons(table)) == files - 2
+
+
 # --------------------------------------------------------------------------------------------- layouts people have
 
 
@@ -282,5 +303,9 @@ def test_the_sum_holds_over_trees(
     aside = {problem.id.partition("#")[0] for problem in read.problems}
     beside = {name for name in seen if name.endswith((".txt", ".json"))}  # captions of what is used
     assert not used & left
+    stems = {stem for name in used for stem in (name, name.rpartition(".")[0])}
+    for name in beside - left:
+        stem = name.rpartition(".")[0]
+        assert stem in stems | aside, f"{name} belongs to nothing that is used, and nobody says so"
     for name in seen - used - left - beside:
         assert any(name.rpartition(".")[0] == stem or name == stem for stem in aside), (name, aside)

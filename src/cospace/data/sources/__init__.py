@@ -38,6 +38,10 @@ class ReadOptions:
     pairs: bool = True
     """Whether pairs are asked for, as in training; otherwise items, and a file without caption is one."""
 
+    def columns_of(self) -> dict[str, list[str]]:
+        """The columns that were named, by modality, each as a list."""
+        return {role: [names] if isinstance(names, str) else list(names) for role, names in self.columns.items()}
+
     def only(self, spec: str, *allowed: str) -> None:
         """Raise :class:`UserError` where an option was given that means nothing for this input."""
         options = {
@@ -71,8 +75,6 @@ class Rows:
     one more. Where nothing is said, every row needs all columns, and ``None`` is a problem."""
     left_alone: list[LeftAlone] = field(default_factory=list)
     """Files that lie there and are no part of this reading."""
-    files: int | None = None
-    """Files that were seen, where the input is a folder: those used, those set aside, and those left alone."""
     understood: str = ""
     """How the input was read, for people: ``1,000 images with captions beside them (.txt)``."""
 

@@ -18,6 +18,8 @@ from ._paths import Locator
 
 _GLANCE = 200
 """Rows that are read to decide what a column holds."""
+_LONGEST_OBJECT = 1 << 24
+"""Bytes of a JSON object beside an item; more is no caption."""
 _NUMBER = re.compile(r"[\s\d.,:/+-]*")
 """A number, a date, a time."""
 _LONGEST_LIST = 100_000
@@ -42,7 +44,7 @@ class Table:
         """The rows, by modality; a column that is none becomes an extra, a row with several captions several rows."""
         roles, columns = self._roles()
         items = {
-            role: [typed_value(value) for value in columns[column]] if is_text(role) else self._files(columns[column])
+            role: [text_value(value) for value in columns[column]] if is_text(role) else self._files(columns[column])
             for role, column in roles.items()
         }
         used = set(roles.values()) | (self.columns.keys() - columns.keys())
@@ -71,8 +73,7 @@ class Table:
 
     def _roles(self) -> tuple[dict[str, str], Mapping[str, Sequence[Any]]]:
         """Which column holds which modality, and the columns, where several of captions are one of lists."""
-        text, named = text_modality(), self.options.columns
-        given = {role: [names] if isinstance(names, str) else list(names) for role, names in named.items()}
+        text, given = text_modality(), self.options.columns_of()
         several = next((role for role, names in given.items() if len(names) > 1 and role != text), None)
         if several is not None:
             raise UserError(f"{several} can be one column only; several are given: {', '.join(given[several])}")
@@ -133,7 +134,7 @@ def _is_given(value: Any) -> bool:
     return value is not None and not (isinstance(value, str) and not value.strip())
 
 
-def typed_value(value: Any) -> Any:
+def text_value(value: Any) -> Any:
     """A value of a column of texts: captions as they are, also several; numbers as they are written."""
     if isinstance(value, bool | int | float) and value == value:
         return json.dumps(value)
@@ -171,6 +172,15 @@ def caption_values(value: Mapping[str, Any]) -> list[str]:
         if isinstance(found, list) and found and all(isinstance(one, str) for one in found):
             return found
     return []
+
+
+def captions_in_json(data: bytes) -> list[str]:
+    """The captions in a JSON object that lies beside an item; none when it is something else."""
+    try:
+        value = json.loads(data) if len(data) <= _LONGEST_OBJECT else None
+    except (ValueError, RecursionError):
+        return []
+    return caption_values(value) if isinstance(value, dict) else []
 
 
 def choose(

@@ -24,7 +24,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from ...modalities import modality, text_modality
-from ...types import Problem, UserError
+from ...types import LeftAlone, Problem, UserError
 from . import Rows, file_kinds
 from ._survey import SPLITS
 
@@ -48,6 +48,8 @@ class Layout:
     files: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     """Stem to modality to file name to raw item; more than one name for a stem and a modality is a duplicate."""
     captions: dict[str, list[str]] = field(default_factory=dict)
+    caption_files: dict[str, str] = field(default_factory=dict)
+    """Stem to the name of the file that holds the captions."""
     uses_captions: bool = False
     """Whether the rows have the captions."""
     meaning: str = ""
@@ -57,6 +59,18 @@ class Layout:
     def add(self, stem: str, modality: str, name: str, item: Any) -> None:
         """``name`` is the whole path, unique within the layout."""
         self.files.setdefault(stem, {}).setdefault(modality, {})[name] = item
+
+    def add_captions(self, stem: str, name: str, captions: list[str]) -> None:
+        """What the file ``name`` says of all files with this stem."""
+        self.captions[stem], self.caption_files[stem] = captions, name
+
+    def unused_captions(self) -> list[LeftAlone]:
+        """Files with captions that no row has and no problem names, known once there are rows."""
+        lost = self.captions.keys() - (self.files if self.uses_captions else ())
+        if self.uses_captions and self.pairs:
+            return []
+        names = sorted(self.caption_files[stem] for stem in lost)
+        return [LeftAlone(name, "a text file that belongs to no file") for name in names]
 
     def rows(self) -> Rows:
         """Rows by the rules above, in the order of the names. Raises :class:`UserError` when there is no file."""

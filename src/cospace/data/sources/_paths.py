@@ -6,7 +6,6 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
-from functools import cache
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -23,7 +22,9 @@ class Locator:
     """Finds the files that the paths of a table name, relative to the folder that fits them."""
 
     def __init__(self, folder: Path, root: Path | None, sample: Sequence[str]) -> None:
-        self.base = root if root is not None else _fitting(folder, [text for text in sample if text.strip()][:_SAMPLE])
+        sample = [text.strip() for text in sample if text.strip()][:_SAMPLE]
+        self.base = root if root is not None else _fitting(folder, sample)
+        self._folded: dict[Path, dict[str, str | None]] = {}
 
     def find(self, text: str) -> Path | Fault:
         """The file; where there is none, the path as it was written, or why it cannot be one."""
@@ -31,16 +32,50 @@ class Locator:
         if _ADDRESS.match(written) and not written.lower().startswith("file://"):
             return Fault("address", f"{written} is an address, not a file here; download it and name the file")
         for way in _spellings(written):
-            try:
-                path = self.base / way
-                if path.exists():
-                    return path
-                found = _in_other_case(self.base, way)
-            except (OSError, ValueError):  # a name that is too long, or with a zero byte
-                continue
+            path = self.base / way
+            if _exists(path):
+                return path
+            found = self._in_other_case(path)
             if found is not None:
                 return found
         return self.base / written
+
+    def _in_other_case(self, path: Path) -> Path | None:
+        """The one file of that path in capitals or small letters, if each of its folders is one."""
+        here = Path(path.anchor)
+        for part in path.parts[1:] if path.anchor else path.parts:
+            if not _exists(here / part):
+                name = self._names(here).get(part.casefold()) if here.is_dir() else None
+                if name is None:
+                    return None
+                part = name
+            here /= part
+        return here
+
+    def _names(self, folder: Path) -> dict[str, str | None]:
+        """The names in a folder without regard to case; None for one that two files share. Each is listed once."""
+        if folder not in self._folded:
+            names: dict[str, str | None] = {}
+            for name in _listed(folder):
+                folded = name.casefold()
+                names[folded] = None if folded in names else name
+            self._folded[folder] = names
+        return self._folded[folder]
+
+
+def _exists(path: Path) -> bool:
+    """Whether something lies there; a name that is too long, or has a zero byte in it, names nothing."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
+def _listed(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:  # one that may not be read
+        return []
 
 
 def _spellings(text: str) -> Iterator[str]:
@@ -54,44 +89,16 @@ def _spellings(text: str) -> Iterator[str]:
                     yield form
 
 
-@cache
-def _by_folded_name(folder: Path) -> dict[str, str | None]:
-    """The names in a folder without regard to case; None for one that two files share."""
-    names: dict[str, str | None] = {}
-    for name in os.listdir(folder):
-        folded = name.casefold()
-        names[folded] = None if folded in names else name
-    return names
-
-
-def _in_other_case(base: Path, way: str) -> Path | None:
-    """The one file of that path in capitals or small letters, if each of its folders is one."""
-    path = Path(base, way)
-    here = Path(path.anchor)
-    for part in path.parts[1:] if path.anchor else path.parts:
-        if not (here / part).exists():
-            name = _by_folded_name(here).get(part.casefold()) if here.is_dir() else None
-            if name is None:
-                return None
-            part = name
-        here /= part
-    return here
-
-
 def _fitting(folder: Path, sample: Sequence[str]) -> Path:
     """The table's own folder, or else the one below it in which most of the named files lie."""
-    if not sample or any((folder / way).exists() for text in sample[:3] for way in _existing_spellings(text)):
+    if not sample or any(_exists(folder / way) for text in sample[:3] for way in _spellings(text)):
         return folder
     best, most = folder, 0
     for number, (root, folders, _) in enumerate(os.walk(folder)):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        there = sum(Path(root, text.strip()).is_file() for text in sample if "\0" not in text and len(text) < 1000)
+        there = sum(_exists(Path(root, text)) for text in sample)
         if there > most:
             best, most = Path(root), there
         if number > _MOST_FOLDERS or most == len(sample):
             break
     return best
-
-
-def _existing_spellings(text: str) -> list[str]:
-    return [way for way in _spellings(text.strip()) if "\0" not in way and len(way) < 1000]

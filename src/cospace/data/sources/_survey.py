@@ -19,7 +19,7 @@ from . import file_modalities, modality_of_file
 TABLES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"})
 SHARDS = (".tar", ".tar.gz", ".tgz")
 CAPTIONS = (".txt", ".caption")
-"""Suffixes of files with captions, beside a file of the same name."""
+"""Suffixes of files with captions, beside a file of the same name; the first of several speaks."""
 SPLITS = frozenset(
     {"train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval", "heldout", "held_out"}
 )
@@ -74,12 +74,6 @@ class Survey:
     tables: list[File] = field(default_factory=list)
     shards: list[File] = field(default_factory=list)
     left_alone: list[LeftAlone] = field(default_factory=list)
-
-    @property
-    def seen(self) -> int:
-        """How many files there are."""
-        files = len(self.captions) + len(self.tables) + len(self.shards)
-        return len(self.items) + files + len(self.left_alone)
 
     def splits(self) -> dict[str, str]:
         """The parts of a data set (train, test), each with the folder that holds it; nothing where there are none."""

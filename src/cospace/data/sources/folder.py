@@ -15,23 +15,21 @@ lies there is left alone and counted. ``form`` decides where this is not what wa
 
 from __future__ import annotations
 
-import json
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from ...config import Config as BaseConfig
 from ...types import LeftAlone, UserError
 from . import AS_FOUND, ReadOptions, Rows, file_kinds, table, tar
-from ._columns import caption_values
+from ._columns import Table, captions_in_json
 from ._layout import Layout, are_classes
 from ._survey import CAPTIONS, File, Survey, survey
 
 _BOX = re.compile(r"\s*\d+(\s+-?\d*\.?\d+(e-?\d+)?){4,}\s*")
 """A line of a YOLO label: a class number and the numbers of a box or an outline."""
-_MOST_NOTE = 1 << 24
-"""Bytes of a json file beside an item; more is no caption."""
 
 
 class Config(BaseConfig):
@@ -58,6 +56,8 @@ class Config(BaseConfig):
 
     def read(self) -> Rows:
         """List the files and read the captions. Raises :class:`UserError` where the folder's meaning is open."""
+        if self.options.form == "shards":
+            return tar.Config.from_spec(str(self.path), self.options).read()
         found = survey(self.path, self.options.exclude)
         seen = found.describe()
         if self.options.pairs and self.options.form is None:
@@ -65,15 +65,12 @@ class Config(BaseConfig):
         rows = self._rows(found)
         rows.understood = f"{seen}; read as {rows.understood}"
         rows.left_alone = [*found.left_alone, *rows.left_alone]
-        rows.files = found.seen
         return rows
 
     def _rows(self, found: Survey) -> Rows:
         form, options = self.options.form, self.options
-        if form == "shards":
-            return tar.Config.from_spec(str(self.path), options).read()
         if form == "table" or (form is None and not found.items and found.tables):
-            return self._of_table(found, found.tables)
+            return self._of_table(found, dict.fromkeys(found.tables))
         if not found.items:
             there = found.describe() or "nothing"
             raise UserError(
@@ -86,32 +83,40 @@ class Config(BaseConfig):
         options.only(str(self.path), "exclude", "form")
         return self._of_files(found)
 
-    def _table_for(self, found: Survey) -> list[File]:
+    def _table_for(self, found: Survey) -> dict[File, Table | None]:
         """The tables that hold the pairs; none where the files or the folders say what belongs together."""
-        naming = [file for file in found.tables if file.path.stem.casefold() == "metadata" or not _has_meaning(found)]
-        naming = [file for file in [*naming, *_caption_tables(found)] if self._names_items(file)]
-        called = [file for file in naming if file.path.stem.casefold() == "metadata"]
-        return called or naming
+        open_meaning = not _has_meaning(found)
+        asked = [file for file in found.tables if open_meaning or _is_metadata(file)]
+        naming: dict[File, Table | None] = {}
+        for file in (*asked, *_caption_tables(found)):
+            opened = self._naming_items(file)
+            if opened is not None:
+                naming[file] = opened
+        return {file: opened for file, opened in naming.items() if _is_metadata(file)} or naming
 
-    def _names_items(self, file: File) -> bool:
-        """Whether a table's first rows name files that are here."""
-        return bool(table.Config.from_spec(str(file.path), self.options).found_files())
+    def _naming_items(self, file: File) -> Table | None:
+        """A table whose first rows name files that are here; one that cannot be read names none."""
+        try:
+            opened = table.Config.from_spec(str(file.path), self.options).table()
+        except UserError:
+            return None
+        return opened if opened.found_files() else None
 
-    def _of_table(self, found: Survey, tables: Sequence[File]) -> Rows:
+    def _of_table(self, found: Survey, tables: Mapping[File, Table | None]) -> Rows:
         """The pairs of a table; of several, of the one for training if they are the parts of a split."""
         if not tables:
             raise UserError(f"{self.path} holds no table; leave --as table out")
         chosen = [file for file in tables if "train" in Path(file.name).with_suffix("").as_posix().casefold()]
         if len(tables) > 1 and len(chosen) != 1:
-            names = " or ".join(str(self.path / file.name) for file in tables[:3])
+            names = " or ".join(str(self.path / file.name) for file in list(tables)[:3])
             raise UserError(
                 f"{self.path} holds {len(tables)} tables; name the one you mean ({names}), or read the files alone: "
                 "--as files"
             )
-        file = chosen[0] if len(tables) > 1 else tables[0]
-        rows = table.Config.from_spec(str(file.path), self.options).read()
-        used = {item for column in rows.items.values() for item in column if isinstance(item, Path)}
-        others = [one for one, _ in found.items if one.path not in used]
+        file = chosen[0] if len(tables) > 1 else next(iter(tables))
+        rows = (tables[file] or table.Config.from_spec(str(file.path), self.options).table()).rows()
+        used = {os.path.abspath(item) for column in rows.items.values() for item in column if isinstance(item, Path)}
+        others = [one for one, _ in found.items if os.path.abspath(one.path) not in used]
         reason = f"not named in {file.name}"
         rows.left_alone += [LeftAlone(one.name, reason) for one in (*others, *found.captions) if one != file]
         rows.left_alone += self._other_tables(found, file)
@@ -140,23 +145,23 @@ class Config(BaseConfig):
         for file, modality in found.items:
             layout.add(file.stem, modality, file.name, file.path)
         names = {file.name: file.stem for file, _ in found.items}
-        left, own = self._other_tables(found), set[str]()
-        for file in sorted(
-            found.captions, key=lambda file: CAPTIONS.index(file.suffix) if file.suffix in CAPTIONS else 9
-        ):
+        left = self._other_tables(found)
+        for file in sorted(found.captions, key=lambda file: (*CAPTIONS, ".json").index(file.suffix)):
             stem = names.get(file.stem, file.stem)
-            captions = _captions(file) if stem not in layout.captions else None
-            if captions is None:
-                left.append(LeftAlone(file.name, "it holds no caption, or another file has them"))
+            captions = _captions(file) if stem not in layout.captions else []
+            if captions:
+                layout.add_captions(stem, file.name, captions)
             else:
-                layout.captions[stem] = captions
-                own.add(file.name)
+                left.append(LeftAlone(file.name, "it holds no caption, or another file has them"))
         rows = layout.rows()
-        if not layout.uses_captions:
-            left += [LeftAlone(name, "a text file that belongs to no file") for name in sorted(own)]
-        rows.left_alone += left
+        rows.left_alone += left + layout.unused_captions()
         rows.understood = layout.meaning
         return rows
+
+
+def _is_metadata(file: File) -> bool:
+    """Whether a table is called as Hugging Face's imagefolder wants it."""
+    return file.path.stem.casefold() == "metadata"
 
 
 def _has_meaning(found: Survey) -> bool:
@@ -174,19 +179,11 @@ def _caption_tables(found: Survey) -> list[File]:
     ]
 
 
-def _captions(file: File) -> list[str] | None:
-    """The captions in a file beside an item; nothing where a json file holds none."""
+def _captions(file: File) -> list[str]:
+    """The captions in a file beside an item; an empty text file has one, which is empty, and a label of boxes none."""
     data = file.path.read_bytes()
     if file.suffix == ".json":
-        return _captions_in_json(data)
+        return captions_in_json(data)
     text = data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
     lines = [line for line in text.replace("\r\n", "\n").split("\n") if line.strip()]
-    return None if lines and all(map(_BOX.fullmatch, lines)) else lines or [""]
-
-
-def _captions_in_json(data: bytes) -> list[str] | None:
-    try:
-        value: Any = json.loads(data) if len(data) <= _MOST_NOTE else None
-    except (ValueError, RecursionError):
-        return None
-    return caption_values(value) or None if isinstance(value, dict) else None
+    return [] if lines and all(map(_BOX.fullmatch, lines)) else lines or [""]

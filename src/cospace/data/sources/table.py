@@ -52,16 +52,10 @@ class Config(BaseConfig):
 
     def read(self) -> Rows:
         """List the rows; records that cannot be read become problems with their line."""
-        return self._table().rows()
+        return self.table().rows()
 
-    def found_files(self) -> bool:
-        """Whether the first rows name files that are there; a table that cannot be read names none."""
-        try:
-            return self._table().found_files()
-        except UserError:
-            return False
-
-    def _table(self) -> Table:
+    def table(self) -> Table:
+        """The columns as the file holds them. Raises :class:`UserError` for a file that is no table."""
         read = _READERS.get(self.path.suffix.lower()) or (_read_json if is_json(self.path) else _read_delimited)
         try:
             return read(self)
@@ -155,10 +149,8 @@ def _sniff_separator(text: str, config: Config) -> str:
 
     A file that no candidate splits has one column. With columns given, only candidates that show them count.
     """
-    named = config.options.columns.values()
-    wanted = {name for names in named for name in ([names] if isinstance(names, str) else names)}
-    if config.options.header is False:
-        wanted = set()
+    named = {} if config.options.header is False else config.options.columns_of()
+    wanted = {name for names in named.values() for name in names}
     scores = {}
     for rank, separator in enumerate(SEPARATORS):
         first = _first(text, separator)

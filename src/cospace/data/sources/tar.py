@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import glob
 import itertools
-import json
 import os
 import re
 from collections.abc import Sequence
@@ -22,7 +21,7 @@ from ...types import LeftAlone, Problem, UserError
 from ..contents import digest
 from . import AS_FOUND, ReadOptions, Rows, modality_of_suffix
 from ._archive import entries
-from ._columns import caption_values
+from ._columns import captions_in_json
 from ._layout import Layout
 from ._survey import holds_items, left_alone_by_name, survey
 
@@ -80,19 +79,19 @@ class Config(BaseConfig):
             prefix = f"{os.path.relpath(shard, above)}/" if len(shards) > 1 else ""
             left += _add_shard(layout, shard, prefix, self.options.exclude)
         rows = layout.rows()
-        if not layout.uses_captions:
-            left += [LeftAlone(name, "a text that belongs to no file") for name in sorted(layout.captions)]
-        rows.left_alone = left + _beside(Path(self.spec), shards)
+        beside = _beside(Path(self.spec), shards, self.options.exclude)
+        rows.left_alone = [*left, *layout.unused_captions(), *beside]
         rows.understood = f"{len(shards):,} tar {'file' if len(shards) == 1 else 'files'}; read as {layout.meaning}"
         return rows
 
 
-def _beside(folder: Path, shards: Sequence[Path]) -> list[LeftAlone]:
+def _beside(folder: Path, shards: Sequence[Path], exclude: Sequence[str]) -> list[LeftAlone]:
     """What else lies in a folder of shards, such as img2dataset's statistics."""
     if not folder.is_dir():
         return []
-    found = survey(folder)
-    others = [file for file in (*found.captions, *found.tables, *found.shards) if file.path not in shards]
+    found = survey(folder, exclude)
+    files = (*(file for file, _ in found.items), *found.captions, *found.tables, *found.shards)
+    others = [file for file in files if file.path not in shards]
     return [*found.left_alone, *(LeftAlone(file.name, "beside the shards, not in them") for file in others)]
 
 
@@ -126,27 +125,27 @@ def _expand(pattern: str) -> list[str]:
 def _add_shard(layout: Layout, shard: Path, prefix: str, exclude: Sequence[str]) -> list[LeftAlone]:
     """Put the members of a shard where they belong; those that belong nowhere are returned."""
     members, twice = _list(shard)
-    partners = {name for name in members if name.lower().endswith((".txt", ".json"))}
+    partners = {prefix + name for name in members if name.lower().endswith((".txt", ".json"))}
     notes: dict[str, tuple[str, Member]] = {}
     left = []
     for name, member in members.items():
         reason = left_alone_by_name(name, exclude)
-        stem, suffix = _stem(prefix + name, {prefix + partner for partner in partners})
+        stem, suffix = _stem(prefix + name, partners)
         modality = modality_of_suffix(suffix)
         if reason:
             left.append(LeftAlone(prefix + name, reason))
         elif modality is not None:
             layout.add(stem, modality, prefix + name, member)
         elif suffix == ".txt":
-            layout.captions[stem] = [_caption(member.load())]
+            layout.add_captions(stem, prefix + name, [_caption(member.load())])
         elif suffix == ".json":
             notes[stem] = (prefix + name, member)
         else:
             left.append(LeftAlone(prefix + name, "of no kind that is read"))
     for stem, (name, member) in notes.items():
-        captions = None if stem in layout.captions else _captions_in_json(member.load())
+        captions = [] if stem in layout.captions else captions_in_json(member.load())
         if captions:
-            layout.captions[stem] = captions
+            layout.add_captions(stem, name, captions)
         else:
             left.append(LeftAlone(name, "it holds no caption, or another file has it"))
     reason = f"a name occurs more than once in {shard.name}, so what belongs together is not certain"
@@ -192,12 +191,3 @@ def _caption(data: bytes) -> str:
     """The whole text but for one line end at its end, which editors add and people do not see."""
     text = data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
     return text.removesuffix("\n").removesuffix("\r") if text.endswith("\n") else text
-
-
-def _captions_in_json(data: bytes) -> list[str]:
-    """The captions in a JSON object; none when the member is something else."""
-    try:
-        value = json.loads(data)
-    except (ValueError, RecursionError):
-        return []
-    return caption_values(value) if isinstance(value, dict) else []
