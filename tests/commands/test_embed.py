@@ -138,7 +138,7 @@ def test_kills_at_any_moment_change_no_byte_and_cost_one_part_each(
     runner: Runner, reference: bytes, tmp_path: Path, seed: int
 ) -> None:
     out, dice, printed = tmp_path / "vectors.parquet", np.random.default_rng(seed), list[str]()
-    kills = 3
+    kills = 2
     for _ in range(kills):
         process = runner.start(out)
         assert process.stdout is not None
@@ -197,30 +197,30 @@ def test_a_dead_ones_part_is_taken_over_by_who_is_there(runner: Runner, referenc
 
 
 def test_poison_costs_itself_alone(runner: Runner, tmp_path: Path) -> None:
-    out, poison = tmp_path / "vectors.parquet", "5=broken,40=crash,41=crash,150=hang"
-    process = runner.start(out, poison=poison)
+    out, poison = tmp_path / "vectors.parquet", "5=broken,40=crash,41=crash"
+    process = runner.start(out, count=70, poison=poison)
     process.communicate(timeout=120)
     assert process.returncode == 77, "the first time nobody could know"
-    printed = runner.whole(out, poison=poison)
-    assert printed[-1].split()[1:] == ["396", "00005:undecodable", "00040:crash", "00041:crash", "00150:hang"]
+    printed = runner.whole(out, count=70, poison=poison)
+    assert printed[-1].split()[1:] == ["137", "00005:undecodable", "00040:crash", "00041:crash"]
     problems = [json.loads(line) for line in out.with_name("vectors.parquet.problems.jsonl").read_text().splitlines()]
     assert {problem["id"]: problem["kind"] for problem in problems} == {
         "00005": "undecodable",
         "00040": "crash",
         "00041": "crash",
-        "00150": "hang",
     }
     assert "exit code 77" in next(problem["reason"] for problem in problems if problem["id"] == "00041")
     embedded = pq.read_table(out)
     images = {name for name in embedded["id"].to_pylist() if not name.startswith("text/")}
-    assert images == {f"{number:05d}" for number in range(200)} - {"00005", "00040", "00041", "00150"}
+    assert images == {f"{number:05d}" for number in range(70)} - {"00005", "00040", "00041"}
 
 
 def test_a_hanging_decoder_needs_no_second_start(runner: Runner, tmp_path: Path) -> None:
-    printed = runner.whole(tmp_path / "vectors.npz", count=70, poison="3=hang")
-    assert printed[-1].split()[1:] == ["139", "00003:hang"]
+    printed = runner.whole(tmp_path / "vectors.npz", count=10, poison="3=hang")
+    assert printed[-1].split()[1:] == ["19", "00003:hang"]
 
 
+@pytest.mark.slow
 def test_a_crash_beside_others_needs_no_second_start(runner: Runner, tmp_path: Path) -> None:
     out = tmp_path / "vectors.parquet"
     processes = [runner.start(out, poison="40=crash") for _ in range(2)]

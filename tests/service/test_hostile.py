@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 TOGETHER = 25
-EXAMPLES = 400
+EXAMPLES = 100
 """Times 25 requests: ten thousand."""
 
 VALID: dict[str, Any] = {
@@ -141,11 +141,7 @@ def sizes(client: AsgiClient) -> list[int]:
     return []
 
 
-@settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck), database=None, derandomize=True)
-@given(st.lists(requests, min_size=TOGETHER, max_size=TOGETHER))
-def test_ten_thousand_hostile_requests_get_no_fault_of_ours(
-    client: AsgiClient, sizes: list[int], asked: list[Any]
-) -> None:
+def answer_all(client: AsgiClient, asked: list[Any]) -> None:
     for method, target, headers, body in asked:
         answer = client.ask(method, target, headers, body)
         assert answer.status < 500 or answer.status == 503, (method, target, headers, body[:300], answer)
@@ -153,7 +149,24 @@ def test_ten_thousand_hostile_requests_get_no_fault_of_ours(
         assert "content-security-policy" in answer.headers
         if 400 <= answer.status < 500 and method != "HEAD":
             assert answer.headers["content-type"] == "application/problem+json", (target, answer)
+
+
+hostile = given(st.lists(requests, min_size=TOGETHER, max_size=TOGETHER))
+calm = settings(suppress_health_check=list(HealthCheck), database=None, derandomize=True)
+
+
+@settings(calm, max_examples=EXAMPLES)
+@hostile
+def test_no_hostile_request_gets_a_fault_of_ours(client: AsgiClient, sizes: list[int], asked: list[Any]) -> None:
+    answer_all(client, asked)
     sizes.append(memory())
+
+
+@pytest.mark.slow
+@settings(calm, max_examples=4 * EXAMPLES)
+@hostile
+def test_nor_do_ten_thousand(client: AsgiClient, asked: list[Any]) -> None:
+    answer_all(client, asked)
 
 
 def test_and_nothing_has_grown(sizes: list[int]) -> None:
