@@ -68,9 +68,9 @@ def test_check_train_eval_embed_index_search(shell: Shell, tmp_path: Path, monke
     assert zero_shot["zero_shot/n"] == 16 - (16 - evaluated["n_images"])
     assert 0 <= zero_shot["zero_shot/top1"] <= 1
 
-    assert shell.json("index", "run", pairs.name, "--out", "idx")["items"] == checked["unique_images"] + 64
-    assert shell.json("index", "run", pairs.name, "--out", "idx")["items"] == checked["unique_images"] + 64
-    assert shell.json("index", "run", val.name, "--out", "idx")["items"] > checked["unique_images"] + 64
+    assert shell.json("index", "run", pairs.name, "--out", "idx")["in_index"] == checked["unique_images"] + 64
+    assert shell.json("index", "run", pairs.name, "--out", "idx")["in_index"] == checked["unique_images"] + 64
+    assert shell.json("index", "run", val.name, "--out", "idx")["in_index"] > checked["unique_images"] + 64
 
     found = shell.json("search", "idx", "a red circle", "-k", "3")["results"]
     assert [set(hit) for hit in found] == [{"id", "score", "path", "text"}] * 3
@@ -110,8 +110,8 @@ def test_the_index_needs_the_run_no_more(shell: Shell, tmp_path: Path) -> None:
 
 def test_vectors_in_both_formats_are_the_same(shell: Shell, trained: Path, shapes: Path, tmp_path: Path) -> None:
     npz, parquet = tmp_path / "v.npz", tmp_path / "new" / "v.parquet"
-    count = shell.json("embed", trained, shapes, "--out", npz)["items"]
-    assert shell.json("embed", trained, shapes, "--out", parquet)["items"] == count
+    count = shell.json("embed", trained, shapes, "--out", npz)["embedded"]
+    assert shell.json("embed", trained, shapes, "--out", parquet)["embedded"] == count
     with np.load(npz, allow_pickle=False) as stored:
         arrays = {name: stored[name] for name in stored.files}
     table = pq.read_table(parquet)
@@ -128,7 +128,7 @@ def test_vectors_in_both_formats_are_the_same(shell: Shell, trained: Path, shape
 
 def test_lines_of_a_text_file_are_embedded(shell: Shell, trained: Path, tmp_path: Path) -> None:
     (tmp_path / "words.txt").write_text("\ufeffa red circle\n\nein grüner Kreis\n", encoding="utf-8")
-    assert shell.json("embed", trained, tmp_path / "words.txt", "--out", tmp_path / "v.npz")["items"] == 2
+    assert shell.json("embed", trained, tmp_path / "words.txt", "--out", tmp_path / "v.npz")["embedded"] == 2
     with np.load(tmp_path / "v.npz") as stored:
         assert stored["text"].tolist() == ["a red circle", "ein grüner Kreis"]
         expected = library.load(trained).embed(text=["a red circle", "ein grüner Kreis"])
@@ -204,7 +204,7 @@ def test_every_kind_of_pairs_goes_all_the_way(shell: Shell, tmp_path: Path, kind
     expected = {"captions": (24, 72), "classes": (60, 2), "sidecars": (24, 24), "tar": (32, 32)}[kind]
     assert measured["n_texts"] == expected[1]
     assert expected[0] - 4 <= measured["n_images"] <= expected[0], "equal images count once"
-    assert shell.json("index", run, pairs, "--out", idx)["items"] == measured["n_images"] + measured["n_texts"]
+    assert shell.json("index", run, pairs, "--out", idx)["in_index"] == measured["n_images"] + measured["n_texts"]
     assert len(shell.json("search", idx, "circle", "-k", "5")["results"]) == 5
 
 

@@ -40,8 +40,9 @@ def test_an_index_and_an_embedding_take_every_photograph_and_show_the_sum(
     for arguments in (("embed", "--out", tmp_path / "v.parquet"), ("index", "--out", tmp_path / "idx")):
         command, *out = arguments
         data = json.loads(cospace(command, trained, photos, *out, "--json").out)
-        assert data["read"] == sum(data[name] for name in PARTS)
-        assert data["items"] == 10, "nine different photographs and a caption"
+        assert data["items"] == sum(data[name] for name in PARTS)
+        assert data["embedded" if command == "embed" else "in_index"] == 11, "ten photographs, two alike, and a caption"
+        assert data["used"] == 10
         assert (data["duplicates"], data["set_aside"], data["left_alone"]) == (1, 0, 2)
     said = cospace("index", trained, photos, "--out", tmp_path / "idx").out
     assert "10 images, 1 text file, 1 tar file (backup.tar), 1 other file; read as images with captions" in said
@@ -59,7 +60,7 @@ def test_a_table_that_train_takes_can_be_embedded_and_indexed(
     for arguments in (("embed", "--out", tmp_path / "v.npz"), ("index", "--out", tmp_path / "idx")):
         command, *out = arguments
         data = json.loads(cospace(command, trained, tmp_path / "t.txt.csv", *out, *how, "--json").out)
-        assert data["items"] == 18
+        assert data["used"] == 18
 
 
 def test_a_catalogue_without_captions_is_indexed_with_its_columns_as_filters(

@@ -338,4 +338,4 @@ def test_only_the_first_of_torchruns_processes_speaks(
     monkeypatch.setenv("RANK", "1")
     assert shell.text("embed", trained, shapes, "--out", tmp_path / "v.npz") == ""
     monkeypatch.setenv("RANK", "0")
-    assert shell.json("embed", trained, shapes, "--out", tmp_path / "v.npz")["items"] > 64
+    assert shell.json("embed", trained, shapes, "--out", tmp_path / "v.npz")["embedded"] > 64

@@ -17,12 +17,13 @@ from PIL import Image
 
 from conftest import COLOURS, SHAPES, Shell, shape_picture
 from cospace.commands import index as indexing
-from cospace.commands.index import SOURCE, Indexed, build_index
+from cospace.commands.index import Indexed, build_index
 from cospace.commands.search import SearchableIndex
 from cospace.models.calibration import Matching
 from cospace.models.space import Space
 from cospace.runs.run import Run
 from cospace.stores import Condition, Item
+from cospace.stores.entries import ROW, SOURCE
 from cospace.stores.local import LocalIndex
 from cospace.types import UserError
 
@@ -185,7 +186,11 @@ def test_what_is_remembered_of_an_image(run: Run, tmp_path: Path) -> None:
     large, small = (items(made.index)[name] for name in ("large.jpg", "small.jpg"))
     assert (large.width, large.height, small.width, small.height) == (800, 1200, 30, 20)
     assert (large.rgb >> 16, small.rgb & 255) == (pytest.approx(200, abs=4), pytest.approx(200, abs=4))
-    assert (large.path, large.text, large.extras) == (str(folder / "large.jpg"), "", {SOURCE: str(folder)})
+    assert (large.path, large.text, large.extras) == (
+        str(folder / "large.jpg"),
+        "",
+        {SOURCE: str(folder), ROW: "large.jpg"},
+    )
     assert large.hash != small.hash
     assert all(made.index.thumbnails.get(item.hash, size) for item in (large, small) for size in (64, 256))
     direct = run.space.embed(image=[folder / "large.jpg", folder / "small.jpg"])

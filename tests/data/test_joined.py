@@ -70,7 +70,7 @@ def matching(pairs: Pairs, left: str, right: str) -> set[tuple[str, str]]:
     """Pairs of ids whose left and right items match."""
     rows = [np.flatnonzero(pairs.keys[name] != ABSENT) for name in (left, right)]
     dense = pairs.matches.between(left, right, *rows).dense().numpy()
-    return {(pairs.ids[rows[0][a]], pairs.ids[rows[1][b]]) for a, b in np.argwhere(dense)}
+    return {(pairs.place(rows[0][a]), pairs.place(rows[1][b])) for a, b in np.argwhere(dense)}
 
 
 # --- one table --------------------------------------------------------------------------------------------------------
@@ -101,7 +101,7 @@ def test_a_row_with_less_than_two_modalities_pairs_nothing(tmp_path: Path) -> No
     rows = [{"image": "a.png", "audio": "a.wav", "text": "both"}, {"text": "nothing else"}, {"image": "b.png"}]
     (write(tmp_path / "t.csv", rows).parent / "t.csv").open("a").write("  , b.wav,\n")
     pairs = open_pairs(tmp_path / "t.csv")
-    assert list(pairs.ids) == ["t.csv:2"]
+    assert list(pairs.places) == ["t.csv:2"]
     assert [problem.id for problem in pairs.problems] == ["t.csv:3", "t.csv:4", "t.csv:5"]
 
 
@@ -122,7 +122,7 @@ def test_a_table_may_caption_some_images_and_ask_about_others(tmp_path: Path) ->
         {"text": "no image", "question": "why", "answer": "so"},
     ]
     pairs = open_pairs(write(tmp_path / "t.csv", rows))
-    assert list(pairs.ids) == ["t.csv:2", "t.csv:3", "t.csv:4"]
+    assert list(pairs.places) == ["t.csv:2", "t.csv:3", "t.csv:4"]
     assert pairs.items["text"] == ["a bell", None, "a bus"]
     assert pairs.items["answer"] == [None, "a dog", "yes"]
     assert pairs.modalities == ["image", "text"]
@@ -157,7 +157,7 @@ def test_ids_that_two_tables_give_are_told_apart_and_others_stay(sights: Path, s
     other = write(tmp_path / "u.csv", [{"image": "x.png", "text": "one more"}])
     pairs = open_pairs([sights, other, sounds])
     assert len(set(pairs.ids)) == len(pairs) == 8
-    assert list(pairs.ids)[3:6] == ["t.csv:5", "u.csv:2", "3:t.csv/t.csv:2"]
+    assert list(pairs.places)[3:6] == ["t.csv:5", "u.csv:2", "3:t.csv/t.csv:2"]
     assert len(set(open_pairs([sights, sights]).ids)) == 8
 
 
@@ -166,8 +166,8 @@ def test_a_problem_is_of_its_own_table(sights: Path, sounds: Path) -> None:
         file.write("none.wav,lost\n")  # line 5, which the other table has as well
     pairs = open_pairs([sights, sounds])
     assert [problem.id for problem in pairs.problems] == ["2:t.csv/t.csv:5"]
-    assert "1:t.csv/t.csv:5" in pairs.ids
-    kept = pairs.without([Problem(pairs.ids[0], "undecodable", "broken")])
+    assert "1:t.csv/t.csv:5" in pairs.places
+    kept = pairs.without([Problem(pairs.places[0], "undecodable", "broken")])
     assert len(kept) == 6
     assert [problem.id for problem in kept.problems] == ["2:t.csv/t.csv:5", "1:t.csv/t.csv:2"]
 
@@ -193,7 +193,7 @@ def test_the_order_of_tables_decides_the_rows_and_not_what_matches(sights: Path,
     assert one.fingerprint == open_pairs([sights, sounds]).fingerprint
 
     def by_content(pairs: Pairs) -> set[tuple[str, str]]:
-        place = {row_id: row for row, row_id in enumerate(pairs.ids)}
+        place = {pairs.place(row): row for row in range(len(pairs))}
         found = matching(pairs, "text", "audio")
         return {(pairs.items["text"][place[a]], pairs.items["audio"][place[b]].name) for a, b in found}
 
@@ -209,7 +209,7 @@ def test_a_selection_keeps_numbers_and_matches(sights: Path, sounds: Path, quest
         assert kept.keys[column].tolist() == pairs.keys[column][rows].tolist()
     assert kept.groups.tolist() == pairs.groups[rows].tolist()
     assert matching(kept, "text", "audio") == {
-        pair for pair in matching(pairs, "text", "audio") if set(pair) <= set(kept.ids)
+        pair for pair in matching(pairs, "text", "audio") if set(pair) <= set(kept.places)
     }
 
 

@@ -18,7 +18,7 @@ __all__ = ["browser", "client", "indexed", "open_page", "serving", "stand_in"]  
 
 @pytest.fixture(scope="session")
 def indexed(trained: Path, shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An index of 62 different images of shapes and 64 texts. Read only."""
+    """An index of 64 images of shapes, two of them copies, and 64 texts. Read only."""
     from cospace.commands.index import build_index
 
     out = tmp_path_factory.mktemp("indexed") / "idx"

@@ -51,8 +51,8 @@ def upload(client: AsgiClient, data: bytes) -> str:
 
 def test_info_says_what_there_is(client: AsgiClient) -> None:
     info = client.get("/api/info").json()
-    assert info["counts"] == {"image": 62, "text": 64}
-    assert info["total"] == 126
+    assert info["counts"] == {"image": 64, "text": 64}
+    assert info["total"] == 128
     assert info["can"] == {"caption": False, "ask": False, "fetch": False}
     assert 1 <= len(info["examples"]) <= 6
     assert all(text.startswith("a ") for text in info["examples"])
@@ -80,7 +80,7 @@ def test_a_search_finds_what_the_space_puts_first(client: AsgiClient, trained: P
     cosines = vectors @ space.embed(text=[text])[0]
     np.testing.assert_allclose([result["score"] for result in answer["results"]], cosines, atol=2e-3)
     assert (np.diff(cosines) <= 2e-3).all()
-    assert answer["total"] == 62
+    assert answer["total"] == 64
     assert all("/" not in result["path"] for result in answer["results"]), "no folder of this machine is named"
 
 
@@ -90,7 +90,7 @@ def test_pages_of_results_follow_each_other(client: AsgiClient) -> None:
         return [result["id"] for result in results]
 
     assert ids(k=5) + ids(k=5, offset=5) + ids(k=100, offset=10) == ids(k=64)
-    assert ids(k=5, offset=62) == []
+    assert ids(k=5, offset=64) == []
 
 
 def test_conditions_choose_among_all(client: AsgiClient) -> None:
@@ -109,9 +109,9 @@ def test_a_ranking_is_the_search_in_numbers(client: AsgiClient) -> None:
     results = client.post("/api/search", query).json()["results"]
     assert columns["number"].tolist() == [result["number"] for result in results]
     np.testing.assert_allclose(columns["score"], [result["score"] for result in results], rtol=1e-6)
-    assert columns["width"].tolist() == columns["height"].tolist() == [32] * 62
+    assert columns["width"].tolist() == columns["height"].tolist() == [32] * 64
     assert columns["rgb"].max() <= 0xFFFFFF
-    assert header["n"] == header["total"] == 62
+    assert header["n"] == header["total"] == 64
 
 
 def test_an_image_that_is_its_own_query_comes_first_as_itself(client: AsgiClient) -> None:
@@ -255,14 +255,14 @@ def test_the_service_describes_itself_and_its_counts(client: AsgiClient) -> None
     assert {"/api/search", "/api/rank", "/api/classify", "/api/caption", "/api/ask", "/api/embed"} <= paths.keys()
     text = client.get("/metrics").body.decode()
     assert 'cospace_requests_total{route="/api/search",status="200"}' in text
-    assert "cospace_items 126" in text
+    assert "cospace_items 128" in text
     assert client.get("/healthz").json() == {"ok": True, "warm": True}
 
 
 def test_the_map_and_its_previews_and_the_health_are_there(client: AsgiClient) -> None:
     answer = client.get("/api/map")
     header = json.loads(answer.body[4 : 4 + int.from_bytes(answer.body[:4], "little")])
-    assert header["n"] == 126
+    assert header["n"] == 128
     assert header["sheets"] == 1
     with Image.open(io.BytesIO(client.get("/s/64/0").body)) as sheet:
         assert sheet.size == (2048, 2048)
@@ -335,21 +335,21 @@ def create_paths(client: AsgiClient) -> list[tuple[str, str]]:
 def test_percentages_are_those_of_the_calibration_and_gibberish_matches_nothing_well(indexed: Path) -> None:
     collection = SearchableIndex.open(indexed)
     assert collection.space.matching == {}, "too few pairs were held out to say anything"
-    collection.space.matching = {"text_to_image": Matching(cosine=12.0, z=2.0, offset=-12.0, gallery=62)}
+    collection.space.matching = {"text_to_image": Matching(cosine=12.0, z=2.0, offset=-12.0, gallery=64)}
     client = AsgiClient(create_app(collection))
     try:
-        header, columns = ranking(client.post("/api/rank", {"parts": [{"text": "a red circle number 3"}], "k": 62}))
+        header, columns = ranking(client.post("/api/rank", {"parts": [{"text": "a red circle number 3"}], "k": 64}))
         assert header["calibrated"]
         cosines = columns["score"].astype(np.float64)
         z = (cosines - cosines.mean()) / cosines.std()
-        chance = collection.space.matching["text_to_image"].probability(cosines, z, 62)
+        chance = collection.space.matching["text_to_image"].probability(cosines, z, 64)
         np.testing.assert_allclose(columns["percent"], 100 * chance, atol=0.51)
         assert header["good"] == (columns["percent"] >= 70).sum()
         assert header["weak_from"] == (columns["percent"] >= 30).sum()
         assert header["banner"] == (columns["percent"][0] < 30)
         found = client.post("/api/search", {"parts": [{"text": "a red circle number 3"}], "k": 3}).json()["results"]
         assert [one["percent"] for one in found] == columns["percent"][:3].tolist()
-        collection.space.matching = {"text_to_image": Matching(cosine=12.0, z=2.0, offset=-60.0, gallery=62)}
+        collection.space.matching = {"text_to_image": Matching(cosine=12.0, z=2.0, offset=-60.0, gallery=64)}
         header, columns = ranking(client.post("/api/rank", {"parts": [{"text": "qwzx vbbn"}]}))
         assert header["banner"]
         assert columns["percent"].max() < 70

@@ -76,7 +76,7 @@ def served(indexed: Path) -> Iterator[Served]:
 
 def test_it_listens_on_this_machine_only_and_says_where(served: Served) -> None:
     assert served.url.startswith("http://127.0.0.1:")
-    assert served.announced["items"] == 126
+    assert served.announced["items"] == 128
     assert served.get("/healthz") == (200, b'{"ok":true,"warm":true}')
     assert served.search("red") == 200
 

@@ -316,7 +316,7 @@ def test_wrong_shapes_ids_and_numbers_are_refused(place: Any) -> None:
     with pytest.raises(UserError, match=r"\(n, 8\) are expected"):
         index.nearest(np.ones(WIDTH), 1)
     with pytest.raises(
-        UserError, match="no column 'colour'; it has id, modality, path, text, hash, width, height, rgb"
+        UserError, match="no column 'colour'; it has @id, @modality, @path, @text, @hash, @width, @height, @rgb"
     ):
         index.select([Condition.parse("colour=red")])
     assert len(index) == 0 and index.numbers(["\udcff", "a\0b"]).tolist() == [-1, -1]

@@ -18,7 +18,6 @@ from .. import __version__
 from ..types import Problem, UserError
 
 if TYPE_CHECKING:
-    from ..data.counting import Counts
     from ..data.pairs import Pairs
     from ..data.sources import ReadOptions
 
@@ -154,11 +153,6 @@ def set_aside(problems: Sequence[Problem]) -> str:
         return ""
     first = problems[0]
     return f"; {len(problems)} set aside (first: {first.id}: {first.reason})"
-
-
-def read_counts(counts: Counts) -> dict[str, int]:
-    """What was read as JSON: ``read = used + duplicates + set_aside + left_alone``, and ``items``, those embedded."""
-    return {"read": counts.items, **counts.to_json(), "items": counts.used}
 
 
 def show(data: dict[str, Any], text: str, as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict, make_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from ..modalities import all_modalities, text_modality
-from ._app import AS_FOUND, RUN, Json, ReadingOptions, read_counts, set_aside, show, verb, write
+from ..types import UserError
+from ._app import AS_FOUND, RUN, Json, ReadingOptions, set_aside, show, verb, write
 
 if TYPE_CHECKING:
     from ..commands.index import Indexed
@@ -62,14 +64,18 @@ def embed(
         given = Input(source, reading.options(pairs=False))
         made = embed_to_file(Run.load(run), given, out, progress.long_work)
     if rank() == 0:
-        said = f"{made.counts.used:,} items embedded into {out}{set_aside(made.problems)}"
-        show({"out": str(out), **read_counts(made.counts)}, "\n".join([*made.summary, said]), json)
+        said = f"{made.embedded:,} items embedded into {out}{set_aside(made.problems)}"
+        show(
+            {"out": str(out), "embedded": made.embedded, **made.counts.to_json()},
+            "\n".join([*made.summary, said]),
+            json,
+        )
 
 
 @verb("RUN SOURCE --out INDEX [OPTIONS]")
 def index(
-    run: Annotated[Path, Parameter(help=RUN)],
-    source: Annotated[str, Parameter(help=INPUT)],
+    run: Annotated[Path | None, Parameter(help=RUN)] = None,
+    source: Annotated[str | None, Parameter(help=INPUT)] = None,
     /,
     *,
     out: Annotated[str, Parameter(help="A folder, or postgresql://USER@HOST/DATABASE.")],
@@ -80,21 +86,29 @@ def index(
     keep_missing: Annotated[
         bool, Parameter(negative="", help="Keep items that the input no longer holds; they are removed otherwise.")
     ] = False,
+    sources: Annotated[bool, Parameter(negative="", help="List the inputs that the index was made of.")] = False,
+    forget: Annotated[str | None, Parameter(help="Remove the items of this input from the index.")] = None,
     reading: ReadingOptions = AS_FOUND,
     json: Json = False,
 ) -> None:
     """Make a folder of files (or any pairs) searchable. The index holds its own copy of the model.
 
-    The same command again embeds only what is new or changed. Several inputs may go into one index. It is a folder, or
-    lives on a server: --out postgresql://USER@HOST/DATABASE.
+    The same command again embeds only what is new or changed. Several inputs may go into one index; one that was moved
+    or renamed is recognised. The index is a folder, or lives on a server: --out postgresql://USER@HOST/DATABASE.
 
-    Example: cospace index run photos/ --out idx
+    Examples: cospace index run photos/ --out idx; cospace index --sources --out idx; cospace index --forget photos/
+    --out idx
     """
     from ..commands.index import build_index
     from ..runs.run import Run
     from ..stores.entries import Input
     from .terminal import Progress
 
+    if sources or forget is not None:
+        _show_sources(out, forget, json)
+        return
+    if run is None or source is None:
+        raise UserError(f"name a run and what to index: cospace index RUN SOURCE --out {shlex.quote(out)}")
     with Progress() as progress:
         loaded = Run.load(run)
         given = Input(source, reading.options(pairs=False))
@@ -103,8 +117,20 @@ def index(
         )
     changes = {change: getattr(made, change) for change in ("added", "changed", "removed", "unchanged")}
     name = made.index.location.name
-    data = {"out": name, **read_counts(made.counts), "items": len(made.index.store), **changes}
+    data = {"out": name, "in_index": len(made.index.store), **changes, **made.counts.to_json()}
     show(data, "\n".join(_index_summary(made, name)), json)
+
+
+def _show_sources(out: str, forget: str | None, json: bool) -> None:
+    """Forget an input, if one is named, and list those that are left."""
+    from ..commands.sources import forget_source, list_sources
+
+    gone = None if forget is None else forget_source(out, forget)
+    left = list_sources(out)
+    said = [f"{gone.name}: {gone.items:,} items removed"] if gone else []
+    said += [f"{one.items:,} items from {one.name}{' (no longer there)' if one.missing else ''}" for one in left]
+    data = {"sources": [asdict(one) for one in left], **({"forgotten": asdict(gone)} if gone else {})}
+    show(data, "\n".join(said or ["the index is empty"]), json)
 
 
 def _index_summary(made: Indexed, name: str) -> list[str]:

@@ -37,7 +37,7 @@ from ..modalities._isolation import prepare_isolated
 from ..models.space import Space
 from ..runs.run import Run
 from ..runtime import cores
-from ..stores.entries import Entry, Input, count_entries, entries, read_input, summary_of
+from ..stores.entries import Entry, Input, count_entries, entries, read_input
 from ..types import BadItem, Problem, Progress, UserError, silent
 
 PATIENCE = 60.0
@@ -74,6 +74,8 @@ class Embedded:
     summary: Sequence[str]
     counts: Counts
     problems: Sequence[Problem]
+    embedded: int
+    """Rows of the file: one for each id that has a vector."""
 
 
 def embed_to_file(
@@ -94,13 +96,13 @@ def embed_to_file(
     if not any(by_modality.values()):
         named = source.spec if isinstance(source, Input) else source
         raise UserError(f"{named} holds nothing that this model can embed ({', '.join(run.space.modalities)})")
-    listed: list[Problem] = []
-    if isinstance(found, Pairs):
-        listed = [*found.problems, *without_encoder(found, run.space.modalities)]
+    listed = [*found.problems, *without_encoder(found, run.space.modalities)]
     parts = list(_parts(by_modality, str(run.space.fingerprint)))
     problems = Job(run.space, parts, listed, out, progress).run()
-    counts = count_entries(found, run.space.modalities, len(problems), len(problems) - len(listed))
-    return Embedded(summary_of(found, counts), counts, problems)
+    failed = problems[len(listed) :]
+    counts = count_entries(found, by_modality, listed, failed)
+    embedded = sum(len(entry.items) for group in by_modality.values() for entry in group) - len(failed)
+    return Embedded(found.summary(counts), counts, problems, embedded)
 
 
 def _parts(by_modality: dict[str, list[Entry]], fingerprint: str) -> Iterator[Part]:
@@ -108,7 +110,8 @@ def _parts(by_modality: dict[str, list[Entry]], fingerprint: str) -> Iterator[Pa
         size = modality_of(modality).job_size
         for start in range(0, len(found), size):
             some = found[start : start + size]
-            rows = [[entry.item.id, entry.item.path, entry.item.text, entry.item.hash] for entry in some]
+            items = [item for entry in some for item in entry.items]
+            rows = [[item.id, item.path, item.text, item.hash] for item in items]
             yield Part(modality, some, digest([fingerprint.encode(), modality.encode(), json.dumps(rows).encode()]))
 
 
@@ -198,7 +201,9 @@ class Job:
         vectors = list(self.space.embed_prepared(part.modality, iter(good)))
         vectors_NE = np.concatenate(vectors) if vectors else np.zeros((0, self.space.width), np.float32)
         problems = [
-            asdict(Problem(part.entries[place].item.id, error.kind, error.reason)) for place, error in bad.items()
+            asdict(Problem(item.id, error.kind, error.reason))
+            for place, error in bad.items()
+            for item in part.entries[place].items
         ]
         content: dict[str, files.Content] = {
             "vectors.npy": _array(vectors_NE),
@@ -282,7 +287,8 @@ def job_of(out: Path) -> str | None:
         return None
     try:
         if out.suffix == ".parquet":
-            facts: dict[bytes, bytes] = pq.read_schema(out).metadata or {}
+            with out.open("rb") as file:
+                facts: dict[bytes, bytes] = pq.read_schema(file).metadata or {}
             return facts.get(b"cospace.job", b"").decode()
         with np.load(out, allow_pickle=False) as stored:
             return str(stored["job"])
@@ -304,6 +310,11 @@ def _array(array: np.ndarray) -> Callable[[Path], None]:
     return write
 
 
+def _for_each_id(vectors_NE: np.ndarray, kept: Sequence[Entry]) -> np.ndarray:
+    """The vectors of entries, one for each of their ids."""
+    return np.repeat(vectors_NE, [len(entry.items) for entry in kept], axis=0)
+
+
 def _write_parquet(path: Path, job: Job, kept: Sequence[Sequence[Entry]]) -> None:
     """Part by part, so that memory does not grow with the file."""
     import pyarrow as pa
@@ -311,17 +322,21 @@ def _write_parquet(path: Path, job: Job, kept: Sequence[Sequence[Entry]]) -> Non
 
     width, facts = job.space.width, {"cospace.model": str(job.space.fingerprint), "cospace.job": job.key}
     fields = [*((name, pa.string()) for name in COLUMNS), ("embedding", pa.list_(pa.float32(), width))]
-    with pq.ParquetWriter(path, pa.schema(fields, metadata=facts)) as writer:
+    with path.open("wb") as file, pq.ParquetWriter(file, pa.schema(fields, metadata=facts)) as writer:
         for part, some in zip(job.parts, kept, strict=True):
-            vectors = pa.FixedSizeListArray.from_arrays(pa.array(job.vectors_of(part).ravel()), width)
-            columns = {name: [getattr(entry.item, name) for entry in some] for name in COLUMNS}
+            vectors = pa.FixedSizeListArray.from_arrays(
+                pa.array(_for_each_id(job.vectors_of(part), some).ravel()), width
+            )
+            columns = {name: [getattr(item, name) for entry in some for item in entry.items] for name in COLUMNS}
             writer.write_table(pa.table({**columns, "embedding": vectors}, schema=writer.schema))
 
 
 def _write_npz(path: Path, job: Job, kept: Sequence[Sequence[Entry]]) -> None:
-    items = [entry.item for some in kept for entry in some]
+    items = [item for some in kept for entry in some for item in entry.items]
     arrays: dict[str, Any] = {name: np.array([getattr(item, name) for item in items], np.str_) for name in COLUMNS}
-    vectors_NE = np.concatenate([job.vectors_of(part) for part in job.parts])
+    vectors_NE = np.concatenate(
+        [_for_each_id(job.vectors_of(part), some) for part, some in zip(job.parts, kept, strict=True)]
+    )
     arrays |= {"model": np.array(str(job.space.fingerprint)), "job": np.array(job.key)}
     with path.open("wb") as file:
         np.savez(file, embedding=vectors_NE, **arrays)

@@ -17,14 +17,15 @@ from torch import Tensor
 
 from ..data.contents import digest
 from ..data.counting import Counts
-from ..data.pairs import Pairs, find_source, open_pairs
+from ..data.pairs import Pairs
 from ..data.prepared import without_encoder
-from ..modalities import Preview, Processor, modality
+from ..files import escaped, unescaped
+from ..modalities import Preview, Processor, is_text, modality
 from ..models.space import chunks
 from ..prefetch import prefetch
 from ..runs.run import Run
 from ..stores import Condition, Index, Item
-from ..stores.entries import AS_ITEMS, Entry, Input, count_entries, entries, summary_of, without_modality
+from ..stores.entries import SOURCE, Entry, Input, count_entries, entries, read_input, without_modality
 from ..stores.locations import IndexLocation, location_of
 from ..stores.thumbnails import Thumbnails
 from ..types import BadItem, Problem, Progress, UserError, silent
@@ -33,8 +34,8 @@ from .search import SearchableIndex
 PART = 1024
 """Items that are embedded and stored at a time: what a killed process has to do again at most."""
 
-SOURCE = "indexed_from"
-"""The extra that names the input an item came from, so that another input's items are not taken for missing."""
+MOVED = 0.5
+"""Share of a missing input's contents that another holds for it to be the same one, moved or renamed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,23 +81,29 @@ def build_index(
     location, fingerprint = location_of(out), str(run.space.fingerprint)
     store = _held(location, fingerprint, precision) if location.there() else None
     try:
-        source, options = (source.spec, source.options) if isinstance(source, Input) else (source, AS_ITEMS)
-        if not isinstance(source, Pairs):
-            find_source(str(source), options.form)
-        pairs = open_pairs(source, progress=progress, options=options).stop_above(max_bad_fraction)
+        pairs = read_input(source, progress).stop_above(max_bad_fraction)
+        found = _searchable(pairs, run.space.modalities)
         if store is None:
             store = location.create(run.folder, fingerprint, run.space.width, precision or "float32")
-        work = _Work(run, store, location.thumbnails(), _name(source), progress)
-        work.run(pairs, keep_missing, max_bad_fraction)
+        work = _Work(run, store, location.thumbnails(), name_of(source), progress)
+        work.run(pairs, found, keep_missing, max_bad_fraction)
         store.finish(progress)
     finally:
         if store is not None:
             store.close()
     index = SearchableIndex(location, location.open(fingerprint), run.space, run.generator)
-    problems = [*pairs.problems, *without_encoder(pairs, run.space.modalities), *work.problems]
-    counts = count_entries(pairs, run.space.modalities, len(problems), len(work.problems))
-    how = (counts, summary_of(pairs, counts))
-    return Indexed(index, work.added, work.changed, work.removed, work.unchanged, problems, *how)
+    listed = [*pairs.problems, *without_encoder(pairs, run.space.modalities)]
+    counts = count_entries(pairs, found, listed, work.problems)
+    how = (counts, [*pairs.summary(counts), *work.said])
+    return Indexed(index, work.added, work.changed, work.removed, work.unchanged, [*listed, *work.problems], *how)
+
+
+def _searchable(pairs: Pairs, modalities: Sequence[str]) -> dict[str, list[Entry]]:
+    """What an index holds of an input: an item for each id of a file, and one for each different text."""
+    found = entries(pairs, modalities)
+    if not any(found.values()):
+        raise UserError(f"{pairs.name} holds nothing that this model can embed ({', '.join(modalities)})")
+    return {name: [replace(e, copies=()) for e in group] if is_text(name) else group for name, group in found.items()}
 
 
 def _held(location: IndexLocation, fingerprint: str, precision: str | None) -> Index:
@@ -111,11 +118,36 @@ def _held(location: IndexLocation, fingerprint: str, precision: str | None) -> I
     return store
 
 
-def _name(source: str | Path | Pairs) -> str:
+def name_of(source: str | Path | Pairs | Input) -> str:
     """What an index calls an input: the whole path of a file or folder, anything else as it was given."""
     if isinstance(source, Pairs):
         return source.name
-    return str(Path(source).resolve()) if Path(source).exists() else str(source)
+    spec = source.spec if isinstance(source, Input) else source
+    return escaped(str(Path(spec).resolve()) if Path(spec).exists() else str(spec))
+
+
+def items_of_source(store: Index, source: str) -> dict[str, Item]:
+    """By id, the items that came from an input."""
+    if SOURCE not in store.columns():
+        return {}
+    numbers = store.select([Condition(SOURCE, "=", (source,))])
+    return {item.id: item for item in store.items([int(number) for number in numbers])}
+
+
+def sources_of(store: Index) -> dict[str, dict[str, Item]]:
+    """By the name of an input, in order, the items that came from it."""
+    found: dict[str, dict[str, Item]] = {}
+    numbers = store.select()
+    for part in chunks(iter(numbers.tolist()), PART):
+        for item in store.items(part):
+            found.setdefault(item.extras.get(SOURCE, ""), {})[item.id] = item
+    return dict(sorted(found.items()))
+
+
+def is_missing(source: str) -> bool:
+    """Whether an input was a file or folder on this machine, and is none now."""
+    path = Path(unescaped(source))
+    return path.is_absolute() and not path.exists()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,23 +166,43 @@ class _Work:
         self.space, self.store, self.thumbnails = run.space, store, thumbnails
         self.source, self.progress = source, progress
         self.there = store.hashes()
-        numbers = store.select([Condition(SOURCE, "=", (source,))]) if SOURCE in store.columns() else np.arange(0)
-        self.mine = {item.id: item for item in store.items([int(number) for number in numbers])}
+        self.mine = items_of_source(store, source)
         self.added = self.changed = self.unchanged = self.removed = 0
         self.problems: list[Problem] = []
+        self.said: list[str] = []
 
-    def run(self, pairs: Pairs, keep_missing: bool, max_bad_fraction: float) -> None:
+    def run(
+        self, pairs: Pairs, found: Mapping[str, Sequence[Entry]], keep_missing: bool, max_bad_fraction: float
+    ) -> None:
         """All of it; what has been stored when this is interrupted stays."""
-        listed = [entry for group in entries(pairs, self.space.modalities).values() for entry in group]
-        if not listed:
-            what = ", ".join(self.space.modalities)
-            raise UserError(f"{pairs.name} holds nothing that this model can embed ({what})")
+        listed = [entry for group in found.values() for entry in group]
+        self._adopt({entry.item.hash for entry in listed})
         listed = _marked(listed, self.mine.keys(), self.there.keys() - self.mine.keys(), self.source)
+        self._store(listed, pairs, max_bad_fraction)
+        copies = [Entry(item, entry.raw) for entry in listed for item in entry.copies]
+        if copies:
+            self.there = self.store.hashes()
+            lost = {problem.id: problem for problem in self.problems}
+            bad = {id(entry.raw): lost[entry.item.id] for entry in listed if entry.item.id in lost}
+            self.problems += [replace(bad[id(c.raw)], id=c.item.id) for c in copies if id(c.raw) in bad]
+            self._store([copy for copy in copies if id(copy.raw) not in bad], pairs, max_bad_fraction)
+        self._forget({item.id for entry in listed for item in entry.items}, keep_missing)
+
+    def _store(self, listed: Sequence[Entry], pairs: Pairs, max_bad_fraction: float) -> None:
+        """Embed what is new, and carry over what the index holds the vector of."""
         fresh, carried = self._sorted(listed)
         fresh += self._carry(carried)
         for name in self.space.modalities:
             self._embed(name, [entry for entry in fresh if entry.item.modality == name], pairs, max_bad_fraction)
-        self._forget({entry.item.id for entry in listed}, keep_missing)
+
+    def _adopt(self, hashes: AbstractSet[str]) -> None:
+        """Take over what came from an input that is no longer there and had the same content: it was moved."""
+        if self.mine or SOURCE not in self.store.columns():
+            return
+        for name, items in sources_of(self.store).items():
+            if is_missing(name) and sum(item.hash in hashes for item in items.values()) >= MOVED * len(items):
+                self.mine |= items
+                self.said.append(f"{name} is no longer there, and this input holds what it held: its items are adopted")
 
     def _sorted(self, listed: Sequence[Entry]) -> tuple[list[Entry], list[tuple[Entry, str]]]:
         """What has to be embedded, and what the index holds the vector of already, with the id under which it does."""
@@ -224,15 +276,15 @@ def _marked(listed: Sequence[Entry], mine: AbstractSet[str], taken: AbstractSet[
 
     Two folders may hold an ``a.jpg`` each. The second to come is called ``FOLDER/a.jpg``, and stays it.
     """
-    given = {entry.item.id for entry in listed}
-    marked = []
-    for entry in listed:
-        item = entry.item
+    given = {item.id for entry in listed for item in entry.items}
+
+    def marked(item: Item) -> Item:
         names = [item.id, _under(Path(source).name, item.id), _under(digest([source.encode()])[:8], item.id)]
         free = [name for name in names if name not in taken and (name == item.id or name not in given)]
         chosen = next((name for name in free if name in mine), free[0])
-        marked.append(replace(entry, item=replace(item, id=chosen, extras={**item.extras, SOURCE: source})))
-    return marked
+        return replace(item, id=chosen, extras={**item.extras, SOURCE: source})
+
+    return [replace(e, item=marked(e.item), copies=[marked(copy) for copy in e.copies]) for e in listed]
 
 
 def _under(name: str, item_id: str) -> str:

@@ -14,11 +14,13 @@ from torch import Tensor
 
 from ..config import unknown
 from ..evaluators.reranking import CANDIDATES, evidence
+from ..files import unescaped
 from ..modalities import is_text, modality, text_modality
 from ..models.generation.generator import TextGenerator
 from ..models.space import Space
 from ..runs.run import Run
 from ..stores import Condition, Index, of_modality
+from ..stores.entries import own_columns
 from ..stores.locations import FolderLocation, IndexLocation, ServerLocation, location_of
 from ..stores.thumbnails import Thumbnails
 from ..types import BadItem, UserError
@@ -164,7 +166,9 @@ class SearchableIndex:
         got = items[0].modality if items else ""
         percents = self.percents(query_1E[0], scores, f"{asked}_to_{got}")
         return [
-            Result(item.id, float(score), item.modality, item.path, item.text, item.hash, percent, item.extras)
+            Result(
+                item.id, float(score), item.modality, item.path, item.text, item.hash, percent, own_columns(item.extras)
+            )
             for item, score, percent in zip(items, scores, percents, strict=True)
         ]
 
@@ -175,7 +179,7 @@ class SearchableIndex:
         described, text = self.generator.modality, text_modality()
         seen: list[tuple[Result, Tensor, str]] = []
         for result in results:
-            item, words = (result.path, raw) if asked == text else (raw, result.text)
+            item, words = (Path(unescaped(result.path)), raw) if asked == text else (raw, result.text)
             if words and (result.modality == described) == (asked == text):
                 with suppress(BadItem):
                     seen.append((result, self.space.processors[described].prepare(item), words))

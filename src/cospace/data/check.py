@@ -150,7 +150,7 @@ def check(pairs: Pairs, decode: bool = True, progress: Progress = silent) -> Che
         faults = {number: one for number, one in enumerate(found) if isinstance(one, BadItem)}
         for row in np.flatnonzero(np.isin(item_of_row, list(faults))).tolist():
             bad.setdefault(row, faults[int(item_of_row[row])])
-    problems = [Problem(pairs.ids[row], fault.kind, fault.reason) for row, fault in sorted(bad.items())]
+    problems = [Problem(pairs.place(row), fault.kind, fault.reason) for row, fault in sorted(bad.items())]
     pairs = pairs.without(problems) if problems else pairs
     joins = joining(pairs)
     counts = {**_counts(pairs), "joined": len(joins), **measured}

@@ -66,7 +66,7 @@ def _joining(pairs: Pairs, name: str, text: str) -> list[Join]:
 def describe_join(pairs: Pairs, join: Join) -> str:
     """``the image a.jpg is filed under "cat" and "dog"``, for people."""
     item = pairs.items[join.modality][join.row]
-    called = item.name if isinstance(item, Path) else pairs.ids[join.row]
+    called = item.name if isinstance(item, Path) else pairs.place(join.row)
     texts = [f'"{pairs.items[text_modality()][row]}"' for row in join.captions[:_EXAMPLES]]
     more = len(join.captions) - len(texts)
     listed = f"{', '.join(texts)} and {more} more" if more else f"{', '.join(texts[:-1])} and {texts[-1]}"

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
 from ..config import lookup, names, unknown
+from ..files import escaped
 from ..matches import Matches
 from ..modalities import FIELDS, is_text, modality, text_modality
 from ..types import Fault, LeftAlone, Pair, Problem, Progress, UserError, silent
@@ -52,6 +53,10 @@ class Pairs:
     """Files that lie where the pairs do and are no part of them."""
     understood: str = ""
     """How the input was read, for people."""
+    names: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Of files, by modality: what each is called in every row that has it; without, as the row is called."""
+    places: Sequence[str] = ()
+    """Where each row stands, for those who have to mend it; without, what the row is called."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -88,6 +93,8 @@ class Pairs:
             keys={name: column[index] for name, column in self.keys.items()},
             contents=take(self.contents),
             extras=take(self.extras),
+            names=take(self.names),
+            places=[self.places[row] for row in order] if self.places else (),
             fingerprint=digest([self.fingerprint.encode(), index.astype("<i8").tobytes()]),
         )
 
@@ -108,10 +115,14 @@ class Pairs:
             raise UserError(unknown(shared, self.modalities, f"{self.name} has no modality"))
         return replace(self, matches=self.matches.through(shared))
 
+    def place(self, row: int) -> str:
+        """What a problem calls a row: where it stands, or else its id."""
+        return self.places[row] if self.places else self.ids[row]
+
     def without(self, problems: Sequence[Problem]) -> Pairs:
-        """Set further rows aside, named by their ids, and remember why."""
+        """Set further rows aside, named by their places or ids, and remember why."""
         bad = {problem.id for problem in problems}
-        kept = self.select(row for row, name in enumerate(self.ids) if name not in bad)
+        kept = self.select(row for row, name in enumerate(self.ids) if not {name, self.place(row)} & bad)
         return replace(kept, problems=[*self.problems, *problems])
 
     def stop_above(self, fraction: float = 0.01) -> Pairs:
@@ -153,7 +164,7 @@ def open_pairs(
     options = replace(options, columns=columns or options.columns, separator=separator or options.separator)
     text = str(spec)
     source = find_source(text, options.form).from_spec(text, options)
-    pairs = build(Path(text).name if Path(text).exists() else text, source.read(), progress)
+    pairs = build(escaped(Path(text).name if Path(text).exists() else text), source.read(), progress)
     if not len(pairs) and not pairs.problems:
         raise UserError(f"{text} holds no pairs; check that it is the file or folder you meant")
     return pairs
@@ -198,9 +209,12 @@ def build(name: str, rows: Rows, progress: Progress = silent) -> Pairs:
     items = {c: [None if (row, c) in absent else values[row] for row in kept] for c, values in rows.items.items()}
     tokens = {c: ["" if (row, c) in absent else str(v[row]) for row in kept] for c, v in found.items()}
     extras = {column: [values[row] for row in kept] for column, values in rows.extras.items()}
-    problems = [*rows.problems, *(Problem(rows.ids[row], *fault) for row, fault in sorted(faults.items()))]
+    places = rows.places or rows.ids
+    problems = [*rows.problems, *(Problem(places[row], *fault) for row, fault in sorted(faults.items()))]
     compared = _compared(name, ids, items, tokens, extras, problems)
-    return replace(compared, left_alone=rows.left_alone, understood=rows.understood)
+    names = {column: [called[row] for row in kept] for column, called in rows.names.items()}
+    places = [rows.places[row] for row in kept] if rows.places else []
+    return replace(compared, left_alone=rows.left_alone, understood=rows.understood, names=names, places=places)
 
 
 def _faults(rows: Rows, found: Mapping[str, Sequence[str | Fault]], absent: set[tuple[int, str]]) -> dict[int, Fault]:
@@ -224,7 +238,7 @@ def join_pairs(parts: Sequence[Pairs]) -> Pairs:
         raise UserError("no pairs are named; give at least one table, folder or data set")
     if len(parts) == 1:
         return parts[0]
-    ids, problems = _distinct_names(parts)
+    parts = _with_distinct_names(parts)
 
     def joined(columns: str, missing: Any) -> dict[str, list[Any]]:
         names = list(dict.fromkeys(name for part in parts for name in getattr(part, columns)))
@@ -233,24 +247,38 @@ def join_pairs(parts: Sequence[Pairs]) -> Pairs:
             for name in names
         }
 
-    name = " + ".join(part.name for part in parts)
+    name, ids = " + ".join(part.name for part in parts), [name for part in parts for name in part.ids]
+    problems = [problem for part in parts for problem in part.problems]
     compared = _compared(name, ids, joined("items", None), joined("contents", ""), joined("extras", ""), problems)
-    left_alone = [replace(left, name=f"{part.name}/{left.name}") for part in parts for left in part.left_alone]
-    understood = "; ".join(f"{part.name}: {part.understood}" for part in parts if part.understood)
-    return replace(compared, left_alone=left_alone, understood=understood)
+    return replace(
+        compared,
+        left_alone=[replace(left, name=f"{part.name}/{left.name}") for part in parts for left in part.left_alone],
+        understood="; ".join(f"{part.name}: {part.understood}" for part in parts if part.understood),
+        names=joined("names", ""),
+        places=[part.place(row) for part in parts for row in range(len(part))] if any(p.places for p in parts) else (),
+    )
 
 
-def _distinct_names(parts: Sequence[Pairs]) -> tuple[list[str], list[Problem]]:
-    """The ids of all rows and the problems of several sets, with no id in two of them."""
-    of_part = [{*part.ids, *(problem.id for problem in part.problems)} for part in parts]
+def _with_distinct_names(parts: Sequence[Pairs]) -> list[Pairs]:
+    """The same sets, with nothing in two of them called alike: not a row, a file, a place, nor a problem."""
+    of_part = [
+        {*part.ids, *part.places, *(p.id for p in part.problems), *(n for names in part.names.values() for n in names)}
+        for part in parts
+    ]
     seen = Counter(name for names in of_part for name in names)
-    ids: list[str] = []
-    problems: list[Problem] = []
+    made = []
     for number, part in enumerate(parts, 1):
-        names = {name: f"{number}:{part.name}/{name}" if seen[name] > 1 else name for name in of_part[number - 1]}
-        ids += [names[name] for name in part.ids]
-        problems += [replace(problem, id=names[problem.id]) for problem in part.problems]
-    return ids, problems
+        prefix = f"{number}:{part.name}/"
+        new = {name: prefix + name if name and seen[name] > 1 else name for name in of_part[number - 1]}
+        renamed = replace(
+            part,
+            ids=[new[name] for name in part.ids],
+            places=[new[name] for name in part.places],
+            names={modality: [new[name] for name in names] for modality, names in part.names.items()},
+            problems=[replace(problem, id=new[problem.id]) for problem in part.problems],
+        )
+        made.append(renamed)
+    return made
 
 
 def _absent(rows: Rows) -> set[tuple[int, str]]:

@@ -45,7 +45,7 @@ def without_encoder(pairs: Pairs, modalities: Sequence[str]) -> list[Problem]:
     for name in (name for name in pairs.modalities if name not in modalities and not is_text(name)):
         reason = f"the model has no encoder for {name}"
         rows = items_of(pairs.keys[name])[0].tolist()
-        problems += [Problem(pairs.ids[row], "no encoder", reason) for row in rows]
+        problems += [Problem(pairs.place(row), "no encoder", reason) for row in rows]
     return problems
 
 
@@ -72,5 +72,5 @@ def prepare_pairs(
     if not reasons:
         return made
     made = made.select(np.array([row for row in range(len(pairs)) if row not in reasons], np.int64))
-    problems = [Problem(pairs.ids[row], bad.kind, bad.reason) for row, bad in sorted(reasons.items())]
+    problems = [Problem(pairs.place(row), bad.kind, bad.reason) for row, bad in sorted(reasons.items())]
     return replace(made, pairs=replace(made.pairs, problems=[*pairs.problems, *problems]))

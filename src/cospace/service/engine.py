@@ -14,6 +14,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from ..commands.ask import ask
 from ..commands.caption import caption
 from ..commands.search import SearchableIndex
 from ..config import unknown
+from ..files import unescaped
 from ..modalities import PREVIEW_SIZES, is_text, modality, text_modality
 from ..models.calibration import Matching
 from ..stores import Condition, Found, Item, of_modality
@@ -345,12 +347,13 @@ class Engine:
     def _raw(self, item: Item) -> Any:
         """An item of the index: its file or, where that is gone and its preview is an item too, its preview."""
         if item.path:
+            path = Path(unescaped(item.path))
             try:
-                self.space.processors[item.modality].prepare(item.path)
+                self.space.processors[item.modality].prepare(path)
             except BadItem:
                 pass
             else:
-                return item.path
+                return path
         preview = self.collection.thumbnails.get(item.hash, max(PREVIEW_SIZES))
         if preview is None or not modality(item.modality).recognises(preview):
             raise Refusal(404, f"the file of this {modality(item.modality).noun} cannot be read any more", "id")

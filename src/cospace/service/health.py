@@ -24,7 +24,7 @@ from ..matches import Relation
 from ..modalities import is_text, modality
 from ..models.calibration import Calibration
 from ..stores import Index, Item, of_modality
-from ..stores.entries import item_id, without_modality
+from ..stores.entries import ROW, SOURCE
 from ..types import Metrics
 
 PAIRS = 20_000
@@ -139,11 +139,10 @@ def _paired(collection: SearchableIndex, seed: int) -> list[Pairs]:
 
 def _pairs(store: Index, first: str, second: str, seed: int) -> Pairs:
     """Items of one modality whose own row has an item of the other."""
-    numbers = store.select([of_modality(first)])
-    items = [
-        item for start in range(0, len(numbers), _READ) for item in store.items(numbers[start : start + _READ].tolist())
-    ]
-    partners = _partners(store, [_row(item) for item in items], second)
+    numbers, row_of = _rows(store, first)
+    others, other_row_of = _rows(store, second)
+    number_of = dict(zip(other_row_of, others.tolist(), strict=True))
+    partners = np.array([number_of.get(row, -1) for row in row_of], np.int64)
     both = np.flatnonzero(partners >= 0)
     kept = np.sort(np.random.default_rng(seed).permutation(both)[:PAIRS])
     first_PE, second_PE = (
@@ -154,20 +153,13 @@ def _pairs(store: Index, first: str, second: str, seed: int) -> Pairs:
     return Pairs(first, second, first_items, second_items, numbers[kept], first_PE, second_PE, len(both))
 
 
-def _row(item: Item) -> str:
-    """The id of an item's row."""
-    prefix, row = without_modality(item.id)
-    return row if prefix == f"{item.modality}/" else item.id
-
-
-def _partners(store: Index, rows: Sequence[str], name: str) -> np.ndarray:
-    """Numbers of the items of a modality in these rows, -1 for none: a row's first file, or its ``NAME/ROW``."""
-    own = store.select([of_modality(name)])
-    found = np.full(len(rows), -1, np.int64)
-    for primary in (True, False):
-        numbers = store.numbers([item_id(name, row, primary) for row in rows]) if rows else found
-        found = np.where(np.isin(numbers, own), numbers, found)
-    return found
+def _rows(store: Index, name: str) -> tuple[np.ndarray, list[tuple[str, str]]]:
+    """Numbers of the items of a modality, and for each the input and the row it came from."""
+    numbers = store.select([of_modality(name)])
+    items = (
+        item for start in range(0, len(numbers), _READ) for item in store.items(numbers[start : start + _READ].tolist())
+    )
+    return numbers, [(item.extras.get(SOURCE, ""), item.extras.get(ROW, item.id)) for item in items]
 
 
 def _facts(run: Mapping[str, Any], collection: SearchableIndex, paired: Sequence[Pairs]) -> list[dict[str, str]]:

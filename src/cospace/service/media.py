@@ -12,6 +12,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from ..data.contents import digest
+from ..files import unescaped
 from ..modalities import PREVIEW_SIZES, Media, Modality, modality
 from ..stores import Condition
 from ..types import BadItem
@@ -141,9 +142,9 @@ def _media(engine: Engine, content: str, size: int) -> Media | None:
 def _files(engine: Engine, content: str) -> Iterator[tuple[Modality, bytes]]:
     """Bytes of indexed files with this content; a file that changed since is somebody else's, and is left alone."""
     store = engine.snapshot().store
-    for item in store.items(store.select([Condition("hash", "=", (content,))], most=COPIES).tolist()):
+    for item in store.items(store.select([Condition("@hash", "=", (content,))], most=COPIES).tolist()):
         try:
-            path = Path(item.path)
+            path = Path(unescaped(item.path))
             if not item.path or not path.is_file() or path.stat().st_size > engine.limits.media:
                 continue
             data = path.read_bytes()

@@ -9,10 +9,10 @@ import numpy as np
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, Response
 
-from ..commands.index import SOURCE
 from ..evaluation.zero_shot import templates_for
 from ..modalities import modality
 from ..stores import Item, of_modality
+from ..stores.entries import own_columns
 from ..types import UserError
 from . import asking
 from .asking import Name
@@ -340,5 +340,5 @@ def shown(number: int, item: Item) -> dict[str, Any]:
         "width": item.width,
         "height": item.height,
         "rgb": item.rgb,
-        "extras": {name: value for name, value in item.extras.items() if name != SOURCE},
+        "extras": own_columns(item.extras),
     }

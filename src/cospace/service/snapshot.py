@@ -10,6 +10,7 @@ import numpy as np
 from ..commands.search import BACKGROUND
 from ..modalities import is_text
 from ..stores import Condition, Index, of_modality
+from ..stores.entries import own_columns
 
 EXAMPLES, REPRESENTATIVES = 6, 24
 ROUNDS = 12
@@ -42,7 +43,14 @@ class Snapshot:
             sampled[modality] = store.select(where, BACKGROUND, seed=0)
             background[modality] = store.vectors(sampled[modality])
         representatives = _representatives(sampled, background)
-        return cls(store, counts, store.columns(), background, _examples(store, sampled, background), representatives)
+        return cls(
+            store,
+            counts,
+            own_columns(store.columns()),
+            background,
+            _examples(store, sampled, background),
+            representatives,
+        )
 
 
 def count(store: Index, where: Sequence[Condition]) -> int:

@@ -25,6 +25,8 @@ from ..types import UserError
 class Item:
     """What a store remembers of one vector. Each field, and each name among ``extras``, is a column of ``where``.
 
+    The field ``id`` is the column ``@id`` there, and so are the others; ``id`` is the extra of that name where any item
+    has one, otherwise the field. An extra may have several values, with :data:`SEVERAL` between them.
     ``hash`` is equal for equal content: what has not changed need not be embedded again. ``width``, ``height``
     (pixels, upright) and ``rgb`` (mean colour, ``0xRRGGBB``) are those of an item's preview, 0 where it has none.
     """
@@ -51,6 +53,9 @@ class Hit:
     text: str
 
 
+SEVERAL = " | "
+"""Between the values of a column of which an item has several; each of them satisfies ``=``."""
+
 Relation = Literal["=", "!=", ">=", "<="]
 
 NUMBER = re.compile(r"[+-]?([0-9]{1,200}([.][0-9]{0,200})?|[.][0-9]{1,200})([eE][+-]?[0-9]{1,3})?")
@@ -62,7 +67,8 @@ class Condition:
     """``column relation values``: with ``=`` any of the values will do, with ``!=`` none may.
 
     ``>=`` and ``<=`` take one value and compare as numbers; an item whose column is no number, or missing, fails.
-    An item that lacks the column passes ``!=``, and fails ``=``.
+    An item that lacks the column passes ``!=``, and fails ``=``. Of several values one has to satisfy ``=``, and none
+    may be among those of ``!=``.
     """
 
     column: str
@@ -94,7 +100,7 @@ class Condition:
 
 def of_modality(modality: str) -> Condition:
     """The condition that most searches have."""
-    return Condition("modality", "=", (modality,))
+    return Condition("@modality", "=", (modality,))
 
 
 @dataclass(frozen=True, slots=True)

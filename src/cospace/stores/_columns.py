@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ..files import as_utf8
 from ..types import UserError
-from . import NUMBER, Condition, Item
+from . import NUMBER, SEVERAL, Condition, Item
 
 OWN = tuple(field.name for field in fields(Item) if field.name != "extras")
 APPEARANCE = ("width", "height", "rgb")
@@ -32,7 +33,8 @@ class Columns:
     """An open parquet file of items. The file may be unlinked meanwhile: it stays readable until this object goes."""
 
     def __init__(self, path: Path) -> None:
-        self._file = pa.memory_map(str(path))
+        with as_utf8(path) as name:
+            self._file = pa.memory_map(name)
         self._reading = threading.Lock()
         self._read: dict[str, pa.ChunkedArray] = {}
         self._passing: dict[Condition, np.ndarray | bool] = {}
@@ -75,14 +77,15 @@ class Columns:
         return passes
 
     def _passes(self, condition: Condition) -> np.ndarray | bool:
-        name = condition.column if condition.column in OWN else EXTRA + condition.column
+        own = own_field(condition.column)
+        name = own or EXTRA + condition.column
         if name not in self.names:
             return condition.relation == "!="
         if condition.relation in (">=", "<="):
             return _compared(self.column(name), condition)
         column = self.column(name)
         texts = column if pa.types.is_string(column.type) else column.cast(pa.string())
-        among = pc.is_in(texts, value_set=pa.array(condition.values, pa.string())).to_numpy()
+        among = _among(texts, condition.values, several=own is None)
         return np.asarray(among if condition.relation == "=" else ~among)
 
     def items(self, rows: np.ndarray) -> list[Item]:
@@ -115,12 +118,39 @@ def table_of(items: Sequence[Item]) -> pa.Table:
         raise UserError(f"{error.object!r} is not valid Unicode; rename that file or mend that text") from error
 
 
-def check_columns(where: Sequence[Condition], extras: Mapping[str, int]) -> None:
-    """Refuse a condition on a column that is neither a field nor among the ``extras``."""
+def own_field(column: str) -> str | None:
+    """The field that a column of a resolved condition is: ``@id`` is ``id``."""
+    return column[1:] if column.startswith("@") and column[1:] in OWN else None
+
+
+def resolved(where: Sequence[Condition], extras: Mapping[str, int]) -> list[Condition]:
+    """Conditions on fields (``@id``) or on ``extras``; a name that is both is the extra's.
+
+    Raises :class:`UserError` for a column that is neither.
+    """
+    found = []
     for condition in where:
-        if condition.column not in OWN and condition.column not in extras:
-            has = ", ".join([*OWN, *sorted(extras)])
-            raise UserError(f"an index has no column {condition.column!r}; it has {has}")
+        if own_field(condition.column) is None and condition.column not in extras:
+            if condition.column not in OWN:
+                shown = [name for name in sorted(extras) if not name.startswith("@")]
+                has = ", ".join([*shown, *(f"@{name}" for name in OWN)])
+                raise UserError(f"an index has no column {condition.column!r}; it has {has}")
+            condition = replace(condition, column=f"@{condition.column}")
+        found.append(condition)
+    return found
+
+
+def _among(texts: pa.ChunkedArray, values: Sequence[str], several: bool) -> np.ndarray:
+    """Which texts are one of ``values``; with ``several``, which have one of them among their parts."""
+    among = np.asarray(pc.is_in(texts, value_set=pa.array(values, pa.string())).to_numpy())
+    if not several:
+        return among
+    rows = np.flatnonzero(pc.fill_null(pc.match_substring(texts, SEVERAL), False).to_numpy())
+    if len(rows):
+        among = among.copy()
+        parted = texts.take(pa.array(rows)).to_pylist()
+        among[rows] = [not set(values).isdisjoint(text.split(SEVERAL)) for text in parted]
+    return among
 
 
 def _compared(column: pa.ChunkedArray, condition: Condition) -> np.ndarray:

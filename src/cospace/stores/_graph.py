@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..files import as_utf8
+
 GRAPH_ROWS = 100_000
 """From so many rows on a segment gets a graph: reading fewer takes some 10 ms, a graph of fewer saves nobody time."""
 LINKS, BUILD_EFFORT = 16, 128
@@ -28,7 +30,8 @@ class Graph:
 
     def __init__(self, path: Path, width: int) -> None:
         self._index = _empty(width)
-        self._index.view(str(path))
+        with as_utf8(path) as name:
+            self._index.view(name)
         self._asking = threading.Lock()
 
     @staticmethod
@@ -39,7 +42,8 @@ class Graph:
             index.add(np.arange(rows, rows + len(part_RE), dtype=np.uint64), part_RE.numpy())
             rows += len(part_RE)
             done(rows)
-        index.save(str(path))
+        with as_utf8(path) as name:
+            index.save(name)
 
     def near(self, queries_QE: torch.Tensor, count: int) -> np.ndarray:
         """Rows near each query, int64 ``(Q, count)``; a row of the answer ends in -1 where fewer were reached."""

@@ -72,7 +72,7 @@ class Segment:
         rows, first = content.items.num_rows, content.parts[0]
         stored = (part.stored_NE[part.rows] for part in content.parts)
         atomic_write(vectors, partial(_save_parts, (rows, first.stored_NE.shape[1]), first.stored_NE.dtype, stored))
-        atomic_write(table, partial(pq.write_table, content.items))
+        atomic_write(table, partial(_write_table, content.items))
         files = {"vectors": _entry(vectors), "items": _entry(table)}
         if first.scales_N is not None:
             values = (part.scales_N[part.rows] for part in content.parts if part.scales_N is not None)
@@ -145,7 +145,7 @@ class Segment:
         """Bool ``(N,)``, true for live rows that satisfy all conditions; ``None`` where every row does."""
         chosen_N = None if self.alive == len(self) else self.live_N
         for condition in where:
-            if condition.column == "modality" and condition.relation in ("=", "!="):
+            if condition.column == "@modality" and condition.relation in ("=", "!="):
                 passes: np.ndarray | bool = (self.modality in condition.values) == (condition.relation == "=")
             else:
                 passes = self.items.passing(condition)
@@ -205,3 +205,8 @@ def _save_parts(shape: tuple[int, ...], dtype: np.dtype[Any], parts: Iterable[np
         np.lib.format.write_array_header_1_0(file, head)
         for part in parts:
             file.write(np.ascontiguousarray(part).data)
+
+
+def _write_table(table: pa.Table, path: Path) -> None:
+    with path.open("wb") as file:
+        pq.write_table(table, file)

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from ..types import UserError
-from . import NUMBER, Condition, Item
-from ._columns import APPEARANCE, OWN
+from . import NUMBER, SEVERAL, Condition, Item
+from ._columns import APPEARANCE, own_field
 from ._server import Connection, Server, fetched, register
 from ._units import check_format
 
@@ -119,7 +119,7 @@ def graph_of(modality: str) -> str:
 
 def admitted(modalities: Sequence[str], where: Sequence[Condition]) -> tuple[list[str], list[Condition]]:
     """The modalities that conditions on the modality allow, and the other conditions."""
-    mine = [condition for condition in where if condition.column == "modality" and condition.relation in ("=", "!=")]
+    mine = [condition for condition in where if condition.column == "@modality" and condition.relation in ("=", "!=")]
     allowed = [name for name in modalities if all((name in each.values) == (each.relation == "=") for each in mine)]
     return allowed, [condition for condition in where if condition not in mine]
 
@@ -133,19 +133,20 @@ def clauses(where: Sequence[Condition]) -> tuple[str, list[Any]]:
 def _clause(condition: Condition) -> tuple[str, list[Any]]:
     from psycopg.types.json import Jsonb
 
-    name, own = condition.column, condition.column in OWN
-    column = f"{name}::text" if name in APPEARANCE else name if own else "(extras ->> %s)"
+    own = own_field(condition.column)
+    name = own or condition.column
+    column = "(extras ->> %s)" if own is None else f"{name}::text" if name in APPEARANCE else name
     key: list[Any] = [] if own else [name]
     values = [value for value in condition.values if storable(value)]
     if condition.relation in (">=", "<="):
         compared = f"CASE WHEN {column} ~ %s THEN ({column})::numeric {condition.relation} %s::numeric ELSE false END"
         return compared, [*key, f"^({NUMBER.pattern})$", *key, condition.values[0]]
-    if condition.relation == "!=":
-        return f"({column} = ANY(%s)) IS NOT TRUE", [*key, values]
     if own or not values:
-        return f"{column} = ANY(%s)", [*key, values]
-    # Containment can use the index over extras, equality of what is taken out of them cannot.
-    return " OR ".join(["extras @> %s"] * len(values)), [Jsonb({name: value}) for value in values]
+        text, parameters = f"{column} = ANY(%s)", [*key, values]
+    else:  # Containment can use the index over extras, equality of what is taken out of them cannot.
+        text = " OR ".join(["extras @> %s OR extras @> %s"] * len(values))
+        parameters = [Jsonb({name: one}) for value in values for one in (value, [value])]
+    return (f"({text}) IS NOT TRUE" if condition.relation == "!=" else text), parameters
 
 
 def storable(text: str) -> bool:
@@ -172,7 +173,23 @@ def row_of(item: Item) -> list[Any]:
     for text in [*texts, *item.extras, *item.extras.values()]:
         if not storable(text):
             raise UserError(f"{text!r} is not valid Unicode or holds a NUL; rename that file or mend that text")
-    return [*texts, item.width, item.height, item.rgb, Jsonb(dict(item.extras))]
+    return [
+        *texts,
+        item.width,
+        item.height,
+        item.rgb,
+        Jsonb({name: _parted(value) for name, value in item.extras.items()}),
+    ]
+
+
+def _parted(value: str) -> str | list[str]:
+    """Several values as a list, which is what an index over columns of JSON can find one of."""
+    return value.split(SEVERAL) if SEVERAL in value else value
+
+
+def joined(extras: Mapping[str, Any]) -> dict[str, str]:
+    """The extras of an item as :func:`row_of` was given them."""
+    return {name: SEVERAL.join(value) if isinstance(value, list) else value for name, value in extras.items()}
 
 
 def stage(connection: Connection, rows: Sequence[list[Any]], units_NE: np.ndarray, kind: str) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from ..files import read_sealed
 from ..types import UserError
 from . import Condition
-from ._columns import OWN, check_columns
+from ._columns import own_field, resolved
 from ._segment import Segment
 from ._units import check_format
 
@@ -59,8 +59,8 @@ class State:
 
     def chosen(self, where: Sequence[Condition]) -> list[np.ndarray | None]:
         """For each segment the rows to look at, see :meth:`Segment.chosen`."""
-        if any(condition.column not in OWN for condition in where):
-            check_columns(where, self.extras)
+        if any(own_field(condition.column) is None for condition in where):
+            where = resolved(where, self.extras)
         return [segment.chosen(where) for segment in self.segments]
 
 

@@ -7,23 +7,36 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from ..data.contents import digest
 from ..data.counting import Counts
-from ..data.pairs import Pairs, open_pairs
-from ..data.prepared import different_items
-from ..data.sources import ReadOptions
+from ..data.pairs import Pairs, build, open_pairs
+from ..data.sources import ReadOptions, Rows
 from ..data.sources.table import is_text_table
+from ..files import escaped
 from ..modalities import is_text, names, text_modality
-from ..types import Lazy, Progress, UserError, silent
-from . import Item
+from ..types import Lazy, Problem, Progress, UserError, silent
+from . import SEVERAL, Item
+from ._columns import own_field
 
 AS_ITEMS = ReadOptions(pairs=False)
 """Everything is found out, and a file without a caption is an item."""
 
+SOURCE = "@source"
+"""The extra that names the input an item came from, so that another input's items are not taken for missing."""
+
+ROW = "@row"
+"""The extra that names the first row in which an item occurs: items of one row belong together."""
+
+MOST_VALUES = 100
+"""Different values of a column that are remembered of one item."""
+
+T = TypeVar("T")
+
+_LONE = re.compile("[\ud800-\udfff]+")
 _HASH = re.compile("[0-9a-f]{32}")
 
 
@@ -33,6 +46,13 @@ class Entry:
 
     item: Item
     raw: Any
+    copies: Sequence[Item] = ()
+    """The same content under other ids."""
+
+    @property
+    def items(self) -> list[Item]:
+        """The item and its copies."""
+        return [self.item, *self.copies]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +63,7 @@ class Input:
     options: ReadOptions = AS_ITEMS
 
 
-def read_input(source: str | Path | Pairs | Input, progress: Progress = silent) -> Pairs | list[str]:
+def read_input(source: str | Path | Pairs | Input, progress: Progress = silent) -> Pairs:
     """What to embed: pairs or files from any source, or the lines of a ``.txt`` file as texts."""
     if isinstance(source, Pairs):
         return source
@@ -51,43 +71,38 @@ def read_input(source: str | Path | Pairs | Input, progress: Progress = silent) 
     path = Path(spec)
     if path.suffix.lower() == ".txt" and path.is_file() and not is_text_table(path):
         options.only(str(spec))
-        try:
-            texts = [line.removesuffix("\r") for line in path.read_bytes().decode("utf-8-sig").split("\n")]
-            texts = [line for line in texts if line.strip()]
-        except UnicodeDecodeError as error:
-            raise UserError(f"{path} is not UTF-8 text; save it as UTF-8 with one text to a line") from error
-        if not texts:
-            raise UserError(f"{path} holds no text; write one text to a line")
-        return texts
+        return _lines(path)
     return open_pairs(spec, progress=progress, options=options)
 
 
-def entries(source: Pairs | list[str], modalities: Sequence[str]) -> dict[str, list[Entry]]:
-    """By modality, every different item of pairs, or every one of some texts, in order."""
-    if isinstance(source, list):
-        name = text_modality()
-        texts = enumerate(source, 1)
-        return (
-            {name: [_text_entry(name, str(number), text, {}) for number, text in texts]} if name in modalities else {}
-        )
-    return {name: _of_pairs(source, name) for name in modalities if name in source.items}
+def _lines(path: Path) -> Pairs:
+    """The lines of a text file as texts, each called by its number; blank lines are counted and are none."""
+    try:
+        lines = path.read_bytes().decode("utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text; save it as UTF-8 with one text to a line") from error
+    texts = {str(number): line.removesuffix("\r") for number, line in enumerate(lines, 1) if line.strip()}
+    if not texts:
+        raise UserError(f"{path} holds no text; write one text to a line")
+    return build(escaped(path.name), Rows(list(texts), {text_modality(): list(texts.values())}))
 
 
-def count_entries(source: Pairs | list[str], modalities: Sequence[str], set_aside: int, failed: int) -> Counts:
-    """What of an input is embedded: every different item once, further copies of it are duplicates.
+def entries(pairs: Pairs, modalities: Sequence[str]) -> dict[str, list[Entry]]:
+    """By modality, every different item of pairs, in order, with the ids of all rows that have it."""
+    return {name: _of_pairs(pairs, name) for name in modalities if name in pairs.items}
 
-    ``set_aside`` counts whatever cannot be used; ``failed`` those of them that were read and could not be decoded.
+
+def count_entries(
+    pairs: Pairs, found: Mapping[str, Sequence[Entry]], listed: Sequence[Problem], failed: Sequence[Problem]
+) -> Counts:
+    """What of an input is embedded: every different item once, further rows that have it are duplicates.
+
+    ``listed`` is what was set aside before anything was decoded, ``failed`` what could not be decoded.
     """
-    if isinstance(source, list):
-        return Counts(len(source) - failed, 0, set_aside)
-    present = [keys[keys >= 0] for name, keys in source.keys.items() if name in modalities]
-    different = sum(len(np.unique(keys)) for keys in present)
-    return Counts(different - failed, sum(map(len, present)) - different, set_aside, len(source.left_alone))
-
-
-def summary_of(source: Pairs | list[str], counts: Counts) -> list[str]:
-    """How an input was read and what became of it, in lines for people."""
-    return source.summary(counts) if isinstance(source, Pairs) else [counts.sentence()]
+    bad = {problem.id for problem in failed}
+    used = sum(entry.item.id not in bad for group in found.values() for entry in group)
+    rows = sum(int(np.sum(pairs.keys[name] >= 0)) for name in found)
+    return Counts(used, rows - used - len(failed), len(listed) + len(failed), len(pairs.left_alone))
 
 
 def content_hash(modality: str, content: str) -> str:
@@ -98,8 +113,13 @@ def content_hash(modality: str, content: str) -> str:
 
 
 def item_id(modality: str, row_id: str, primary: bool) -> str:
-    """A row's id for its first file; its other items have their modality before it: ``text/a.jpg``."""
-    return row_id if primary else f"{modality}/{row_id}"
+    """A row's id for its first file; its other items have their modality before it: ``text/a.jpg``.
+
+    A file in a folder called ``text`` is ``./text/a.jpg``, and so not the caption of ``a.jpg``.
+    """
+    if not primary:
+        return f"{modality}/{row_id}"
+    return f"./{row_id}" if row_id.startswith(f"{text_modality()}/") else row_id
 
 
 def without_modality(name: str) -> tuple[str, str]:
@@ -108,35 +128,72 @@ def without_modality(name: str) -> tuple[str, str]:
     return (first + slash, rest) if slash and first in names() else ("", name)
 
 
-def _text_entry(modality: str, row_id: str, text: str, extras: Mapping[str, str]) -> Entry:
-    name = item_id(modality, row_id, primary=False)
-    return Entry(Item(name, modality, text=text, hash=content_hash(modality, text), extras=extras), text)
-
-
 def _of_pairs(pairs: Pairs, modality: str) -> list[Entry]:
-    """The first row in which each different item occurs speaks for it."""
-    raws, item_of_row = different_items(pairs, modality)
-    present = np.flatnonzero(item_of_row >= 0)
-    rows = present[np.unique(item_of_row[present], return_index=True)[1]].tolist()
-    contents, texts = pairs.contents[modality], pairs.items.get(text_modality())
-    files = [name for name in pairs.modalities if not is_text(name)]
+    """Every different item, in order, with the ids of all rows that have it."""
+    called = _names(pairs, modality)
+    rows_of: dict[int, dict[str, list[int]]] = {}
+    for row, key in enumerate(pairs.keys[modality].tolist()):
+        if key >= 0:
+            rows_of.setdefault(key, {}).setdefault(called[row], []).append(row)
     found = []
-    for raw, row in zip(raws, rows, strict=True):
-        extras = {name: values[row] for name, values in pairs.extras.items() if values[row]}
-        if is_text(modality):
-            found.append(_text_entry(modality, pairs.ids[row], raw, extras))
-            continue
-        text = str((texts[row] if texts is not None else None) or "")
-        path = _path(raw) if isinstance(raw, Path) else contents[row] if isinstance(raw, Lazy) else ""
-        hash_ = content_hash(modality, contents[row])
-        primary = next(name for name in files if pairs.items[name][row] is not None) == modality
-        name = item_id(modality, pairs.ids[row], primary)
-        found.append(Entry(Item(name, modality, path, text, hash_, extras=extras), raw))
+    for by_name in rows_of.values():
+        every = [row for rows in by_name.values() for row in rows]
+        items = [_item(pairs, modality, name, every if is_text(modality) else rows) for name, rows in by_name.items()]
+        found.append(Entry(items[0], pairs.items[modality][every[0]], items[1:]))
     return found
 
 
+def _names(pairs: Pairs, modality: str) -> list[str]:
+    """What the item of every row is called; files without names of their own as the first row that has them."""
+    if is_text(modality):
+        return [item_id(modality, name, primary=False) for name in pairs.ids]
+    files = [name for name in pairs.modalities if not is_text(name)]
+    named = pairs.names.get(modality, [""] * len(pairs))
+    first_row: dict[int, int] = {}
+    called = []
+    for row, key in enumerate(pairs.keys[modality].tolist()):
+        speaking = row if named[row] else first_row.setdefault(key, row)
+        primary = next((name for name in files if pairs.items[name][speaking] is not None), "") == modality
+        called.append(item_id(modality, named[row] or pairs.ids[speaking], primary or bool(named[row])))
+    return called
+
+
+def _item(pairs: Pairs, modality: str, name: str, rows: Sequence[int]) -> Item:
+    """What an index remembers of an item that some rows have; the first of them speaks for it."""
+    row = rows[0]
+    raw, content, texts = pairs.items[modality][row], pairs.contents[modality][row], pairs.items.get(text_modality())
+    extras = {_column(column): value for column, values in pairs.extras.items() if (value := _merged(values, rows))}
+    extras[ROW] = pairs.ids[row]
+    if is_text(modality):
+        return Item(name, modality, text=raw, hash=content_hash(modality, raw), extras=extras)
+    text = str((texts[row] if texts is not None else None) or "")
+    path = _path(raw) if isinstance(raw, Path) else content if isinstance(raw, Lazy) else ""
+    return Item(name, modality, path, text, content_hash(modality, content), extras=extras)
+
+
+def _merged(values: Sequence[str], rows: Sequence[int]) -> str:
+    """What a column says of an item that several rows have: every different value; nothing where these are too many."""
+    different = dict.fromkeys(values[row] for row in rows if values[row])
+    return SEVERAL.join(map(_unicode, different)) if len(different) <= MOST_VALUES else ""
+
+
+def _unicode(value: str) -> str:
+    """A value as it is, with bytes that are not UTF-8 escaped."""
+    return value if value.isascii() else _LONE.sub(lambda found: escaped(found[0]), value)
+
+
+def _column(name: str) -> str:
+    """A person's column by a name that is none of ours."""
+    return f"@{name}" if name in (SOURCE, ROW) or own_field(name) else name
+
+
+def own_columns(extras: Mapping[str, T]) -> dict[str, T]:
+    """The person's own columns: all but the ones that an index adds."""
+    return {name: value for name, value in extras.items() if name not in (SOURCE, ROW)}
+
+
 def _path(file: Path) -> str:
-    return f"{_folder(file.parent)}/{file.name}"
+    return escaped(f"{_folder(file.parent)}/{file.name}")
 
 
 @cache

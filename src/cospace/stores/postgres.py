@@ -23,7 +23,7 @@ import numpy as np
 from ..types import UserError
 from . import Condition, Found, Item, Progress, _links, silent
 from ._blobs import PostgresThumbnails, read_model, write_model
-from ._columns import OWN, check_columns
+from ._columns import OWN, own_field, resolved
 from ._links import Search, make_graph
 from ._server import Address, Connection, Server, fetched
 from ._tables import (
@@ -35,6 +35,7 @@ from ._tables import (
     Seen,
     changed,
     clauses,
+    joined,
     look,
     make_items,
     make_shared,
@@ -188,7 +189,7 @@ class PostgresIndex:
             raise UserError(f"k must be 1 or more, {k} was given")
         seen, queries_QE = self._seen, np.asarray(queries_QE)
         queries_QE = units(queries_QE, seen.width, [f"query {row}" for row in range(len(queries_QE))])
-        self._check(where)
+        where = self._resolved(where)
         k = min(k, sum(seen.counts.values()))
         numbers_QK = np.full((len(queries_QE), k), -1, dtype=np.int64)
         scores_QK = np.full((len(queries_QE), k), -np.inf, dtype=np.float32)
@@ -214,8 +215,7 @@ class PostgresIndex:
 
     def select(self, where: Sequence[Condition] = (), most: int | None = None, seed: int = 0) -> np.ndarray:
         """Numbers of the items that satisfy all conditions, ascending; a seeded sample where there are more."""
-        self._check(where)
-        text, values = clauses(where)
+        text, values = clauses(self._resolved(where))
         asked = f"SELECT number FROM items WHERE {ALIVE}{text} ORDER BY number"
         numbers = np.array([number for (number,) in self._ask(asked, [*self._seen.alive, *values])], dtype=np.int64)
         return numbers if most is None else sample(numbers, most, seed)
@@ -223,7 +223,7 @@ class PostgresIndex:
     def items(self, numbers: Sequence[int]) -> list[Item]:
         """What is remembered of them, in the given order."""
         rows = self._of(numbers, ", ".join([*OWN, "extras"]))
-        return [Item(*row) for row in rows]
+        return [Item(**dict(zip(OWN, own, strict=True)), extras=joined(extras)) for *own, extras in rows]
 
     def appearance(self, numbers: np.ndarray) -> np.ndarray:
         """int32 ``(n, 3)``: width, height and mean colour of each."""
@@ -257,9 +257,10 @@ class PostgresIndex:
             raise UserError(f"this version has no item number {missing[0]}; search again")
         return [found[number] for number in wanted]
 
-    def _check(self, where: Sequence[Condition]) -> None:
-        if any(condition.column not in OWN for condition in where):
-            check_columns(where, self.columns())
+    def _resolved(self, where: Sequence[Condition]) -> list[Condition]:
+        """See :func:`resolved`; nobody counts columns where all conditions are on fields."""
+        plain = any(own_field(condition.column) is None for condition in where)
+        return resolved(where, self.columns() if plain else {})
 
     def _begin(self) -> Connection:
         """Become the writer: take the lock, catch up with the newest version."""

@@ -161,7 +161,7 @@ def test_what_is_no_regular_file_is_never_read(folder: Path) -> None:
     rows = ["/dev/zero", "pipe.png", "pics", "/dev/stdin", "pics/1.png"]
     (folder / "t.csv").write_text("image,text\n" + "".join(f"{name},caption of {name}\n" for name in rows))
     pairs = open_pairs(folder / "t.csv")
-    assert list(pairs.ids) == ["t.csv:6"]
+    assert list(pairs.places) == ["t.csv:6"]
     assert {problem.id for problem in pairs.problems} == {f"t.csv:{line}" for line in range(2, 6)}
 
 

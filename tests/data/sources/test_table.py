@@ -60,10 +60,13 @@ def test_captions_arrive_byte_for_byte(folder: Path, name: str) -> None:
     assert [problem.kind for problem in pairs.problems] == ["empty caption"]
 
 
-def test_ids_are_lines_and_paths_are_relative_to_the_table(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_are_called_by_their_files_and_paths_are_relative_to_the_table(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir("/")
     pairs = table(folder, 'image,text,tags\nimages/a.png,"one\ntwo",x\nimages/b.png,three,y\n')
-    assert list(pairs.ids) == ["t.csv:2", "t.csv:4"]
+    assert list(pairs.ids) == ["images/a.png", "images/b.png"]
+    assert list(pairs.places) == ["t.csv:2", "t.csv:4"]
     assert pairs.items["image"][0] == folder / "images/a.png"
     assert pairs.extras == {"tags": ["x", "y"]}
     assert pairs[1].extras == {"tags": "y"}

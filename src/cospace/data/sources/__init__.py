@@ -77,6 +77,10 @@ class Rows:
     """Files that lie there and are no part of this reading."""
     understood: str = ""
     """How the input was read, for people: ``1,000 images with captions beside them (.txt)``."""
+    names: dict[str, list[str]] = field(default_factory=dict)
+    """Of files, by modality: what each is called in every row that has it; without, as the row is called."""
+    places: list[str] = field(default_factory=list)
+    """Where each row stands (``pairs.csv:17``), for those who have to mend it; without, what the row is called."""
 
 
 class Source(Protocol):

@@ -14,6 +14,7 @@ from ...config import unknown
 from ...modalities import FIELDS, Modality, is_text, modality, names, text_modality
 from ...types import Problem, UserError
 from . import AS_FOUND, ReadOptions, Rows, file_modalities
+from ._identity import file_name, identify
 from ._paths import Locator
 
 _GLANCE = 200
@@ -34,7 +35,8 @@ class Table:
     """Of the file, for messages."""
     folder: Path
     """What relative paths are relative to."""
-    ids: list[str]
+    places: list[str]
+    """Of the rows: the file and the line."""
     columns: dict[str, list[Any]]
     options: ReadOptions = AS_FOUND
     """Which columns are named, and what paths are relative to."""
@@ -52,10 +54,15 @@ class Table:
         asked = text_modality() in roles and set(FIELDS) <= roles.keys()
         partial = asked or len(roles.keys() - set(FIELDS)) > 2
         alone = not self.options.pairs and roles.keys() - {text_modality(), *FIELDS}
-        rows = Rows(self.ids, items, extras, self.problems, least=2 if partial else 1 if alone else None)
+        rows = Rows(self.places, items, extras, self.problems, least=2 if partial else 1 if alone else None)
+        rows.names = {
+            role: [file_name(v) for v in columns[column]] for role, column in roles.items() if not is_text(role)
+        }
         filters = f"; filters: {', '.join(map(str, extras))}" if extras else ""
         rows.understood = ", ".join(f"{role} = {column}" for role, column in roles.items()) + filters
-        return _one_caption_each(rows)
+        _one_caption_each(rows)
+        identify(rows)
+        return rows
 
     def file_columns(self) -> dict[str, str]:
         """Which columns hold files, by modality."""
@@ -102,11 +109,11 @@ class Table:
         return [paths.get(value) if isinstance(value, str) else value for value in values]
 
 
-def _one_caption_each(rows: Rows) -> Rows:
+def _one_caption_each(rows: Rows) -> None:
     """A row with a list of captions as a row for each of them, called ``NAME#1``, ``NAME#2``, ..."""
     captions = rows.items.get(text_modality(), [])
     if not any(isinstance(value, list) for value in captions):
-        return rows
+        return
     order, ids, texts = [], list[str](), list[Any]()
     for row, value in enumerate(captions):
         several = value if isinstance(value, list) else [value]
@@ -116,8 +123,8 @@ def _one_caption_each(rows: Rows) -> Rows:
             texts.append(text)
     rows.ids = ids
     rows.items = {name: texts if name == text_modality() else [v[r] for r in order] for name, v in rows.items.items()}
+    rows.names = {name: [values[row] for row in order] for name, values in rows.names.items()}
     rows.extras = {name: [values[row] for row in order] for name, values in rows.extras.items()}
-    return rows
 
 
 _NUMBERED = re.compile(r"(caption|text|sentence|description|title|comment)s?[ _.-]?\d+", re.IGNORECASE)

@@ -95,6 +95,7 @@ class Layout:
         """A row for each file, or for each of its captions; its class where folders name classes."""
         columns: dict[str, list[Any]] = {one: [] for one in [*modalities, text_modality()]}
         rows, labels = Rows([], columns, problems=self.problems, least=1), []
+        rows.names = {one: [] for one in modalities}
         self.uses_captions = not self.pairs and bool(self.files.keys() & self.captions.keys())
         files = sorted(
             (name, stem, modality, item)
@@ -111,6 +112,8 @@ class Layout:
                 for column in rows.items:
                     value = caption if column == text_modality() else item if column == one else None
                     rows.items[column].append(value)
+                for column, called in rows.names.items():
+                    called.append(name if column == one else "")
                 labels.append(label)
         if classes:
             rows.extras["label"] = labels
@@ -123,6 +126,7 @@ class Layout:
     def _partnered(self, modalities: list[str]) -> Rows:
         """A row for each name that files of several modalities share."""
         rows = Rows([], {one: [] for one in modalities}, problems=self.problems, least=2)
+        rows.names = {one: [] for one in modalities}
         for stem, found in sorted(self.files.items()):
             if self._is_unique(stem, found):
                 if len(found) == 1:
@@ -135,6 +139,7 @@ class Layout:
     def _captioned(self, modalities: list[str]) -> Rows:
         columns: dict[str, list[Any]] = {one: [] for one in [*modalities, text_modality()]}
         rows = Rows([], columns, problems=self.problems, least=2 if len(modalities) > 1 else None)
+        rows.names = {one: [] for one in modalities}
         for stem in sorted(self.captions.keys() - self.files.keys()):
             self.problems.append(Problem(stem, "missing file", "the caption has no file beside it"))
         for stem, found in sorted(self.files.items()):
@@ -158,6 +163,8 @@ class Layout:
         for name_, column in rows.items.items():
             item = next(iter(found[name_].values())) if name_ in found else None
             column.append(caption if name_ == text_modality() else item)
+        for name_, called in rows.names.items():
+            called.append(next(iter(found[name_])) if name_ in found else "")
 
 
 def are_classes(names: Iterable[str]) -> bool:

@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from ...files import escaped
 from ...types import LeftAlone
 from . import file_modalities, modality_of_file
 
@@ -43,7 +44,7 @@ _BEGINNING = 32
 
 
 class File(NamedTuple):
-    """A file in a folder: its path within, and where it lies."""
+    """A file in a folder: its path within, as text (see :func:`~cospace.files.escaped`), and where it lies."""
 
     name: str
     path: Path
@@ -179,7 +180,7 @@ def _walk(folder: Path, exclude: Sequence[str]) -> Iterator[tuple[File, str]]:
         for name in sorted(names):
             reason = reason_above or left_alone_by_name(prefix + name, exclude)
             path = Path(root, name)
-            yield File(prefix + name, path), reason or ("" if path.is_file() else "no regular file")
+            yield File(escaped(prefix + name), path), reason or ("" if path.is_file() else "no regular file")
 
 
 def left_alone_by_name(name: str, exclude: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ...config import Config as BaseConfig
 from ...config import read_json
+from ...files import as_utf8
 from ...types import UserError
 from . import AS_FOUND, ReadOptions, Rows
 from ._columns import Table
@@ -109,7 +110,7 @@ def _open_stream(path: Path) -> pa.Table:
     import pyarrow as pa
 
     try:
-        with pa.memory_map(str(path)) as file, pa.ipc.open_stream(file) as stream:
+        with as_utf8(path) as name, pa.memory_map(name) as file, pa.ipc.open_stream(file) as stream:
             return stream.read_all()
     except (pa.ArrowInvalid, OSError) as error:
         raise UserError(f"{path} cannot be read: {error}") from error

@@ -114,7 +114,7 @@ def _add(table: Table, record: Record, blanks: bool) -> None:
         advice = "put quotes around a field that holds the separator"
         table.problems.append(Problem(name, "wrong number of fields", f"{reason}; {advice}"))
     else:
-        table.ids.append(name)
+        table.places.append(name)
         for column, value in zip(table.columns.values(), record.fields, strict=True):
             column.append(value.removeprefix(" ") if blanks else value)
 
@@ -185,7 +185,7 @@ def _read_jsonl(config: Config) -> Table:
         if not isinstance(value, dict):
             table.problems.append(Problem(name, "invalid json", f"line {number} is not a JSON object"))
             continue
-        table.ids.append(name)
+        table.places.append(name)
         objects.append(value)
     if not objects:
         first = f" ({table.problems[0].reason})" if table.problems else ""

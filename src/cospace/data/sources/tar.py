@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from ...config import Config as BaseConfig
+from ...files import escaped
 from ...types import LeftAlone, Problem, UserError
 from ..contents import digest
 from . import AS_FOUND, ReadOptions, Rows, modality_of_suffix
@@ -76,7 +77,7 @@ class Config(BaseConfig):
         above = os.path.commonpath([shard.parent for shard in shards])
         layout, left = Layout(self.spec, self.options.pairs), list[LeftAlone]()
         for shard in shards:
-            prefix = f"{os.path.relpath(shard, above)}/" if len(shards) > 1 else ""
+            prefix = escaped(f"{os.path.relpath(shard, above)}/") if len(shards) > 1 else ""
             left += _add_shard(layout, shard, prefix, self.options.exclude)
         rows = layout.rows()
         beside = _beside(Path(self.spec), shards, self.options.exclude)
@@ -171,7 +172,7 @@ def _list(shard: Path) -> tuple[dict[str, Member], list[str]]:
     twice = set()
     try:
         for entry in entries(shard):
-            name = entry.name.removeprefix("./")
+            name = escaped(entry.name.removeprefix("./"))
             if name in members:
                 twice.add(_split(name)[0])
             members[name] = Member(str(shard), entry.offset, entry.size)
