@@ -72,7 +72,7 @@ def _distinct(names: Sequence[str]) -> list[str]:
 
 def _hashed(base: str, row: int, rows: Rows) -> str:
     names = {name: called[row] for name, called in rows.names.items()}
-    texts = [_text_of(values[row], names.get(name, "")) for name, values in rows.items.items()]
+    texts = [_text_of(values[row], names.get(name, "")) for name, values in sorted(rows.items.items())]
     made = digest(text.encode("utf-8", "surrogateescape") for text in texts)
     return f"{base}#{made[:_SHOWN]}" if base else made[: 2 * _SHOWN]
 
