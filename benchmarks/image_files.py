@@ -11,7 +11,7 @@ from PIL import Image
 
 from cospace.data.pairs import Pairs
 from cospace.data.prepared import different_items
-from cospace.modalities.image.processing import decode
+from cospace.modalities.image.decoding import decode
 
 SEED = 0
 

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from .runtime import cores
-from .types import BadItem
+from .types import BadItem, attempted
 
 WINDOW = 512
 """Items that are kept ready; embedding puts them in order of length, so that texts are padded to their neighbours."""
@@ -23,17 +23,14 @@ T = TypeVar("T")
 
 
 def prefetch(raws: Iterable[Any], make: Callable[[Any], T]) -> Iterator[T | BadItem]:
-    """What ``make`` makes of each item, in order, by a thread a core; a broken image arrives as its error.
+    """What ``make`` makes of each item, in order, by a thread a core; a broken one arrives as its error.
 
     The threads go on with up to :data:`WINDOW` items while the caller computes with what it has. Items that are made
     in no time, such as small images, are left to the caller alone: threads would wait for each other longer.
     """
 
     def made(raw: Any) -> T | BadItem:
-        try:
-            return make(raw)
-        except BadItem as error:
-            return error
+        return attempted(make, raw)
 
     rest, took = iter(raws), []
     for raw in islice(rest, TRIED):

@@ -18,10 +18,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
     import torch
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 Metrics = dict[str, float]
 """Flat names to numbers, e.g. ``{"text_to_image/R@1": 0.93}``; the keys are part of the command line's contract."""
@@ -51,6 +54,22 @@ class BadItem(Exception):
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.reason}"
+
+
+def attempted(read: Callable[[T], R], item: T) -> R | BadItem:
+    """What reading one item gives, or why it cannot be used.
+
+    Decoders are other people's code, and fail in ways of their own: none of them may cost a job more than the one item.
+    A mistake of the person who gave the command is no item's.
+    """
+    try:
+        return read(item)
+    except BadItem as error:
+        return error
+    except UserError:
+        raise
+    except Exception as error:  # noqa: BLE001
+        return BadItem("undecodable", f"reading it failed with {type(error).__name__}: {error}")
 
 
 class UserError(Exception):

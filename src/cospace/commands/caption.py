@@ -11,7 +11,7 @@ from torch import Tensor
 from ..evaluators.generation import CAPTIONS
 from ..models.generation.decoding import Generation
 from ..runs.run import Run
-from ..types import BadItem, UserError
+from ..types import BadItem, UserError, attempted
 
 
 def caption(run: Run, items: Sequence[Any], how: Generation = CAPTIONS) -> list[str]:
@@ -24,8 +24,8 @@ def caption(run: Run, items: Sequence[Any], how: Generation = CAPTIONS) -> list[
 def prepared_item(run: Run, raw: Any) -> Tensor:
     """An item as the decoder's encoder reads it; a broken one is the caller's mistake."""
     name = run.need_generator("captions").modality
-    try:
-        return run.space.processors[name].prepare(raw)
-    except BadItem as error:
+    prepared = attempted(run.space.processors[name].prepare, raw)
+    if isinstance(prepared, BadItem):
         called = raw if isinstance(raw, str | Path) else f"the {name}"
-        raise UserError(f"{called} cannot be read: {error}") from error
+        raise UserError(f"{called} cannot be read: {prepared}") from prepared
+    return prepared

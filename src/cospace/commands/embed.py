@@ -38,7 +38,7 @@ from ..models.space import Space
 from ..runs.run import Run
 from ..runtime import cores
 from ..stores.entries import Entry, Input, count_entries, entries, read_input
-from ..types import BadItem, Problem, Progress, UserError, silent
+from ..types import BadItem, Problem, Progress, UserError, attempted, silent
 
 PATIENCE = 60.0
 """Seconds that decoding one item may take."""
@@ -186,10 +186,7 @@ class Job:
         return None
 
     def _prepare(self, part: Part, entry: Entry) -> Tensor | BadItem:
-        try:
-            return self.space.processors[part.modality].prepare(entry.raw)
-        except BadItem as error:
-            return error
+        return attempted(self.space.processors[part.modality].prepare, entry.raw)
 
     def _do(self, taken: Taken) -> None:
         """Embed a part and write it; it is done when its folder appears."""

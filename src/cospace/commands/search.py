@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +22,7 @@ from ..stores import Condition, Index, of_modality
 from ..stores.entries import own_columns
 from ..stores.locations import FolderLocation, IndexLocation, ServerLocation, location_of
 from ..stores.thumbnails import Thumbnails
-from ..types import BadItem, UserError
+from ..types import BadItem, UserError, attempted
 
 BACKGROUND = 2_048
 """Items of a modality that a cosine is measured against."""
@@ -181,8 +180,9 @@ class SearchableIndex:
         for result in results:
             item, words = (Path(unescaped(result.path)), raw) if asked == text else (raw, result.text)
             if words and (result.modality == described) == (asked == text):
-                with suppress(BadItem):
-                    seen.append((result, self.space.processors[described].prepare(item), words))
+                prepared = attempted(self.space.processors[described].prepare, item)
+                if not isinstance(prepared, BadItem):
+                    seen.append((result, prepared, words))
         if not seen:
             several = modality(described).plural
             raise UserError(

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..files import atomic_write
 from ..modalities import all_modalities, is_text, modality
-from ..types import BadItem, Problem, Progress, UserError, silent
+from ..types import BadItem, Problem, Progress, UserError, attempted, silent
 from .counting import describe_left_alone
 from .joins import describe_join, joining
 from .pairs import Pairs
@@ -173,10 +173,7 @@ def _by_threads(name: str, raws: Sequence[Any]) -> Iterator[dict[str, float] | B
     pending = iter(raws)
 
     def measure(raw: Any) -> dict[str, float] | BadItem:
-        try:
-            return modality(name).inspect(raw)
-        except BadItem as error:
-            return error
+        return attempted(modality(name).inspect, raw)
 
     with ThreadPoolExecutor(_THREADS) as pool:
         while chunk := list(islice(pending, 64)):  # in chunks: an interrupt must not wait for all of them

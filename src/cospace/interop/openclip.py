@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..config import PartConfig, read_json
+from ..config import PartConfig, read_json, validate
 from ..modalities.image.processing import ImageProcessor
 from ..modalities.text.tokenizer import Manner, Tokenizer
 from ..models.encoders import clip_text, clip_vit
@@ -96,7 +96,8 @@ def image_processor(asked: Mapping[str, Any], size: int, path: Path) -> ImagePro
     if mode not in FITS or resample not in ("bicubic", "bilinear"):
         raise UserError(f"{path} asks for resize_mode={mode!r}, interpolation={resample!r}, which are not known here")
     mean, std = asked.get("mean") or MEAN, asked.get("std") or STD
-    return ImageProcessor(size=size, fit=FITS[mode], resample=resample, mean=mean, std=std)  # type: ignore[arg-type]
+    steps = {"size": size, "fit": FITS[mode], "resample": resample, "mean": mean, "std": std, "to_rgb": "pillow"}
+    return validate(ImageProcessor, steps, where=str(path))
 
 
 def tokenizer(folder: Path, length: int) -> Tokenizer:

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..types import BadItem
+from ..types import BadItem, attempted
 from . import Processor
 from . import modality as modality_of
 
@@ -82,10 +82,10 @@ def _serve(pipe: Connection, modality: str, state: dict[str, Any], patience: flo
 
 
 def _answer(processor: Processor, raw: Any) -> bytes:
-    try:
-        array = np.ascontiguousarray(processor.prepare(raw).numpy())
-    except BadItem as error:
-        return json.dumps({"kind": error.kind, "reason": error.reason}).encode()
+    prepared = attempted(processor.prepare, raw)
+    if isinstance(prepared, BadItem):
+        return json.dumps({"kind": prepared.kind, "reason": prepared.reason}).encode()
+    array = np.ascontiguousarray(prepared.numpy())
     header = json.dumps({"dtype": array.dtype.str, "shape": array.shape}).encode()
     return header + b"\n" + array.tobytes()
 

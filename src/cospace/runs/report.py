@@ -24,9 +24,9 @@ from ..evaluation.retrieval import metric_intervals
 from ..evaluators.embedded import EmbeddedPairs
 from ..evaluators.generation import GenerationResults
 from ..evaluators.measures import Classified, diagnosis, query_components
-from ..modalities import FIELDS, is_text, modality, text_modality
+from ..modalities import FIELDS, Media, is_text, modality, text_modality
 from ..runtime import describe, device
-from ..types import BadItem, Metrics
+from ..types import Metrics, attempted
 from .metrics_log import MetricsLog
 from .run import Run
 
@@ -205,11 +205,9 @@ def _media(embedded: EmbeddedPairs, whole: Report) -> dict[str, tuple[bytes, str
     room = PLAYED
     for key in dict.fromkeys(key for key in keys if key is not None):
         name, number = _parsed(key)
-        try:
-            excerpt = modality(name).excerpt(embedded.pairs.items[name][int(embedded.first_row[name][number])])
-        except BadItem:
-            continue
-        if excerpt is not None and len(excerpt.data) <= room:
+        raw = embedded.pairs.items[name][int(embedded.first_row[name][number])]
+        excerpt = attempted(modality(name).excerpt, raw)
+        if isinstance(excerpt, Media) and len(excerpt.data) <= room:
             made[key] = (excerpt.data, excerpt.type)
             room -= len(excerpt.data)
     return made

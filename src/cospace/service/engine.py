@@ -28,7 +28,7 @@ from ..files import unescaped
 from ..modalities import PREVIEW_SIZES, is_text, modality, text_modality
 from ..models.calibration import Matching
 from ..stores import Condition, Found, Item, of_modality
-from ..types import BadItem
+from ..types import BadItem, attempted
 from .asking import Part, Query, Reference
 from .batching import Batcher
 from .limits import Limits
@@ -348,11 +348,7 @@ class Engine:
         """An item of the index: its file or, where that is gone and its preview is an item too, its preview."""
         if item.path:
             path = Path(unescaped(item.path))
-            try:
-                self.space.processors[item.modality].prepare(path)
-            except BadItem:
-                pass
-            else:
+            if not isinstance(attempted(self.space.processors[item.modality].prepare, path), BadItem):
                 return path
         preview = self.collection.thumbnails.get(item.hash, max(PREVIEW_SIZES))
         if preview is None or not modality(item.modality).recognises(preview):

@@ -15,7 +15,7 @@ from ..data.contents import digest
 from ..files import unescaped
 from ..modalities import PREVIEW_SIZES, Media, Modality, modality
 from ..stores import Condition
-from ..types import BadItem
+from ..types import attempted
 from . import asking
 from .engine import Engine
 from .health import space_health
@@ -130,11 +130,8 @@ def _larger(known: Recent[tuple[str, int], bytes], engine: Engine, content: str,
 def _media(engine: Engine, content: str, size: int) -> Media | None:
     """An item's file as its modality shows it, made anew from bytes that still have this hash."""
     for one, data in _files(engine, content):
-        try:
-            made = one.media(data, size)
-        except BadItem:
-            continue
-        if made is not None:
+        made = attempted(lambda data, one=one: one.media(data, size), data)  # type: ignore[misc]
+        if isinstance(made, Media):
             return made
     return None
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..modalities import PREVIEW_SIZES, Modality, modality
-from ..types import BadItem
+from ..modalities import PREVIEW_SIZES, Modality, Preview, modality
+from ..types import BadItem, attempted
 from .problems import Refusal
 from .recent import Recent
 
@@ -36,15 +36,19 @@ def read(data: bytes, modalities: Sequence[str]) -> Upload:
     if not data:
         raise Refusal(422, f"the request has no body; send the bytes of {accepted(modalities)} as the body")
     chosen, recognised = _modality_of(data, modalities)
-    try:
-        raw = chosen.read_upload(data)
-        preview = chosen.preview(raw)
-    except BadItem as error:
-        raise _refusal(error, chosen, recognised) from error
+    made = attempted(lambda sent: _decoded(chosen, sent), data)
+    if isinstance(made, BadItem):
+        raise _refusal(made, chosen, recognised) from made
+    raw, preview = made
     name = hashlib.blake2b(data, digest_size=16).hexdigest()
     if preview is None:
         return Upload(name, chosen.name, raw, None, 0, 0)
     return Upload(name, chosen.name, raw, preview.webp[max(PREVIEW_SIZES)], preview.width, preview.height)
+
+
+def _decoded(chosen: Modality, data: bytes) -> tuple[Any, Preview | None]:
+    raw = chosen.read_upload(data)
+    return raw, chosen.preview(raw)
 
 
 def _refusal(error: BadItem, chosen: Modality, recognised: bool) -> Refusal:

@@ -34,12 +34,12 @@ _SYSTEM = frozenset(
 )  # fmt: skip
 _UNREAD = frozenset(
     {
-        ".avif", ".heic", ".heif", ".hif", ".jp2", ".j2k", ".jpf", ".jxl", ".svg", ".psd", ".psb", ".eps", ".ai",
+        ".jp2", ".jpx", ".j2c", ".j2k", ".jpf", ".jxl", ".svg", ".psd", ".psb", ".eps", ".ai",
         ".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".tga", ".exr", ".hdr", ".ico",
     }
 )  # fmt: skip
 """Pictures that people have and cospace does not read; some begin like a TIFF and are none."""
-_BEGINNING = 32
+_BEGINNING = 64
 """Bytes that are read to recognise a file whose suffix says nothing."""
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import Field
 
 from ...config import Config
-from ...types import BadItem
+from ...types import attempted
 from .augmenting import Augment
 
 RATES = (8_000, 24_000)
@@ -68,14 +68,16 @@ def common_rate(items: Sequence[Any]) -> int:
 
 
 def _rates(items: Iterable[Any]) -> Iterable[int]:
+    for item in items:
+        rate = attempted(_rate, item)
+        if isinstance(rate, int):  # what cannot be read is reported when all are prepared
+            yield rate
+
+
+def _rate(item: Any) -> int | None:
     from .reading import fetched, header
 
-    for item in items:
-        try:
-            raw = fetched(item)
-            if isinstance(raw, tuple):
-                yield int(raw[1])
-            elif isinstance(raw, bytes | str | Path):
-                yield header(raw)[0]
-        except BadItem:  # reported when all are prepared
-            continue
+    raw = fetched(item)
+    if isinstance(raw, tuple):
+        return int(raw[1])
+    return int(header(raw)[0]) if isinstance(raw, bytes | str | Path) else None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...types import Progress, silent
 from .. import PREVIEW_SIZES, Batcher, Media, Modality, Prepared, Preview, Previewed
+from .formats import SUFFIXES, format_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,21 +20,22 @@ if TYPE_CHECKING:
 GOLDEN = 4
 """Images that are kept with a model."""
 
+SMALLEST = 32
+"""Pixels a side to which an image is decoded where only its size and its soundness are asked for."""
+
 
 class Image(Modality):
     """Everything that is known of images."""
 
     name = "image"
     plural = "images"
-    advice: ClassVar[Mapping[str, str]] = {"bomb": "make these images smaller"}
+    advice: ClassVar[Mapping[str, str]] = {
+        "bomb": "set COSPACE_IMAGE_MEMORY_MB to what the message says, or make these images smaller"
+    }
     decided = ("size",)
     default_encoder = "cnn"
     noun = "image"
-    suffixes = frozenset(
-        {
-            ".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff",
-        }
-    )  # fmt: skip
+    suffixes = SUFFIXES
     columns = (
         "image", "images", "img", "picture", "photo", "image_path", "img_path", "filepath", "file_path", "path",
         "image_file", "file_name", "filename", "file", "image_url", "url", "jpg", "png",
@@ -43,8 +45,7 @@ class Image(Modality):
     job_size = 512
 
     def recognises(self, data: bytes) -> bool:
-        starts = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*")
-        return data.startswith(starts) or (data.startswith(b"RIFF") and data[8:12] == b"WEBP")
+        return format_of(data) is not None
 
     def settings_class(self) -> type[ImageSettings]:
         from .batching import ImageSettings
@@ -100,14 +101,15 @@ class Image(Modality):
         return stored.numpy()
 
     def inspect(self, raw: Any) -> dict[str, float]:
-        from .processing import decode
+        from .decoding import decoded
+        from .processing import GAP
 
-        height, width, _ = decode(raw).shape
+        height, width = decoded(raw, GAP * SMALLEST).upright_size
         return {"width": float(width), "height": float(height)}
 
     def export(self, raw: Any) -> tuple[bytes, str]:
         from .._pixels import png
-        from .processing import decode, fetched
+        from .decoding import decode, fetched
         from .showing import encoded_suffix
 
         data = fetched(raw)
@@ -120,17 +122,18 @@ class Image(Modality):
 
     def prepare_with_preview(self, raw: Any, processor: Any) -> Previewed:
         """Decoded once for both; a JPEG arrives at the scale that the model reads, so that its vector is the same as
-        everywhere else, and once more where that is too small for the previews.
+        everywhere else, and once more where that is too small for the previews or not what a browser shows.
         """
-        from .processing import decode, fetched, full_size
+        from .decoding import decoded, fetched
         from .showing import preview_of
 
         data = fetched(raw)
-        pixels = decode(data, processor.side, processor.max_pixels)
-        prepared, size = processor.prepare(pixels), full_size(data, pixels)
-        if max(pixels.shape[:2]) < min(max(PREVIEW_SIZES), max(size)):
-            pixels = decode(data, max(PREVIEW_SIZES), processor.max_pixels)
-        return Previewed(prepared, preview_of(pixels, size), data if isinstance(data, bytes) else None)
+        image = decoded(data, processor.side, processor.to_rgb)
+        prepared = processor.resized(image)
+        small = max(image.pixels_HW3.shape[:2]) < min(max(PREVIEW_SIZES), max(image.size))
+        if small or not (image.plain or processor.to_rgb == "browser"):
+            image = decoded(data, max(PREVIEW_SIZES))
+        return Previewed(prepared, preview_of(image), data if isinstance(data, bytes) else None)
 
     def prepared_preview(self, prepared: Any, processor: Any) -> bytes:
         from .._pixels import png

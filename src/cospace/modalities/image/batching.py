@@ -13,10 +13,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ...config import Config
-from ...types import BadItem
+from ...types import BadItem, attempted
 from .._draws import draws
 from .augmentation import Augment
-from .processing import ImageProcessor, decode
+from .decoding import decoded
+from .processing import ImageProcessor
 
 SIZES = (32, 64)
 """Sides that images are resized to; the largest one that their own size fills is taken."""
@@ -68,10 +69,8 @@ def median_side(items: Sequence[Any]) -> int:
 
 
 def _side(raw: Any) -> int | None:
-    try:
-        return int(min(decode(raw).shape[:2]))
-    except BadItem:
-        return None
+    found = attempted(lambda item: min(decoded(item, SIZES[0]).size), raw)
+    return None if isinstance(found, BadItem) else found
 
 
 @dataclass(frozen=True, slots=True)
