@@ -18,6 +18,8 @@ field's. The last two are names of classes, and common words in lower case."""
 
 ALLOWED = (
     r"\.trim\(\)",  # of JavaScript
+    r"malloc_trim",  # of the GNU C library
+    r"\.tell\(\)",  # of files
     r"pointer: coarse",  # of CSS
     r"gl\.(?:BLEND|blendFunc)",  # of WebGL
     r"insertBefore",  # of the DOM

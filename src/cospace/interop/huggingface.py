@@ -115,7 +115,7 @@ def image_processor(folder: Path, size: int) -> ImageProcessor:
         resample=RESAMPLES[resample],  # type: ignore[arg-type]
         mean=asked.get("image_mean", (0.5, 0.5, 0.5)),
         std=asked.get("image_std", (0.5, 0.5, 0.5)),
-        to_rgb="pillow",
+        to_rgb="convert",
     )
 
 

@@ -96,7 +96,14 @@ def image_processor(asked: Mapping[str, Any], size: int, path: Path) -> ImagePro
     if mode not in FITS or resample not in ("bicubic", "bilinear"):
         raise UserError(f"{path} asks for resize_mode={mode!r}, interpolation={resample!r}, which are not known here")
     mean, std = asked.get("mean") or MEAN, asked.get("std") or STD
-    steps = {"size": size, "fit": FITS[mode], "resample": resample, "mean": mean, "std": std, "to_rgb": "pillow"}
+    steps = {
+        "size": size,
+        "fit": FITS[mode],
+        "resample": resample,
+        "mean": mean,
+        "std": std,
+        "to_rgb": "resize_convert",
+    }
     return validate(ImageProcessor, steps, where=str(path))
 
 

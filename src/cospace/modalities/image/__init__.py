@@ -102,9 +102,8 @@ class Image(Modality):
 
     def inspect(self, raw: Any) -> dict[str, float]:
         from .decoding import decoded
-        from .processing import GAP
 
-        height, width = decoded(raw, GAP * SMALLEST).upright_size
+        height, width = decoded(raw, SMALLEST).upright_size
         return {"width": float(width), "height": float(height)}
 
     def export(self, raw: Any) -> tuple[bytes, str]:

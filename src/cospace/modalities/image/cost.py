@@ -85,13 +85,13 @@ def afforded(cost: int, height: int, width: int) -> Iterator[None]:
 
 def _give_back() -> None:
     """Free memory goes back to the system: the C library would keep it, and the process stay as large as its peak."""
-    trim = _trim()
-    if trim is not None:
-        trim(0)
+    release = _release()
+    if release is not None:
+        release(0)
 
 
 @functools.cache
-def _trim() -> Callable[[int], int] | None:
+def _release() -> Callable[[int], int] | None:
     """The GNU C library's ``malloc_trim``; others have none."""
     try:
         found: Callable[[int], int] = ctypes.CDLL(None).malloc_trim

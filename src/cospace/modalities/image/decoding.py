@@ -25,9 +25,11 @@ from .cost import OVERHEAD, afforded, budget
 from .formats import format_of, unread, unread_format
 from .opening import Opened, given, opened, opened_cmyk, turned
 
-ToRGB = Literal["browser", "pillow"]
-"""How pixels become RGB. ``browser``: transparency on white, colour profiles converted to sRGB. ``pillow``: as
-``Image.convert("RGB")``, which OpenCLIP, timm and Transformers use: transparency dropped, profiles ignored."""
+ToRGB = Literal["browser", "convert", "resize_convert"]
+"""How pixels become RGB. ``browser``: transparency on white, colour profiles converted to sRGB. ``convert``: as
+Pillow's ``Image.convert("RGB")`` before resizing, which Transformers uses: transparency dropped, profiles ignored.
+``resize_convert``: the same after resizing, which OpenCLIP does: colours are then weighted by their opacity, black
+where nothing is opaque, and palettes are resized by the nearest pixel."""
 
 _BAND = 1 << 18
 """Pixels that are converted at a time."""
@@ -54,6 +56,8 @@ class Decoded:
     orientation: int = 1
     plain: bool = True
     """Whether every :data:`ToRGB` gives the same."""
+    unconverted: Image.Image | None = None
+    """The image in its own mode, where it is to be converted after resizing and that makes a difference."""
 
     @property
     def lies(self) -> bool:
@@ -198,10 +202,12 @@ def _from_pil(made: Opened, at_least: int | None, to_rgb: ToRGB) -> Decoded:
     with afforded(made.cost + 3 * rows * columns + OVERHEAD, height, width):
         made.image.load()
         pixels_HW3, plain = _converted(made, 1 if made.part > 1 else part, to_rgb)
+        late = to_rgb == "resize_convert" and made.image.mode in ("RGBA", "LA", "P", "1")
+        unconverted = made.image.copy() if late else None
         orientation = turned(made)
     if part == 1:  # Pillow turns TIFFs by itself while it loads
         height, width = pixels_HW3.shape[:2]
-    return Decoded(pixels_HW3, (height, width), part, orientation, plain)
+    return Decoded(pixels_HW3, (height, width), part, orientation, plain and not late, unconverted)
 
 
 def _converted(made: Opened, part: int, to_rgb: ToRGB) -> tuple[np.ndarray, bool]:

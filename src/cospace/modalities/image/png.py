@@ -77,8 +77,8 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview, bool]]:
         if end > size:
             break
         if kind in _WANTED:
-            (told,) = struct.unpack_from(">I", data, end - 4)
-            yield kind, view[place + 8 : end - 4], zlib.crc32(view[place + 4 : end - 4]) == told
+            (stored,) = struct.unpack_from(">I", data, end - 4)
+            yield kind, view[place + 8 : end - 4], zlib.crc32(view[place + 4 : end - 4]) == stored
         elif not kind[0] & 0x20:
             if kind == b"CgBI":
                 raise BadItem("unsupported", "this is Apple's own kind of PNG for its devices; save it as PNG")

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from PIL import Image
 from pydantic import PositiveFloat, PositiveInt
 
 from ...config import Config
@@ -20,7 +21,7 @@ from .decoding import Decoded, ToRGB, decoded
 if TYPE_CHECKING:
     import torch
 
-GAP = 2
+GAP = 1.5
 """Pixels that an image is decoded to for each that it is resized to. With fewer, a JPEG at a fraction gives other
 vectors than the same image in full (docs/decisions/0025); Pillow's ``reducing_gap`` means the same."""
 
@@ -43,7 +44,8 @@ class ImageProcessor(Config):
     before_crop: PositiveInt | None = None
     """The shorter side in pixels (``squash``: both sides) whose middle is cut out; left open, ``size`` itself."""
     to_rgb: ToRGB = "browser"
-    """``browser``: transparency on white, profiles to sRGB; ``pillow``: transparency dropped, profiles ignored."""
+    """``browser``: transparency on white, profiles to sRGB; ``convert``: both ignored, as Transformers does;
+    ``resize_convert``: the same after resizing, as OpenCLIP does."""
 
     def prepare(self, raw: Any) -> torch.Tensor:
         """Decode and resize: ``uint8`` ``(3, S, S)``. Raises :class:`BadItem`."""
@@ -56,9 +58,15 @@ class ImageProcessor(Config):
         pixels_HW3, size = self._shortened(image)
         height, width = self._target(*(size[::-1] if image.lies else size))
         target = (width, height) if image.lies else (height, width)
+        if image.unconverted is not None and size == image.size:
+            resample = Image.Resampling[self.resample.upper()]
+            pixels_HW3 = np.array(image.unconverted.resize(target[::-1], resample).convert("RGB"))
+            size, part = target, 1
+        else:
+            part = image.part
         stored = torch.from_numpy(np.require(pixels_HW3, requirements=["C", "W"])).permute(2, 0, 1)
-        extent = (size[0] / image.part, size[1] / image.part)
-        return self._square(_upright(_resize(stored, target, extent, self.resample), image.orientation)).contiguous()
+        resized = _resize(stored, target, (size[0] / part, size[1] / part), self.resample)
+        return self._square(_upright(resized, image.orientation)).contiguous()
 
     def _shortened(self, image: Decoded) -> tuple[np.ndarray, tuple[int, int]]:
         """Pixels and full size, as stored; of a very long image that is cropped the middle alone, three squares."""
@@ -74,7 +82,7 @@ class ImageProcessor(Config):
     @property
     def side(self) -> int:
         """Pixels of both sides that an image is decoded to at least, if it has them."""
-        return GAP * (self.before_crop or self.size)
+        return round(GAP * (self.before_crop or self.size))
 
     @property
     def spec(self) -> ImageSpec:
