@@ -23,7 +23,7 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any, Self
 
-from .types import UserError
+from .types import StorageError, UserError
 
 MANIFEST = "MANIFEST.json"
 LOCK = "LOCK"
@@ -107,10 +107,10 @@ def read_sealed(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_bytes())
         expected = value.pop("digest")
     except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise UserError(f"{path} is damaged: {error}; restore it from a copy or make it again") from error
+        raise StorageError(f"{path} is damaged: {error}; restore it from a copy or make it again") from error
     actual = _seal_of(value)
     if actual != expected:
-        raise UserError(_damaged(path, f"hash {expected}", f"hash {actual}"))
+        raise StorageError(_damaged(path, f"hash {expected}", f"hash {actual}"))
     return dict(value)
 
 
@@ -161,7 +161,7 @@ def read_manifest(folder: Path) -> dict[str, Stamp]:
     """Stamps by file name; a folder without a manifest was never completed and is refused."""
     path = folder / MANIFEST
     if not path.is_file():
-        raise UserError(f"{folder} has no {MANIFEST}, so it was never written completely; make it again")
+        raise StorageError(f"{folder} has no {MANIFEST}, so it was never written completely; make it again")
     files = read_sealed(path)["files"]
     return {str(_relative(name)): expected for name, expected in files.items()}
 
@@ -190,12 +190,12 @@ def stamp(path: Path) -> Stamp:
 def check(path: Path, expected: Stamp, content: bool = True) -> None:
     """Compare a file with its stamp; ``content=False`` compares sizes only, which costs nothing on a large file."""
     if not path.is_file():
-        raise UserError(f"{path} is missing; restore it from a copy or make it again")
+        raise StorageError(f"{path} is missing; restore it from a copy or make it again")
     size = path.stat().st_size
     if size != expected["size"]:
-        raise UserError(_damaged(path, f"{expected['size']} bytes", f"{size} bytes"))
+        raise StorageError(_damaged(path, f"{expected['size']} bytes", f"{size} bytes"))
     if content and (actual := digest(path)) != expected["blake2b"]:
-        raise UserError(_damaged(path, f"hash {expected['blake2b']}", f"hash {actual}"))
+        raise StorageError(_damaged(path, f"hash {expected['blake2b']}", f"hash {actual}"))
 
 
 def settle(final: Path) -> None:

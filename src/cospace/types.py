@@ -80,6 +80,13 @@ class UserError(Exception):
     """
 
 
+class StorageError(UserError):
+    """What lies on a disk or a server is missing, damaged, or another's than the one that was opened.
+
+    The same sentence for whoever typed a command; a service answers with a 5xx, since the request is not at fault.
+    """
+
+
 @runtime_checkable
 class Lazy(Protocol):
     """A raw item that is fetched when needed: a member of a tar, a drawing made on the fly."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from cospace.data.pairs import open_pairs
 from cospace.evaluation.generation import caption_metrics
 from cospace.evaluators.embedded import embed_pairs, prepare_for
 from cospace.evaluators.generation import GenerationResults, Prediction, complaint, generate_predictions
+from cospace.evaluators.reranking import CANDIDATES
 from cospace.models.generation.generator import Answer
 from cospace.runs.report import generated_examples
 from cospace.types import UserError
@@ -141,13 +144,46 @@ def test_the_decoder_tells_which_text_describes_an_image(generating: Path, shell
     plain = shell.json("search", generating.parent / "idx", texts[0], "-k", 18)["results"]
     again = shell.json("search", generating.parent / "idx", texts[0], "-k", 18, "--rerank")["results"]
     assert {row["id"] for row in plain} == {row["id"] for row in again}
-    assert ordered(model, model.match([row["path"] for row in again], texts[:1])[:, 0], again)
+    first = again[:CANDIDATES]
+    assert {row["id"] for row in first} == {row["id"] for row in plain[:CANDIDATES]}
+    assert again[CANDIDATES:] == plain[CANDIDATES:], "as many are re-ranked whatever is asked for"
+    assert ordered(model, model.match([row["path"] for row in first], texts[:1])[:, 0], first)
+    for k in (1, 5, 17):
+        fewer = shell.json("search", generating.parent / "idx", texts[0], "-k", k, "--rerank")
+        assert fewer == {"results": again[:k], "not_reranked": []}
     by_image = shell.json("search", generating.parent / "idx", "--image", images[0], "--find", "text", "--rerank")[
         "results"
     ]
     assert ordered(model, model.match(images[:1], [row["text"] for row in by_image])[0], by_image)
     refusal = cospace("search", generating.parent / "idx", "--image", images[0], "--rerank").refusal()
     assert "search images by a text" in refusal
+
+
+def test_what_has_no_file_is_reranked_by_its_preview_and_what_has_neither_keeps_its_place(
+    generating: Path, shell: Shell, cospace: Cospace, tmp_path: Path
+) -> None:
+    shell.text("index", generating, "glyphs/digits", "--out", tmp_path / "drawn")  # as the demo's: no files
+    found = shell.json("search", tmp_path / "drawn", "a red circle", "--rerank")
+    assert len(found["results"]) == 10 and found["not_reranked"] == []
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for seed, (colour, shape) in enumerate(KINDS):
+        shape_picture(colour, shape, seed).save(folder / f"{seed}.png")
+    index = tmp_path / "idx"
+    shell.text("index", generating, folder, "--out", index)
+    plain = shell.json("search", index, "a red circle")["results"]
+    before = shell.json("search", index, "a red circle", "--rerank")["results"]
+    (folder / plain[1]["id"]).write_bytes(b"broken")
+    assert shell.json("search", index, "a red circle", "--rerank")["results"] == before, "its preview is kept"
+    with closing(sqlite3.connect(index / "thumbnails.sqlite")) as previews, previews:
+        previews.execute("DELETE FROM thumbnails")
+    found = shell.json("search", index, "a red circle", "--rerank")
+    assert found["results"][1]["id"] == plain[1]["id"], "its score alone decides"
+    assert [one["id"] for one in found["not_reranked"]] == [plain[1]["id"]]
+    assert (
+        f"keep their place by score (first: {plain[1]['id']}: undecodable"
+        in cospace("search", index, "a red circle", "--rerank").err
+    )
 
 
 def test_a_run_of_captions_says_yes_or_no(tmp_path: Path, shell: Shell, cospace: Cospace) -> None:

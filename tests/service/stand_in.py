@@ -81,7 +81,7 @@ MODALITIES: list[dict[str, Any]] = [
 ]  # fmt: skip
 CLIP: dict[str, Any] = {
     "name": "clip", "noun": "clip", "plural": "clips", "is_text": False, "preview": True,
-    "page": "/page/modality-clip.js", "upload_types": ["clip/raw"],
+    "page": "page/modality-clip.js", "upload_types": ["clip/raw"],
 }  # fmt: skip
 NASTY = '</script><img src=x onerror=alert(1)> & a "quoted" <b>caption</b>'
 STOP = {"a", "an", "the", "on", "of", "in", "and"}

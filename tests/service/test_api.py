@@ -221,7 +221,13 @@ def test_what_a_run_was_not_trained_for_is_a_conflict(client: AsgiClient) -> Non
         ({"parts": [{"text": "x"}], "k": 0}, "k"),
         ({"parts": [{"text": "x"}], "k": 10**9}, "k"),
         ({"parts": [{"text": " "}]}, "parts.0.text"),
-        ({"parts": [{"text": "x", "weight": 0}]}, "parts.0"),
+        ({"parts": [{"text": "x", "weight": 0}]}, "parts.0.weight"),
+        ({"parts": [{"text": "x", "weight": 5e-324}]}, "parts.0.weight"),
+        ({"parts": [{"text": "x", "weight": True}]}, "parts.0.weight"),
+        ({"parts": [{"text": "x"}, {"text": "x", "weight": -1}]}, "parts"),
+        ({"parts": [{"text": "x"}], "k": True}, "k"),
+        ({"parts": [{"text": "x"}], "k": "5"}, "k"),
+        ({"parts": [{"text": "x"}], "offset": False}, "offset"),
         ({"parts": [{"text": "x", "id": "y"}]}, "parts.0"),
         ({"parts": [{"text": "x" * 10_001}]}, "parts.0.text"),
         ({"parts": [{"text": "x"}], "colour": 1}, "colour"),
@@ -274,9 +280,9 @@ def test_an_index_that_changes_is_answered_from_one_version_at_a_time(
     trained: Path, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from cospace.commands.index import build_index
-    from cospace.service import engine
+    from cospace.service import versions
 
-    monkeypatch.setattr(engine, "REFRESH_SECONDS", 0.0)
+    monkeypatch.setattr(versions, "REFRESH_SECONDS", 0.0)
     build_index(Run.load(trained), shapes, tmp_path / "idx")
     client = AsgiClient(create_app(SearchableIndex.open(tmp_path / "idx")))
     try:

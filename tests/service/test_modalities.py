@@ -89,7 +89,7 @@ def test_info_describes_every_modality(client: AsgiClient) -> None:
         "image": {"noun": "image", "plural": "images", "is_text": False, "preview": True, "page": None,
                   "upload_types": ["image/jpeg", "image/png", "image/webp"]},
         "audio": {"noun": "sound", "plural": "sounds", "is_text": False, "preview": True,
-                  "page": "/page/modality-audio.js", "upload_types": SOUND_TYPES},
+                  "page": "page/modality-audio.js", "upload_types": SOUND_TYPES},
         "text": {"noun": "caption", "plural": "texts", "is_text": True, "preview": False, "page": None,
                  "upload_types": []},
     }  # fmt: skip

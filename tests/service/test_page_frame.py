@@ -265,7 +265,7 @@ def test_without_a_decoder_answers_are_given_to_choose_from(open_page: OpenPage,
 
 def test_the_start_page_is_small() -> None:
     """What it loads: 90 kB of scripts without their comments, 25 kB of styles; views bring their own when opened."""
-    styles = re.findall(r'"/page/(\w+\.css)"', (PAGE / "index.html").read_text("utf-8"))
+    styles = re.findall(r'"page/(\w+\.css)"', (PAGE / "index.html").read_text("utf-8"))
     assert sum((PAGE / name).stat().st_size for name in styles) <= 25_000
     reached, new = set(), {"app.js", "theme.js"}
     while new:

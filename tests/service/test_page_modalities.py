@@ -63,7 +63,7 @@ def test_an_item_is_shown_with_the_player_of_its_modality(open_page: OpenPage, s
     page = open_page(OPEN_CLIP)
     player = page.locator("#inspector .clip-player")
     expect(player).to_have_text(f"Play {stand_in.text(CLIP_NUMBER)}")
-    assert player.get_attribute("data-url") == f"/m/h{CLIP_NUMBER}"
+    assert player.get_attribute("data-url") == f"m/h{CLIP_NUMBER}"
     expect(page.locator("#inspector h2")).to_have_text("Clip")
     until(page, "document.querySelector('.inspected-preview img').naturalWidth > 0")
     assert page.evaluate("document.querySelector('.inspected-preview img').src").endswith(f"/t/256/h{CLIP_NUMBER}")

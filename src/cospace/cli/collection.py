@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from ..modalities import all_modalities, text_modality
-from ..types import UserError
+from ..types import Problem, UserError
 from ._app import AS_FOUND, RUN, Json, ReadingOptions, set_aside, show, verb, write
 
 if TYPE_CHECKING:
@@ -168,14 +168,17 @@ def search(
     Example: cospace search idx "a red bus" -k 5
     """
     from ..commands.search import SearchableIndex
-    from .terminal import results_table
+    from .terminal import Progress, results_table
     from .terminal_images import contact_sheet, painter
 
     opened = SearchableIndex.open(index)
     query = {text_modality(): text, **asdict(file)}
     results = opened.search(k, find, rerank, where or (), **query)
+    unread = [Problem(r.id, "unread", r.unread) for r in results if r.unread]
     if json:
-        show({"results": [{"id": r.id, "score": r.score, "path": r.path, "text": r.text} for r in results]}, "", json)
+        rows = [{"id": r.id, "score": r.score, "path": r.path, "text": r.text} for r in results]
+        more = {"not_reranked": [{"id": one.id, "reason": one.reason} for one in unread]} if rerank else {}
+        show({"results": rows, **more}, "", json)
         return
     paint = painter(thumbnails)
     if paint is not None:
@@ -184,3 +187,6 @@ def search(
         if sheet:
             write(sheet)
     write(results_table(results))
+    if unread:
+        said = f"{len(unread)} could not be read for re-ranking and keep their place by score"
+        Progress().say(f"{said} (first: {unread[0].id}: {unread[0].reason})")

@@ -7,8 +7,9 @@ and every file is read anyway, to know which ones show the same. Hashing runs at
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from ..stores import Condition, Index, Item
 from ..stores.entries import SOURCE, Entry, Input, count_entries, entries, read_input, without_modality
 from ..stores.locations import IndexLocation, location_of
 from ..stores.thumbnails import Thumbnails
-from ..types import BadItem, Problem, Progress, UserError, silent
+from ..types import BadItem, Problem, Progress, StorageError, UserError, silent
 from .search import SearchableIndex
 
 PART = 1024
@@ -75,22 +76,25 @@ def build_index(
 
     Items of ``source`` that it no longer holds are removed, unless ``keep_missing``; those of other inputs stay.
     ``precision`` (float32, bfloat16 or int8; float32 or float16 on a server) is chosen when an index is made. The same
-    call again goes on where a killed one stopped. Raises :class:`UserError` where another process writes the index,
-    where another run made it, and where more than ``max_bad_fraction`` of the rows cannot be used.
+    call again goes on where a killed one stopped; one that is refused leaves everything as it was. Raises
+    :class:`UserError` where another process writes the index, where another run made it, and where more than
+    ``max_bad_fraction`` of the rows cannot be used.
     """
     location, fingerprint = location_of(out), str(run.space.fingerprint)
-    store = _held(location, fingerprint, precision) if location.there() else None
-    try:
+    held = _held(location, fingerprint, precision) if location.there() else None
+    with ExitStack() as opened:
+        if held is not None:
+            opened.callback(held.close)
         pairs = read_input(source, progress).stop_above(max_bad_fraction)
         found = _searchable(pairs, run.space.modalities)
+        store = held
         if store is None:
             store = location.create(run.folder, fingerprint, run.space.width, precision or "float32")
+            opened.callback(store.close)
         work = _Work(run, store, location.thumbnails(), name_of(source), progress)
-        work.run(pairs, found, keep_missing, max_bad_fraction)
-        store.finish(progress)
-    finally:
-        if store is not None:
-            store.close()
+        with _undone_if_refused(location, work, fresh=held is None):
+            work.run(pairs, found, keep_missing, max_bad_fraction)
+            store.finish(progress)
     index = SearchableIndex(location, location.open(fingerprint), run.space, run.generator)
     listed = [*pairs.problems, *without_encoder(pairs, run.space.modalities)]
     counts = count_entries(pairs, found, listed, work.problems)
@@ -114,8 +118,29 @@ def _held(location: IndexLocation, fingerprint: str, precision: str | None) -> I
         raise UserError(
             f"{location.name} stores {made}, not {precision}: that is chosen when an index is made; leave it out"
         )
-    store.delete(())
+    store.checkpoint()
     return store
+
+
+@contextmanager
+def _undone_if_refused(location: IndexLocation, work: _Work, fresh: bool) -> Iterator[None]:
+    """After a refusal everything is as it was before; what was interrupted keeps its work, if there is any.
+
+    A ``fresh`` index that holds nothing is removed in any case: it would answer every search with nothing.
+    """
+    done = refused = False
+    try:
+        yield
+        done = True
+    except UserError as error:
+        refused = not isinstance(error, StorageError)
+        raise
+    finally:
+        if not done and fresh and (refused or not len(work.store)):
+            work.store.close()
+            location.remove()
+        elif refused:
+            work.undo()
 
 
 def name_of(source: str | Path | Pairs | Input) -> str:
@@ -170,6 +195,8 @@ class _Work:
         self.added = self.changed = self.unchanged = self.removed = 0
         self.problems: list[Problem] = []
         self.said: list[str] = []
+        self.shown: set[str] = set()
+        """Contents whose previews were added."""
 
     def run(
         self, pairs: Pairs, found: Mapping[str, Sequence[Entry]], keep_missing: bool, max_bad_fraction: float
@@ -179,6 +206,8 @@ class _Work:
         self._adopt({entry.item.hash for entry in listed})
         listed = _marked(listed, self.mine.keys(), self.there.keys() - self.mine.keys(), self.source)
         self._store(listed, pairs, max_bad_fraction)
+        if len(self.problems) == len(listed):
+            pairs.without(self.problems).stop_above(0)
         copies = [Entry(item, entry.raw) for entry in listed for item in entry.copies]
         if copies:
             self.there = self.store.hashes()
@@ -203,6 +232,11 @@ class _Work:
             if is_missing(name) and sum(item.hash in hashes for item in items.values()) >= MOVED * len(items):
                 self.mine |= items
                 self.said.append(f"{name} is no longer there, and this input holds what it held: its items are adopted")
+
+    def undo(self) -> None:
+        """Take back what was stored, with its previews."""
+        self.store.revert()
+        self.thumbnails.remove(sorted(self.shown - set(self.store.hashes().values())))
 
     def _sorted(self, listed: Sequence[Entry]) -> tuple[list[Entry], list[tuple[Entry, str]]]:
         """What has to be embedded, and what the index holds the vector of already, with the id under which it does."""
@@ -250,6 +284,7 @@ class _Work:
                 pairs.without(self.problems).stop_above(max_bad_fraction)
             if seen:
                 vectors_NE = np.concatenate(list(self.space.embed_prepared(name, (one.prepared for one in seen))))
+                self.shown.update(one.item.hash for one in seen)
                 self.thumbnails.add([(one.item.hash, *row) for one in seen for row in one.small.items()])
                 self._add([one.item for one in seen], vectors_NE)
             done += len(part)

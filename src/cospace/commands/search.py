@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import Tensor
 from ..config import unknown
 from ..evaluators.reranking import CANDIDATES, evidence
 from ..files import unescaped
-from ..modalities import is_text, modality, text_modality
+from ..modalities import PREVIEW_SIZES, is_text, modality, text_modality
 from ..models.generation.generator import TextGenerator
 from ..models.space import Space
 from ..runs.run import Run
@@ -42,6 +43,8 @@ class Result:
     hash: str
     percent: int | None
     extras: Mapping[str, str]
+    unread: str = ""
+    """Why the decoder could not read the item, so that it has its place by the score alone; empty where it could."""
 
 
 class SearchableIndex:
@@ -115,14 +118,23 @@ class SearchableIndex:
 
         ``find`` chooses the modality of the results: files where the index holds any, otherwise texts. ``where`` keeps
         items that satisfy all conditions, such as ``"label=cat|dog"`` or ``"year>=1990"``. ``rerank`` lets the decoder
-        sort the items found for a text, or the texts found for an item.
+        sort the first few (:data:`CANDIDATES`, whatever ``k`` is) of the items found for a text, or of the texts found
+        for an item.
         """
         asked, raw = self._checked(query, k, find)
+        if not len(self.store):
+            raise UserError(
+                f"{self.name} holds no items; fill it with: cospace index RUN FILES --out {quote(self.name)}"
+            )
         conditions = [Condition.parse(one) if isinstance(one, str) else one for one in where]
         query_1E = self.space.embed(progress=None, **{asked: [raw]})
         among = [of_modality(find or self._usual()), *conditions]
-        results = self._nearest(query_1E, max(k, CANDIDATES) if rerank else k, among, asked)
-        return (self._reranked(results, asked, raw) if rerank and results else results)[:k]
+        if not rerank:
+            return self._nearest(query_1E, k, among, asked)
+        first = self._reranked(self._nearest(query_1E, CANDIDATES, among, asked), asked, raw)
+        known = {result.id for result in first}
+        rest = self._nearest(query_1E, k, among, asked) if k > CANDIDATES else []
+        return [*first, *(result for result in rest if result.id not in known)][:k]
 
     def percents(self, query_E: np.ndarray, cosines: np.ndarray, direction: str) -> list[int | None]:
         """How likely each of the items found is a match, in per cent; None where that was not calibrated.
@@ -172,24 +184,55 @@ class SearchableIndex:
         ]
 
     def _reranked(self, results: list[Result], asked: str, raw: Any) -> list[Result]:
-        """The same, the likeliest by the decoder first; those that it cannot read stay behind them."""
+        """The same, the likeliest by the decoder first; one that it cannot read keeps its place, and says why."""
         if self.generator is None:
             raise UserError("this index's model has no decoder to re-rank with; train with tasks=caption")
         described, text = self.generator.modality, text_modality()
-        seen: list[tuple[Result, Tensor, str]] = []
-        for result in results:
-            item, words = (Path(unescaped(result.path)), raw) if asked == text else (raw, result.text)
-            if words and (result.modality == described) == (asked == text):
-                prepared = attempted(self.space.processors[described].prepare, item)
-                if not isinstance(prepared, BadItem):
-                    seen.append((result, prepared, words))
-        if not seen:
+        if any((result.modality == described) != (asked == text) for result in results):
             several = modality(described).plural
             raise UserError(
                 f"nothing found can be re-ranked: search {several} by a text, or texts by one of the {several}"
             )
-        pair_P2 = np.arange(len(seen))[:, None].repeat(2, 1)
-        odds_P = self.generator.match(self.space, [row[1] for row in seen], [row[2] for row in seen], pair_P2)
-        odds_P = evidence(self.space, odds_P, np.array([result.score for result, *_ in seen]))
-        first = [seen[place][0] for place in np.argsort(-odds_P, kind="stable")]
-        return first + [result for result in results if result not in first]
+        prepare = self.space.processors[described].prepare
+        seen: dict[int, Tensor] = {}
+        unread: dict[int, BadItem] = {}
+        item_T = prepare(raw) if asked == described else None
+        for place, result in enumerate(results):
+            try:
+                seen[place] = self.prepared(result.path, result.hash, described) if item_T is None else item_T
+            except BadItem as error:
+                unread[place] = error
+        order = self._by_decoder(results, seen, raw if asked == text else None)
+        return [
+            replace(result, unread=str(unread[place])) if place in unread else results[next(order)]
+            for place, result in enumerate(results)
+        ]
+
+    def _by_decoder(self, results: Sequence[Result], seen: Mapping[int, Tensor], asked: str | None) -> Iterator[int]:
+        """The places of results whose items were read, the likeliest first; ``asked`` is the text, if that is asked."""
+        if self.generator is None or not seen:
+            return iter(())
+        places = list(seen)
+        words = [results[place].text if asked is None else asked for place in places]
+        pair_P2 = np.arange(len(places))[:, None].repeat(2, 1)
+        odds_P = self.generator.match(self.space, [seen[place] for place in places], words, pair_P2)
+        odds_P = evidence(self.space, odds_P, np.array([results[place].score for place in places]))
+        return iter([places[row] for row in np.argsort(-odds_P, kind="stable")])
+
+    def readable(self, path: str, content: str, name: str) -> Any:
+        """The raw item of a modality: its file or, where that is none or gone, its preview, if that is an item too.
+
+        What was drawn on the fly, or lies in a tar, has no file of its own. Raises :class:`BadItem`.
+        """
+        file = Path(unescaped(path))
+        read = attempted(self.space.processors[name].prepare, file)
+        if not isinstance(read, BadItem):
+            return file
+        preview = self.thumbnails.get(content, max(PREVIEW_SIZES))
+        if preview is None or not modality(name).recognises(preview):
+            raise read
+        return preview
+
+    def prepared(self, path: str, content: str, name: str) -> Tensor:
+        """The same as the decoder's encoder reads it."""
+        return self.space.processors[name].prepare(self.readable(path, content, name))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import re
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -80,6 +81,25 @@ class Access:
         except ValueError:
             return False
 
+    def foreign(self, headers: Headers) -> str | None:
+        """Why a request that changes something is refused, if a browser sent it for a page that is not ours.
+
+        A proxy may pass on its own idea of the ``Host``. Then the page's origin is another, though the browser, which
+        no page can make lie, says that it is the same; a name that was allowed is taken for ours there.
+        """
+        site, origin, host = (headers.get(name) for name in ("sec-fetch-site", "origin", "host"))
+        if site not in (None, "same-origin", "none"):
+            return "a page of another origin may not use this service"
+        typed = "" if origin is None else origin.partition("://")[2]
+        if origin is None or typed == host or (site == "same-origin" and _name_of(typed) in self.names):
+            return None
+        if site is None:
+            return f"a page of another origin may not use this service: it came from {_shown(origin)}"
+        return (
+            f"the page is at {_shown(origin)}, but the request came with the Host {_shown(host or '')}: a proxy that "
+            f"does not pass the Host on; {_allowing(_name_of(typed))}"
+        )
+
     def session(self) -> str:
         """What the cookie holds: it proves the token and does not give it away."""
         return hmac.new((self.token or "").encode(), b"cospace session", hashlib.sha256).hexdigest()
@@ -113,9 +133,11 @@ class AccessMiddleware:
             await send({"type": "websocket.close", "code": 1008})
             return
         with self._request_metrics.request(scope["path"]) as outcome:
-            reply = _Reply(send, outcome)
+            reply = _Reply(send, outcome, bare=scope["method"] == "HEAD")
             try:
                 self._check(scope)
+                if scope["method"] == "HEAD":  # of every address that has a GET, as HTTP wants it
+                    scope = {**scope, "method": "GET"}
                 body = _Body(receive, self._most(scope["path"]), self._limits)
                 if not await self._answer(scope, body, reply):
                     outcome.status = outcome.status or GONE
@@ -152,12 +174,13 @@ class AccessMiddleware:
     def _check(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
         if not self._access.knows(headers.get("host", "")):
-            raise Refusal(403, "this service does not answer under that host name; allow it with --allow-host")
+            raise Refusal(403, _unknown_host(headers.get("host", "")))
         path = scope["path"]
         if path not in OPEN and not path.startswith("/page/") and not self._access.admits(headers):
             raise Refusal(401, "this service requires its token; open the address that it printed when it started")
-        if scope["method"] not in SAFE and _is_foreign(headers):
-            raise Refusal(403, "a page of another origin may not use this service")
+        foreign = None if scope["method"] in SAFE else self._access.foreign(headers)
+        if foreign is not None:
+            raise Refusal(403, foreign)
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length[:20]) > self._most(path):
             raise Refusal(413, f"a request of at most {self._most(path):,} bytes is read here")
@@ -166,10 +189,10 @@ class AccessMiddleware:
 
 
 class _Reply:
-    """Sends an answer with the headers that each one carries, and notes its status."""
+    """Sends an answer with the headers that each one carries, and notes its status; ``bare`` leaves the body out."""
 
-    def __init__(self, send: Send, outcome: RequestOutcome) -> None:
-        self._send, self._outcome = send, outcome
+    def __init__(self, send: Send, outcome: RequestOutcome, bare: bool) -> None:
+        self._send, self._outcome, self._bare = send, outcome, bare
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -177,6 +200,8 @@ class _Reply:
             headers = MutableHeaders(scope=message)
             for name, value in HEADERS.items():
                 headers[name] = value
+        elif self._bare:
+            message = {**message, "body": b""}
         await self._send(message)
 
 
@@ -215,12 +240,22 @@ class _Body:
         self._gone.set()
 
 
-def _is_foreign(headers: Headers) -> bool:
-    """True of what a browser sends for a page that is not ours."""
-    if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-        return True
-    origin = headers.get("origin")
-    return origin is not None and origin.partition("://")[2] != headers.get("host", "")
+def _unknown_host(host: str) -> str:
+    """What to do about a ``Host`` header that names something else than where this service listens."""
+    return f"this service does not answer under the host name {_shown(host)}; {_allowing(_name_of(host))}"
+
+
+def _allowing(name: str) -> str:
+    """How a name is allowed, where it is one that can be: others are not repeated as part of a command."""
+    named = name if re.fullmatch(r"[a-z0-9._-]{1,100}", name) else "NAME"
+    return (
+        f"start it with --allow-host {named} if people reach it under that name, or let the proxy pass on the Host "
+        "that they typed (nginx: proxy_set_header Host $http_host)"
+    )
+
+
+def _shown(text: str) -> str:
+    return text[:100] or "(none)"
 
 
 def _name_of(host: str) -> str:

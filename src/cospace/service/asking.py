@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, Strict, model_validator
 
 from .limits import Limits
 
@@ -28,12 +28,20 @@ def _not_blank(text: str) -> str:
     return text
 
 
+def _weighs(weight: float) -> float:
+    if abs(weight) < LEAST_WEIGHT:
+        raise ValueError(f"a weight of {weight:g} says nothing; leave the part out")
+    return weight
+
+
 Words = Annotated[str, Field(max_length=LIMITS.text), AfterValidator(_clean)]
 Text = Annotated[Words, AfterValidator(_not_blank)]
 Name = Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_clean)]
 Hash = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
 Version = Annotated[int, Field(ge=0, lt=2**63)]
 Number = Annotated[int, Field(ge=0, lt=2**63)]
+LEAST_WEIGHT = 1e-3
+"""Of a part, either way: less says nothing beside the others, and of the smallest numbers no mean can be computed."""
 
 
 class Form(BaseModel):
@@ -67,13 +75,7 @@ class Part(Reference):
     """One part of a query, with its weight: more of this, or less where it is negative."""
 
     text: Text | None = None
-    weight: Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False)] = 1.0
-
-    @model_validator(mode="after")
-    def _weighs(self) -> Part:
-        if self.weight == 0:
-            raise ValueError("a weight of 0 says nothing; leave the part out")
-        return self
+    weight: Annotated[float, Strict(), Field(ge=-2, le=2, allow_inf_nan=False), AfterValidator(_weighs)] = 1.0
 
     def _names(self) -> tuple[str, ...]:
         return ("text", "id", "upload", "url")
@@ -84,23 +86,23 @@ class Query(Form):
 
     parts: Annotated[list[Part], Field(min_length=1, max_length=LIMITS.parts)]
     find: Annotated[str, Field(max_length=32, pattern="^[a-z_]+$")] | None = None
-    k: Annotated[int, Field(ge=1, le=LIMITS.ranks)] = 20
-    offset: Annotated[int, Field(ge=0, le=LIMITS.ranks)] = 0
+    k: Annotated[int, Strict(), Field(ge=1, le=LIMITS.ranks)] = 20
+    offset: Annotated[int, Strict(), Field(ge=0, le=LIMITS.ranks)] = 0
     where: Annotated[list[Annotated[Words, Field(max_length=512)]], Field(max_length=16)] = []
 
 
 class Search(Query):
     """A query whose results are given in words."""
 
-    k: Annotated[int, Field(ge=1, le=LIMITS.results)] = 20
+    k: Annotated[int, Strict(), Field(ge=1, le=LIMITS.results)] = 20
 
 
 class Explain(Form):
     """One result of a query, to be explained."""
 
     parts: Annotated[list[Part], Field(min_length=1, max_length=LIMITS.parts)]
-    number: Number
-    version: Version
+    number: Annotated[Number, Strict()]
+    version: Annotated[Version, Strict()]
 
 
 ONE_ITEM = AliasChoices("item", "image")

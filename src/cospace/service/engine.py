@@ -2,7 +2,7 @@
 
 Models run in one thread and searches in another, each of which takes all that waits as one batch (:mod:`batching`).
 Vectors of recent texts and uploads are kept, so that a change of weight encodes nothing. The index may change while
-it is served: a new version is opened beside the old one, which still answers for the numbers it gave out.
+it is served, see :mod:`versions`.
 """
 
 from __future__ import annotations
@@ -11,10 +11,8 @@ import asyncio
 import json
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,11 +22,10 @@ from ..commands.ask import ask
 from ..commands.caption import caption
 from ..commands.search import SearchableIndex
 from ..config import unknown
-from ..files import unescaped
-from ..modalities import PREVIEW_SIZES, is_text, modality, text_modality
+from ..modalities import is_text, modality, text_modality
 from ..models.calibration import Matching
 from ..stores import Condition, Found, Item, of_modality
-from ..types import BadItem, attempted
+from ..types import BadItem
 from .asking import Part, Query, Reference
 from .batching import Batcher
 from .limits import Limits
@@ -37,11 +34,9 @@ from .problems import Refusal
 from .recent import Recent
 from .snapshot import Snapshot, count
 from .uploads import Upload, Uploads, read
+from .versions import Versions
 
 KEPT_VECTORS = 1_000
-KEPT_VERSIONS = 3
-REFRESH_SECONDS = 2.0
-"""Seconds between two checks for a newer version of the index."""
 GOOD, WEAK = 70, 30
 """Percentages from which on a match is called good, and below which it is called weak."""
 UNKNOWN = 255
@@ -121,9 +116,7 @@ class Engine:
         self.space, self.generator = collection.space, collection.generator
         self.uploads = Uploads(limits.uploads)
         self._vectors: Recent[tuple[str | None, str | None], Encoded] = Recent(KEPT_VECTORS)
-        self._snapshots: OrderedDict[int, Snapshot] = OrderedDict()
-        self._lock = threading.Lock()
-        self._refreshing, self._refreshed = threading.Lock(), 0.0
+        self.versions = Versions(collection)
         self._model: Batcher[Work, Any, Any] = Batcher(self._run_model, limits.several, limits.waiting)
         self._search: Batcher[Among, np.ndarray, tuple[np.ndarray, np.ndarray]] = Batcher(
             self._run_search, limits.several, limits.waiting
@@ -132,7 +125,6 @@ class Engine:
             lambda _, sent: [read(data, self.modalities) for data in sent], 1, limits.waiting
         )
         self._feedback = threading.Lock()
-        self._open(Snapshot.of(collection.store, self.modalities))
 
     @property
     def modalities(self) -> list[str]:
@@ -159,37 +151,11 @@ class Engine:
         """Finish what waits and release the files."""
         for batcher in (self._model, self._search, self._reader):
             batcher.close()
-        for snapshot in self._snapshots.values():
-            snapshot.store.close()
+        self.versions.close()
 
     def snapshot(self, version: int | None = None) -> Snapshot:
-        """The newest version of the index, or a certain one. Raises :class:`Refusal` (409) for one that is gone."""
-        if version is None:
-            self._refresh()
-        with self._lock:
-            if version is None:
-                return next(reversed(self._snapshots.values()))
-            if version not in self._snapshots:
-                raise Refusal(409, "the index has changed since then; ask again", "version")
-            return self._snapshots[version]
-
-    def _refresh(self) -> None:
-        """Open a newer version of the index if there is one; at most one thread checks, every few seconds."""
-        if time.monotonic() - self._refreshed < REFRESH_SECONDS or not self._refreshing.acquire(blocking=False):
-            return
-        try:
-            newer = self.collection.newer(next(reversed(self._snapshots)))
-            if newer is not None:
-                self._open(Snapshot.of(newer, self.modalities))
-            self._refreshed = time.monotonic()
-        finally:
-            self._refreshing.release()
-
-    def _open(self, snapshot: Snapshot) -> None:
-        with self._lock:
-            self._snapshots[snapshot.version] = snapshot
-            while len(self._snapshots) > KEPT_VERSIONS:
-                self._snapshots.popitem(last=False)
+        """The newest version of the index, or a certain one, see :meth:`Versions.get`."""
+        return self.versions.get(version)
 
     async def model(self, what: str, task: Any) -> Any:
         """The result of a task that concerns no single encoder: ``caption``, ``ask`` or ``classify``."""
@@ -259,6 +225,8 @@ class Engine:
         made = await asyncio.gather(*(self.vector(part) for part in parts))
         vectors_PE = np.stack([one.vector_E for one in made])
         weighed = Weighed.against(snapshot.background[find], vectors_PE, [part.weight for part in parts])
+        if weighed.nothing:
+            raise Refusal(422, "the parts take each other away, so nothing is searched for; change a weight", "parts")
         return EncodedQuery(weighed, [one.modality for one in made], sum(one.fresh for one in made))
 
     def _found_by(self, query: Query, snapshot: Snapshot) -> str:
@@ -322,8 +290,12 @@ class Engine:
         """Append what a person said of a pair to ``feedback.jsonl`` beside the index."""
         line = json.dumps({**row, "at": round(time.time())}) + "\n"
         folder = self.collection.folder or self.collection.model_folder
-        with self._feedback, (folder / "feedback.jsonl").open("a", encoding="utf-8") as file:
-            file.write(line)
+        try:
+            with self._feedback, (folder / "feedback.jsonl").open("a", encoding="utf-8") as file:
+                file.write(line)
+        except OSError as error:
+            why = str(error.strerror or error).lower()
+            raise Refusal(503, f"feedback cannot be kept: the folder of the index cannot be written ({why})") from error
 
     def described(self, asked: Reference) -> Any:
         """The raw item that a request names, for the decoder, which describes items of one modality."""
@@ -345,15 +317,12 @@ class Engine:
             raise Refusal(422, f"this run's decoder describes {wanted.plural}, not {modality(name).plural}", field)
 
     def _raw(self, item: Item) -> Any:
-        """An item of the index: its file or, where that is gone and its preview is an item too, its preview."""
-        if item.path:
-            path = Path(unescaped(item.path))
-            if not isinstance(attempted(self.space.processors[item.modality].prepare, path), BadItem):
-                return path
-        preview = self.collection.thumbnails.get(item.hash, max(PREVIEW_SIZES))
-        if preview is None or not modality(item.modality).recognises(preview):
-            raise Refusal(404, f"the file of this {modality(item.modality).noun} cannot be read any more", "id")
-        return preview
+        """An item of the index, see :meth:`SearchableIndex.readable`."""
+        try:
+            return self.collection.readable(item.path, item.hash, item.modality)
+        except BadItem as error:
+            one = modality(item.modality).noun
+            raise Refusal(404, f"the file of this {one} cannot be read any more", "id") from error
 
 
 def _examples(name: str) -> Iterator[list[Any]]:

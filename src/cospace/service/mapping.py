@@ -109,9 +109,10 @@ def kept_map(collection: SearchableIndex, folder: Path) -> FlatMap:
             if found.fits(collection):
                 return found
     drawn = flat_map(collection)
-    for old in folder.glob("map-*.bin"):
-        old.unlink(missing_ok=True)
-    drawn.save(path)
+    with suppress(OSError):  # a folder that cannot be written, or is full: it is drawn again after a restart
+        for old in folder.glob("map-*.bin"):
+            old.unlink(missing_ok=True)
+        drawn.save(path)
     return drawn
 
 

@@ -192,9 +192,12 @@ async def the_health(request: Request, engine: TheEngine) -> dict[str, Any]:
 
 
 @router.get("/healthz")
-def healthz() -> dict[str, bool]:
-    """For a supervisor that restarts a service which does not answer."""
-    return {"ok": True, "warm": True}
+def healthz(engine: TheEngine) -> Response:
+    """For a supervisor: 503 and ``degraded``, with the reason, while the index cannot be read as it was opened."""
+    fault = engine.versions.fault()
+    if fault is None:
+        return JSONResponse({"ok": True, "warm": True})
+    return JSONResponse({"ok": False, "warm": True, "status": "degraded", "detail": fault}, 503)
 
 
 @router.get("/metrics")

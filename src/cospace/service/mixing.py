@@ -17,6 +17,9 @@ import numpy as np
 
 from ..commands.search import LEAST_DEVIATION
 
+SAME = 1 - 1e-5
+"""Cosine from which on two parts are the same thing: a text typed twice, an item and an upload of its file."""
+
 
 @dataclass(frozen=True, slots=True)
 class Weighed:
@@ -35,6 +38,12 @@ class Weighed:
         cosines_PB = vectors_PE @ background_BE.T
         deviations_P = np.maximum(cosines_PB.std(1), LEAST_DEVIATION)
         return cls(vectors_PE, np.asarray(weights_P, np.float32), cosines_PB.mean(1), deviations_P)
+
+    @property
+    def nothing(self) -> bool:
+        """True where every part is taken away again by others that say the same: no item is better than another."""
+        same_PP = self.vectors_PE @ self.vectors_PE.T > SAME
+        return bool((np.abs(same_PP @ self.weights_P) < 1e-6).all())
 
     @property
     def simple(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -11,7 +12,7 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
-from ..types import UserError
+from ..types import StorageError, UserError
 
 TITLES = {
     400: "bad request",
@@ -26,13 +27,24 @@ TITLES = {
     416: "no such range",
     422: "cannot be understood",
     429: "too many requests",
-    503: "busy",
+    500: "a fault of the service",
+    503: "not available now",
 }
 MEDIA_TYPE = "application/problem+json"
 _HEADERS = {503: {"Retry-After": "1"}, 429: {"Retry-After": "1"}} | {
     status: {"Connection": "close"} for status in (408, 413)
 }
 """When to come back; and that what is still being sent will not be read."""
+
+
+log = logging.getLogger(__name__)
+
+
+def sentence_of(error: Exception) -> str:
+    """An error in one line; of the operating system's what it refuses, without the path, which is not everyone's."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"a file of the index cannot be used: {error.strerror.lower()}"
+    return " ".join(str(error).split())
 
 
 class Refusal(Exception):
@@ -64,7 +76,19 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(UserError)
     async def _user(request: Request, error: UserError) -> Response:
-        return Refusal(422, " ".join(str(error).split())).response()
+        return Refusal(422, sentence_of(error)).response()
+
+    @app.exception_handler(StorageError)
+    @app.exception_handler(OSError)
+    async def _storage(request: Request, error: Exception) -> Response:
+        """Nothing that the sender could ask otherwise: what the index lies on cannot be read."""
+        log.error("%s %s: %s", request.method, request.url.path, sentence_of(error))
+        return Refusal(503, sentence_of(error)).response()
+
+    @app.exception_handler(Exception)
+    async def _failed(request: Request, error: Exception) -> Response:
+        """Our own mistake: the server writes its trace to the log, and the sender is spared it."""
+        return Refusal(500, "the service failed at this request; its log says why").response()
 
     @app.exception_handler(RequestValidationError)
     async def _invalid(request: Request, error: RequestValidationError) -> Response:

@@ -79,7 +79,7 @@ def described(name: str) -> dict[str, Any]:
         "is_text": one.is_text,
         "upload_types": list(one.upload_types),
         "preview": one.has_preview,
-        "page": None if one.page_module() is None else f"/page/modality-{name}.js",
+        "page": None if one.page_module() is None else f"page/modality-{name}.js",
     }
 
 

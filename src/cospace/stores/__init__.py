@@ -154,6 +154,21 @@ class Index(Protocol):
     def refresh(self) -> bool:
         """Look for changes by others; true if there were any, and numbers then mean other items."""
 
+    def check_unchanged(self) -> None:
+        """Raise :class:`~cospace.types.StorageError` where what was opened is gone, cut short, or replaced since.
+
+        A later version of the same index is no such thing: see :meth:`refresh`.
+        """
+
+    def checkpoint(self) -> None:
+        """Become the writer, and keep what is stored now until :meth:`close`, so that :meth:`revert` can return to it.
+
+        Readers see what is added meanwhile, and a process that dies leaves it.
+        """
+
+    def revert(self) -> None:
+        """Take back what was added and deleted since :meth:`checkpoint`, as a new version."""
+
     def hashes(self) -> dict[str, str]:
         """The content hash of every item by id: what a second indexing compares with."""
 

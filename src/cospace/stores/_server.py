@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote
 
-from ..types import UserError
+from ..types import StorageError, UserError
 
 if TYPE_CHECKING:
     pass
@@ -60,13 +60,13 @@ class Address:
         where = match[3].partition("?")[0]
         return cls(conninfo, schema, f"{match[1]}{user + '@' if user else ''}{where}#{schema}")
 
-    def refused(self, error: Exception) -> UserError:
+    def refused(self, error: Exception) -> StorageError:
         """The server's own words, their first line and without the password, as the sentence of an error."""
         words = str(error).strip()
         for form in sorted(self._secrets(), key=len, reverse=True):
             words = words.replace(form, "***")
         words = words.partition("\n")[0]
-        return UserError(f"{self.shown} refuses: {words or type(error).__name__}")
+        return StorageError(f"{self.shown} refuses: {words or type(error).__name__}")
 
     def _secrets(self) -> set[str]:
         """The password in every form that an error may quote; an ``&`` that was not escaped cuts it into pieces."""
@@ -114,12 +114,13 @@ class Server:
             yield
         except (
             psycopg.OperationalError,
-            psycopg.DataError,
             psycopg.InterfaceError,
             psycopg.errors.InsufficientPrivilege,
             psycopg.errors.UndefinedTable,
         ) as error:
             raise self.address.refused(error) from None
+        except psycopg.DataError as error:  # what was asked for, not what lies there
+            raise UserError(str(self.address.refused(error))) from None
 
     def read(self, work: Callable[[Connection], Result]) -> Result:
         """Run ``work`` in a read-only transaction that sees one state; once more where a kept connection was dead."""

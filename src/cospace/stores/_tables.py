@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..types import UserError
+from ..types import StorageError, UserError
 from . import NUMBER, SEVERAL, Condition, Item
 from ._columns import APPEARANCE, own_field
 from ._server import Connection, Server, fetched, register
@@ -102,7 +102,9 @@ def look(server: Server, connection: Connection) -> Seen:
     """The newest version; refuses a schema without an index."""
     row = meta_of(connection, server)
     if row is None:
-        raise UserError(f"{server.address.shown} is not an index; make one with: cospace index RUN INPUT --out ADDRESS")
+        raise StorageError(
+            f"{server.address.shown} is not an index; make one with: cospace index RUN INPUT --out ADDRESS"
+        )
     check_format(server.address.shown, row[0], FORMAT)
     asked = """SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
         WHERE i.indrelid = to_regclass(%s) AND i.indisvalid"""

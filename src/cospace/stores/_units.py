@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..types import UserError
+from ..types import StorageError, UserError
 from . import Item
 
 
@@ -15,7 +15,7 @@ def check_format(name: object, found: int, known: int) -> None:
     """Refuse an index that another version of cospace wrote: an older one is made again from its files."""
     if found != known:
         do = "index again with: cospace index RUN INPUT --out NEW" if found < known else "update cospace"
-        raise UserError(f"{name} has format {found}, this cospace reads {known}; {do}")
+        raise StorageError(f"{name} has format {found}, this cospace reads {known}; {do}")
 
 
 def units(vectors_NE: np.ndarray, width: int, names: Sequence[str]) -> np.ndarray:
@@ -47,10 +47,15 @@ def check_items(items: Sequence[Item], vectors_NE: np.ndarray) -> None:
 def check_fingerprint(where: str, made: str, wanted: str | None) -> None:
     """Refuse an index that another run made than the one that is wanted."""
     if wanted is not None and wanted != made:
-        raise UserError(
+        raise StorageError(
             f"{where} was made with the run {made}, but this run is {wanted}; "
             "search with the run that made the index, or index again with this one"
         )
+
+
+def replaced(where: object) -> str:
+    """What to say where another index, or an older copy, lies where one was opened."""
+    return f"{where} was replaced by another index, or by an older copy, since it was opened; open it again"
 
 
 def sample(numbers: np.ndarray, most: int, seed: int) -> np.ndarray:

@@ -7,16 +7,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from shlex import quote
 from typing import Any, TypeVar
 
 import numpy as np
 
-from ..files import read_sealed
-from ..types import UserError
+from ..files import check, read_sealed
+from ..types import StorageError, UserError
 from . import Condition
 from ._columns import own_field, resolved
 from ._segment import Segment
-from ._units import check_format
+from ._units import check_format, replaced
 
 FORMAT = 3
 """Raised where what an older version wrote cannot be read: version 0.2 changed the model that an index holds."""
@@ -87,12 +88,35 @@ def check_newest(folder: Path) -> None:
     _newest(folder, lambda version: None)
 
 
+def check_unchanged(folder: Path, state: State) -> None:
+    """Refuse what is not the index, or a later version of it, that ``state`` was read from; compares no content."""
+    numbers = versions(folder)
+    if not numbers:
+        raise StorageError(f"the index at {folder} is gone since it was opened; put it back, or open another")
+    listed = state.number in numbers
+    if listed:
+        try:
+            same = read_sealed(version_path(folder, state.number)) == state.version
+        except FileNotFoundError:  # a writer's clean-up
+            same, listed = versions(folder)[-1:] > [state.number], False
+    else:
+        same = numbers[-1] > state.number
+    if not same:
+        raise StorageError(replaced(folder))
+    for segment in state.segments:
+        for file in segment.entry["files"].values():
+            path = folder / "segments" / file["name"]
+            if listed or path.exists():  # files of an earlier version are removed, and stay open here
+                check(path, file["stamp"], content=False)
+
+
 def _newest(folder: Path, use: Callable[[Mapping[str, Any]], Used]) -> Used:
     """What ``use`` makes of the newest version; once more when a writer's clean-up overtook it."""
     while True:
         numbers = versions(folder)
         if not numbers:
-            raise UserError(f"{folder} is not an index; make one with: cospace index RUN INPUT --out {folder}")
+            made = f"cospace index RUN INPUT --out {quote(str(folder))}"
+            raise StorageError(f"{folder} is not an index; make one with: {made}")
         try:
             version = read_sealed(version_path(folder, numbers[-1]))
             check_format(folder, version["format"], FORMAT)

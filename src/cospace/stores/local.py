@@ -29,7 +29,7 @@ from ._columns import table_of
 from ._scan import TILE_QUERIES, Best, search
 from ._segment import Content, Part, Precision, Segment, encoded
 from ._units import check_fingerprint, check_items, sample, units
-from ._versions import FORMAT, State, load, version_path, versions
+from ._versions import FORMAT, State, check_unchanged, load, version_path, versions
 
 MOST_SEGMENTS = 32
 """With more segments of a modality than this, the next change first merges small ones."""
@@ -42,16 +42,14 @@ class LocalIndex:
         self._folder = folder
         self._lock = Lock(folder)
         self._state = state
+        self._checkpoint: State | None = None
         self.effort = 64
         """Rows that a graph keeps in sight at least; a search with more finds more of the nearest, and takes longer."""
 
     @classmethod
     def create(cls, folder: Path, fingerprint: str, width: int, precision: Precision = "float32") -> LocalIndex:
         """A new, empty index in a folder that is missing or empty; ``precision`` is that of the stored vectors."""
-        if width < 1:
-            raise UserError(f"an index needs vectors of width 1 or more, {width} was given")
-        if precision not in get_args(Precision):
-            raise UserError(f"an index cannot store {precision!r}; choose one of {', '.join(get_args(Precision))}")
+        check_settings(width, precision)
         if versions(folder) or (folder.exists() and not _is_blank(folder)):
             raise UserError(f"{folder} exists and is not empty; name a new folder, or open the index that is there")
         version = {"format": FORMAT, "version": 1, "fingerprint": fingerprint, "width": width, "precision": precision}
@@ -103,6 +101,7 @@ class LocalIndex:
 
     def close(self) -> None:
         """Let another process write; this object can still search the version it has."""
+        self._checkpoint = None
         self._lock.release()
 
     def refresh(self) -> bool:
@@ -111,6 +110,23 @@ class LocalIndex:
             return False
         self._state = load(self._folder, thorough=False, known=self._state.segments)
         return True
+
+    def check_unchanged(self) -> None:
+        """Refuse an index that is gone, cut short, or replaced by another or by an older copy since it was opened.
+
+        Vectors are mapped into memory, and reading past the end of a file that was cut ends the process.
+        """
+        check_unchanged(self._folder, self._state)
+
+    def checkpoint(self) -> None:
+        """Keep the version that is there, and its files, for :meth:`revert`."""
+        self._begin()
+        self._checkpoint = self._state
+
+    def revert(self) -> None:
+        """Make the segments of the checkpoint the index again."""
+        assert self._checkpoint is not None, "nothing to go back to"
+        self._commit(self._checkpoint.segments)
 
     def add(self, items: Sequence[Item], vectors_NE: np.ndarray) -> None:
         """Store items by id; an id that is already there is replaced, in the same step."""
@@ -270,16 +286,25 @@ class LocalIndex:
         self._state = State(version, alive)
 
     def _sweep(self) -> None:
-        """Remove versions before the last two, and files that neither of these lists."""
+        """Remove versions before the last two, and files that neither these nor the checkpoint list."""
         numbers = versions(self._folder)
         for number in numbers[:-2]:
             version_path(self._folder, number).unlink()
         recent = [read_sealed(version_path(self._folder, number)) for number in numbers[-2:]]
+        recent += [] if self._checkpoint is None else [dict(self._checkpoint.version)]
         files = [file for version in recent for segment in version["segments"] for file in segment["files"].values()]
         listed = {file["name"] for file in files}
         for path in self._store.iterdir():
             if path.name not in listed:
                 path.unlink()
+
+
+def check_settings(width: int, precision: str) -> None:
+    """Refuse vectors that no local index holds."""
+    if width < 1:
+        raise UserError(f"an index needs vectors of width 1 or more, {width} was given")
+    if precision not in get_args(Precision):
+        raise UserError(f"an index cannot store {precision!r}; choose one of {', '.join(get_args(Precision))}")
 
 
 def _is_blank(folder: Path) -> bool:

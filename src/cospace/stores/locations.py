@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
+from shlex import quote
 from typing import Any, Protocol, cast
 
 from .. import files
-from ..types import UserError
+from ..types import StorageError, UserError
 from . import Index, postgres
 from ._versions import check_newest
-from .local import LocalIndex
+from .local import LocalIndex, check_settings
 from .thumbnails import LocalThumbnails, Thumbnails
 
 CONTENT = {"model", "vectors", "feedback.jsonl"} | {f"thumbnails.sqlite{suffix}" for suffix in ("", "-wal", "-shm")}
@@ -33,6 +35,9 @@ class IndexLocation(Protocol):
 
     def create(self, model: Path, fingerprint: str, width: int, precision: str) -> Index:
         """A new index with a copy of the model's folder."""
+
+    def remove(self) -> None:
+        """Take back what :meth:`create` has made: an index that nothing was stored in, or nothing shall be."""
 
     def model(self) -> Path:
         """A folder with the index's copy of the model, complete."""
@@ -66,18 +71,34 @@ class FolderLocation:
         return LocalIndex.open(self.path / "vectors", fingerprint=fingerprint, thorough=thorough)
 
     def create(self, model: Path, fingerprint: str, width: int, precision: str) -> Index:
+        check_settings(width, precision)
         files.settle(self.path / "model")
         if self.path.exists() and not {path.name for path in self.path.iterdir()} <= CONTENT:
             raise UserError(f"{self.path} is not empty and holds no index; choose another --out")
         self.path.mkdir(parents=True, exist_ok=True)
         paths = [path for path in sorted(model.rglob("*")) if path.is_file() and path.name != files.MANIFEST]
-        files.write_folder(self.path / "model", {str(path.relative_to(model)): path.read_bytes() for path in paths})
-        return LocalIndex.create(self.path / "vectors", fingerprint, width, cast(Any, precision))
+        try:
+            files.write_folder(self.path / "model", {str(path.relative_to(model)): path.read_bytes() for path in paths})
+            return LocalIndex.create(self.path / "vectors", fingerprint, width, cast(Any, precision))
+        except OSError:  # a full disk
+            self.remove()
+            raise
+
+    def remove(self) -> None:
+        for name in sorted(CONTENT - {"feedback.jsonl"}):
+            path = self.path / name
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+        with suppress(OSError):  # something else lies there
+            self.path.rmdir()
 
     def model(self) -> Path:
         files.settle(self.path / "model")
         if not (self.path / "model").is_dir() or not (self.path / "vectors").is_dir():
-            raise UserError(f"{self.path} is no index; make one with: cospace index RUN FILES --out {self.path}")
+            made = f"cospace index RUN FILES --out {quote(self.name)}"
+            raise StorageError(f"{self.path} is no index; make one with: {made}")
         check_newest(self.path / "vectors")
         return self.path / "model"
 
@@ -105,9 +126,12 @@ class ServerLocation:
         postgres.write_model(self.url, model)  # first: what is created is an index, and complete
         return postgres.PostgresIndex.create(self.url, fingerprint, width, precision)
 
+    def remove(self) -> None:
+        postgres.remove(self.url)
+
     def model(self) -> Path:
         if not self.there():
-            raise UserError(f"{self.name} holds no index; make one with: cospace index RUN FILES --out {self.name}")
+            raise StorageError(f"{self.name} holds no index; make one with: cospace index RUN FILES --out ADDRESS")
         with postgres.PostgresIndex.open(self.url) as store:
             folder = cached_models() / store.fingerprint
         files.settle(folder)

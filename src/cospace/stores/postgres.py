@@ -20,7 +20,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from ..types import UserError
+from ..types import StorageError, UserError
 from . import Condition, Found, Item, Progress, _links, silent
 from ._blobs import PostgresThumbnails, read_model, write_model
 from ._columns import OWN, own_field, resolved
@@ -44,9 +44,9 @@ from ._tables import (
     stage,
     storable,
 )
-from ._units import check_fingerprint, check_items, sample, units
+from ._units import check_fingerprint, check_items, replaced, sample, units
 
-__all__ = ["PostgresIndex", "PostgresThumbnails", "exists", "read_model", "shown", "write_model"]
+__all__ = ["PostgresIndex", "PostgresThumbnails", "exists", "read_model", "remove", "shown", "write_model"]
 
 
 class PostgresIndex:
@@ -55,6 +55,7 @@ class PostgresIndex:
     def __init__(self, server: Server, seen: Seen) -> None:
         self._server, self._seen = server, seen
         self._writer: Connection | None = None
+        self._checkpoint: Seen | None = None
         self._columns: tuple[int, dict[str, int]] | None = None
         self.effort = 100
         """Items that a graph keeps in sight; a search with more finds more of the nearest, and takes longer."""
@@ -125,6 +126,29 @@ class PostgresIndex:
         before = self._seen
         self._seen = self._server.read(partial(look, self._server))
         return self._seen.version != before.version
+
+    def check_unchanged(self) -> None:
+        """Refuse an index that is gone, or replaced by another or by an older copy, since it was opened."""
+        now, then = self._server.read(partial(look, self._server)), self._seen
+        if now.version < then.version or (now.fingerprint, now.width) != (then.fingerprint, then.width):
+            raise StorageError(replaced(self._server.address.shown))
+
+    def checkpoint(self) -> None:
+        """Remember the version that is there; its rows stay until :meth:`finish`."""
+        self._begin()
+        self._checkpoint = self._seen
+
+    def revert(self) -> None:
+        """Bring the rows of the checkpoint back to life, and remove those that were born since."""
+        from psycopg.types.json import Jsonb
+
+        assert self._checkpoint is not None, "nothing to go back to"
+        then, connection = self._checkpoint, self._begin()
+        with self._server.writing(connection):
+            connection.execute("DELETE FROM items WHERE born > %s", [then.version])
+            connection.execute("UPDATE items SET died = NULL WHERE died > %s", [then.version])
+            connection.execute("UPDATE meta SET version = version + 1, counts = %s", [Jsonb(then.counts)])
+        self._look_again(connection)
 
     def add(self, items: Sequence[Item], vectors_NE: np.ndarray) -> None:
         """Store items by id; an id that is already there is replaced, in the same step."""
@@ -288,6 +312,17 @@ def exists(url: str) -> bool:
         return server.read(partial(meta_of, server=server)) is not None
     finally:
         server.close()
+
+
+def remove(url: str) -> None:
+    """Drop the tables of an index; the schema, which may be somebody's, stays."""
+    from psycopg import sql
+
+    server = Server(url)
+    with closing(server.lock()) as connection, server.writing(connection):
+        for table in ("meta", "items", "model", "thumbnails"):
+            name = sql.Identifier(server.address.schema, table)
+            connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(name))
 
 
 def shown(url: str) -> str:

@@ -15,7 +15,7 @@ from threading import Lock
 from typing import Any, Protocol
 
 from ..modalities import PREVIEW_SIZES
-from ..types import UserError
+from ..types import StorageError
 
 _AT_A_TIME = 500
 """Hashes in one question: SQLite allows at least 999 parameters."""
@@ -57,7 +57,7 @@ class LocalThumbnails:
         return cls(path)
 
     def add(self, rows: Sequence[Row]) -> None:
-        """One durable transaction. Raises :class:`UserError` where the file is damaged or the disk is full."""
+        """One durable transaction. Raises :class:`StorageError` where the file is damaged or the disk is full."""
         if rows:
             self._write("INSERT OR REPLACE INTO thumbnails VALUES (?, ?, ?)", rows)
 
@@ -115,7 +115,7 @@ class LocalThumbnails:
         try:
             yield
         except sqlite3.Error as error:
-            raise UserError(
+            raise StorageError(
                 f"{self._path}: {error}; if it is damaged, delete it and index again, which makes the previews anew"
             ) from error
 

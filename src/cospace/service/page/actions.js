@@ -28,10 +28,10 @@ async function copyName(app, item) {
 
 async function reportWrong(app, item) {
   const { id } = await app.items.one(item);
-  await app.api.post("/api/feedback", { id, verdict: "wrong" });
+  await app.api.post("api/feedback", { id, verdict: "wrong" });
   app.toast("Noted as a wrong pair.", {
     label: "Undo",
-    run: () => app.api.post("/api/feedback", { id, verdict: "fine" }),
+    run: () => app.api.post("api/feedback", { id, verdict: "fine" }),
   });
 }
 

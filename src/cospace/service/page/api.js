@@ -112,23 +112,23 @@ export function createApi(connection) {
     get,
     post,
     columns,
-    info: () => get("/api/info"),
+    info: () => get("api/info"),
     /** @param {Query} query @returns {Promise<Ranked>} */
     async rank(query, { signal } = {}) {
-      const reply = await posting("/api/rank", query, signal);
+      const reply = await posting("api/rank", query, signal);
       const { weak_from: weakFrom, ...ranked } = readColumns(await reply.arrayBuffer(), RANKED);
       return { ...ranked, weakFrom };
     },
     /** @param {Blob} blob @returns {Promise<import("./uploads.js").Upload>} */
-    upload: async (blob) => (await call("/api/upload", { method: "POST", body: blob })).json(),
-    explain: (parts, item, version, options) => post("/api/explain", { parts, number: item, version }, options),
+    upload: async (blob) => (await call("api/upload", { method: "POST", body: blob })).json(),
+    explain: (parts, item, version, options) => post("api/explain", { parts, number: item, version }, options),
     near: (item, version, k, find, options) =>
-      get(`/api/near?version=${version}&n=${item}&k=${k}${find ? `&find=${find}` : ""}`, options),
+      get(`api/near?version=${version}&n=${item}&k=${k}${find ? `&find=${find}` : ""}`, options),
   };
 }
 
 /** Where the file of some content lies, to be played. */
-export const media = (hash) => `/m/${hash}`;
+export const media = (hash) => `m/${hash}`;
 
 /** Where the preview of some content lies; sizes 64, 256, 512, 1280. */
-export const thumbnail = (hash, size) => `/t/${size}/${hash}`;
+export const thumbnail = (hash, size) => `t/${size}/${hash}`;

@@ -165,7 +165,7 @@ async function exchangeToken(api) {
   const token = new URLSearchParams(location.hash.slice(1)).get("token");
   if (!token) return;
   history.replaceState(null, "", location.pathname);
-  await api.post("/api/session", { token });
+  await api.post("api/session", { token });
 }
 
 const { app, navigation } = start();

@@ -58,7 +58,7 @@ function chooseItem(app) {
 function closestCaptions(app, subject) {
   const place = el("div", { class: "answer-place" });
   into(place, async () => {
-    const { results } = await app.api.post("/api/search", { parts: [serverPart({ ...subject, weight: 1 })], find: app.modalities.textName(), k: CLOSEST });
+    const { results } = await app.api.post("api/search", { parts: [serverPart({ ...subject, weight: 1 })], find: app.modalities.textName(), k: CLOSEST });
     if (!results.length) return [el("p", { class: "hint" }, "No texts are indexed.")];
     return [el("ol", { class: "captions" }, ...results.map((result) => el("li", {},
       el("span", { class: "caption-text" }, result.text),
@@ -71,7 +71,7 @@ function closestCaptions(app, subject) {
 function generatedCaption(app, subject) {
   const place = el("div", { class: "answer-place" });
   into(place, async () => {
-    const { caption } = await app.api.post("/api/caption", { item: reference(subject) });
+    const { caption } = await app.api.post("api/caption", { item: reference(subject) });
     return [el("p", { class: "generated" }, caption), el("p", { class: "hint" }, "Written by the model; it may be wrong.")];
   });
   return el("section", { class: "card" }, el("h3", {}, "Generated caption"), place);
@@ -81,7 +81,7 @@ function generatedCaption(app, subject) {
 async function evidence(app, subject, answer) {
   const parts = [serverPart({ ...subject, weight: 1 }), { text: answer, weight: 1 }];
   const { name, plural } = app.modalities.main();
-  const { results } = await app.api.post("/api/search", { parts, find: name, k: EVIDENCE + 1 });
+  const { results } = await app.api.post("api/search", { parts, find: name, k: EVIDENCE + 1 });
   const others = results.filter((result) => subject.kind !== "item" || result.id !== subject.value).slice(0, EVIDENCE);
   if (!others.length) return [];
   return [el("h4", {}, `${capital(plural)} that go with this answer`), miniTiles(app, others, app.openResult)];
@@ -115,7 +115,7 @@ function questions(app, subject, described) {
     async ask(written) {
       const classes = [...new Set(written.split(",").map((word) => word.trim()).filter(Boolean))];
       if (classes.length < 2) return [el("p", { class: "refused" }, "Give at least two answers, with a comma between.")];
-      const { results } = await app.api.post("/api/classify", { item: reference(subject), classes });
+      const { results } = await app.api.post("api/classify", { item: reference(subject), classes });
       const ranked = results.map((result) => [result.class, result.probability]).sort((a, b) => b[1] - a[1]);
       return answered(app, subject, ranked);
     },
@@ -124,7 +124,7 @@ function questions(app, subject, described) {
   return [asking({
     title: "Ask a question", label: "Question", placeholder: "What would you like to know?", button: "Ask", examples: questionsOf(app.modalities.of(app.info().describes).noun),
     async ask(question) {
-      const { answer, confidence, top } = await app.api.post("/api/ask", { item: reference(subject), question });
+      const { answer, confidence, top } = await app.api.post("api/ask", { item: reference(subject), question });
       const answers = top?.length ? top.map((one) => [one.answer, one.confidence]) : [[answer, confidence]];
       return answered(app, subject, answers);
     },

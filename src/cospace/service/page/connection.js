@@ -5,7 +5,7 @@ const PATIENCE_MS = 8000;
 const WARM_MS = 500;
 const WAITS = [2, 4, 8, 15];
 
-const beat = async () => (await fetch("/healthz", { signal: AbortSignal.timeout(PATIENCE_MS) })).json();
+const beat = async () => (await fetch("healthz", { signal: AbortSignal.timeout(PATIENCE_MS) })).json();
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /**

@@ -28,7 +28,7 @@ export function icon(name) {
   svg.setAttribute("class", "icon");
   svg.setAttribute("aria-hidden", "true");
   const use = document.createElementNS(SVG, "use");
-  use.setAttribute("href", `/page/icons.svg#${name}`);
+  use.setAttribute("href", `page/icons.svg#${name}`);
   svg.append(use);
   return svg;
 }
@@ -45,7 +45,7 @@ const styles = new Map();
 /** Load a style sheet, once; what it styles is drawn when it is there. @param {string} name */
 export function applyStyle(name) {
   const loading = styles.get(name) ?? new Promise((resolve, reject) => {
-    document.head.append(el("link", { rel: "stylesheet", href: `/page/${name}`, onload: resolve, onerror: reject }));
+    document.head.append(el("link", { rel: "stylesheet", href: `page/${name}`, onload: resolve, onerror: reject }));
   });
   styles.set(name, loading);
   loading.catch(() => styles.delete(name));

@@ -69,7 +69,7 @@ function pair(app, { id, other, number: item, text, cosine, width, height, ...on
     async onclick(event) {
       const pressed = event.currentTarget;
       try {
-        await app.api.post("/api/feedback", { id, other, verdict });
+        await app.api.post("api/feedback", { id, other, verdict });
         for (const button of buttons) button.setAttribute("aria-pressed", String(button === pressed));
         status.textContent = "noted";
       } catch (error) {
@@ -118,7 +118,7 @@ export async function mount(root, app) {
 
   async function load() {
     if (!body.childElementCount) body.append(el("p", { class: "hint" }, "Measuring the space…"));
-    const { facts = [], held_out: heldOut, cards = [], pairs = [], sampled, calibration: bins, service } = await app.api.get("/api/health");
+    const { facts = [], held_out: heldOut, cards = [], pairs = [], sampled, calibration: bins, service } = await app.api.get("api/health");
     body.replaceChildren(...[
       el("h2", {}, "Health of the space"),
       el("dl", { class: "health-facts" }, ...facts.map(({ name, value }) => el("div", {}, el("dt", {}, name), el("dd", {}, value)))),

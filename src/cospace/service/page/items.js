@@ -24,7 +24,7 @@ export function createItems(app) {
 
   async function fetchBatch(numbers) {
     try {
-      const reply = await app.api.get(`/api/items?version=${app.info().version}&n=${numbers.join(",")}`);
+      const reply = await app.api.get(`api/items?version=${app.info().version}&n=${numbers.join(",")}`);
       reply.items.forEach(keep);
     } catch (error) {
       if (error.status === 409) app.refresh(); // the index has changed under the page
@@ -66,7 +66,7 @@ export function createItems(app) {
     /** @param {string} id @returns {Promise<Item>} */
     async withId(id) {
       const found = known.get(byId.get(id) ?? -1);
-      return found ?? keep(await app.api.get(`/api/item?id=${encodeURIComponent(id)}`));
+      return found ?? keep(await app.api.get(`api/item?id=${encodeURIComponent(id)}`));
     },
     /** The index has another version: numbers mean other items. */
     forget() {

@@ -111,7 +111,7 @@ export function withGrid(points) {
 
 /** @param {import("./app.js").App} app @returns {Promise<Points>} */
 export async function fetchPoints(app) {
-  const points = await app.api.columns("/api/map", COLUMNS);
+  const points = await app.api.columns("api/map", COLUMNS);
   points.labels = points.modalities.map((name) => capital(app.modalities.of(name).plural));
   return withGrid(points);
 }

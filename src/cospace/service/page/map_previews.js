@@ -122,7 +122,7 @@ export function createPreviews(points, camera, changed) {
     const sheet = {};
     sheets.set(number, sheet);
     try {
-      const reply = await fetch(`/s/64/${number}?version=${points.version}`);
+      const reply = await fetch(`s/64/${number}?version=${points.version}`);
       if (!reply.ok) return;
       const bitmap = await createImageBitmap(await reply.blob());
       if (closed || sheets.get(number) !== sheet) return bitmap.close();

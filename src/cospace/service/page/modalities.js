@@ -60,7 +60,7 @@ export function createModalities(info) {
     /** A modality's own module, or null. @param {Modality} modality @returns {Promise<any>} */
     async module({ page }) {
       if (!page) return null;
-      const loading = modules.get(page) ?? import(page);
+      const loading = modules.get(page) ?? import(new URL(page, document.baseURI).href); // the page may lie below a path of a proxy
       modules.set(page, loading);
       return loading.catch(() => {
         modules.delete(page); // another try may find it

@@ -17,7 +17,7 @@ export function createUploads(app) {
     /** @param {string} hash @returns {Upload|undefined} what is known without asking */
     known: (hash) => known.get(hash),
     /** @param {string} hash @returns {Promise<Upload>} fails with status 404 once the server has forgotten it */
-    one: async (hash) => known.get(hash) ?? keep(await app.api.get(`/api/upload/${encodeURIComponent(hash)}`)),
+    one: async (hash) => known.get(hash) ?? keep(await app.api.get(`api/upload/${encodeURIComponent(hash)}`)),
     /**
      * Send a file. What the browser cannot decode goes as it is: the server then says what it can read.
      *
@@ -49,4 +49,4 @@ export function createUploads(app) {
 export const isRemote = (data) => Boolean(data) && !data?.files.length && [...(data?.types ?? [])].includes("text/uri-list");
 
 /** Where the preview of an upload lies while the server remembers it. */
-export const uploadUrl = (hash) => `/u/${hash}`;
+export const uploadUrl = (hash) => `u/${hash}`;
