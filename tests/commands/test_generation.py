@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import sqlite3
+import tarfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -157,6 +159,76 @@ def test_the_decoder_tells_which_text_describes_an_image(generating: Path, shell
     assert ordered(model, model.match(images[:1], [row["text"] for row in by_image])[0], by_image)
     refusal = cospace("search", generating.parent / "idx", "--image", images[0], "--rerank").refusal()
     assert "search images by a text" in refusal
+
+
+def test_a_broken_file_costs_no_other_its_caption_or_answer(
+    generating: Path, shell: Shell, cospace: Cospace, tmp_path: Path
+) -> None:
+    images = generating.parent / "images"
+    (tmp_path / "broken.jpg").write_bytes(b"broken")
+    good = [images / "red-circle-100.png", images / "blue-square-100.png"]
+    given = [good[0], tmp_path / "broken.jpg", tmp_path / "gone.png", good[1], good[0]]
+    said = cospace("caption", generating, *given)
+    assert said.code == 0
+    assert [line.split("  ")[0] for line in said.out.splitlines()] == [*map(str, good), str(good[0])]
+    assert f"2 set aside (first: {given[1]}: " in said.err
+    made = shell.json("caption", generating, *given)
+    assert [row["id"] for row in made["results"]] == [*map(str, good), str(good[0])]
+    assert made["results"] == shell.json("caption", generating, *good, good[0])["results"]
+    assert [(one["id"], one["kind"]) for one in made["problems"]] == [
+        (str(given[1]), "undecodable"),
+        (str(given[2]), "missing"),
+    ]
+    assert (made["read"], made["used"], made["set_aside"]) == (5, 3, 2)
+    asked = shell.json("ask", generating, *given, "what colour is it?")
+    assert [row["id"] for row in asked["results"]] == [row["id"] for row in made["results"]]
+    alone = shell.json("ask", generating, good[1], "what colour is it?")
+    assert alone["answer"] == asked["results"][1]["answer"] and alone.keys() == {"answer", "confidence", "top"}
+    assert "2 set aside" in cospace("ask", generating, *given, "is it red?").err
+    for command in (("caption", generating, *given[1:3]), ("ask", generating, *given[1:3], "x")):
+        assert f"there is no image that can be read; the first: {given[1]}: " in cospace(*command).refusal()
+
+
+def test_captions_and_answers_of_folders_tables_and_tars_read_as_everywhere(
+    generating: Path, shell: Shell, cospace: Cospace, tmp_path: Path
+) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for seed, (colour, shape) in enumerate(KINDS[:4]):
+        shape_picture(colour, shape, seed).save(folder / f"{seed}.png")
+    shutil.copy(folder / "1.png", folder / "again.png")
+    (folder / "3.png").write_bytes(b"broken")
+    (folder / "notes.doc").write_text("x")
+    (folder / "a.wav").write_bytes(b"RIFF")
+    made = shell.json("caption", generating, folder)
+    assert [row["id"] for row in made["results"]] == ["0.png", "1.png", "2.png"], "as an index calls them"
+    assert made["read"] == sum(made[name] for name in ("used", "duplicates", "set_aside", "left_alone")) == 7
+    assert [made[name] for name in ("used", "duplicates", "set_aside", "left_alone")] == [3, 1, 2, 1]
+    assert {one["reason"] for one in made["problems"]} > {"the decoder describes images, not sounds"}
+    said = cospace("caption", generating, folder).err
+    assert "photos: 1 sound, 5 images" in said
+    assert "7 read = 3 used + 1 duplicate + 2 set aside + 1 left alone" in said and "notes.doc" in said
+
+    rows = [f"{seed}.png|x" for seed in range(3)]
+    (tmp_path / "t.csv").write_text("\n".join(["foto|ort", *rows]))
+    how = ("--columns", "image=foto", "--separator", "pipe", "--images", folder)
+    table = shell.json("caption", generating, tmp_path / "t.csv", *how)
+    assert [row["caption"] for row in table["results"]] == [row["caption"] for row in made["results"]]
+    answers = shell.json("ask", generating, tmp_path / "t.csv", "what shape is it?", *how)["results"]
+    assert [row["id"] for row in answers] == [row["id"] for row in table["results"]]
+
+    with tarfile.open(tmp_path / "s.tar", "w") as shard:
+        for seed in range(3):
+            shard.add(folder / f"{seed}.png", f"{seed}.png")
+    packed = shell.json("caption", generating, tmp_path / "s.tar")
+    assert [row["caption"] for row in packed["results"]] == [row["caption"] for row in made["results"]]
+    both = shell.json("caption", generating, folder, tmp_path / "s.tar", folder / "0.png", "--exclude", "3.png")
+    assert len(both["results"]) == len({row["id"] for row in both["results"]}) == 7
+    assert (
+        "--columns means nothing for"
+        in cospace("caption", generating, folder / "0.png", "--columns", "image=x").refusal()
+    )
+    assert "does not exist" in cospace("caption", generating, tmp_path / "none.csv").refusal()
 
 
 def test_what_has_no_file_is_reranked_by_its_preview_and_what_has_neither_keeps_its_place(

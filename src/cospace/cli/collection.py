@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import asdict, make_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -10,11 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from ..modalities import all_modalities, text_modality
-from ..types import Problem, UserError
+from ..types import UserError
 from ._app import AS_FOUND, RUN, Json, ReadingOptions, set_aside, show, verb, write
 
 if TYPE_CHECKING:
     from ..commands.index import Indexed
+    from ..commands.search import Result
 
 INPUT = "Files or pairs: a folder, a table, tar shards, hf:NAME, or a built-in set."
 """Help of the argument that names what is embedded."""
@@ -168,17 +170,16 @@ def search(
     Example: cospace search idx "a red bus" -k 5
     """
     from ..commands.search import SearchableIndex
-    from .terminal import Progress, results_table
+    from .terminal import results_table
     from .terminal_images import contact_sheet, painter
 
     opened = SearchableIndex.open(index)
     query = {text_modality(): text, **asdict(file)}
     results = opened.search(k, find, rerank, where or (), **query)
-    unread = [Problem(r.id, "unread", r.unread) for r in results if r.unread]
     if json:
         rows = [{"id": r.id, "score": r.score, "path": r.path, "text": r.text} for r in results]
-        more = {"not_reranked": [{"id": one.id, "reason": one.reason} for one in unread]} if rerank else {}
-        show({"results": rows, **more}, "", json)
+        unread = {"not_reranked": [{"id": r.id, "reason": r.unread} for r in results if r.unread]} if rerank else {}
+        show({"results": rows, **unread}, "", json)
         return
     paint = painter(thumbnails)
     if paint is not None:
@@ -187,6 +188,14 @@ def search(
         if sheet:
             write(sheet)
     write(results_table(results))
+    _say_unread(results)
+
+
+def _say_unread(results: Sequence[Result]) -> None:
+    """What the decoder could not read, on stderr."""
+    from .terminal import Progress
+
+    unread = [result for result in results if result.unread]
     if unread:
         said = f"{len(unread)} could not be read for re-ranking and keep their place by score"
-        Progress().say(f"{said} (first: {unread[0].id}: {unread[0].reason})")
+        Progress().say(f"{said} (first: {unread[0].id}: {unread[0].unread})")

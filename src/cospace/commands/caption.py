@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from torch import Tensor
 from ..evaluators.generation import CAPTIONS
 from ..models.generation.decoding import Generation
 from ..runs.run import Run
-from ..types import BadItem, UserError, attempted
+from ..types import BadItem, Progress, UserError, attempted, silent
+from .described import Described
 
 
 def caption(run: Run, items: Sequence[Any], how: Generation = CAPTIONS) -> list[str]:
@@ -19,6 +21,16 @@ def caption(run: Run, items: Sequence[Any], how: Generation = CAPTIONS) -> list[
     generator = run.need_generator("captions")
     prepared = [prepared_item(run, item) for item in items]
     return [texts[0].text for texts in generator.captions(run.space, iter(prepared), how)]
+
+
+def caption_described(
+    run: Run, found: Described, how: Generation = CAPTIONS, progress: Progress = silent
+) -> list[tuple[str, str]]:
+    """Ids and captions of the items that can be read; the others are added to the problems of ``found``."""
+    generator = run.need_generator("captions")
+    report = partial(progress, "writing captions")
+    written = generator.captions(run.space, found.prepared(run), how, report, len(found.entries))
+    return [(id_, texts[0].text) for id_, texts in zip(found.ids, written, strict=True)]
 
 
 def prepared_item(run: Run, raw: Any) -> Tensor:

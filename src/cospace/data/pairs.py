@@ -195,6 +195,11 @@ def find_source(spec: str, form: Form | None = None) -> type[Source]:
     raise UserError(f"{spec!r} {state}; pairs come from: {offers}")
 
 
+def is_source(spec: str) -> bool:
+    """Whether any source reads what this text names."""
+    return any(cast("type[Source]", lookup(FOLDER, name)).accepts(spec) for name in names(FOLDER))
+
+
 def build(name: str, rows: Rows, progress: Progress = silent) -> Pairs:
     """Rows with their contents compared; those with missing files or unusable captions are set aside.
 
