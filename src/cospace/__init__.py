@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .api import Model, index, load, open_index, train
     from .data.pairs import Pairs, open_pairs
+    from .data.sources import ReadOptions
     from .models.space import Space
     from .types import UserError
 
 __version__ = "0.2.0"
-__all__ = ["Model", "Pairs", "Space", "UserError", "index", "load", "open_index", "open_pairs", "train"]
+__all__ = ["Model", "Pairs", "ReadOptions", "Space", "UserError", "index", "load", "open_index", "open_pairs", "train"]
 
 _DEFINED_IN = {
     "Model": "api",
     "Pairs": "data.pairs",
+    "ReadOptions": "data.sources",
     "Space": "models.space",
     "UserError": "types",
     "index": "api",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,13 @@ from .commands.index import build_index
 from .commands.search import SearchableIndex
 from .commands.train import TrainArguments
 from .commands.train import train as run_training
-from .data.pairs import Spec, open_pairs
+from .data.pairs import Pairs, Spec, open_pairs
+from .data.sources import AS_FOUND, ReadOptions
 from .evaluators.generation import ANSWERS, CAPTIONS
 from .models.generation.decoding import Generation
 from .models.generation.generator import Answer
 from .runs.run import Run
+from .stores.entries import AS_ITEMS, Input
 from .types import Metrics
 
 
@@ -50,13 +53,17 @@ class Model(Run):
         return ask(self, item, question, how)
 
     def evaluate(
-        self, pairs: Spec | Sequence[Spec], classes: Sequence[str] | None = None, templates: Sequence[str] | None = None
+        self,
+        pairs: Spec | Sequence[Spec],
+        classes: Sequence[str] | None = None,
+        templates: Sequence[str] | None = None,
+        options: ReadOptions = AS_FOUND,
     ) -> Metrics:
         """Retrieval between every two modalities of ``pairs``, the space's health, zero-shot accuracy for ``classes``.
 
         A run with a decoder is measured on captions, and on answers where ``pairs`` have questions, as well.
         """
-        return evaluate(self, open_pairs(pairs), classes, templates).metrics
+        return evaluate(self, open_pairs(pairs, options=options), classes, templates).metrics
 
 
 def train(
@@ -67,14 +74,16 @@ def train(
     recipe: str = "small",
     overrides: Iterable[str] = (),
     source: str | Path | None = None,
+    options: ReadOptions = AS_FOUND,
 ) -> Model:
     """Train a space on ``pairs`` (or several sets of them) into the folder ``out``.
 
     ``overrides`` are ``dotted.path=value`` texts. ``source`` is what to start from: the folder of a run or of a
-    published model, or ``hf:NAME``. The same call again goes on where a killed one stopped.
+    published model, or ``hf:NAME``. ``options`` says how the pairs are read: their columns, what to leave alone. The
+    same call again goes on where a killed one stopped.
     """
-    begin = None if source is None else str(source)
-    run_training(TrainArguments(pairs, Path(out), recipe=recipe, val=val, overrides=tuple(overrides), source=begin))
+    begin, changes = None if source is None else str(source), tuple(overrides)
+    run_training(TrainArguments(pairs, Path(out), recipe, val, changes, options, source=begin))
     return Model.load(out)
 
 
@@ -91,16 +100,19 @@ def index(
     precision: str | None = None,
     keep_missing: bool = False,
     max_bad_fraction: float = 0.01,
+    options: ReadOptions = AS_ITEMS,
 ) -> SearchableIndex:
     """Make files (or pairs) searchable: ``index(model, "photos/", out="idx").search(text="a red bus", k=10)``.
 
     ``out`` is a folder or ``postgresql://USER@HOST/DATABASE``. Where it is an index already, only what is new or
     changed in ``source`` is embedded, and what ``source`` no longer holds is removed, unless ``keep_missing``; items of
     other sources stay. ``precision`` of the stored vectors (float32, bfloat16 or int8) is chosen when an index is made.
-    Items that cannot be read are left out; more than ``max_bad_fraction`` of them is a :class:`UserError`.
+    Items that cannot be read are left out; more than ``max_bad_fraction`` of them is a :class:`UserError`. ``options``
+    says how ``source`` is read.
     """
+    given = source if isinstance(source, Pairs) else Input(source, replace(options, pairs=False))
     settings = {"precision": precision, "keep_missing": keep_missing, "max_bad_fraction": max_bad_fraction}
-    return build_index(model, source, out, **settings).index  # type: ignore[arg-type]
+    return build_index(model, given, out, **settings).index  # type: ignore[arg-type]
 
 
 def open_index(target: str | Path) -> SearchableIndex:

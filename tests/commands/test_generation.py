@@ -490,6 +490,6 @@ def test_what_an_earlier_run_decides_is_refused(plain: Path, cospace: Cospace, s
 def test_a_space_is_not_pulled_apart(plain: Path, cospace: Cospace) -> None:
     table, out = plain.parent / "asked.csv", plain.parent / "apart"
     assert "add locked=all" in cospace("train", table, "--out", out, "--from", plain).refusal()
-    assert "name that with --from" in cospace("train", table, "--out", out, "locked=all").refusal()
+    assert "--from MODEL" in cospace("train", table, "--out", out, "locked=all").refusal()
     missing = cospace("train", table, "--out", out, "--from", plain.parent / "nowhere").refusal()
     assert "nowhere" in missing

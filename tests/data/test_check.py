@@ -173,3 +173,17 @@ def test_pictures_without_files_become_files(tmp_path: Path) -> None:
 def test_a_file_is_no_folder_to_write_to(table: Path) -> None:
     with pytest.raises(UserError, match="is not a folder"):
         check(open_pairs(table)).write(table)
+
+
+def test_questions_with_answers_can_be_trained_on(tmp_path: Path) -> None:
+    for number in range(3):
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / f"{number}.png")
+    rows = [f"{number}.png,what is it?,a {number}" for number in range(3)]
+    (tmp_path / "qa.csv").write_text("\n".join(["image,question,answer", *rows]))
+    (tmp_path / "vqa" / "images").mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(tmp_path / "vqa" / "images" / "0.png")
+    (tmp_path / "vqa" / "questions.json").write_text('[["what is it?", "a square", 0], ["is it?", "yes", 0]]')
+    for name in ("qa.csv", "vqa"):
+        checked = check(open_pairs(tmp_path / name))
+        assert not checked.stops
+        assert checked.to_text().endswith("Ready to train on.")

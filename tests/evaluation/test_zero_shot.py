@@ -19,6 +19,7 @@ from cospace.evaluation.zero_shot import (
     read_names,
     templates_for,
     true_classes,
+    without_class,
     zero_shot,
 )
 from cospace.types import UserError
@@ -82,6 +83,22 @@ def test_true_classes_by_label_folder_and_caption() -> None:
     assert true_classes(names, labels=["", "cat"], captions=["cat", "fire truck"]).tolist() == [0, 0]
 
 
+def test_a_class_may_have_another_name_in_the_data() -> None:
+    names = ["automobile = car", "cat"]
+    labels = ["automobile", "car", "Cat", "lorry", "catt", ""]
+    paths = ["x/1.png"] * 5 + ["dog/1.png"]
+    found = true_classes(names, labels)
+    assert found.tolist() == [0, 0, 1, NO_CLASS, NO_CLASS, NO_CLASS]
+    seen: list[str] = []
+    class_vectors(lambda texts: seen.extend(texts) or torch.eye(2), names, ("a {}",))
+    assert seen == ["a car", "a cat"]
+    said = without_class(names, found, labels, paths)
+    assert "3 of 6 have a name that is no class: 'lorry' (1), 'catt' (1; nearest: cat), 'dog' (1)" in said
+    assert said.endswith("lorry = CLASS")
+    assert without_class(names, np.array([0, 1]), ["car", "cat"], ["", ""]) == ""
+    assert without_class(names, np.array([NO_CLASS, 1]), None, ["", ""]) == ""
+
+
 def test_templates_follow_the_captions_seen_in_training() -> None:
     assert templates_for(["cat", "dog", "polar bear"]) == BARE
     assert templates_for(["a man rides a brown horse", "two dogs on the grass"]) == ENSEMBLE
@@ -95,7 +112,10 @@ def test_class_file(tmp_path: Path) -> None:
     for content, words in (
         (b"", "holds 0"),
         (b"cat\n", "holds 1"),
-        (b"cat\nCAT\n", "more than once"),
+        (b"cat\n\ndog\nCAT\n", "'CAT' more than once .* on lines 1 and 4"),
+        (b"a = car\nb = Car\n", "'Car' more than once .* on lines 1 and 2"),
+        (b"a = car\na\n", "'a' more than once .* on lines 1 and 2"),
+        (b"cat\n= dog\n", "line 2 .* is '= dog'; write NAME, or FOLDER = NAME"),
         (b"\xff\n", "UTF-8"),
     ):
         file.write_bytes(content)

@@ -206,7 +206,7 @@ def test_longer_texts_by_stretched_positions(clip: Path, shapes: Path, tmp_path:
 def test_what_looks_back_needs_something_to_look_at(
     setting: str, shapes: Path, tmp_path: Path, cospace: Cospace
 ) -> None:
-    assert "with --from" in cospace("train", shapes, "--out", tmp_path / "run", setting).refusal()
+    assert "--from MODEL" in cospace("train", shapes, "--out", tmp_path / "run", setting).refusal()
 
 
 def test_the_loss_goes_on_from_the_logits_that_were_published(

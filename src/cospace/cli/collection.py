@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
-from dataclasses import asdict, make_dataclass
+from dataclasses import asdict, dataclass, make_dataclass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from ..modalities import all_modalities, text_modality
 from ..types import UserError
-from ._app import AS_FOUND, RUN, Json, ReadingOptions, set_aside, show, verb, write
+from ._app import AS_FOUND, RUN, Json, Reading, ReadingOptions, set_aside, show, verb, write
 
 if TYPE_CHECKING:
     from ..commands.index import Indexed
-    from ..commands.search import Result
+    from ..commands.search import Result, SearchableIndex
 
 INPUT = "Files or pairs: a folder, a table, tar shards, hf:NAME, or a built-in set."
 """Help of the argument that names what is embedded."""
@@ -34,6 +34,8 @@ FileQuery = make_dataclass(
 """A query by a file: an option for each modality that has files."""
 
 FileQueryOptions = Annotated[FileQuery, Parameter(name="*")]  # type: ignore[valid-type]
+
+Thumbnails = Literal["auto", "always", "never"]
 
 NO_FILE = FileQuery()
 """A query by text."""
@@ -74,6 +76,25 @@ def embed(
         )
 
 
+@dataclass(frozen=True, slots=True)
+class IndexOptions:
+    """How an index is made, or what is done with its inputs."""
+
+    precision: Annotated[
+        Literal["float32", "bfloat16", "int8", "float16"] | None,
+        Parameter(help="How vectors are stored (float16: on a server only), chosen when an index is made."),
+    ] = None
+    keep_missing: Annotated[
+        bool, Parameter(negative="", help="Keep items that the input no longer holds; they are removed otherwise.")
+    ] = False
+    sources: Annotated[bool, Parameter(negative="", help="List the inputs that the index was made of.")] = False
+    forget: Annotated[str | None, Parameter(help="Remove the items of this input from the index.")] = None
+
+
+AS_USUAL = IndexOptions()
+"""Everything that an input holds, as float32."""
+
+
 @verb("RUN SOURCE --out INDEX [OPTIONS]")
 def index(
     run: Annotated[Path | None, Parameter(help=RUN)] = None,
@@ -81,15 +102,7 @@ def index(
     /,
     *,
     out: Annotated[str, Parameter(help="A folder, or postgresql://USER@HOST/DATABASE.")],
-    precision: Annotated[
-        Literal["float32", "bfloat16", "int8", "float16"] | None,
-        Parameter(help="How vectors are stored (float16: on a server only), chosen when an index is made."),
-    ] = None,
-    keep_missing: Annotated[
-        bool, Parameter(negative="", help="Keep items that the input no longer holds; they are removed otherwise.")
-    ] = False,
-    sources: Annotated[bool, Parameter(negative="", help="List the inputs that the index was made of.")] = False,
-    forget: Annotated[str | None, Parameter(help="Remove the items of this input from the index.")] = None,
+    options: Annotated[IndexOptions, Parameter(name="*")] = AS_USUAL,
     reading: ReadingOptions = AS_FOUND,
     json: Json = False,
 ) -> None:
@@ -98,24 +111,31 @@ def index(
     The same command again embeds only what is new or changed. Several inputs may go into one index; one that was moved
     or renamed is recognised. The index is a folder, or lives on a server: --out postgresql://USER@HOST/DATABASE.
 
-    Examples: cospace index run photos/ --out idx; cospace index --sources --out idx; cospace index --forget photos/
-    --out idx
+    Example: cospace index run photos/ --out idx
     """
+    if options.sources or options.forget is not None:
+        _show_sources(out, options.forget, json)
+    elif run is None or source is None:
+        raise UserError(f"name a run and what to index: cospace index RUN SOURCE --out {quote(out)}")
+    else:
+        _build(run, source, out, options, reading, json)
+
+
+def _build(run: Path, source: str, out: str, options: IndexOptions, reading: Reading, json: bool) -> None:
+    """Make an index or bring it up to date, and show what was done."""
     from ..commands.index import build_index
     from ..runs.run import Run
     from ..stores.entries import Input
     from .terminal import Progress
 
-    if sources or forget is not None:
-        _show_sources(out, forget, json)
-        return
-    if run is None or source is None:
-        raise UserError(f"name a run and what to index: cospace index RUN SOURCE --out {shlex.quote(out)}")
     with Progress() as progress:
-        loaded = Run.load(run)
-        given = Input(source, reading.options(pairs=False))
         made = build_index(
-            loaded, given, out, precision=precision, keep_missing=keep_missing, progress=progress.long_work
+            Run.load(run),
+            Input(source, reading.options(pairs=False)),
+            out,
+            precision=options.precision,
+            keep_missing=options.keep_missing,
+            progress=progress.long_work,
         )
     changes = {change: getattr(made, change) for change in ("added", "changed", "removed", "unchanged")}
     name = made.index.location.name
@@ -137,7 +157,7 @@ def _show_sources(out: str, forget: str | None, json: bool) -> None:
 
 def _index_summary(made: Indexed, name: str) -> list[str]:
     """What was done, and the commands that come next."""
-    typed = name if made.index.url is None else "ADDRESS"  # which may hold a password
+    typed = quote(name) if made.index.url is None else "ADDRESS"  # which may hold a password
     return [
         *made.summary,
         made.sentence() + set_aside(made.problems),
@@ -160,9 +180,7 @@ def search(
     ] = None,
     find: Annotated[str | None, Parameter(help="Modality of the results.")] = None,
     rerank: Annotated[bool, Parameter(help="Let the run's decoder re-rank the first results.")] = False,
-    thumbnails: Annotated[
-        Literal["auto", "always", "never"], Parameter(help="Show thumbnails; auto: where the terminal can.")
-    ] = "auto",
+    thumbnails: Annotated[Thumbnails, Parameter(help="Show thumbnails; auto: where the terminal can.")] = "auto",
     json: Json = False,
 ) -> None:
     """Search an index by text or by a file.
@@ -171,7 +189,6 @@ def search(
     """
     from ..commands.search import SearchableIndex
     from .terminal import results_table
-    from .terminal_images import contact_sheet, painter
 
     opened = SearchableIndex.open(index)
     query = {text_modality(): text, **asdict(file)}
@@ -181,14 +198,21 @@ def search(
         unread = {"not_reranked": [{"id": r.id, "reason": r.unread} for r in results if r.unread]} if rerank else {}
         show({"results": rows, **unread}, "", json)
         return
-    paint = painter(thumbnails)
+    _show_thumbnails(opened, results, thumbnails)
+    write(results_table(results))
+    _say_unread(results)
+
+
+def _show_thumbnails(opened: SearchableIndex, results: Sequence[Result], when: Thumbnails) -> None:
+    """The results' previews above the table, where they are wanted and can be shown."""
+    from .terminal_images import contact_sheet, painter
+
+    paint = painter(when)
     if paint is not None:
         small = [(str(place), opened.thumbnails.get(r.hash, 64)) for place, r in enumerate(results, 1)]
         sheet = contact_sheet([(label, webp) for label, webp in small if webp is not None], paint)
         if sheet:
             write(sheet)
-    write(results_table(results))
-    _say_unread(results)
 
 
 def _say_unread(results: Sequence[Result]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -32,7 +33,7 @@ def import_(
     lines = [
         f"{made.family}, {summary['parameters']:,} parameters, {summary['embed_dim']} dimensions: {out}",
         made.compared.sentence(),
-        f"make a folder searchable: cospace index {out} FOLDER --out idx",
+        f"make a folder searchable: cospace index {quote(str(out))} FOLDER --out idx",
     ]
     show(summary, "\n".join(lines), json)
 

@@ -10,6 +10,7 @@ import textwrap
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -101,15 +102,15 @@ class TrainingView(Progress):
 
     def summary(self, metrics: Mapping[str, float], out: Path) -> str:
         """What a person reads at the end of ``cospace train``."""
-        report = out / "report.html"
+        report, typed = out / "report.html", quote(str(out))
         lines = [metrics_table(metrics), "", *_forgetting(metrics), f"the model is in {out}"]
         if report.exists():
             lines.append(f"open the report: {report}")
-        lines.append(f"make a folder searchable: cospace index {out} FOLDER --out idx")
+        lines.append(f"make a folder searchable: cospace index {typed} FOLDER --out idx")
         if "caption/CIDEr-D" in metrics:
-            lines.append(f"caption a file: cospace caption {out} FILE")
+            lines.append(f"caption a file: cospace caption {typed} FILE")
         if "vqa/accuracy" in metrics:
-            lines.append(f'ask about one: cospace ask {out} FILE "a question"')
+            lines.append(f'ask about one: cospace ask {typed} FILE "a question"')
         return "\n".join(lines)
 
 
@@ -201,18 +202,19 @@ def printable(text: str) -> str:
 def demo_summary(demo: Demo) -> str:
     """What a person reads at the end of ``cospace demo``."""
     lines = [metrics_table(demo.metrics), ""]
+    run, index, item = (quote(str(path)) for path in (demo.out, demo.out / "index", demo.item))
     for name, metrics in demo.more.items():
         lines.append(f"{name}:{_quality(metrics)}  among {metrics['n_images']:,.0f} images")
     lines += [
         f"trained and evaluated in {demo.minutes:.1f} minutes",
         f"open the report:  {demo.out / 'report.html'}",
-        f'search it:        cospace search {demo.out / "index"} "{demo.example}"',
-        f"on a web page:    cospace serve {demo.out / 'index'}",
+        f'search it:        cospace search {index} "{demo.example}"',
+        f"on a web page:    cospace serve {index}",
     ]
     if demo.question is not None:
         lines += [
-            f"caption one:      cospace caption {demo.out} {demo.item}",
-            f'ask about it:     cospace ask {demo.out} {demo.item} "{demo.question}"',
+            f"caption one:      cospace caption {run} {item}",
+            f'ask about it:     cospace ask {run} {item} "{demo.question}"',
         ]
     return "\n".join(lines)
 

@@ -149,7 +149,12 @@ def evaluate(
     run: Annotated[Path, Parameter(help=RUN)],
     /,
     *pairs: Annotated[str, Parameter(help=PAIRS)],
-    classes: Annotated[Path | None, Parameter(help="Class names, one per line: adds zero-shot accuracy.")] = None,
+    classes: Annotated[
+        Path | None,
+        Parameter(
+            help="Class names, one per line: adds zero-shot accuracy. FOLDER = NAME where the data has another name."
+        ),
+    ] = None,
     templates: Annotated[Path | None, Parameter(help="Prompt templates with {} for the name, one per line.")] = None,
     through: Annotated[str | None, Parameter(help=THROUGH)] = None,
     report: Annotated[Path | None, Parameter(help="Write a self-contained HTML report.")] = None,
@@ -174,7 +179,9 @@ def evaluate(
         opened = opened if through is None else opened.matched_through(through)
         loaded = Run.load(run)
         measured = evaluate_and_report(loaded, opened, names, prompts, report, command(), progress.long_work)
-        metrics, problems = measured
+        metrics, problems, notes = measured
+        for line in notes:
+            progress.say(line)
         if problems:
             progress.say(set_aside(problems).removeprefix("; "))
     show(metrics, metrics_table(metrics), json)

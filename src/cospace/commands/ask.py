@@ -33,7 +33,7 @@ def ask_described(
     """The same for every item that can be read, by its id; the others are added to the problems of ``found``."""
     check_question(run, question)
     answers = _answers(run, found.prepared(run), question, how, len(found.entries), progress)
-    return list(zip(found.ids, answers, strict=True))
+    return found.by_id(answers)
 
 
 def check_question(run: Run, question: str) -> None:

@@ -30,7 +30,7 @@ def caption_described(
     generator = run.need_generator("captions")
     report = partial(progress, "writing captions")
     written = generator.captions(run.space, found.prepared(run), how, report, len(found.entries))
-    return [(id_, texts[0].text) for id_, texts in zip(found.ids, written, strict=True)]
+    return [(name, texts[0].text) for name, texts in found.by_id(written)]
 
 
 def prepared_item(run: Run, raw: Any) -> Tensor:

@@ -5,9 +5,10 @@ One that cannot be read costs itself alone: it is set aside with its reason, and
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from torch import Tensor
@@ -22,6 +23,8 @@ from ..stores import Item
 from ..stores.entries import AS_ITEMS, Entry, entries
 from ..types import BadItem, Problem, Progress, UserError, silent
 
+T = TypeVar("T")
+
 
 @dataclass(slots=True)
 class Described:
@@ -33,8 +36,8 @@ class Described:
     sources: list[Pairs] = field(default_factory=list)
     """The inputs that are no single files."""
     duplicates: int = 0
-    ids: list[str] = field(default_factory=list)
-    """Of the items that :meth:`prepared` has given, in order."""
+    read: list[Entry] = field(default_factory=list)
+    """What :meth:`prepared` has given, in order."""
 
     def prepared(self, run: Run) -> Iterator[Tensor]:
         """Every item that can be read, as the decoder's encoder reads it; the others are set aside.
@@ -44,18 +47,23 @@ class Described:
         made = prefetch(self.entries, lambda entry: run.space.processors[self.modality].prepare(entry.raw))
         for entry, one in zip(self.entries, made, strict=True):
             if isinstance(one, BadItem):
-                self.problems.append(Problem(entry.item.id, one.kind, one.reason))
+                self.problems += [Problem(item.id, one.kind, one.reason) for item in entry.items]
+                self.duplicates -= len(entry.copies)
             else:
-                self.ids.append(entry.item.id)
+                self.read.append(entry)
                 yield one
-        if not self.ids:
+        if not self.read:
             first = "".join(f"; the first: {one.id}: {one.reason}" for one in self.problems[:1])
             raise UserError(f"there is no {modality(self.modality).noun} that can be read{first}")
+
+    def by_id(self, written: Iterable[T]) -> list[tuple[str, T]]:
+        """What was written about each item that was read, by every id that it has."""
+        return [(item.id, one) for entry, one in zip(self.read, written, strict=True) for item in entry.items]
 
     def counts(self) -> Counts:
         """What was read, and what became of it."""
         left_alone = sum(len(source.left_alone) for source in self.sources)
-        return Counts(len(self.ids), self.duplicates, len(self.problems), left_alone)
+        return Counts(len(self.read), self.duplicates, len(self.problems), left_alone)
 
     def summary(self) -> list[str]:
         """How the inputs were read and what became of them, in lines for people; nothing of files that were named."""
@@ -98,18 +106,19 @@ def _add(found: Described, name: str, pairs: Pairs) -> None:
 
     Ids are those of an index of the same source; one that an earlier input has too gets this input's name before it.
     """
-    taken = {entry.item.id for entry in found.entries} | {problem.id for problem in found.problems}
+    taken = {item.id for entry in found.entries for item in entry.items} | {problem.id for problem in found.problems}
 
     def free(id_: str) -> str:
         return f"{name.rstrip('/')}/{id_}" if id_ in taken else id_
 
     for entry in entries(pairs, [found.modality]).get(found.modality, ()):
-        found.entries.append(replace(entry, item=replace(entry.item, id=free(entry.item.id))))
+        first, *copies = [replace(item, id=free(item.id)) for item in entry.items]
+        found.entries.append(Entry(first, entry.raw, copies))
     keys = pairs.keys.get(found.modality, np.zeros(0, np.int64))
     found.duplicates += int((keys >= 0).sum()) - len(np.unique(keys[keys >= 0]))
     found.problems += [replace(problem, id=free(problem.id)) for problem in pairs.problems]
     for other in (one for one in pairs.modalities if one != found.modality and not is_text(one)):
         reason = f"the decoder describes {modality(found.modality).plural}, not {modality(other).plural}"
         rows = np.flatnonzero(pairs.keys[other] >= 0).tolist()
-        found.problems += [Problem(free(pairs.ids[row]), "not described", reason) for row in rows]
+        found.problems += [Problem(free(pairs.place(row)), "not described", reason) for row in rows]
     found.sources.append(pairs)

@@ -60,13 +60,15 @@ def evaluate_and_report(
     path: Path | None,
     command: str,
     progress: Progress = silent,
-) -> tuple[Metrics, list[Problem]]:
-    """Everything ``cospace eval`` measures, written as a page where asked; and what could not be measured."""
+) -> tuple[Metrics, list[Problem], list[str]]:
+    """Everything ``cospace eval`` measures, written as a page where asked; what could not be measured, and notes."""
     measured = evaluate(run, pairs, classes, templates, progress)
     if path is not None:
         report(path, run, measured, {}, command)
     pairs = measured.embedded.pairs
-    return measured.metrics, [*pairs.problems, *without_encoder(pairs, run.space.modalities)]
+    problems = [*pairs.problems, *without_encoder(pairs, run.space.modalities)]
+    notes = [f"zero-shot: {one.note}" for one in measured.classified if one.note]
+    return measured.metrics, problems, notes
 
 
 def report_run(trained: Trained, more: dict[str, Metrics] | None = None) -> None:

@@ -33,7 +33,7 @@ from ..runs.datasets import can_train, training_batches
 from ..runs.identity import FILE, check_identity
 from ..runs.initialization import initialize, stretch
 from ..runs.metrics_log import MetricsLog
-from ..runs.pretrained import config_from_source, is_whole
+from ..runs.pretrained import START_FROM, config_from_source, is_whole
 from ..runs.run import Run
 from ..runs.settings import RunConfig, facts_of, resolve
 from ..runs.source import open_source
@@ -111,9 +111,9 @@ def _needs_source(config: RunConfig, data: _Data, source: Run | None) -> None:
     asked = {"--reference": data.reference is not None, "wise_ft_alpha": config.wise_ft_alpha != 1}
     for name in (name for name, given in asked.items() if given):
         if source is None or not is_whole(config, source.space):
-            raise UserError(f"{name} compares with a whole pretrained model; name the one to start from with --from")
+            raise UserError(f"{name} compares with a whole pretrained model; {START_FROM}")
     if config.lora_rank and source is None:
-        raise UserError("lora_rank adapts pretrained weights; name a run or a published model with --from")
+        raise UserError(f"lora_rank adapts pretrained weights; {START_FROM}")
 
 
 @dataclass(slots=True)

@@ -135,7 +135,7 @@ class Pairs:
         first = "; ".join(f"{problem.id}: {problem.reason}" for problem in self.problems[:3])
         raise UserError(
             f"{self.name}: {bad} of {total} rows cannot be used ({counts}), more than the {fraction:.2%} allowed; "
-            f"`cospace check` lists them and writes a clean table with --out (first: {first})"
+            f"`cospace check PAIRS --out FOLDER` lists them and writes a clean table (first: {first})"
         )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,8 @@ ENSEMBLE = ("{}", "a {}.", "a photo of a {}.", "a picture of a {}.", "an image o
 NO_CLASS = -1
 
 _BARE_WORDS = 3
+_NAMED = 5
+"""Names without a class that are named."""
 
 
 def class_vectors(
@@ -34,7 +37,7 @@ def class_vectors(
     for template in templates:
         if "{}" not in template:
             raise UserError(f"the template {template!r} has no place for the class name; write {{}} where it belongs")
-    texts = [template.replace("{}", _words(name)) for name in names for template in templates]
+    texts = [template.replace("{}", _words(prompt_name(name))) for name in names for template in templates]
     vectors_CTE = unit(embed_text(texts), "class texts").reshape(len(names), len(templates), -1)
     return unit(vectors_CTE.mean(1), "class vectors")
 
@@ -108,9 +111,10 @@ def true_classes(
     """Each row's class as a position in ``names``, or ``NO_CLASS``: rows without a class are counted, never guessed.
 
     A row's class is its label, else the folder its file is in, else its caption; the first that equals a class
-    name, where case and underscores do not matter.
+    name, where case and underscores do not matter. ``automobile = car`` is called ``automobile`` there.
     """
-    position = {_key(name): place for place, name in enumerate(names)}
+    position = {_key(prompt_name(name)): place for place, name in enumerate(names)}
+    position |= {_key(data_name(name)): place for place, name in enumerate(names)}
     folders = None if paths is None else [Path(path).parent.name for path in paths]
     columns = [column for column in (labels, folders, captions) if column is not None]
     rows = zip(*columns, strict=True)
@@ -118,19 +122,69 @@ def true_classes(
     return np.asarray(found, dtype=np.int64)
 
 
+def without_class(
+    names: Sequence[str], labels_N: np.ndarray, labels: Sequence[str] | None, paths: Sequence[str | Path]
+) -> str:
+    """What the rows without a class are called in the data, and the class that each name may mean; empty without any.
+
+    The name of a row is its label, else its folder.
+    """
+    lacking = np.flatnonzero(labels_N == NO_CLASS).tolist()
+    called = Counter((labels[row] if labels else "") or Path(paths[row]).parent.name for row in lacking)
+    called.pop("", None)
+    if not called:
+        return ""
+    prompts = {_key(prompt_name(name)): prompt_name(name) for name in names}
+    said, offered = [], ""
+    for name, count in called.most_common(_NAMED):
+        near = get_close_matches(_key(name), list(prompts), 1)
+        meant = prompts[near[0]] if near else "CLASS"
+        offered = offered or f"{name} = {meant}"
+        said.append(f"{name!r} ({count:,}{f'; nearest: {meant}' if near else ''})")
+    more = f" and {len(called) - _NAMED:,} more names" if len(called) > _NAMED else ""
+    rows = sum(called.values())
+    return (
+        f"{rows:,} of {len(labels_N):,} have a name that is no class: {', '.join(said)}{more}; where one is a class by "
+        f"another name, write it in the class file as the data has it and as it is to be called: {offered}"
+    )
+
+
+def data_name(name: str) -> str:
+    """What a class is called in the data: ``automobile`` of ``automobile = car``, or simply the name."""
+    return name.partition("=")[0].strip()
+
+
+def prompt_name(name: str) -> str:
+    """What a class is called in prompts: ``car`` of ``automobile = car``, or simply the name."""
+    return name.rpartition("=")[2].strip()
+
+
 def read_names(path: Path) -> list[str]:
-    """Class names from a text file, one to a line; blank lines do not count."""
+    """Class names from a text file, one to a line; blank lines do not count.
+
+    ``automobile = car``: the data calls the class ``automobile``, prompts call it ``car``.
+    """
     try:
-        names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except FileNotFoundError as error:
         raise UserError(f"there is no class file {path}; give a text file with one class name to a line") from error
     except (IsADirectoryError, UnicodeDecodeError) as error:
         raise UserError(f"the class file {path} is not UTF-8 text; give one class name to a line") from error
+    numbered = [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
+    names = [name for _, name in numbered]
     if len(names) < 2:
         raise UserError(f"the class file {path} holds {len(names)} class names; write at least two, one to a line")
-    twice = [name for name, count in Counter(map(_key, names)).items() if count > 1]
-    if twice:
-        raise UserError(f"the class file {path} names {twice[0]!r} more than once (case and _ do not count); keep one")
+    for part in (data_name, prompt_name):
+        seen: dict[str, int] = {}
+        for number, name in numbered:
+            if not part(name):
+                raise UserError(f"line {number} of the class file {path} is {name!r}; write NAME, or FOLDER = NAME")
+            first = seen.setdefault(_key(part(name)), number)
+            if first != number:
+                raise UserError(
+                    f"the class file {path} names {part(name)!r} more than once (case and _ do not count), on lines "
+                    f"{first} and {number}; keep one"
+                )
     return names
 
 

@@ -15,13 +15,21 @@ from ..evaluation.geometry import aggregate, diagnose, geometry
 from ..evaluation.matches import fit_matching
 from ..evaluation.platt import expected_calibration_error, fit, reliability, sample_scores
 from ..evaluation.retrieval import metric_intervals, summary
-from ..evaluation.zero_shot import class_vectors, templates_for, true_classes, zero_shot
+from ..evaluation.zero_shot import (
+    NO_CLASS,
+    class_vectors,
+    prompt_name,
+    templates_for,
+    true_classes,
+    without_class,
+    zero_shot,
+)
 from ..matches import BatchMatches
 from ..modalities import is_text, text_modality
 from ..models.calibration import Calibration, Matching
 from ..models.space import Space
 from ..objectives import aligned
-from ..types import Metrics
+from ..types import Metrics, UserError
 from .embedded import EmbeddedPairs
 
 HEALTH_ROWS = 2048
@@ -85,6 +93,8 @@ class Classified:
     class_CE: Tensor
     labels_N: np.ndarray
     metrics: Metrics
+    note: str = ""
+    """What the rows without a class are called, and which class each may be; empty where all have one."""
 
 
 def classify(
@@ -96,7 +106,8 @@ def classify(
 ) -> list[Classified]:
     """Name the class of every item that is no text by the nearest class text, a modality at a time.
 
-    ``templates`` default to the bare name where the space was trained on bare names, else to a few sentences.
+    A name ``automobile = car`` is ``automobile`` in the data and ``car`` in prompts. ``templates`` default to the bare
+    name where the space was trained on bare names, else to a few sentences.
     """
     text, pairs = text_modality(), embedded.pairs
     captions = pairs.items.get(text, [None] * len(pairs))
@@ -113,8 +124,11 @@ def classify(
         labels = [pairs.extras["label"][row] for row in rows] if "label" in pairs.extras else None
         paths = [_path(pairs.items[name][row]) for row in rows]
         labels_N = true_classes(names, labels, paths, [captions[row] or "" for row in rows])
+        note = without_class(names, labels_N, labels, paths)
+        if note and (labels_N == NO_CLASS).all():
+            raise UserError(note)
         metrics = zero_shot(embedded.vectors[name], class_CE, labels_N)
-        found.append(Classified(name, names, class_CE, labels_N, metrics))
+        found.append(Classified(name, [prompt_name(one) for one in names], class_CE, labels_N, metrics, note))
     return found
 
 

@@ -50,7 +50,8 @@ def _unpickled(path: Path) -> Any:
 
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    except (UnpicklingError, RuntimeError, EOFError, ValueError, IndexError, KeyError, AttributeError) as error:
+        # the last three: what torch's unpickler raises at bytes that are no pickle
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
             f"{path} cannot be read as tensors alone ({first}); pickles that hold code are never run: convert it to "

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain, islice
 from pathlib import Path
+from shlex import quote
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -340,7 +341,7 @@ def check_format(settings: Mapping[str, Any], known: int, folder: Path) -> None:
 def needs_conversion(folder: Path) -> str:
     """What to do with a model folder of version 0.1."""
     run = folder.parent if folder.name == "model" and (folder.parent / "run.json").is_file() else folder
-    return f"{run} was written by cospace 0.1; convert it with: cospace import {run} --out NEW"
+    return f"{run} was written by cospace 0.1; convert it with: cospace import {quote(str(run))} --out NEW"
 
 
 def compute_copy(space: Space, dtype: torch.dtype) -> Space:

@@ -15,12 +15,15 @@ from ..types import UserError
 from .run import Run
 from .settings import RunConfig
 
+START_FROM = "name the one to start from with: cospace train PAIRS --out RUN --from MODEL"
+"""What to do where a setting is about a pretrained model and there is none; also where the command is another."""
+
 
 def config_from_source(config: RunConfig, source: Run | None, overrides: Iterable[str], train: Pairs) -> RunConfig:
     """A fitted configuration with what the model that it starts from decides, or one sentence for a contradiction."""
     if source is None:
         if config.locked != "none":
-            raise UserError(f"locked={config.locked} freezes what a pretrained model has; name that with --from")
+            raise UserError(f"locked={config.locked} freezes what a pretrained model has; {START_FROM}")
         return config
     space, overrides = source.space, list(overrides)
     _refuse_decided(overrides, source, is_whole(config, space))

@@ -64,6 +64,8 @@ class Config(BaseConfig):
         return Table(self.path, folder, ids, columns, self.options).rows()
 
     def _choose(self, splits: Sequence[str]) -> str:
+        if not splits:
+            raise UserError(f"hf:{self.path} holds no parquet files; write hf:OWNER/NAME, or hf:FOLDER of such files")
         wanted = self.split or ("train" if "train" in splits else splits[0])
         if wanted not in splits or (self.split is None and wanted != "train" and len(splits) > 1):
             raise UserError(f"{self.path} has the splits {', '.join(splits)}; name one as {_PREFIX}{self.path}:SPLIT")

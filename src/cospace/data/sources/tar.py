@@ -74,6 +74,8 @@ class Config(BaseConfig):
     def read(self) -> Rows:
         """List the samples of all shards. Raises :class:`UserError` for a shard that is missing or damaged."""
         shards = _shards(self.spec)
+        if not shards:
+            raise UserError(f"{self.spec} holds no tar shards; leave --as shards out")
         above = os.path.commonpath([shard.parent for shard in shards])
         layout, left = Layout(self.spec, self.options.pairs), list[LeftAlone]()
         for shard in shards:
