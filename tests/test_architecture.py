@@ -29,6 +29,7 @@ LAYERS = """
     modalities
     prefetch
     config | runtime | files | tensors | matches
+    reading | trust
     types
 """
 LEVEL = {

@@ -22,6 +22,7 @@ from .evaluators.generation import ANSWERS, CAPTIONS
 from .models.generation.decoding import Generation
 from .models.generation.generator import Answer
 from .runs.run import Run
+from .runs.settings import named_modules
 from .stores.entries import AS_ITEMS, Input
 from .types import Metrics
 
@@ -75,21 +76,27 @@ def train(
     overrides: Iterable[str] = (),
     source: str | Path | None = None,
     options: ReadOptions = AS_FOUND,
+    trust: Iterable[str] = (),
 ) -> Model:
     """Train a space on ``pairs`` (or several sets of them) into the folder ``out``.
 
     ``overrides`` are ``dotted.path=value`` texts. ``source`` is what to start from: the folder of a run or of a
     published model, or ``hf:NAME``. ``options`` says how the pairs are read: their columns, what to leave alone. The
-    same call again goes on where a killed one stopped.
+    same call again goes on where a killed one stopped. Modules that ``overrides`` name are imported; those that
+    ``recipe`` or ``source`` names only where ``trust`` has them.
     """
     begin, changes = None if source is None else str(source), tuple(overrides)
-    run_training(TrainArguments(pairs, Path(out), recipe, val, changes, options, source=begin))
-    return Model.load(out)
+    modules = (trust,) if isinstance(trust, str) else tuple(trust)
+    run_training(TrainArguments(pairs, Path(out), recipe, val, changes, options, source=begin, trust=modules))
+    return Model.load(out, (*modules, *named_modules(changes)))
 
 
-def load(folder: str | Path) -> Model:
-    """A trained model from a run's folder."""
-    return Model.load(folder)
+def load(folder: str | Path, trust: Iterable[str] = ()) -> Model:
+    """A trained model from a run's folder, of which nothing is executed.
+
+    A run with encoders or objectives from outside the package is refused unless ``trust`` names their modules.
+    """
+    return Model.load(folder, trust)
 
 
 def index(
@@ -115,6 +122,9 @@ def index(
     return build_index(model, given, out, **settings).index  # type: ignore[arg-type]
 
 
-def open_index(target: str | Path) -> SearchableIndex:
-    """An index made by :func:`index` or ``cospace index``, by its folder or its address; no run is needed."""
-    return SearchableIndex.open(target)
+def open_index(target: str | Path, trust: Iterable[str] = ()) -> SearchableIndex:
+    """An index made by :func:`index` or ``cospace index``, by its folder or its address; no run is needed.
+
+    ``trust`` names modules that its model may import, as in :func:`load`.
+    """
+    return SearchableIndex.open(target, trust)

@@ -1,7 +1,8 @@
 """Typed, frozen, complete configuration: parts found by name, overridden by dotted path, saved as plain data.
 
 The folder is the registry: a file ``objectives/sigmoid.py`` that defines ``Config`` makes the name ``sigmoid`` work
-wherever an objective is named. A dotted name (``mylab.losses.triplet``) works from outside the package.
+wherever an objective is named. A dotted name (``mylab.losses.triplet``) works from outside the package, where the
+person has named that module.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ import importlib
 import json
 import pkgutil
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from .trust import need_trust
 from .types import UserError
 
 
@@ -39,9 +40,14 @@ def names(folder: str) -> list[str]:
 
 
 def lookup(folder: str, name: str) -> type[PartConfig]:
-    """The ``Config`` class behind a name in a folder, or behind a dotted name outside the package."""
+    """The ``Config`` class behind a name in a folder, or behind a dotted name outside the package.
+
+    The latter is imported, which runs it, only where the person has named it: see :mod:`cospace.trust`.
+    """
     path, called = name if "." in name else f"cospace.{folder}.{name}", _called(folder)
-    if "." not in name and name not in names(folder):
+    if "." in name:
+        need_trust(name, called)
+    elif name not in names(folder):
         raise UserError(unknown(name, names(folder), f"{called} has no"))
     try:
         module = importlib.import_module(path)
@@ -128,27 +134,16 @@ def override(data: dict[str, Any], assignments: Iterable[str]) -> dict[str, Any]
                 branches = [k for k, v in node.items() if isinstance(v, dict | str)]
                 raise UserError(unknown(".".join(parents[: depth + 1]), branches, "no settings under"))
             node = node[key]
-        value = _value(text)
+        value = given_value(text)
         if isinstance(node.get(leaf), dict) and "name" in node[leaf] and isinstance(value, str):
             value = {"name": value}
         node[leaf] = value
     return result
 
 
-def _value(text: str) -> Any:
+def given_value(text: str) -> Any:
+    """The value of a setting as it was typed: JSON where it parses as JSON, otherwise text."""
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return {"True": True, "False": False, "None": None}.get(text, text)
-
-
-def read_json(path: Path) -> Any:
-    """JSON from a file, or one sentence that names the file."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid JSON: {error}") from error
-    except RecursionError as error:
-        raise UserError(f"{path} is nested too deeply to be read") from error

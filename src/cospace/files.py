@@ -23,6 +23,7 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any, Self
 
+from .reading import MALFORMED, opened, understood, whole
 from .types import StorageError, UserError
 
 MANIFEST = "MANIFEST.json"
@@ -104,11 +105,11 @@ def write_sealed(path: Path, value: Mapping[str, Any]) -> None:
 def read_sealed(path: Path) -> dict[str, Any]:
     """What :func:`write_sealed` wrote, or a sentence that says the file was changed."""
     try:
-        value = json.loads(path.read_bytes())
+        value = json.loads(whole(path))
         expected = value.pop("digest")
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        actual = _seal_of(value)
+    except MALFORMED as error:
         raise StorageError(f"{path} is damaged: {error}; restore it from a copy or make it again") from error
-    actual = _seal_of(value)
     if actual != expected:
         raise StorageError(_damaged(path, f"hash {expected}", f"hash {actual}"))
     return dict(value)
@@ -162,8 +163,12 @@ def read_manifest(folder: Path) -> dict[str, Stamp]:
     path = folder / MANIFEST
     if not path.is_file():
         raise StorageError(f"{folder} has no {MANIFEST}, so it was never written completely; make it again")
-    files = read_sealed(path)["files"]
-    return {str(_relative(name)): expected for name, expected in files.items()}
+    sealed = read_sealed(path)
+    with understood(path):
+        stamps = {str(_relative(name)): dict(expected) for name, expected in sealed["files"].items()}
+        if all({"size", "blake2b"} <= stamp.keys() for stamp in stamps.values()):
+            return stamps
+    raise StorageError(f"{path} does not say the size and the hash of each file; make it again")
 
 
 def fingerprint(folder: Path, names: Iterable[str] | None = None) -> str:
@@ -178,7 +183,7 @@ def fingerprint(folder: Path, names: Iterable[str] | None = None) -> str:
 
 def digest(path: Path) -> str:
     """BLAKE2b of a file's bytes, 64 hex digits."""
-    with open(path, "rb") as file:
+    with opened(path) as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=32)).hexdigest()
 
 

@@ -31,6 +31,17 @@ app = App(
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+Trust = Annotated[
+    list[str] | None,
+    Parameter(
+        name="--trust",
+        negative="",
+        help="A module that may be imported where the run, the index or the recipe names it as an encoder or an "
+        "objective: importing it runs its code. May be repeated.",
+    ),
+]
+"""Modules that are no part of cospace, and that a person lets run: see ``cospace.trust``."""
+
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON object on stdout.")]
 
 

@@ -12,7 +12,7 @@ from cyclopts import Parameter
 
 from ..modalities import all_modalities, text_modality
 from ..types import UserError
-from ._app import AS_FOUND, RUN, Json, Reading, ReadingOptions, set_aside, show, verb, write
+from ._app import AS_FOUND, RUN, Json, Reading, ReadingOptions, Trust, set_aside, show, verb, write
 
 if TYPE_CHECKING:
     from ..commands.index import Indexed
@@ -49,6 +49,7 @@ def embed(
     *,
     out: Annotated[Path, Parameter(help="A .parquet or .npz file.")],
     reading: ReadingOptions = AS_FOUND,
+    trust: Trust = None,
     json: Json = False,
 ) -> None:
     """Embed files, texts (a .txt file, one per line) or pairs into a .parquet or .npz file with ids.
@@ -66,7 +67,7 @@ def embed(
 
     with Progress() as progress:
         given = Input(source, reading.options(pairs=False))
-        made = embed_to_file(Run.load(run), given, out, progress.long_work)
+        made = embed_to_file(Run.load(run, trust or ()), given, out, progress.long_work)
     if rank() == 0:
         said = f"{made.embedded:,} items embedded into {out}{set_aside(made.problems)}"
         show(
@@ -104,6 +105,7 @@ def index(
     out: Annotated[str, Parameter(help="A folder, or postgresql://USER@HOST/DATABASE.")],
     options: Annotated[IndexOptions, Parameter(name="*")] = AS_USUAL,
     reading: ReadingOptions = AS_FOUND,
+    trust: Trust = None,
     json: Json = False,
 ) -> None:
     """Make a folder of files (or any pairs) searchable. The index holds its own copy of the model.
@@ -118,10 +120,10 @@ def index(
     elif run is None or source is None:
         raise UserError(f"name a run and what to index: cospace index RUN SOURCE --out {quote(out)}")
     else:
-        _build(run, source, out, options, reading, json)
+        _build(run, source, out, options, reading, trust, json)
 
 
-def _build(run: Path, source: str, out: str, options: IndexOptions, reading: Reading, json: bool) -> None:
+def _build(run: Path, source: str, out: str, options: IndexOptions, reading: Reading, trust: Trust, json: bool) -> None:
     """Make an index or bring it up to date, and show what was done."""
     from ..commands.index import build_index
     from ..runs.run import Run
@@ -130,7 +132,7 @@ def _build(run: Path, source: str, out: str, options: IndexOptions, reading: Rea
 
     with Progress() as progress:
         made = build_index(
-            Run.load(run),
+            Run.load(run, trust or ()),
             Input(source, reading.options(pairs=False)),
             out,
             precision=options.precision,
@@ -181,6 +183,7 @@ def search(
     find: Annotated[str | None, Parameter(help="Modality of the results.")] = None,
     rerank: Annotated[bool, Parameter(help="Let the run's decoder re-rank the first results.")] = False,
     thumbnails: Annotated[Thumbnails, Parameter(help="Show thumbnails; auto: where the terminal can.")] = "auto",
+    trust: Trust = None,
     json: Json = False,
 ) -> None:
     """Search an index by text or by a file.
@@ -190,7 +193,7 @@ def search(
     from ..commands.search import SearchableIndex
     from .terminal import results_table
 
-    opened = SearchableIndex.open(index)
+    opened = SearchableIndex.open(index, trust or ())
     query = {text_modality(): text, **asdict(file)}
     results = opened.search(k, find, rerank, where or (), **query)
     if json:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from ..types import UserError
-from ._app import AS_FOUND, RUN, Json, ReadingOptions, set_aside, show, verb
+from ._app import AS_FOUND, RUN, Json, ReadingOptions, Trust, set_aside, show, verb
 
 if TYPE_CHECKING:
     from ..commands.described import Described
@@ -29,6 +29,7 @@ def caption(
         float, Parameter(help="Nucleus sampling: sample from the smallest set of tokens with this total probability.")
     ] = 1.0,
     reading: ReadingOptions = AS_FOUND,
+    trust: Trust = None,
     json: Json = False,
 ) -> None:
     """Write a caption for each file, by a run whose decoder was trained on captions.
@@ -47,7 +48,7 @@ def caption(
         raise UserError("no file was given; name one or more, e.g. cospace caption run a.jpg")
     how = changed(CAPTIONS, beams=beams, temperature=temperature, top_p=top_p)
     with Progress() as progress:
-        loaded = Run.load(run)
+        loaded = Run.load(run, trust or ())
         found = described_by(loaded, "captions", sources, reading.options(pairs=False), progress.long_work)
         written = caption_described(loaded, found, how, progress.long_work)
         _say_read(progress, found)
@@ -63,6 +64,7 @@ def ask(
     *sources: Annotated[str, Parameter(help=f"{DESCRIBED} The last argument is the question.")],
     k: Annotated[int, Parameter(name=["-k", "--k"], help="Answers to show.")] = 3,
     reading: ReadingOptions = AS_FOUND,
+    trust: Trust = None,
     json: Json = False,
 ) -> None:
     """Answer a question about a file, or about each of several, by a run whose decoder was trained on questions.
@@ -80,7 +82,7 @@ def ask(
         raise UserError('give a file and a question about it, e.g. cospace ask run photo.jpg "how many buses?"')
     *named, question = sources
     with Progress() as progress:
-        loaded = Run.load(run)
+        loaded = Run.load(run, trust or ())
         check_question(loaded, question)
         found = described_by(loaded, "answers", named, reading.options(pairs=False), progress.long_work)
         answered = ask_described(loaded, found, question, progress=progress.long_work)

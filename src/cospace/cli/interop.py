@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from ._app import RUN, Json, command, show, verb
+from ._app import RUN, Json, Trust, command, show, verb
 
 
 @verb("SOURCE --out RUN", name="import")
@@ -45,6 +45,7 @@ def export(
     *,
     format: Annotated[str, Parameter(help="hf (transformers), openclip or onnx.")],
     out: Annotated[Path, Parameter(help="Folder to write.")],
+    trust: Trust = None,
     json: Json = False,
 ) -> None:
     """Write a run for another library, which loads it back. Its vectors are compared with ours where it is installed.
@@ -53,7 +54,7 @@ def export(
     """
     from ..commands.export_model import export_model
 
-    made = export_model(run, format, out)
+    made = export_model(run, format, out, trust or ())
     show(
         {"out": str(out), "peer": made.compared.peer, "differences": made.compared.differences},
         f"{out}: {made.compared.sentence()}",

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from ._app import Json, show, verb
+from ._app import Json, Trust, show, verb
 
 
 @verb("INDEX [OPTIONS]")
@@ -26,6 +26,7 @@ def serve(
     fetch: Annotated[
         bool, Parameter(negative="", help="Let queries name files by their web address: public ones only.")
     ] = False,
+    trust: Trust = None,
     json: Json = False,
 ) -> None:
     """Serve an index: the web page for people, and an HTTP interface (described under /openapi.json) for programs.
@@ -42,7 +43,7 @@ def serve(
     access = Access.choose(host, port, token, allow_host or ())
     with Progress() as progress:
         progress.say("loading the model")
-        collection = SearchableIndex.open(index)
+        collection = SearchableIndex.open(index, trust or ())
 
     def ready(url: str) -> None:
         items = len(collection.store)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from ..trust import trusting
 from ..types import UserError
 from ._app import (
     AS_FOUND,
@@ -18,6 +19,7 @@ from ._app import (
     Json,
     OriginOptions,
     ReadingOptions,
+    Trust,
     command,
     set_aside,
     show,
@@ -66,6 +68,7 @@ def train(
     ] = None,
     origin: OriginOptions = FROM_SCRATCH,
     reading: ReadingOptions = AS_FOUND,
+    trust: Trust = None,
     report: Annotated[bool, Parameter(help="Write report.html into the run.")] = True,
     help_settings: Annotated[
         bool,
@@ -85,14 +88,16 @@ def train(
     inputs = [text for text in pairs if "=" not in text or Path(text).exists()]
     overrides = [text for text in pairs if text not in inputs]
     if help_settings:
-        _show_settings(origin.recipe, overrides, inputs, json)
+        with trusting(trust or ()):
+            _show_settings(origin.recipe, overrides, inputs, json)
         return
     if out is None:
         raise UserError("name the folder of the run with --out, e.g. cospace train pairs.csv --out run")
-    _refuse_settings_without_value(inputs, origin.recipe)
+    with trusting(trust or ()):
+        _refuse_settings_without_value(inputs, origin.recipe)
     from ..commands.train import TrainArguments
 
-    how = (reading.options(), origin.source, origin.reference)
+    how = (reading.options(), origin.source, origin.reference, trust or ())
     _train(TrainArguments(_given(inputs), out, origin.recipe, val, overrides, *how, command()), report, json)
 
 
@@ -159,6 +164,7 @@ def evaluate(
     through: Annotated[str | None, Parameter(help=THROUGH)] = None,
     report: Annotated[Path | None, Parameter(help="Write a self-contained HTML report.")] = None,
     reading: ReadingOptions = AS_FOUND,
+    trust: Trust = None,
     json: Json = False,
 ) -> None:
     """Measure a trained space on pairs: retrieval both ways, zero-shot classification, embedding diagnostics.
@@ -177,7 +183,7 @@ def evaluate(
         for line in opened.summary():
             progress.say(line)
         opened = opened if through is None else opened.matched_through(through)
-        loaded = Run.load(run)
+        loaded = Run.load(run, trust or ())
         measured = evaluate_and_report(loaded, opened, names, prompts, report, command(), progress.long_work)
         metrics, problems, notes = measured
         for line in notes:

@@ -12,6 +12,7 @@ from ..config import unknown
 from ..data.pairs import Pairs, built_in
 from ..modalities import FIELDS, is_text, modality, text_modality
 from ..runs.run import Run
+from ..runs.settings import named_modules
 from ..types import Metrics, UserError
 from .evaluate import evaluate, report_run
 from .index import build_index
@@ -60,7 +61,7 @@ def run_demo(data: str, out: Path | None, command: str, listener: Listener, over
     chosen, trained = SETS[data], None
     if (out / "model" / "space.json").exists():
         listener.say(f"{out} is trained already; remove it to train again")
-        run = Run.load(out)
+        run = Run.load(out, named_modules(overrides))
     else:
         settings = (f"training.steps={chosen.steps}", *overrides)
         pairs, val = built_in(data), built_in(chosen.validation)

@@ -35,6 +35,7 @@ from ..data.prepared import without_encoder
 from ..modalities import modality as modality_of
 from ..modalities._isolation import prepare_isolated
 from ..models.space import Space
+from ..reading import MALFORMED, lines, opened, parse_json, read_object, read_text, understood
 from ..runs.run import Run
 from ..runtime import cores
 from ..stores.entries import Entry, Input, count_entries, entries, read_input
@@ -258,11 +259,13 @@ class Job:
         except UserError:
             shutil.rmtree(folder)
             return None
-        return json.loads((folder / "part.json").read_bytes())
+        return read_object(folder / "part.json")
 
     def vectors_of(self, part: Part) -> np.ndarray:
         """``(n, E)`` of a part that is done."""
-        vectors_NE: np.ndarray = np.load(self.folder / part.key / "vectors.npy", allow_pickle=False)
+        path = self.folder / part.key / "vectors.npy"
+        with understood(path), opened(path) as file:
+            vectors_NE: np.ndarray = np.load(file, allow_pickle=False)
         return vectors_NE
 
     def _clear(self) -> None:
@@ -289,14 +292,15 @@ def job_of(out: Path) -> str | None:
             return facts.get(b"cospace.job", b"").decode()
         with np.load(out, allow_pickle=False) as stored:
             return str(stored["job"])
-    except (pa.ArrowInvalid, ValueError, KeyError, zipfile.BadZipFile):
+    except (pa.ArrowException, OSError, zipfile.BadZipFile, *MALFORMED):
         return None
 
 
 def _read_problems(path: Path) -> list[Problem]:
     if not path.is_file():
         return []
-    return [Problem(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+    with understood(path, "remove it"):
+        return [Problem(**parse_json(line, path)) for line in lines(read_text(path)) if line]
 
 
 def _array(array: np.ndarray) -> Callable[[Path], None]:

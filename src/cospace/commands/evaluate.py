@@ -13,6 +13,7 @@ from ..evaluators.measures import classification_metrics, classify, measure
 from ..evaluators.reranking import rerank
 from ..evaluators.retrieval_baseline import retrieval_baselines
 from ..modalities import FIELDS
+from ..reading import lines, read_text
 from ..runs.datasets import need
 from ..runs.report import Measured, report
 from ..runs.run import Run
@@ -80,10 +81,7 @@ def report_run(trained: Trained, more: dict[str, Metrics] | None = None) -> None
 
 def read_templates(path: Path) -> list[str]:
     """Prompt templates from a text file, one per line."""
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the templates in {path}: {error}") from error
-    if not lines:
+    templates = [line.strip() for line in lines(read_text(path)) if line.strip()]
+    if not templates:
         raise UserError(f"{path} holds no templates; write one per line, with {{}} where the class name belongs")
-    return lines
+    return templates

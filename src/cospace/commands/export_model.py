@@ -6,6 +6,7 @@ import copy
 import json
 import re
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,16 +29,16 @@ class Exported:
     compared: parity.Compared
 
 
-def export_model(folder: Path, name: str, out: Path) -> Exported:
+def export_model(folder: Path, name: str, out: Path, trust: Iterable[str] = ()) -> Exported:
     """Write a run for transformers (``hf``) or OpenCLIP (``openclip``), and compare what that library makes of it.
 
-    Nothing is left behind where its vectors differ from ours.
+    Nothing is left behind where its vectors differ from ours. ``trust``: see :meth:`cospace.runs.run.Run.load`.
     """
     if name not in FORMATS:
         raise UserError(unknown(name, FORMATS, "there is no format"))
     if out.exists():
         raise UserError(f"{out} exists; choose another --out, or remove it")
-    opened = Run.load(folder)
+    opened = Run.load(folder, trust)
     content = written(opened, name) | {"README.md": card(opened, name).encode("utf-8")}
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent) as place:

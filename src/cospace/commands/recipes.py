@@ -17,7 +17,8 @@ from pydantic.fields import FieldInfo
 
 from ..config import Config, lookup, override, part, plain, unknown
 from ..modalities import all_modalities
-from ..runs.settings import ENCODERS, RunConfig, all_recipes, recipe_data, resolve
+from ..runs.settings import ENCODERS, RunConfig, all_recipes, named_modules, recipe_data, resolve
+from ..trust import trusting
 from ..types import UserError
 
 
@@ -64,6 +65,11 @@ class Setting:
 
 def list_settings(recipe: str, overrides: Sequence[str], prefixes: Sequence[str]) -> list[Setting]:
     """Every setting of a recipe with overrides applied, or those below one of some prefixes."""
+    with trusting(named_modules(overrides)):
+        return _listed(recipe, overrides, prefixes)
+
+
+def _listed(recipe: str, overrides: Sequence[str], prefixes: Sequence[str]) -> list[Setting]:
     config = resolve(recipe, overrides)
     chosen = _chosen(recipe, overrides)
     found = [

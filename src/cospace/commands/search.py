@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -56,11 +56,14 @@ class SearchableIndex:
         self.location, self.store, self.space, self.generator = location, store, space, generator
 
     @classmethod
-    def open(cls, target: str | Path) -> SearchableIndex:
-        """Read an index in a folder or at ``postgresql://...``; vectors that another model made are refused."""
+    def open(cls, target: str | Path, trust: Iterable[str] = ()) -> SearchableIndex:
+        """Read an index in a folder or at ``postgresql://...``; vectors that another model made are refused.
+
+        ``trust``: see :meth:`cospace.runs.run.Run.load`.
+        """
         location = location_of(target)
         model = location.model()
-        space = Space.load(model)
+        space = Space.load(model, trust)
         store = location.open(fingerprint=space.fingerprint, thorough=True)
         return cls(location, store, space, TextGenerator.load(model, space))
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..config import unknown
+from ..stores.locations import location_of
 from ..types import UserError
 from .index import is_missing, name_of, sources_of
-from .search import SearchableIndex
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class IndexedSource:
 
 def list_sources(out: str | Path) -> list[IndexedSource]:
     """The inputs whose items an index holds, by name."""
-    found = sources_of(SearchableIndex.open(out).store)
+    found = sources_of(location_of(out).open())
     return [IndexedSource(name, len(items), is_missing(name)) for name, items in found.items()]
 
 
@@ -32,14 +32,14 @@ def forget_source(out: str | Path, source: str) -> IndexedSource:
 
     Raises :class:`UserError` where no item came from an input of that name, or from two whose last parts are that.
     """
-    index = SearchableIndex.open(out)
-    store = index.store
+    location = location_of(out)
+    store, thumbnails = location.open(), location.thumbnails()
     found = sources_of(store)
-    name = _named(source, list(found), index.name)
+    name = _named(source, list(found), location.name)
     try:
         store.delete(sorted(found[name]))
         shown = {item.hash for item in found[name].values()}
-        index.thumbnails.remove(sorted(shown - set(store.hashes().values())))
+        thumbnails.remove(sorted(shown - set(store.hashes().values())))
         store.finish()
     finally:
         store.close()

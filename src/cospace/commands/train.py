@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -35,13 +35,14 @@ from ..runs.initialization import initialize, stretch
 from ..runs.metrics_log import MetricsLog
 from ..runs.pretrained import START_FROM, config_from_source, is_whole
 from ..runs.run import Run
-from ..runs.settings import RunConfig, facts_of, resolve
+from ..runs.settings import RunConfig, facts_of, named_modules, resolve
 from ..runs.source import open_source
 from ..runs.tensorboard import tensorboard
 from ..runs.wise_ft import best, interpolate, sweep
 from ..runtime import describe, device
 from ..training.adapters import merge_adapters
 from ..training.loop import Learner, Observers, Trainer
+from ..trust import trusting
 from ..types import Metrics, Progress, UserError, silent
 
 VALIDATED = 1000
@@ -68,13 +69,15 @@ class TrainArguments:
     out: Path
     recipe: str = "small"
     val: Spec | Sequence[Spec] | None = None
-    overrides: Iterable[str] = ()
+    overrides: Sequence[str] = ()
     options: ReadOptions = AS_FOUND
     """How the pairs are read."""
     source: str | None = None
     """A run or a published model to start from: a folder, ``hf:NAME`` or ``openclip:FOLDER``."""
     reference: Spec | None = None
     """Pairs of another kind, on which a fine-tuned model shows what it has forgotten."""
+    trust: Sequence[str] = ()
+    """Modules that a recipe's file or the source may name as parts; those in ``overrides`` the person has named."""
     command: str = ""
     listener: Listener = field(default_factory=Listener)
 
@@ -90,6 +93,11 @@ class Trained:
 
 def train(request: TrainArguments) -> Trained:
     """Train as asked; the same request again goes on where a killed run stopped."""
+    with trusting((*request.trust, *named_modules(request.overrides))):
+        return _train(request)
+
+
+def _train(request: TrainArguments) -> Trained:
     open_config = resolve(request.recipe, request.overrides)
     out = request.out
     files.settle(out / "model")

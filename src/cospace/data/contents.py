@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
@@ -15,12 +14,16 @@ import numpy as np
 from PIL import Image
 
 from ..modalities import is_text, modality, names
+from ..reading import NotAFile, opened
 from ..types import Fault, Lazy, Progress, UserError, silent
 
 _READERS = 4
 """Threads that read files. Reading waits for the disk, and hashing releases the interpreter's lock."""
 
 _CHUNK = 64
+
+_LARGEST = 16 << 30
+"""Bytes of a file. A sparse file may have any size, and take as long to read."""
 
 _PIECE = 1 << 20
 """Bytes of a file that are read at a time."""
@@ -60,6 +63,8 @@ def digest(parts: Iterable[bytes]) -> str:
 
 
 def _text(text: Any, what: str) -> str | Fault:
+    if isinstance(text, Fault):
+        return text
     if text is None:
         return Fault(f"empty {what}", f"the {what} is missing")
     if not isinstance(text, str):
@@ -97,6 +102,8 @@ def _content(item: Any) -> str | Fault:
             return digest([json.dumps(item, default=str).encode()])
     except (FileNotFoundError, NotADirectoryError):
         return Fault("missing", f"{item} does not exist")
+    except NotAFile:
+        return Fault("not a file", f"{item} is a device, a pipe or a folder, not a file")
     except (OSError, ValueError) as error:  # ValueError: a path with a zero byte in it
         return Fault("missing", f"{item} cannot be read: {error}")
     if item is None:
@@ -108,16 +115,15 @@ def _content(item: Any) -> str | Fault:
 
 def _file(path: Path) -> str | Fault:
     """The digest of a file's bytes, read piece by piece: a file may be larger than memory."""
-    # Without O_NONBLOCK a pipe that nobody writes to would never open; of a regular file it changes nothing.
-    with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb") as file:
+    with opened(path) as file:
         status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            return Fault("not a file", f"{path} is a device, a pipe or a folder, not a file")
         if not status.st_size:
             return Fault("empty", f"{path} is empty")
         state = blake2b(digest_size=16)
         state.update(status.st_size.to_bytes(8, "little"))
         left = status.st_size
+        if left > _LARGEST:
+            return Fault("too large", f"{path} has {left:,} bytes; at most {_LARGEST:,} are read")
         while left and (part := file.read(min(left, _PIECE))):
             state.update(part)
             left -= len(part)

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..reading import lines, read_text
 from ..types import Metrics, UserError
 from .intervals import Interval, wilson
 from .retrieval import TIE
@@ -164,13 +165,9 @@ def read_names(path: Path) -> list[str]:
 
     ``automobile = car``: the data calls the class ``automobile``, prompts call it ``car``.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except FileNotFoundError as error:
-        raise UserError(f"there is no class file {path}; give a text file with one class name to a line") from error
-    except (IsADirectoryError, UnicodeDecodeError) as error:
-        raise UserError(f"the class file {path} is not UTF-8 text; give one class name to a line") from error
-    numbered = [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
+    if not path.exists():
+        raise UserError(f"there is no class file {path}; give a text file with one class name to a line")
+    numbered = [(number, line.strip()) for number, line in enumerate(lines(read_text(path)), 1) if line.strip()]
     names = [name for _, name in numbered]
     if len(names) < 2:
         raise UserError(f"the class file {path} holds {len(names)} class names; write at least two, one to a line")

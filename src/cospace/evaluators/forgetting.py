@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .. import files
-from ..config import read_json
 from ..data.prepared import PreparedPairs
 from ..models.space import Space
+from ..reading import read_object, understood
 from ..types import Metrics
 from .embedded import embed_pairs
 from .measures import measure
@@ -33,8 +33,9 @@ class ForgettingBaseline:
     def compared(self, space: Space) -> Metrics:
         """What was recorded, ``pretrained/...`` and ``reference/pretrained/...``, and the reference as it is now."""
         found: Metrics = {}
-        for prefix, recorded in read_json(self.path).items():
-            found |= {f"{prefix}pretrained/{name}": value for name, value in recorded.items()}
+        for prefix, recorded in read_object(self.path).items():
+            with understood(self.path, "remove the run and train again"):
+                found |= {f"{prefix}pretrained/{name}": float(value) for name, value in recorded.items()}
             if prefix != OWN and prefix in self.sets:
                 found |= {prefix + name: value for name, value in recall_at_1(space, self.sets[prefix]).items()}
         return found

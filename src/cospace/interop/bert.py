@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from ..config import read_json
 from ..models.encoders import bert
+from ..reading import read_json
 from ..types import UserError
 from .huggingface import ACTIVATIONS, IGNORED, tower_settings
 from .published import ConversionPlan

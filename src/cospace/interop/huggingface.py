@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..config import read_json
 from ..modalities.image.processing import ImageProcessor
 from ..models.encoders import clip_text, clip_vit, siglip_text, siglip_vit
+from ..reading import read_json
 from ..types import UserError
 from .published import ConversionPlan
 from .renames import Rule, affine, in_blocks, same, stacked

@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file
 from torch import Tensor
 
 from .. import files, tensors
-from ..config import read_json
 from ..models.generation import generator
 from ..models.space import FORMAT
+from ..reading import read_json
 from ..types import UserError
 
 SETTINGS = {
@@ -169,7 +168,7 @@ def read(folder: Path) -> OldRun:
     if settings.get("format") != FORMAT - 1:
         raise UserError(f"{folder} is no run of version 0.1, so there is nothing to convert; use it as it is")
     report = folder / "report.html"
-    golden = load_file(inner / "golden.safetensors")
+    golden = tensors.read(inner / "golden.safetensors")
     return OldRun(
         model={**_space(inner, settings, golden), **_decoder(inner / generator.OLD_FOLDER)},
         facts=dict(_facts(folder, inner)),
@@ -183,7 +182,7 @@ def read(folder: Path) -> OldRun:
 def _space(inner: Path, settings: Mapping[str, Any], golden: Mapping[str, Tensor]) -> dict[str, files.Content]:
     encoders = {modality: part(data, ENCODERS, inner) for modality, data in settings["encoders"].items()}
     tables = {f"encoders.{modality}.": WEIGHTS.get(data["name"], {}) for modality, data in encoders.items()}
-    weights = {_weight(name, tables): tensor for name, tensor in load_file(inner / "weights.safetensors").items()}
+    weights = {_weight(name, tables): tensor for name, tensor in tensors.read(inner / "weights.safetensors").items()}
     return {
         "space.json": files.as_json({**settings, "format": FORMAT, "encoders": encoders}),
         "weights.safetensors": tensors.writer(weights),
@@ -200,7 +199,7 @@ def _decoder(folder: Path) -> dict[str, files.Content]:
         raise UserError(f"{folder} was written in format {settings.get('format')}, which cannot be converted")
     decoder = {"modality": "image", **_renamed(settings["decoder"], DECODER)}
     tasks = [TASKS[name] for name in settings["lessons"]]
-    weights = load_file(folder / "decoder.safetensors")
+    weights = tensors.read(folder / "decoder.safetensors")
     renamed = {_weight(name, {"": WEIGHTS["decoder"]}): tensor for name, tensor in weights.items()}
     own: dict[str, files.Content] = {
         "decoder.json": files.as_json({"format": generator.FORMAT, "tasks": tasks, "decoder": decoder}),

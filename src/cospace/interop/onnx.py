@@ -72,7 +72,7 @@ def graph(space: Space, modality: str) -> Callable[[Path], None]:
                     verbose=False,
                 )
         except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
-            first = str(error).strip().splitlines()[0]
+            first = str(error).strip().partition("\n")[0]
             raise UserError(f"the {modality} tower cannot be written as ONNX: {first}") from error
         assert program is not None
         program.save(str(path), external_data=False)

@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..config import PartConfig, read_json, validate
+from ..config import PartConfig, validate
 from ..modalities.image.processing import ImageProcessor
 from ..modalities.text.tokenizer import Manner, Tokenizer
 from ..models.encoders import clip_text, clip_vit
 from ..models.encoders._published import Activation
+from ..reading import read_json
 from ..types import UserError
 from . import openclip_siglip, resnet
 from .published import ConversionPlan

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..config import read_json
+from ..reading import read_json
 from ..types import UserError
 from . import align, bert, huggingface, openai, openclip
 from .published import ConversionPlan, Published, built
@@ -88,5 +88,5 @@ def _fetched(name: str) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=WANTED))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        first = str(error).strip().splitlines()[0]
+        first = str(error).strip().partition("\n")[0]
         raise UserError(f"{HUB}{name} cannot be fetched ({first}); check the name and the connection") from error

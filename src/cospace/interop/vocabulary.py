@@ -8,8 +8,8 @@ from pathlib import Path
 
 from tokenizers import Tokenizer as BPE
 
-from ..config import read_json
 from ..modalities.text.tokenizer import PLAIN, Manner, Tokenizer
+from ..reading import lines, read_bytes, read_json, read_text
 from ..types import UserError
 
 CLIP_BEGIN, CLIP_END = "<|startoftext|>", "<|endoftext|>"
@@ -28,8 +28,8 @@ def tokenizer_in(folder: Path, length: int, manner: Manner = PLAIN) -> Tokenizer
     if (folder / "tokenizer.json").is_file():
         return Tokenizer(_opened(folder / "tokenizer.json"), length, manner)
     if (folder / "merges.txt").is_file() and (folder / "vocab.json").is_file():
-        vocabulary, lines = read_json(folder / "vocab.json"), (folder / "merges.txt").read_text("utf-8").splitlines()
-        return Tokenizer(clip_bpe(vocabulary, _merges(lines)), length, manner)
+        vocabulary, listed = read_json(folder / "vocab.json"), lines(read_text(folder / "merges.txt"))
+        return Tokenizer(clip_bpe(vocabulary, _merges(listed)), length, manner)
     raise UserError(f"{folder} holds no tokenizer.json; save the model together with its (fast) tokenizer")
 
 
@@ -77,8 +77,8 @@ def _opened(path: Path) -> BPE:
 
 def clip_tokenizer(path: Path, length: int) -> Tokenizer:
     """CLIP's tokenizer from the list of merges that it was published with (``bpe_simple_vocab_16e6.txt.gz``)."""
-    lines = gzip.decompress(path.read_bytes()).decode("utf-8").splitlines()
-    merges = _merges(lines)[: CLIP_VOCABULARY - 2 * 256 - 2]
+    listed = lines(gzip.decompress(read_bytes(path)).decode("utf-8"))
+    merges = _merges(listed)[: CLIP_VOCABULARY - 2 * 256 - 2]
     letters = [letter for _, letter in sorted(byte_letters().items())]
     entries = [*letters, *(letter + "</w>" for letter in letters), *("".join(pair) for pair in merges)]
     entries += [CLIP_BEGIN, CLIP_END]
@@ -94,10 +94,10 @@ def byte_letters() -> dict[int, str]:
     return dict(enumerate(order.values()))
 
 
-def _merges(lines: Sequence[str]) -> list[tuple[str, str]]:
+def _merges(listed: Sequence[str]) -> list[tuple[str, str]]:
     """Pairs of entries, best first; a first line that names a version is none."""
-    first = 1 if lines and "#version" in lines[0] else 0
-    pairs = [line.split(" ") for line in lines[first:]]
+    first = 1 if listed and "#version" in listed[0] else 0
+    pairs = [line.split(" ") for line in listed[first:]]
     return [(pair[0], pair[1]) for pair in pairs if len(pair) == 2]
 
 

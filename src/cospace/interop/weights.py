@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
-from ..config import read_json
+from .. import tensors
+from ..reading import MALFORMED, opened, read_json
 from ..types import UserError
 
 INDEX = "model.safetensors.index.json"
@@ -35,12 +33,7 @@ def weights_in(folder: Path) -> tuple[str, dict[str, Tensor]]:
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """All tensors of one file by name; what a training program wrapped around them is taken off."""
     if path.suffix == ".safetensors":
-        try:
-            return load_file(path)
-        except (SafetensorError, json.JSONDecodeError) as error:
-            raise UserError(
-                f"{path} cannot be read as safetensors ({error}); it was cut or is another format"
-            ) from error
+        return tensors.read(path)
     return _unwrapped(_unpickled(path), path)
 
 
@@ -49,10 +42,10 @@ def _unpickled(path: Path) -> Any:
     from pickle import UnpicklingError
 
     try:
+        opened(path).close()
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError, ValueError, IndexError, KeyError, AttributeError) as error:
-        # the last three: what torch's unpickler raises at bytes that are no pickle
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    except (UnpicklingError, EOFError, OSError, *MALFORMED) as error:
+        first = str(error).strip().partition("\n")[0] or type(error).__name__
         raise UserError(
             f"{path} cannot be read as tensors alone ({first}); pickles that hold code are never run: convert it to "
             "safetensors with the program that wrote it"
@@ -72,11 +65,11 @@ def _shards(folder: Path) -> dict[str, Tensor]:
     where = read_json(folder / INDEX).get("weight_map")
     if not isinstance(where, Mapping):
         raise UserError(f"{folder / INDEX} has no weight_map; it is not an index of shards")
-    tensors: dict[str, Tensor] = {}
+    found: dict[str, Tensor] = {}
     for name in sorted(set(where.values())):
         if Path(name).name != name:
             raise UserError(f"{folder / INDEX} names {name!r}, which is not a file beside it")
-        tensors |= read_tensors(folder / name)
-    if lacking := sorted(where.keys() - tensors.keys()):
+        found |= read_tensors(folder / name)
+    if lacking := sorted(where.keys() - found.keys()):
         raise UserError(f"{folder / INDEX} lists {lacking[0]}, which none of its files holds")
-    return tensors
+    return found

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from ..types import Progress, silent
+from ..types import Progress, UserError, silent
 
 if TYPE_CHECKING:
     import numpy as np
@@ -260,7 +260,9 @@ def names() -> tuple[str, ...]:
 
 @functools.cache
 def modality(name: str) -> Modality:
-    """A modality by name."""
+    """A modality by name; what runs and tables call one that does not exist is a :class:`UserError`."""
+    if name not in names():
+        raise UserError(f"there is no modality {name!r} (known: {', '.join(names())})")
     found: Modality = importlib.import_module(f"{__name__}.{name}").MODALITY
     return found
 

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain, islice
 from pathlib import Path
-from shlex import quote
 from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from .. import files, modalities, tensors
-from ..config import PartConfig, part, plain, read_json, unknown
+from ..config import PartConfig, part, plain, unknown
 from ..modalities import Processor
 from ..prefetch import WINDOW, prefetch
+from ..reading import read_object, understood
 from ..runtime import compute_dtype, device, keep_freed_memory
+from ..trust import trusting
 from ..types import BadItem, Features, PooledFeatures, UserError
 from .calibration import Calibration, Matching
+from .formats import check_format
 
 FORMAT = 2
 """Version of the saved folder; a reader refuses what it does not know."""
@@ -219,31 +220,48 @@ class Space(nn.Module):
         files.write_folder(folder, content | dict(beside or {}))
 
     @classmethod
-    def load(cls, folder: Path) -> Space:
-        """Read a saved space; every file is checked against its hash, and the golden vectors are computed again."""
+    def load(cls, folder: Path, trust: Iterable[str] = ()) -> Space:
+        """Read a saved space; every file is checked against its hash, and the golden vectors are computed again.
+
+        Its manifest says that the files are whole, not who wrote them: an encoder that is not cospace's own is refused
+        unless ``trust`` names its module, and content of another form is a :class:`UserError` with the file's name.
+        """
         files.settle(folder)
         if not (folder / "space.json").is_file():
             raise UserError(
                 f"{folder} holds no trained space (space.json is missing); give the folder of a finished run"
             )
         files.verify(folder)
-        settings = read_json(folder / "space.json")
-        check_format(settings, FORMAT, folder)
-        configs = {name: part(ENCODERS, data) for name, data in settings["encoders"].items()}
-        processors = {
-            name: modalities.modality(name).processor_class().from_state(read_json(folder / f"{name}.json"))
-            for name in configs
-        }
-        space = cls.build(configs, processors, int(settings["width"]))
-        space._restore(load_file(folder / "weights.safetensors"), folder)
-        if settings["calibration"] is not None:
-            space.calibration = Calibration(*settings["calibration"])
-        space.matching = {direction: Matching(**data) for direction, data in settings.get("matching", {}).items()}
+        space = cls._described(folder, trust)
+        space._restore(tensors.read(folder / "weights.safetensors"), folder)
         space.eval()
-        space._check_golden(load_file(folder / "golden.safetensors"), folder)
+        golden = folder / "golden.safetensors"
+        stored = tensors.read(golden)
+        with understood(golden):
+            space._check_golden(stored, folder)
         own = [name for name in files.read_manifest(folder) if "/" not in name]
         space.fingerprint = files.fingerprint(folder, own)
         return space.to(device())
+
+    @classmethod
+    def _described(cls, folder: Path, trust: Iterable[str]) -> Space:
+        """The space that the settings in a folder describe, its weights still random."""
+        settings = read_object(folder / "space.json")
+        check_format(settings, FORMAT, folder)
+        with understood(folder / "space.json"), trusting(trust):
+            configs = {name: part(ENCODERS, data) for name, data in settings["encoders"].items()}
+            kinds = {name: modalities.modality(name).processor_class() for name in configs}
+        processors: dict[str, Processor] = {}
+        for name, kind in kinds.items():
+            state = read_object(folder / f"{name}.json")
+            with understood(folder / f"{name}.json"):
+                processors[name] = kind.from_state(state)
+        with understood(folder / "space.json"), tensors.no_more_than(folder / "weights.safetensors"):
+            space = cls.build(configs, processors, int(settings["width"]))
+            if settings["calibration"] is not None:
+                space.calibration = Calibration(*map(float, settings["calibration"]))
+            space.matching = {key: Matching(**data) for key, data in settings.get("matching", {}).items()}
+        return space
 
     def _processor(self, modality: str) -> Processor:
         if modality not in self.processors:
@@ -327,21 +345,6 @@ def dtype_of(encoder: nn.Module) -> torch.dtype:
 
 def _weights(module: nn.Module) -> Iterator[Tensor]:
     return chain(module.parameters(), module.buffers())
-
-
-def check_format(settings: Mapping[str, Any], known: int, folder: Path) -> None:
-    """Refuse what another version wrote; the format before this one was version 0.1's."""
-    found = settings.get("format")
-    if found == known - 1:
-        raise UserError(needs_conversion(folder))
-    if found != known:
-        raise UserError(f"{folder} was written in format {found}; this version reads format {known}")
-
-
-def needs_conversion(folder: Path) -> str:
-    """What to do with a model folder of version 0.1."""
-    run = folder.parent if folder.name == "model" and (folder.parent / "run.json").is_file() else folder
-    return f"{run} was written by cospace 0.1; convert it with: cospace import {quote(str(run))} --out NEW"
 
 
 def compute_copy(space: Space, dtype: torch.dtype) -> Space:

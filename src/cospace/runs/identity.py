@@ -9,6 +9,7 @@ from typing import Any
 
 from .. import files
 from ..data.pairs import Pairs
+from ..reading import read_json
 from ..types import UserError
 from .run import Run
 from .settings import RunConfig
@@ -27,7 +28,7 @@ def check_identity(out: Path, config: RunConfig, data: tuple[Pairs, Pairs], sour
     if not path.exists() or not any((out / "checkpoints").glob("step-*")):
         files.write_json(path, identity)
         return
-    recorded = json.loads(path.read_text(encoding="utf-8"))
+    recorded = read_json(path)
     now = json.loads(json.dumps(identity))
     if recorded == now:
         return

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from .. import files
+from ..reading import parse_json, read_bytes, understood
+from ..types import UserError
 
 
 class MetricsLog:
@@ -17,15 +19,18 @@ class MetricsLog:
 
     def begin(self, step: int) -> None:
         """Keep the rows up to the step that the run goes on from."""
-        kept = [row for row in self.rows() if row["step"] <= step]
+        with understood(self.path, "remove it"):
+            kept = [row for row in self.rows() if row["step"] <= step]
         files.atomic_write(self.path, "".join(json.dumps(row) + "\n" for row in kept).encode())
 
     def rows(self) -> list[dict[str, Any]]:
         """All whole rows; a last line cut short by a kill is left out."""
         if not self.path.exists():
             return []
-        lines = self.path.read_text(encoding="utf-8").split("\n")[:-1]
-        return [json.loads(line) for line in lines if line]
+        found = [parse_json(line, self.path) for line in read_bytes(self.path).split(b"\n")[:-1] if line]
+        if not all(isinstance(row, dict) for row in found):
+            raise UserError(f"{self.path} holds a line that is no JSON object; remove that line")
+        return found
 
     def write(self, row: dict[str, Any]) -> None:
         """Append one row."""

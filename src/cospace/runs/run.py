@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Self
 
 from .. import files
-from ..config import read_json
 from ..interop.writing import LogitScale
 from ..models.generation.generator import TextGenerator
 from ..models.space import Space
+from ..reading import read_object, understood
 from ..types import Metrics, UserError
 from .metrics_log import MetricsLog
 
@@ -28,22 +29,26 @@ class Run:
         self.generator = generator or TextGenerator.load(folder, space)
 
     @classmethod
-    def load(cls, folder: str | Path) -> Self:
-        """Read a run's folder, or the model folder inside one; nothing else is needed."""
+    def load(cls, folder: str | Path, trust: Iterable[str] = ()) -> Self:
+        """Read a run's folder, or the model folder inside one; nothing else is needed.
+
+        Nothing in it is executed. Where its encoders are not cospace's own, ``trust`` names the modules that may be
+        imported; without it they are a :class:`UserError`.
+        """
         folder = Path(folder)
         files.settle(folder / "model")
         inner = folder / "model" if (folder / "model").is_dir() else folder
-        facts = read_json(folder / "run.json") if (folder / "run.json").is_file() else {}
-        return cls(Space.load(inner), folder, inner, facts)
+        facts = read_object(folder / "run.json") if (folder / "run.json").is_file() else {}
+        return cls(Space.load(inner, trust), folder, inner, facts)
 
     def metrics(self) -> Metrics:
         """What the run measured on its validation pairs when it ended."""
-        return dict(read_json(self.path / "metrics.json"))
+        return read_object(self.path / "metrics.json")
 
     def config(self) -> dict[str, Any]:
         """The resolved configuration, empty for a bare space."""
         path = self.path / "config.json"
-        return dict(read_json(path)) if path.is_file() else {}
+        return read_object(path) if path.is_file() else {}
 
     def logit_scale(self) -> LogitScale | None:
         """The scale and bias of the logits: as the run's last step had them, or as the model was published."""
@@ -51,12 +56,14 @@ class Run:
         rows = MetricsLog(log).rows() if log.is_file() else []
         learned: dict[str, float] = next((row for row in reversed(rows) if "logit_scale" in row), {})
         if learned:
-            return LogitScale(learned["logit_scale"], learned.get("logit_bias", 0.0))
+            with understood(log):
+                return LogitScale(float(learned["logit_scale"]), float(learned.get("logit_bias", 0.0)))
         published = self.facts.get("published")
         if published is None:
             return None
         bias = 0.0 if self.space.calibration is None else self.space.calibration.offset
-        return LogitScale(published["scale"], bias)
+        with understood(self.path / "run.json"):
+            return LogitScale(float(published["scale"]), bias)
 
     def need_generator(self, what: str) -> TextGenerator:
         """The decoder, or one sentence that there is none for ``what``."""

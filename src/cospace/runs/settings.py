@@ -13,12 +13,14 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, create_model, field_validator
 
-from ..config import Config, PartConfig, names, override, part, plain, read_json, unknown, validate
+from ..config import Config, PartConfig, given_value, names, override, part, plain, unknown, validate
 from ..data.pairs import Pairs
 from ..data.prepared import different_items
 from ..modalities import FIELDS, all_modalities, is_text, modality, text_modality
 from ..models.generation.decoder import Config as DecoderConfig
+from ..reading import read_object
 from ..training.loop import TrainingConfig
+from ..trust import MODULE, trusting
 from ..types import UserError
 
 SAMPLES_SEEN, GROWTH, MIN_EPOCHS, MIN_EPOCHS_GENERATION = 400, 0.608, 12.0, 7.0
@@ -214,7 +216,8 @@ def resolve_tasks(wanted: str, pairs: Pairs) -> str:
 def resolve(recipe: str = "small", overrides: Iterable[str] = ()) -> RunConfig:
     """A recipe by name (or a run's ``config.json``), with ``dotted.path=value`` overrides applied.
 
-    Settings of an encoder that the recipe does not name are those of the modality's default one.
+    Settings of an encoder that the recipe does not name are those of the modality's default one. A module that the
+    file names as a part is imported only where the person trusts it.
     """
     overrides, data = list(overrides), {"recipe": recipe, **_skeleton(recipe_data(recipe))}
     for one in all_modalities():
@@ -222,16 +225,29 @@ def resolve(recipe: str = "small", overrides: Iterable[str] = ()) -> RunConfig:
             text.startswith(f"encoders.{one.name}.") for text in overrides
         ):
             data["encoders"].setdefault(one.name, one.default_encoder)
-    return validate(RunConfig, override(data, overrides), where=recipe)
+    with trusting(named_modules(overrides)):
+        return validate(RunConfig, override(data, overrides), where=recipe)
+
+
+def named_modules(overrides: Iterable[str]) -> tuple[str, ...]:
+    """The modules that a person's own settings name as encoders or as the objective; naming them is consent."""
+    found = []
+    for assignment in overrides:
+        path, _, text = assignment.partition("=")
+        node: Any = given_value(text)
+        for key in reversed(path.split(".")):
+            node = {key: node}
+        encoders = node.get("encoders")
+        parts = [node.get("objective"), *(encoders.values() if isinstance(encoders, Mapping) else ())]
+        names_ = [part.get("name") if isinstance(part, Mapping) else part for part in parts]
+        found += [name for name in names_ if isinstance(name, str) and "." in name and MODULE.fullmatch(name)]
+    return tuple(found)
 
 
 def recipe_data(recipe: str) -> dict[str, Any]:
     """What a recipe sets, as plain data."""
     if recipe.endswith(".json"):
-        data = read_json(Path(recipe))
-        if not isinstance(data, dict):
-            raise UserError(f"{recipe} is no recipe; it must hold a JSON object like a run's config.json")
-        return data
+        return read_object(Path(recipe))
     name = recipe.replace("-", "_")
     if name not in names("recipes"):
         raise UserError(unknown(recipe, [n.replace("_", "-") for n in names("recipes")], "there is no recipe"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
@@ -23,6 +22,7 @@ from ..evaluators.measures import HEALTH_ROWS
 from ..matches import Relation
 from ..modalities import is_text, modality
 from ..models.calibration import Calibration
+from ..reading import read_object
 from ..stores import Index, Item, of_modality
 from ..stores.entries import ROW, SOURCE
 from ..types import Metrics
@@ -123,7 +123,7 @@ def space_health(collection: SearchableIndex, seed: int = 0) -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Any]:
     """A file of the run; empty where the index has none, as one made by an older version or from a bare space."""
-    return dict(json.loads(path.read_text("utf-8"))) if path.is_file() else {}
+    return read_object(path) if path.is_file() else {}
 
 
 def _both(modalities: Sequence[str]) -> list[tuple[str, str]]:

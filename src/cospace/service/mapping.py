@@ -21,6 +21,7 @@ from ..evaluation.layout import layout
 from ..evaluation.maps import agreement
 from ..evaluation.vectors import unit
 from ..modalities import modality as modality_of
+from ..reading import MALFORMED, read_bytes
 from ..stores import of_modality
 from ..types import UserError
 from ._labels import names, regions
@@ -61,7 +62,7 @@ class FlatMap:
     @classmethod
     def load(cls, path: Path) -> FlatMap:
         """Read what :meth:`save` wrote; anything else is a :class:`UserError`."""
-        content = path.read_bytes()
+        content = read_bytes(path)
         try:
             length = int.from_bytes(content[:4], "little")
             header = json.loads(content[4 : 4 + length])
@@ -69,7 +70,7 @@ class FlatMap:
             for kind in _COLUMNS:
                 columns.append(np.frombuffer(content, kind, header["n"], at))
                 at += columns[-1].nbytes
-        except (ValueError, KeyError, TypeError) as error:
+        except MALFORMED as error:
             raise UserError(f"{path} is no map; delete it, and it is drawn again") from error
         if at != len(content):
             raise UserError(f"{path} has {len(content)} bytes where {at} are expected; delete it, it is drawn again")

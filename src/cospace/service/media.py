@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse, Response
 from ..data.contents import digest
 from ..files import unescaped
 from ..modalities import PREVIEW_SIZES, Media, Modality, modality
+from ..reading import whole
 from ..stores import Condition
 from ..types import attempted
 from . import asking
@@ -144,7 +145,7 @@ def _files(engine: Engine, content: str) -> Iterator[tuple[Modality, bytes]]:
             path = Path(unescaped(item.path))
             if not item.path or not path.is_file() or path.stat().st_size > engine.limits.media:
                 continue
-            data = path.read_bytes()
+            data = whole(path, engine.limits.media)
         except (OSError, ValueError):
             continue
         if digest([data]) == content:

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ..files import as_utf8
+from ..reading import understood
 from ..types import UserError
 from . import NUMBER, SEVERAL, Condition, Item
 
@@ -33,7 +34,8 @@ class Columns:
     """An open parquet file of items. The file may be unlinked meanwhile: it stays readable until this object goes."""
 
     def __init__(self, path: Path) -> None:
-        with as_utf8(path) as name:
+        self._path = path
+        with understood(path), as_utf8(path) as name:
             self._file = pa.memory_map(name)
         self._reading = threading.Lock()
         self._read: dict[str, pa.ChunkedArray] = {}
@@ -42,8 +44,17 @@ class Columns:
     @cached_property
     def names(self) -> list[str]:
         """As they are in the file."""
-        with self._reading:
+        with self._reading, understood(self._path):
             return list(pq.read_schema(self._file).names)
+
+    def check(self, rows: int) -> None:
+        """Refuse a file that is not a table of ``rows`` items."""
+        lacking = [name for name in OWN if name not in self.names]
+        with self._reading, understood(self._path):
+            count = pq.read_metadata(self._file).num_rows
+        if lacking or count != rows:
+            fault = f"has no column {lacking[0]}" if lacking else f"has {count} rows where {rows} belong"
+            raise UserError(f"{self._path} {fault}; restore it from a copy or index again")
 
     @property
     def extras(self) -> list[str]:
@@ -53,7 +64,7 @@ class Columns:
     def column(self, name: str) -> pa.ChunkedArray:
         """One column by its name in the file; from the second time on without reading."""
         if name not in self._read:
-            with self._reading:
+            with self._reading, understood(self._path):
                 if name not in self._read:
                     self._read[name] = pq.ParquetFile(self._file).read([name]).column(0)
         return self._read[name]

@@ -19,6 +19,8 @@ import pyarrow.parquet as pq
 import torch
 
 from ..files import atomic_write, check, stamp
+from ..reading import understood
+from ..types import UserError
 from . import Condition, Progress
 from ._columns import EXTRA, Columns
 from ._graph import Graph
@@ -84,15 +86,20 @@ class Segment:
     @classmethod
     def open(cls, folder: Path, entry: Mapping[str, Any], thorough: bool) -> Segment:
         """Map the files; ``thorough`` compares every byte with the version's hashes first."""
-        paths = {role: folder / file["name"] for role, file in entry["files"].items()}
+        paths = {role: folder / Path(file["name"]).name for role, file in entry["files"].items()}
         for role, file in entry["files"].items():
             check(paths[role], file["stamp"], content=thorough)
         live_N = np.ones(entry["rows"], dtype=bool)
         if "dead" in paths:
-            live_N[np.load(paths["dead"], allow_pickle=False)] = False
+            with understood(paths["dead"]):
+                live_N[np.load(paths["dead"], allow_pickle=False)] = False
         stored_NE, items = _mapped(paths["vectors"]), Columns(paths["items"])
         scales_N = _mapped(paths["scales"]) if "scales" in paths else None
-        graph = Graph(paths["graph"], stored_NE.shape[1]) if "graph" in paths else None
+        _check_shapes(paths, (stored_NE, scales_N), entry["rows"])
+        if thorough:
+            items.check(entry["rows"])
+        with understood(paths.get("graph", folder)):
+            graph = Graph(paths["graph"], stored_NE.shape[1]) if "graph" in paths else None
         return cls(entry, stored_NE, scales_N, items, live_N, int(live_N.sum()), graph)
 
     @property
@@ -188,9 +195,19 @@ def decoded(stored_RE: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(stored_RE).float()
 
 
+def _check_shapes(paths: Mapping[str, Path], arrays: tuple[np.ndarray, np.ndarray | None], rows: int) -> None:
+    """Refuse vectors that are not ``rows`` of numbers as they are stored, and scales that are not one for each."""
+    stored_NE, scales_N = arrays
+    if stored_NE.ndim != 2 or len(stored_NE) != rows or stored_NE.dtype not in STORED.values():
+        raise UserError(f"{paths['vectors']} does not hold {rows} vectors; restore it from a copy or index again")
+    if scales_N is not None and (scales_N.shape != (rows,) or scales_N.dtype.kind != "f"):
+        raise UserError(f"{paths['scales']} does not hold {rows} scales; restore it from a copy or index again")
+
+
 def _mapped(path: Path) -> np.ndarray:
     # Copy-on-write: torch wants memory that it may write, and the file stays as it is.
-    return np.asarray(np.load(path, mmap_mode="c", allow_pickle=False))
+    with understood(path):
+        return np.asarray(np.load(path, mmap_mode="c", allow_pickle=False))
 
 
 def _entry(path: Path) -> dict[str, Any]:

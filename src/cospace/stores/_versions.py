@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..files import check, read_sealed
+from ..reading import understood
 from ..types import StorageError, UserError
 from . import Condition
 from ._columns import own_field, resolved
@@ -118,9 +119,11 @@ def _newest(folder: Path, use: Callable[[Mapping[str, Any]], Used]) -> Used:
             made = f"cospace index RUN INPUT --out {quote(str(folder))}"
             raise StorageError(f"{folder} is not an index; make one with: {made}")
         try:
-            version = read_sealed(version_path(folder, numbers[-1]))
-            check_format(folder, version["format"], FORMAT)
-            return use(version)
+            path = version_path(folder, numbers[-1])
+            version = read_sealed(path)
+            with understood(path):
+                check_format(folder, version["format"], FORMAT)
+                return use(version)
         except (FileNotFoundError, UserError):
             if versions(folder)[-1:] == numbers[-1:]:
                 raise

@@ -18,6 +18,7 @@ from ..data.sources import ReadOptions, Rows
 from ..data.sources.table import is_text_table
 from ..files import escaped
 from ..modalities import is_text, names, text_modality
+from ..reading import lines, read_text
 from ..types import Lazy, Problem, Progress, UserError, silent
 from . import SEVERAL, Item
 from ._columns import own_field
@@ -77,11 +78,7 @@ def read_input(source: str | Path | Pairs | Input, progress: Progress = silent) 
 
 def _lines(path: Path) -> Pairs:
     """The lines of a text file as texts, each called by its number; blank lines are counted and are none."""
-    try:
-        lines = path.read_bytes().decode("utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text; save it as UTF-8 with one text to a line") from error
-    texts = {str(number): line.removesuffix("\r") for number, line in enumerate(lines, 1) if line.strip()}
+    texts = {str(number): line for number, line in enumerate(lines(read_text(path)), 1) if line.strip()}
     if not texts:
         raise UserError(f"{path} holds no text; write one text to a line")
     return build(escaped(path.name), Rows(list(texts), {text_modality(): list(texts.values())}))

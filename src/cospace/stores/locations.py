@@ -10,6 +10,7 @@ from shlex import quote
 from typing import Any, Protocol, cast
 
 from .. import files
+from ..reading import read_bytes
 from ..types import StorageError, UserError
 from . import Index, postgres
 from ._versions import check_newest
@@ -78,7 +79,7 @@ class FolderLocation:
         self.path.mkdir(parents=True, exist_ok=True)
         paths = [path for path in sorted(model.rglob("*")) if path.is_file() and path.name != files.MANIFEST]
         try:
-            files.write_folder(self.path / "model", {str(path.relative_to(model)): path.read_bytes() for path in paths})
+            files.write_folder(self.path / "model", {str(path.relative_to(model)): read_bytes(path) for path in paths})
             return LocalIndex.create(self.path / "vectors", fingerprint, width, cast(Any, precision))
         except OSError:  # a full disk
             self.remove()

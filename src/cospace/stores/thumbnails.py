@@ -69,7 +69,7 @@ class LocalThumbnails:
     def get(self, hash: str, size: int) -> bytes | None:
         """One as WebP, or nothing."""
         found = self._ask("SELECT webp FROM thumbnails WHERE hash = ? AND size = ?", (hash, size))
-        return found[0][0] if found else None
+        return found[0][0] if found and isinstance(found[0][0], bytes) else None
 
     def known(self, hashes: Sequence[str]) -> set[str]:
         """Which of these contents have previews of every one of :data:`cospace.modalities.PREVIEW_SIZES`."""

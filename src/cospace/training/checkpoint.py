@@ -14,11 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from .. import files, tensors
-from ..config import read_json
+from ..reading import read_object, understood
 from ..types import UserError
 from .optim import Optimizer
 
@@ -60,8 +59,10 @@ class Checkpoints:
             except UserError as error:
                 complaints.append(f"checkpoint {folder.name} is damaged and was passed over: {error}")
                 continue
-            self._restore(load_file(folder / "state.safetensors"))
-            facts: dict[str, Any] = read_json(folder / "state.json")
+            facts = read_object(folder / "state.json")
+            saved = tensors.read(folder / "state.safetensors")
+            with understood(folder / "state.safetensors", "remove this checkpoint"):
+                self._restore(saved)
             return facts, complaints
         return None, complaints
 

@@ -6,15 +6,20 @@ the data can be gone and nothing says so. It also makes members seekable: an arc
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from ...reading import opened
 from ...types import UserError
 
 _BLOCK = 512
 _LONGEST_NOTE = 1 << 20
 """Bytes that are read of a long name or a pax header; more is damage, or an attack."""
+_LENGTH = re.compile(rb"(\d{1,9}) ")
+_DIGITS = 20
+"""Of a size in a pax header; more is damage, or an attack."""
 _ABOUT_NEXT = (b"x", b"L", b"K", b"g")
 """Kinds of members that say something about the members after them: pax, GNU long name and link, global pax."""
 
@@ -29,7 +34,7 @@ class Entry(NamedTuple):
 
 def entries(path: Path) -> Iterator[Entry]:
     """Every regular file, in order. Raises :class:`UserError` for an archive that is damaged or was cut short."""
-    with path.open("rb") as file:
+    with opened(path) as file:
         end = file.seek(0, 2)
         position = 0
         notes: dict[str, str] = {}  # what the headers before a member say about it
@@ -84,13 +89,14 @@ def _note(data: bytes, kind: bytes) -> dict[str, str]:
     """GNU's long name, or the ``path`` and ``size`` of a pax header: lines of ``LENGTH key=value``."""
     if kind == b"L":
         return {"path": data.rstrip(b"\0").decode("utf-8", "surrogateescape")}
-    found = {}
-    while data:
-        length, _, _ = data.partition(b" ")
-        if not length.isdigit() or not 0 < int(length) <= len(data):
+    found: dict[str, str] = {}
+    start = 0
+    while stated := _LENGTH.match(data, start):
+        end = start + int(stated[1])
+        if not stated.end() < end <= len(data):
             break
-        record, data = data[len(length) + 1 : int(length) - 1], data[int(length) :]
-        key, _, value = record.decode("utf-8", "surrogateescape").partition("=")
-        if key in ("path", "size"):
+        key, _, value = data[stated.end() : end - 1].decode("utf-8", "surrogateescape").partition("=")
+        if key == "path" or (key == "size" and value.isdecimal() and len(value) < _DIGITS):
             found[key] = value
+        start = end
     return found

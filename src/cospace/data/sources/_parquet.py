@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...reading import MALFORMED, opened
 from ...types import UserError
 
 if TYPE_CHECKING:
@@ -24,9 +25,9 @@ def read_parquet(paths: Sequence[Path]) -> Columns:
     for path in paths:
         try:
             # A file object, since pyarrow given a path also reads columns from the names of the folders above it.
-            with path.open("rb") as file:
+            with opened(path) as file:
                 tables.append(pq.ParquetFile(file).read())
-        except pa.ArrowInvalid as error:
+        except (pa.ArrowException, *MALFORMED) as error:
             raise UserError(f"{path} is not a whole parquet file: {error}") from error
     return merge(tables, paths)
 
@@ -51,10 +52,15 @@ def plain_columns(table: pa.Table, names: Mapping[str, Sequence[str]]) -> Column
 
 def class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
     """Names of numbered classes, by column, from the note that Hugging Face's library leaves in a schema."""
-    note = json.loads(metadata.get(b"huggingface", b"{}"))
-    return features_with_names(note.get("info", {}).get("features", {}))
+    try:
+        note = json.loads(metadata.get(b"huggingface", b"{}"))
+        return features_with_names(note.get("info", {}).get("features", {}))
+    except MALFORMED:  # a note that somebody else left, without which the numbers stay numbers
+        return {}
 
 
 def features_with_names(features: Mapping[str, Any]) -> dict[str, list[str]]:
     """The columns whose description, as plain data, lists the names of classes."""
-    return {column: f["names"] for column, f in features.items() if isinstance(f, dict) and "names" in f}
+    return {
+        column: f["names"] for column, f in features.items() if isinstance(f, dict) and isinstance(f.get("names"), list)
+    }

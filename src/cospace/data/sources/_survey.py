@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from ...files import escaped
+from ...reading import opened
 from ...types import LeftAlone
 from . import file_modalities, modality_of_file
 
@@ -199,7 +200,7 @@ def left_alone_by_name(name: str, exclude: Sequence[str]) -> str:
 def _recognised(path: Path) -> str | None:
     """The modality of a file by its first bytes; none where it cannot be read."""
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             beginning = file.read(_BEGINNING)
     except OSError:
         return None

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from ...config import Config as BaseConfig
+from ...reading import whole
 from ...types import LeftAlone, UserError
 from . import AS_FOUND, ReadOptions, Rows, file_kinds, table, tar
 from ._columns import Table, captions_in_json
@@ -148,7 +149,11 @@ class Config(BaseConfig):
         left = self._other_tables(found)
         for file in sorted(found.captions, key=lambda file: (*CAPTIONS, ".json").index(file.suffix)):
             stem = names.get(file.stem, file.stem)
-            captions = _captions(file) if stem not in layout.captions else []
+            try:
+                captions = _captions(file) if stem not in layout.captions else []
+            except OSError as error:
+                left.append(LeftAlone(file.name, f"it cannot be read: {error.strerror}"))
+                continue
             if captions:
                 layout.add_captions(stem, file.name, captions)
             else:
@@ -179,9 +184,13 @@ def _caption_tables(found: Survey) -> list[File]:
     ]
 
 
+LARGEST_CAPTION = 1 << 24
+"""Bytes of a file with captions beside an item."""
+
+
 def _captions(file: File) -> list[str]:
     """The captions in a file beside an item; an empty text file has one, which is empty, and a label of boxes none."""
-    data = file.path.read_bytes()
+    data = whole(file.path, LARGEST_CAPTION)
     if file.suffix == ".json":
         return captions_in_json(data)
     text = data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from ...config import Config as BaseConfig
-from ...config import read_json
 from ...files import as_utf8
+from ...reading import read_json
 from ...types import UserError
 from . import AS_FOUND, ReadOptions, Rows
 from ._columns import Table
@@ -87,7 +87,7 @@ class Config(BaseConfig):
         try:
             loaded = datasets.load_dataset(self.path, split=self.split or "train")
         except (OSError, ValueError) as error:  # no network, no such name, no such split
-            reason = (str(error) or type(error).__name__).splitlines()[0]
+            reason = (str(error) or type(error).__name__).partition("\n")[0]
             raise UserError(f"{_PREFIX}{self.path} cannot be loaded: {reason}") from error
         return plain_columns(loaded.data.table, features_with_names(loaded.features.to_dict()))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ...config import Config as BaseConfig
-from ...config import read_json
+from ...reading import lines, opened, read_bytes, read_json
 from ...types import Problem, UserError
 from . import AS_FOUND, ReadOptions, Rows, modality_of_file
 from ._columns import Table, names_file
@@ -74,9 +74,9 @@ def is_text_table(path: Path) -> bool:
     """Whether a ``.txt`` file begins like a table that names files: Kaggle's Flickr8k has ``image,caption``."""
     if path.suffix.lower() != ".txt" or not path.is_file():
         return False
-    with path.open("rb") as file:
-        lines = file.read(4096).decode("utf-8", "replace").splitlines()[1:4]
-    fields = [re.split("[,\t;|]", line, maxsplit=1) for line in lines]
+    with opened(path) as file:
+        first = lines(file.read(4096).decode("utf-8", "replace"))[1:4]
+    fields = [re.split("[,\t;|]", line, maxsplit=1) for line in first if line]
     return bool(fields) and all(len(one) == 2 and modality_of_file(one[0].partition("#")[0]) for one in fields)
 
 
@@ -164,7 +164,7 @@ def _sniff_separator(text: str, config: Config) -> str:
 
 def _text(path: Path) -> str:
     """The file's text; bytes that are not UTF-8 become lone surrogates, so that only their own row is set aside."""
-    data = path.read_bytes()
+    data = read_bytes(path)
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise UserError(f"{path} is UTF-16; save it as UTF-8 and try again")
     return data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")

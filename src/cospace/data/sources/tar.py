@@ -18,6 +18,7 @@ from typing import ClassVar
 
 from ...config import Config as BaseConfig
 from ...files import escaped
+from ...reading import opened
 from ...types import LeftAlone, Problem, UserError
 from ..contents import digest
 from . import AS_FOUND, ReadOptions, Rows, modality_of_suffix
@@ -25,6 +26,9 @@ from ._archive import entries
 from ._columns import captions_in_json
 from ._layout import Layout
 from ._survey import holds_items, left_alone_by_name, survey
+
+LARGEST, LARGEST_CAPTION = 1 << 30, 1 << 24
+"""Bytes of a member, and of one with captions. A sparse archive may have any size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +40,11 @@ class Member:
     size: int
 
     def load(self) -> bytes:
-        """The member's bytes. Raises ``OSError`` when the shard is gone or has become shorter."""
-        shard = os.open(self.path, os.O_RDONLY)
-        try:
-            data = os.pread(shard, self.size, self.offset)
-        finally:
-            os.close(shard)
+        """The member's bytes. Raises ``OSError`` when the shard is gone or has become shorter, or it is too large."""
+        if self.size > LARGEST:
+            raise OSError(f"a member of {self.path} has {self.size:,} bytes; at most {LARGEST:,} are read")
+        with opened(self.path) as shard:
+            data = os.pread(shard.fileno(), self.size, self.offset)
         if len(data) != self.size:
             raise OSError(f"{self.path} has become shorter since it was listed")
         return data
@@ -139,6 +142,8 @@ def _add_shard(layout: Layout, shard: Path, prefix: str, exclude: Sequence[str])
             left.append(LeftAlone(prefix + name, reason))
         elif modality is not None:
             layout.add(stem, modality, prefix + name, member)
+        elif suffix in (".txt", ".json") and member.size > LARGEST_CAPTION:
+            left.append(LeftAlone(prefix + name, "too large for a caption"))
         elif suffix == ".txt":
             layout.add_captions(stem, prefix + name, [_caption(member.load())])
         elif suffix == ".json":

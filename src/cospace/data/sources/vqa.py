@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ...config import Config as BaseConfig
-from ...config import read_json
+from ...reading import opened, read_json
 from ...types import Problem, UserError
 from . import AS_FOUND, ReadOptions, Rows, modality_of_file
 
@@ -60,7 +60,7 @@ def holds_questions(path: Path) -> bool:
     """Whether a json file begins like a list of lists, or speaks of questions."""
     if path.suffix.lower() != ".json" or not path.is_file():
         return False
-    with path.open("rb") as file:
+    with opened(path) as file:
         beginning = file.read(_GLANCE)
     return bool(re.match(rb"\s*\[\s*\[", beginning)) or b'"questions"' in beginning or b'"question_id"' in beginning
 

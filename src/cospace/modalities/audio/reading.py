@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +15,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from ...types import BadItem, BadKind, Lazy, UserError
+from ... import reading
+from ...types import BadItem, Lazy, UserError
 from .._lazy import loaded
 from .containers import foreign, is_text, kind_of, missing_bytes
 
@@ -107,25 +107,17 @@ def opened(source: bytes | str | Path) -> Iterator[BinaryIO]:
         yield io.BytesIO(source)
         return
     try:
-        handle = os.open(source, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        file = reading.opened(source)
     except FileNotFoundError:
         raise BadItem("missing", f"{source} does not exist") from None
+    except reading.NotAFile as error:
+        raise BadItem("unsupported", f"{source}: {error.strerror}") from error
     except (OSError, ValueError) as error:  # ValueError: a path with a zero byte in it
         raise BadItem("missing", f"{source} cannot be read: {error}") from error
-    if problem := _no_file(os.fstat(handle)):
-        os.close(handle)
-        raise BadItem(problem[0], f"{source} {problem[1]}")
-    with os.fdopen(handle, "rb") as file:
+    with file:
+        if not os.fstat(file.fileno()).st_size:
+            raise BadItem("empty", f"{source} is empty")
         yield file
-
-
-def _no_file(about: os.stat_result) -> tuple[BadKind, str] | None:
-    """Why this is not read, if it is anything but a regular file with bytes in it."""
-    if stat.S_ISDIR(about.st_mode):
-        return "unsupported", "is a folder, not a file"
-    if not stat.S_ISREG(about.st_mode):
-        return "unsupported", "is a device or a pipe, not a file"
-    return None if about.st_size else ("empty", "is empty")
 
 
 def _from_array(array: np.ndarray, own: int | None, seconds: float, rate: int | None) -> Sound:

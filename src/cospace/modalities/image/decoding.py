@@ -7,7 +7,6 @@ comments, profiles and thumbnails, never costs an image, while damaged pixels ar
 from __future__ import annotations
 
 import os
-import stat
 import struct
 import zlib
 from dataclasses import dataclass
@@ -17,6 +16,8 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from ...reading import NotAFile
+from ...reading import opened as opened_file
 from ...types import BadItem, Lazy
 from .._lazy import loaded
 from . import jpeg
@@ -117,16 +118,15 @@ def fetched(raw: Any) -> Any:
 def _read(path: Path) -> bytes:
     """A file's bytes, if it is one, and not larger than what decoding an image may take."""
     try:
-        # Without O_NONBLOCK a pipe that nobody writes to would never open; of a regular file it changes nothing.
-        with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise BadItem("missing", f"{path} is a device, a pipe or a folder, not a file")
-            if status.st_size > budget():
-                raise BadItem("bomb", f"{path} has {status.st_size >> 20:,} MB, more than decoding an image may take")
-            return file.read()
+        with opened_file(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > budget():
+                raise BadItem("bomb", f"{path} has {size >> 20:,} MB, more than decoding an image may take")
+            return file.read(size)
     except FileNotFoundError:
         raise BadItem("missing", f"{path} does not exist") from None
+    except NotAFile as error:
+        raise BadItem("unsupported", f"{path}: {error.strerror}") from error
     except (OSError, ValueError) as error:  # ValueError: a path with a zero byte in it
         raise BadItem("missing", f"{path} cannot be read: {error}") from error
 

@@ -228,5 +228,8 @@ class Tokenizer:
         """The inverse of :meth:`state`."""
         from tokenizers import Tokenizer as BPE
 
-        manner = Manner(**state.get("manner", {}))
-        return cls(BPE.from_str(json.dumps(state["bpe"])), int(state["length"]), manner)
+        manner, described = Manner(**state.get("manner", {})), json.dumps(state["bpe"])
+        try:
+            return cls(BPE.from_str(described), int(state["length"]), manner)
+        except Exception as error:  # the library raises nothing more particular
+            raise ValueError(f"its tokenizer cannot be read: {error}") from error

@@ -10,14 +10,15 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from ... import files, tensors
-from ...config import read_json, validate
+from ...config import validate
 from ...modalities.text.tokenizer import Tokenizer
+from ...reading import read_object, understood
 from ...types import Features, UserError
-from ..space import Progress, Space, check_format, chunks, needs_conversion
+from ..formats import check_format, needs_conversion
+from ..space import Progress, Space, chunks
 from .decoder import Config, Decoder
 from .decoding import Generation, Hypothesis, generate
 from .itm import ITMBatch
@@ -174,17 +175,26 @@ class TextGenerator:
             raise UserError(needs_conversion(model))
         if not folder.is_dir():
             return None
-        settings = read_json(folder / "decoder.json")
-        check_format(settings, FORMAT, folder)
-        tokenizer = Tokenizer.from_state(read_json(folder / "tokenizer.json"))
-        config = validate(Config, settings["decoder"], where=str(folder))
-        generator = cls.build(config, tokenizer, space, settings["tasks"])
+        generator = cls._described(folder, space)
         try:
-            generator.decoder.load_state_dict(load_file(folder / "decoder.safetensors"))
+            generator.decoder.load_state_dict(tensors.read(folder / "decoder.safetensors"))
         except RuntimeError as error:
             raise UserError(
                 f"the decoder in {folder} does not fit its settings; load it with the version of cospace that wrote it"
             ) from error
-        generator.prior = FrequencyBaseline(**read_json(folder / "prior.json"))
+        prior = read_object(folder / "prior.json")
+        with understood(folder / "prior.json"):
+            generator.prior = FrequencyBaseline(**prior)
         generator.decoder.eval()
         return generator
+
+    @classmethod
+    def _described(cls, folder: Path, space: Space) -> TextGenerator:
+        """The decoder that the settings in a folder describe, its weights still random."""
+        settings, state = read_object(folder / "decoder.json"), read_object(folder / "tokenizer.json")
+        check_format(settings, FORMAT, folder)
+        with understood(folder / "tokenizer.json"):
+            tokenizer = Tokenizer.from_state(state)
+        with understood(folder / "decoder.json"), tensors.no_more_than(folder / "decoder.safetensors"):
+            config = validate(Config, settings["decoder"], where=str(folder))
+            return cls.build(config, tokenizer, space, settings["tasks"])
