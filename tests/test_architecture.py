@@ -44,6 +44,13 @@ FILE_LINES, FUNCTION_LINES, PARAMETERS = 400, 40, 7
 USUAL_LINES = 20
 """Nine functions of ten have no more."""
 
+WAYS_TO_BYTES = {
+    "reading.py": {"fdopen", "os.open"},
+    "files.py": {"open", "os.open", "read_text"},
+    "runtime.py": {"open", "read_text"},
+}
+"""Files that may open a file themselves: the one way for all others, what writes, and what asks the system."""
+
 FORBIDDEN_NAMES = {"utils", "util", "common", "helpers", "helper", "misc", "legacy", "v2", "custom"}
 PICKLES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 
@@ -98,6 +105,32 @@ def test_every_part_has_its_line_in_the_table() -> None:
 @pytest.mark.parametrize("path", [path for path in FILES if part_of(path) not in NOT_CODE | {"__init__"}], ids=str)
 def test_imports_point_down(path: Path) -> None:
     assert uphill(path) == []
+
+
+@parametrize_files
+def test_files_of_others_are_read_by_one_way_and_in_lines_that_are_lines(path: Path) -> None:
+    """``open`` waits for pipes and never ends on devices; ``splitlines`` cuts captions at U+2028; see ``reading``."""
+    found = set()
+    for node in ast.walk(tree(path)):
+        if not isinstance(node, ast.Call):
+            continue
+        called = ast.unparse(node.func)
+        writes = any(isinstance(one, ast.Constant) and one.value in ("w", "wb", "a", "ab") for one in ast.walk(node))
+        name = called.rpartition(".")[2]
+        if name == "splitlines" or (name in ("read_bytes", "read_text") and not _ours(called, node)):
+            found.add(name)
+        if (
+            called in ("open", "os.open", "path.open", "self.path.open")
+            and not writes
+            and "ab" not in ast.unparse(node)
+        ):
+            found.add(called)
+    assert not found - WAYS_TO_BYTES.get(path.name, set()), "read it with cospace.reading"
+
+
+def _ours(called: str, node: ast.Call) -> bool:
+    """Whether it is the function of ``reading``, which takes a path, or reads a file of the package."""
+    return called in ("read_bytes", "read_text") or "__package__" in called or "PAGE" in called
 
 
 def test_an_import_that_points_up_is_found_wherever_it_hides(tmp_path: Path) -> None:
@@ -369,7 +402,8 @@ def test_no_handler_swallows_everything(path: Path) -> None:
         if isinstance(node, ast.ExceptHandler):
             caught = "" if node.type is None else ast.unparse(node.type)
             blind = node.type is None or re.search(r"\b(Base)?Exception\b", caught)
-            assert not blind, f"{path.name}:{node.lineno} catches everything; name what can be handled here"
+            passed_on = isinstance(node.body[-1], ast.Raise)
+            assert not blind or passed_on, f"{path.name}:{node.lineno} catches everything; name what it can handle"
 
 
 @parametrize_files

@@ -66,12 +66,17 @@ def _called(folder: str) -> str:
     return folder.rpartition(".")[2]
 
 
+_SHOWN, _COMPARED = 100, 2000
+"""Names, and letters of a name, that a sentence shows; names that are compared to find the nearest."""
+
+
 def unknown(key: str, known: Iterable[str], opening: str = "unknown") -> str:
     """One sentence for a name that does not exist, with the nearest known one first."""
     allowed = sorted(known)
-    near = difflib.get_close_matches(key, allowed, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(key, allowed, n=1, cutoff=0.5) if len(allowed) <= _COMPARED else []
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"{opening} {key!r}{hint} (known: {', '.join(allowed)})"
+    shown = allowed if len(allowed) <= _SHOWN else [*allowed[:_SHOWN], f"{len(allowed) - _SHOWN:,} more"]
+    return f"{opening} {key[:_SHOWN]!r}{hint} (known: {', '.join(name[:_SHOWN] for name in shown)})"
 
 
 def part(folder: str, data: Any) -> PartConfig:

@@ -73,8 +73,8 @@ def read_bytes(path: Path, most: int = MOST) -> bytes:
     """:func:`whole`, where every failure is a :class:`UserError` with the file's name."""
     try:
         return whole(path, most)
-    except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist") from error
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UserError(f"{path} does not exist; check its name") from error
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
     except (ValueError, MemoryError) as error:
@@ -92,7 +92,7 @@ def read_text(path: Path, most: int = MOST) -> str:
 def lines(text: str) -> list[str]:
     """The lines of a text, without their ends: LF or CRLF.
 
-    ``str.splitlines`` also cuts at form feeds, U+0085 and U+2028, which are letters of a caption.
+    ``str.splitlines`` also cuts at U+000C, U+0085 and U+2028, which are letters of a caption.
     """
     return [line.removesuffix("\r") for line in text.split("\n")]
 

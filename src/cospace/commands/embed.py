@@ -97,6 +97,8 @@ def embed_to_file(
     if not any(by_modality.values()):
         named = source.spec if isinstance(source, Input) else source
         raise UserError(f"{named} holds nothing that this model can embed ({', '.join(run.space.modalities)})")
+    if out.suffix == ".npz":
+        _fits_npz(by_modality)
     listed = [*found.problems, *without_encoder(found, run.space.modalities)]
     parts = list(_parts(by_modality, str(run.space.fingerprint)))
     problems = Job(run.space, parts, listed, out, progress).run()
@@ -104,6 +106,22 @@ def embed_to_file(
     counts = count_entries(found, by_modality, listed, failed)
     embedded = sum(len(entry.items) for group in by_modality.values() for entry in group) - len(failed)
     return Embedded(found.summary(counts), counts, problems, embedded)
+
+
+NPZ_MOST = 1 << 30
+"""Bytes that a column of a .npz file may be larger than its texts."""
+
+
+def _fits_npz(by_modality: dict[str, list[Entry]]) -> None:
+    """Refuse early what a column of a .npz cannot hold well: each of its texts takes the place of the longest."""
+    items = [item for found in by_modality.values() for entry in found for item in entry.items]
+    for name in COLUMNS:
+        lengths = [len(getattr(item, name)) for item in items]
+        if 4 * (max(lengths) * len(lengths) - sum(lengths)) > NPZ_MOST:
+            raise UserError(
+                f"a {name} of {max(lengths):,} letters among {len(lengths):,} items would make a .npz of "
+                f"{4 * max(lengths) * len(lengths) / 1e9:.1f} GB, which gives each as much room; write a .parquet file"
+            )
 
 
 def _parts(by_modality: dict[str, list[Entry]], fingerprint: str) -> Iterator[Part]:

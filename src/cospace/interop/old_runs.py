@@ -6,7 +6,6 @@ that the old one gave: its golden vectors come along, and are computed again whe
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from torch import Tensor
 from .. import files, tensors
 from ..models.generation import generator
 from ..models.space import FORMAT
-from ..reading import read_json
+from ..reading import parse_json, read_bytes, read_json, understood
 from ..types import UserError
 
 SETTINGS = {
@@ -169,14 +168,15 @@ def read(folder: Path) -> OldRun:
         raise UserError(f"{folder} is no run of version 0.1, so there is nothing to convert; use it as it is")
     report = folder / "report.html"
     golden = tensors.read(inner / "golden.safetensors")
-    return OldRun(
-        model={**_space(inner, settings, golden), **_decoder(inner / generator.OLD_FOLDER)},
-        facts=dict(_facts(folder, inner)),
-        log=[_row(row) for row in _lines(folder / "metrics.jsonl")],
-        report=report.read_bytes() if report.is_file() else None,
-        copied=(inner / "run").is_dir(),
-        golden=golden,
-    )
+    with understood(folder):
+        return OldRun(
+            model={**_space(inner, settings, golden), **_decoder(inner / generator.OLD_FOLDER)},
+            facts=dict(_facts(folder, inner)),
+            log=[_row(row) for row in _lines(folder / "metrics.jsonl")],
+            report=read_bytes(report) if report.is_file() else None,
+            copied=(inner / "run").is_dir(),
+            golden=golden,
+        )
 
 
 def _space(inner: Path, settings: Mapping[str, Any], golden: Mapping[str, Tensor]) -> dict[str, files.Content]:
@@ -187,7 +187,7 @@ def _space(inner: Path, settings: Mapping[str, Any], golden: Mapping[str, Tensor
         "space.json": files.as_json({**settings, "format": FORMAT, "encoders": encoders}),
         "weights.safetensors": tensors.writer(weights),
         "golden.safetensors": tensors.writer(golden),
-        **{f"{modality}.json": (inner / f"{modality}.json").read_bytes() for modality in encoders},
+        **{f"{modality}.json": read_bytes(inner / f"{modality}.json") for modality in encoders},
     }
 
 
@@ -204,7 +204,7 @@ def _decoder(folder: Path) -> dict[str, files.Content]:
     own: dict[str, files.Content] = {
         "decoder.json": files.as_json({"format": generator.FORMAT, "tasks": tasks, "decoder": decoder}),
         "decoder.safetensors": tensors.writer(renamed),
-        **{name: (folder / name).read_bytes() for name in ("tokenizer.json", "prior.json")},
+        **{name: read_bytes(folder / name) for name in ("tokenizer.json", "prior.json")},
     }
     return {f"{generator.FOLDER}/{name}": content for name, content in own.items()}
 
@@ -237,7 +237,7 @@ def _origin(facts: Mapping[str, Any]) -> dict[str, Any]:
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
     """Rows of a log; a last line that was cut short is left out."""
     if path.is_file():
-        yield from (json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1] if line)
+        yield from (parse_json(line, path) for line in read_bytes(path).split(b"\n")[:-1] if line)
 
 
 def config(data: Mapping[str, Any], path: Path) -> dict[str, Any]:

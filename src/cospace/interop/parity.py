@@ -78,6 +78,8 @@ def compare(published: Published, space: Space | None = None) -> Compared:
         if "torchvision::" not in str(error):
             raise
         return Compared(layout, {}, "it cannot be imported here beside this torchvision")
+    except (OSError, ValueError) as error:  # what it does not know, or what it would have to run code for
+        raise UserError(f"{layout} cannot read {published.folder}: {str(error).partition(chr(10))[0]}") from error
     differences, shown = {}, examples(space)
     for modality, ours in exactly(space, shown).items():
         with torch.inference_mode():
@@ -130,8 +132,9 @@ def exactly(space: Space, shown: Mapping[str, Any] | None = None) -> dict[str, T
 
 def _transformers(folder: Path) -> Mapping[str, Encode]:
     library = importlib.import_module("transformers")
-    model: Any = library.AutoModel.from_pretrained(folder).eval()
-    tokenizer: Any = library.AutoTokenizer.from_pretrained(folder)
+    # A folder may name Python files of its own (auto_map); left open, the library asks whether to run them.
+    model: Any = library.AutoModel.from_pretrained(folder, trust_remote_code=False).eval()
+    tokenizer: Any = library.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     settings = getattr(model.config, "text_config", model.config)
     filled = model.config.model_type == "siglip"
 

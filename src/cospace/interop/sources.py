@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..reading import read_json
+from ..reading import read_json, understood
 from ..types import UserError
 from . import align, bert, huggingface, openai, openclip
 from .published import ConversionPlan, Published, built
@@ -32,12 +32,16 @@ TRANSFORMERS: dict[str, Callable[[Path, Mapping[str, Any]], ConversionPlan]] = {
 def read(source: str) -> Published:
     """The space behind ``hf:NAME``, ``openclip:FOLDER``, a folder in either library's layout, or a file of OpenAI's."""
     place = place_of(source)
+    advice = "give the files as the library that trained the model wrote them"
     if place.is_file():
         tensors = read_tensors(place)
-        return built(openai.plan(place, tensors), tensors, str(place), place)
-    plan = layout_of(place, source)(place)
+        with understood(place, advice):
+            return built(openai.plan(place, tensors), tensors, str(place), place)
+    with understood(place, advice):
+        plan = layout_of(place, source)(place)
     name, tensors = weights_in(place)
-    return built(plan, tensors, name, place)
+    with understood(place, advice):
+        return built(plan, tensors, name, place)
 
 
 def is_published(source: str) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tokenizers import Tokenizer as BPE
 
-from ..modalities.text.tokenizer import PLAIN, Manner, Tokenizer
+from ..modalities.text.tokenizer import PLAIN, Manner, Tokenizer, bpe_from
 from ..reading import lines, read_bytes, read_json, read_text
 from ..types import UserError
 
@@ -69,7 +70,7 @@ def _opened(path: Path) -> BPE:
     model = described.get("model") if isinstance(described, Mapping) else None
     if not isinstance(model, Mapping) or model.get("type") not in MODELS or "vocab" not in model:
         raise UserError(f"{path} describes no tokenizer; save the model again together with its (fast) tokenizer")
-    made = BPE.from_file(str(path))
+    made = bpe_from(json.dumps(described))
     made.no_padding()
     made.no_truncation()
     return made

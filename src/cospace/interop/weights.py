@@ -66,7 +66,7 @@ def _shards(folder: Path) -> dict[str, Tensor]:
     if not isinstance(where, Mapping):
         raise UserError(f"{folder / INDEX} has no weight_map; it is not an index of shards")
     found: dict[str, Tensor] = {}
-    for name in sorted(set(where.values())):
+    for name in sorted({str(name) for name in where.values()}):
         if Path(name).name != name:
             raise UserError(f"{folder / INDEX} names {name!r}, which is not a file beside it")
         found |= read_tensors(folder / name)

@@ -82,7 +82,7 @@ def page(name: str, engine: TheEngine) -> Response:
 
 
 def _page_file(path: Path) -> Response:
-    return Response(path.read_bytes(), media_type=TYPES[path.suffix], headers={"Cache-Control": "no-cache"})
+    return Response(whole(path), media_type=TYPES[path.suffix], headers={"Cache-Control": "no-cache"})
 
 
 @router.get("/t/{size}/{content}")

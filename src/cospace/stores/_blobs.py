@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from ..files import MANIFEST, write_folder
+from ..reading import opened
 from ..types import UserError
 from ._server import Connection, Server, fetched
 from ._tables import make_shared, storable
@@ -57,7 +58,7 @@ def write_model(url: str, folder: Path) -> None:
         make_shared(server, connection)
         connection.execute("DELETE FROM model")
         for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST):
-            with path.open("rb") as file:
+            with opened(path) as file:
                 parts = enumerate(iter(partial(file.read, PART), b"")) if path.stat().st_size else [(0, b"")]
                 for part, content in parts:
                     row = [path.relative_to(folder).as_posix(), part, content]

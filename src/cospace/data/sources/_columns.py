@@ -58,7 +58,7 @@ class Table:
         rows.names = {
             role: [file_name(v) for v in columns[column]] for role, column in roles.items() if not is_text(role)
         }
-        filters = f"; filters: {', '.join(map(str, extras))}" if extras else ""
+        filters = f"; filters: {', '.join(_some(list(map(str, extras))))}" if extras else ""
         rows.understood = ", ".join(f"{role} = {column}" for role, column in roles.items()) + filters
         _one_caption_each(rows)
         identify(rows)
@@ -302,8 +302,13 @@ def _named(columns: Sequence[str] | Mapping[str, Any], wanted: Sequence[str]) ->
     return next((by_name[name] for name in wanted if name in by_name), None)
 
 
+def _some(names_: Sequence[str], most: int = 50) -> Sequence[str]:
+    """Names for a sentence, which a table of very many columns would make too long."""
+    return names_ if len(names_) <= most else [*names_[:most], f"{len(names_) - most:,} more"]
+
+
 def _undecided(what: str, columns: Mapping[str, Any], table: str) -> UserError:
-    found = ", ".join(repr(name) for name in columns)
+    found = ", ".join(_some(list(map(repr, columns))))
     typed = ",".join(f"{name}=COLUMN" for name in names())
     return UserError(
         f"cannot decide which column of {table} holds the {what} (columns found: {found}); name them with "

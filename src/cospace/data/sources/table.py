@@ -190,12 +190,21 @@ def _read_jsonl(config: Config) -> Table:
     if not objects:
         first = f" ({table.problems[0].reason})" if table.problems else ""
         raise UserError(f"{config.path} holds no JSON object{first}; write one object on each line")
-    table.columns = _columns(objects)
+    table.columns = _columns(objects, config.path)
     return table
 
 
-def _columns(objects: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+_MOST_CELLS = 20_000_000
+"""Cells of a table of objects that most of them leave empty."""
+
+
+def _columns(objects: Sequence[Mapping[str, Any]], path: Path) -> dict[str, list[Any]]:
     names = dict.fromkeys(key for item in objects for key in item)
+    if len(names) * len(objects) > _MOST_CELLS + 20 * sum(map(len, objects)):
+        raise UserError(
+            f"{path} has {len(names):,} different keys in {len(objects):,} objects, so they name no columns; give "
+            f"each row the same keys, such as {_EXAMPLE}"
+        )
     return {name: [item.get(name) for item in objects] for name in names}
 
 
@@ -213,7 +222,7 @@ def _read_json(config: Config) -> Table:
     if not _are_objects(value):
         raise UserError(f"{config.path} holds no rows: it should be a list of objects such as {_EXAMPLE}")
     ids = [f"{config.path.name}:{number}" for number in range(1, len(value) + 1)]
-    return Table(config.path.name, config.path.parent, ids, _columns(value), config.options)
+    return Table(config.path.name, config.path.parent, ids, _columns(value, config.path), config.options)
 
 
 def _are_objects(value: Any) -> bool:

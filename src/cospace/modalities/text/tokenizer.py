@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import string
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +71,27 @@ class EncodedTexts(Sequence["torch.Tensor"]):
         return torch.from_numpy(self.ids_L[start : self.ends_N[text]].astype(np.int64))
 
 
+_RUN = re.compile(r"\S+|\s+")
+_LONGEST_RUN = 128
+"""Letters without a blank, or blanks, that are learned from as one word: learning takes the square of that."""
+
+
+def _read(text: str, length: int) -> str:
+    """The beginning of a text, far more than ``length`` tokens: the rest is cut anyway, and takes 20 us a letter."""
+    return text[: max(10_000, 50 * length)]
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """A text to learn from, whole as a rule; one with a run of letters that is no word of any language, in parts."""
+    runs = [run.span() for run in _RUN.finditer(text)] if len(text) > _LONGEST_RUN else []
+    start = 0
+    for first, end in runs:
+        for cut in range(first + _LONGEST_RUN, end, _LONGEST_RUN):
+            yield text[start:cut]
+            start = cut
+    yield text[start:]
+
+
 def vocabulary_for(captions: Sequence[str]) -> int:
     """How many entries a vocabulary should have: about one per two different words, between 512 and 16,384.
 
@@ -120,16 +142,30 @@ def cleaned(text: str) -> str:
     return " ".join(html.unescape(html.unescape(text)).split())
 
 
+def bpe_from(described: str) -> BPE:
+    """A tokenizer in the library's own format. Raises ``ValueError`` where it is of another."""
+    from tokenizers import Tokenizer as BPE
+
+    try:
+        return BPE.from_str(described)
+    except Exception as error:  # the library raises nothing more particular
+        raise ValueError(f"it describes no tokenizer: {error}") from error
+
+
 class Tokenizer:
     """Byte-level BPE with ``<begin>`` and ``<end>`` around every text; no text is ever out of vocabulary.
 
     Captions are brought to Unicode NFC and lower case first, so that the two spellings of an accented letter and of a
-    sentence's first word are one. Ids 0, 1, 2 are padding, begin and end. A published tokenizer brings all of this with
-    it, in the ``tokenizers`` library's format and in its ``manner``.
+    sentence's first word are one. Ids 0, 1, 2 are padding, begin and end. ``<end>`` typed in a caption is five letters
+    like others, not the end. A published tokenizer brings all of this with it, in the ``tokenizers`` library's format
+    and in its ``manner``; what its library takes for a control token where it is typed (``<|endoftext|>`` of CLIP,
+    ``[SEP]`` of BERT) is one here too, since vectors are to agree with that library's.
     """
 
     def __init__(self, bpe: BPE, length: int = LENGTH, manner: Manner = PLAIN) -> None:
         self._bpe = bpe
+        if [bpe.id_to_token(number) for number in range(3)] == [PAD, BEGIN, END]:
+            bpe.encode_special_tokens = True  # our own: they are put around texts, and never found in them
         self.length, self.manner = length, manner
 
     @classmethod
@@ -150,7 +186,7 @@ class Tokenizer:
             initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
             show_progress=False,
         )
-        bpe.train_from_iterator(captions, trainer)
+        bpe.train_from_iterator((piece for text in captions for piece in _pieces(_read(text, length))), trainer)
         bpe.post_processor = processors.TemplateProcessing(
             single=f"{BEGIN} $A {END}", special_tokens=[(BEGIN, 1), (END, 2)]
         )
@@ -176,8 +212,12 @@ class Tokenizer:
         return number
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids per text, cut to ``length`` with ``<end>`` kept in the last place."""
-        clean = [self._mended(text.encode("utf-8", "replace").decode("utf-8")) for text in texts]
+        """Token ids per text, cut to ``length`` with ``<end>`` kept in the last place.
+
+        Of a text of 10,000 letters or more, no more than that (or 50 for each token) is read at all.
+        """
+        beginnings = (_read(text, self.length) for text in texts)
+        clean = [self._mended(text.encode("utf-8", "replace").decode("utf-8")) for text in beginnings]
         cut = self.length
         ids = [encoding.ids for encoding in self._bpe.encode_batch(clean)]
         return [row if len(row) <= cut else [*row[: cut - 1], row[-1]] for row in ids]
@@ -226,10 +266,5 @@ class Tokenizer:
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Tokenizer:
         """The inverse of :meth:`state`."""
-        from tokenizers import Tokenizer as BPE
-
-        manner, described = Manner(**state.get("manner", {})), json.dumps(state["bpe"])
-        try:
-            return cls(BPE.from_str(described), int(state["length"]), manner)
-        except Exception as error:  # the library raises nothing more particular
-            raise ValueError(f"its tokenizer cannot be read: {error}") from error
+        manner = Manner(**state.get("manner", {}))
+        return cls(bpe_from(json.dumps(state["bpe"])), int(state["length"]), manner)
