@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import random
+import re
+import string
+import time
 import unicodedata
 
 import pytest
@@ -9,9 +13,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cospace.interop.vocabulary import CLIP_BEGIN, CLIP_END, byte_letters, clip_bpe
 from cospace.modalities import modality
 from cospace.modalities.text.sequences import sequence_batch
-from cospace.modalities.text.tokenizer import STRIDE, Tokenizer, padded, vocabulary_for
+from cospace.modalities.text.tokenizer import STRIDE, Tokenizer, _pieces, padded, vocabulary_for
 from cospace.types import UserError
 
 CAPTIONS = ["a red bus", "A blue bus", "café at night", "woman student: dark skin tone", "two dogs 128"]
@@ -111,3 +116,48 @@ def test_the_vocabulary_follows_the_number_of_different_words() -> None:
     assert vocabulary_for(["a b c"]) == 512
     assert vocabulary_for([f"word{i}" for i in range(1500)]) == 1500
     assert vocabulary_for([f"word{i}" for i in range(100_000)]) == 16_384
+
+
+@pytest.mark.parametrize("typed", ["<end>", "<pad>", "a <begin> b<end>", "<|endoftext|>", "[SEP] [CLS]", "<END>"])
+def test_a_control_token_that_is_typed_is_text(typed: str) -> None:
+    for tokenizer in (TOKENIZER, Tokenizer.train([*CAPTIONS, typed]), Tokenizer.from_state(TOKENIZER.state())):
+        (ids,) = tokenizer.encode([typed])
+        assert not {0, 1, 2} & set(ids[1:-1])
+        assert (ids[0], ids[-1]) == (1, 2)
+        assert tokenizer.decode(ids) == typed.lower()
+
+
+def test_a_published_tokenizer_takes_them_as_its_library_does() -> None:
+    letters = list(byte_letters().values())
+    entries = [*letters, *(letter + "</w>" for letter in letters), CLIP_BEGIN, CLIP_END]
+    clip = Tokenizer(clip_bpe({entry: number for number, entry in enumerate(entries)}, []))
+    (ids,) = clip.encode([f"a {CLIP_END} b"])
+    assert ids.count(len(entries) - 1) == 2
+
+
+ODD = {
+    "letters": lambda n: "".join(random.Random(0).choices(string.ascii_lowercase, k=n)),
+    "one letter": lambda n: "a" * n,
+    "blanks": lambda n: "a" + " " * n + "b",
+    "signs": lambda n: "!" * n,
+    "faces": lambda n: "\U0001f600" * n,
+    "accents": lambda n: "e" + "\u0301" * n,
+    "lines": lambda n: "\n\u2028" * (n // 2),
+}
+"""Captions of so many letters in which no word ends, or nothing but that."""
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_learning_and_reading_take_no_longer_for_odd_captions(kind: str) -> None:
+    """A million letters took hours to learn from; ten thousand of some kinds took 13 s, and twice as many 50 s."""
+    began = time.process_time()
+    tokenizer = Tokenizer.train([*CAPTIONS, ODD[kind](1_000_000), *(ODD[kind](5_000) for _ in range(3))])
+    assert len(tokenizer.encode([ODD[kind](1_000_000)])[0]) <= tokenizer.length
+    assert time.process_time() - began < 10
+
+
+def test_a_long_word_is_learned_from_in_parts_and_nothing_is_lost() -> None:
+    for text in ("", "a b", "x" * 1000 + " y " + "z" * 128, " " * 300 + "a" * 129):
+        pieces = list(_pieces(text))
+        assert "".join(pieces) == text
+        assert len(pieces) == 1 or all(len(run) <= 128 for piece in pieces for run in re.findall(r"\S+|\s+", piece))

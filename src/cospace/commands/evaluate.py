@@ -81,7 +81,11 @@ def report_run(trained: Trained, more: dict[str, Metrics] | None = None) -> None
 
 def read_templates(path: Path) -> list[str]:
     """Prompt templates from a text file, one per line."""
-    templates = [line.strip() for line in lines(read_text(path)) if line.strip()]
+    try:
+        text = read_text(path)
+    except UserError as error:
+        raise UserError(f"cannot read the templates: {error}") from error
+    templates = [line.strip() for line in lines(text) if line.strip()]
     if not templates:
         raise UserError(f"{path} holds no templates; write one per line, with {{}} where the class name belongs")
     return templates

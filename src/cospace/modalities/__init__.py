@@ -138,7 +138,7 @@ class Modality(ABC):
         """Whether a table's value is an item, or a path that ends like one."""
         if isinstance(value, bytes):
             return self.recognises(value)
-        return isinstance(value, str) and Path(value).suffix.lower() in self.suffixes
+        return isinstance(value, str) and "." in value and Path(value).suffix.lower() in self.suffixes
 
     def match_key(self, content: str) -> str:
         """What two items must share to be the same item for matching; ``content`` is equal for equal bytes."""
