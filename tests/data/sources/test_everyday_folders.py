@@ -239,19 +239,19 @@ def test_captions_beside_a_picture_have_several_names(tmp_path: Path, name: str)
 
 
 def test_kinds_are_recognised_or_named(tmp_path: Path) -> None:
-    for number, name in enumerate(["a.jpg", "b.jfif", "c.jpe", "noname", "odd.xyz"]):
+    for number, name in enumerate(["a.jpg", "b.jfif", "c.jpe", "d.avif", "e.heic", "noname", "odd.xyz"]):
         (tmp_path / name).write_bytes(encoded(number, "JPEG"))
     (tmp_path / "copy.jpg").write_bytes(encoded(0, "JPEG"))
-    (tmp_path / "f.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    (tmp_path / "f.jp2").write_bytes(b"\0\0\0\x0cjP  \r\n\x87\n")
     (tmp_path / "g.doc").write_text("x")
     for system in ("@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "__MACOSX", ".hidden"):
         pictures(tmp_path / system, 1)
     pairs = open_pairs(tmp_path, options=ITEMS)
-    assert list(pairs.ids) == ["a.jpg", "b.jfif", "c.jpe", "copy.jpg", "noname", "odd.xyz"]
+    assert list(pairs.ids) == ["a.jpg", "b.jfif", "c.jpe", "copy.jpg", "d.avif", "e.heic", "noname", "odd.xyz"]
     assert pairs.counts().duplicates == 1
-    assert reasons(pairs)["f.heic"] == ".heic is not read; save it as JPEG or PNG"
+    assert reasons(pairs)["f.jp2"] == ".jp2 is not read; save it as JPEG or PNG"
     assert sum(reason == "made by the system" for reason in reasons(pairs).values()) == 5
-    holds(pairs, 6 + 2 + 6)
+    holds(pairs, 8 + 2 + 6)
 
 
 @pytest.mark.parametrize(
