@@ -48,7 +48,12 @@ def escaped(name: str) -> str:
     """
     if not (_LONE.search(name) or _ESCAPED.search(name)):
         return name
-    return _LONE.sub(lambda found: _escape(ord(found[0])), name.replace("\\", "\\\\"))
+    return without_surrogates(name.replace("\\", "\\\\"))
+
+
+def without_surrogates(text: str) -> str:
+    """A text to be read by people, with bytes that are not UTF-8 escaped and all else as it is."""
+    return _LONE.sub(lambda found: _escape(ord(found[0])), text)
 
 
 def unescaped(text: str) -> str:

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.modules import module as hooks
 
+from .files import as_utf8
 from .reading import MALFORMED, opened
 from .types import UserError
 
@@ -32,7 +33,8 @@ def writer(tensors: Mapping[str, Tensor]) -> Callable[[Path], None]:
     def write(path: Path) -> None:
         plain = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
         try:
-            save_file(plain, path, metadata={"format": "pt"})
+            with as_utf8(path) as name:
+                save_file(plain, name, metadata={"format": "pt"})
         except SafetensorError as error:
             number = re.search(r"\(os error (\d+)\)", str(error))
             if number is None:
@@ -44,8 +46,8 @@ def writer(tensors: Mapping[str, Tensor]) -> Callable[[Path], None]:
 
 def read(path: Path) -> dict[str, Tensor]:
     """All tensors of a file by name. Raises :class:`UserError` that names a file which is damaged or something else."""
-    with _explained(path):
-        return load_file(path)
+    with _explained(path), as_utf8(path) as name:
+        return load_file(name)
 
 
 @contextmanager
@@ -55,7 +57,7 @@ def no_more_than(path: Path) -> Iterator[None]:
     Settings that somebody else wrote may ask for a model of any size; what is never filled must not use up the memory.
     Raises ``ValueError`` at the first weight too many, before it is filled.
     """
-    with _explained(path), safe_open(path, framework="pt") as file:
+    with _explained(path), as_utf8(path) as name, safe_open(name, framework="pt") as file:
         left = SLACK + 2 * sum(prod(file.get_slice(name).get_shape()) for name in list(file.keys()))
 
     def count(module: nn.Module, name: str, made: Any) -> None:

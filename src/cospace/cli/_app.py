@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 from cyclopts import App, Parameter
 
 from .. import __version__
+from ..files import without_surrogates
 from ..types import Problem, UserError
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ def verb(usage: str, name: str | None = None) -> Callable[[F], F]:
 
 def command() -> str:
     """What was typed, for a run to remember."""
-    return shlex.join(["cospace", *sys.argv[1:]])
+    return without_surrogates(shlex.join(["cospace", *sys.argv[1:]]))
 
 
 def set_aside(problems: Sequence[Problem]) -> str:

@@ -20,6 +20,8 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
+from ..files import without_surrogates
+
 if TYPE_CHECKING:
     from ..commands.demo import Demo
     from ..commands.recipes import Recipe, Setting
@@ -195,8 +197,11 @@ def _description(result: Result) -> tuple[str, str]:
 
 
 def printable(text: str) -> str:
-    """A text in which nothing steers a terminal: controls, escape sequences, changes of direction; half characters."""
-    return _STEERING.sub(" ", text).encode("utf-8", "replace").decode("utf-8")
+    r"""A text in which nothing steers a terminal: controls, escape sequences, changes of direction; half characters.
+
+    Bytes of a file's name that are not UTF-8 are shown as an index writes them: ``\xe9``.
+    """
+    return without_surrogates(_STEERING.sub(" ", text))
 
 
 def demo_summary(demo: Demo) -> str:

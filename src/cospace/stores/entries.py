@@ -16,7 +16,7 @@ from ..data.counting import Counts
 from ..data.pairs import Pairs, build, open_pairs
 from ..data.sources import ReadOptions, Rows
 from ..data.sources.table import is_text_table
-from ..files import escaped
+from ..files import escaped, without_surrogates
 from ..modalities import is_text, names, text_modality
 from ..reading import lines, read_text
 from ..types import Lazy, Problem, Progress, UserError, silent
@@ -37,7 +37,6 @@ MOST_VALUES = 100
 
 T = TypeVar("T")
 
-_LONE = re.compile("[\ud800-\udfff]+")
 _HASH = re.compile("[0-9a-f]{32}")
 
 
@@ -171,12 +170,7 @@ def _item(pairs: Pairs, modality: str, name: str, rows: Sequence[int]) -> Item:
 def _merged(values: Sequence[str], rows: Sequence[int]) -> str:
     """What a column says of an item that several rows have: every different value; nothing where these are too many."""
     different = dict.fromkeys(values[row] for row in rows if values[row])
-    return SEVERAL.join(map(_unicode, different)) if len(different) <= MOST_VALUES else ""
-
-
-def _unicode(value: str) -> str:
-    """A value as it is, with bytes that are not UTF-8 escaped."""
-    return value if value.isascii() else _LONE.sub(lambda found: escaped(found[0]), value)
+    return SEVERAL.join(map(without_surrogates, different)) if len(different) <= MOST_VALUES else ""
 
 
 def _column(name: str) -> str:

@@ -52,10 +52,10 @@ def write_report(path: Path, report: Report) -> int:
     Where it would exceed the budget, images shrink and examples are thinned once, and the page says so; a page that
     is still too large is a ``UserError``.
     """
-    content = page(report, Sheet(report, size=112, quality=70)).encode("utf-8")
+    content = page(report, Sheet(report, size=112, quality=70)).encode("utf-8", "backslashreplace")
     if len(content) > BUDGET:
         note = "To stay below 2 MB this page shows smaller images and half of the examples."
-        content = page(_thinned(report), Sheet(report, size=96, quality=60), note).encode("utf-8")
+        content = page(_thinned(report), Sheet(report, size=96, quality=60), note).encode("utf-8", "backslashreplace")
     if len(content) > BUDGET:
         raise UserError(
             f"the report would take {len(content):,} bytes and the limit is {BUDGET:,}; "
