@@ -16,7 +16,6 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from ...reading import NotAFile
 from ...reading import opened as opened_file
 from ...types import BadItem, Lazy
 from .._lazy import loaded
@@ -125,10 +124,9 @@ def _read(path: Path) -> bytes:
             return file.read(size)
     except FileNotFoundError:
         raise BadItem("missing", f"{path} does not exist") from None
-    except NotAFile as error:
-        raise BadItem("unsupported", f"{path}: {error.strerror}") from error
     except (OSError, ValueError) as error:  # ValueError: a path with a zero byte in it
-        raise BadItem("missing", f"{path} cannot be read: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise BadItem("missing", f"{path} cannot be read: {reason}") from error
 
 
 def _from_array(array: np.ndarray, to_rgb: ToRGB) -> Decoded:
