@@ -51,7 +51,7 @@ def inputs(tmp_path: Path) -> list[str]:
         "empty.csv": "",
         "header.csv": "image,text\n",
         "gone.csv": "image,text\nnone.png,a dog\nnone2.png,a cat\n",
-        "web.csv": "image,text\nhttps://x.org/a.jpg,a dog\nhttps://x.org/b.jpg,a cat\n",
+        "web.csv": "image,text\nhttps://photos.example/a.jpg,a dog\nhttps://photos.example/b.jpg,a cat\n",
         "text_only.csv": "text\na dog\na cat\n",
         "broken.jsonl": "{\n",
         "broken.json": "{",
@@ -106,17 +106,22 @@ def test_what_an_error_advises_is_there(
         "index": ((trained,), ("--out", tmp_path / "newidx")),
         "caption": ((trained,), ()),
         "ask": ((trained,), ("what is it?",)),
+        "search": ((), ("x",)),
+        "serve": ((), ()),
+        "import": ((), ("--out", tmp_path / "m")),
+        "export": ((), ("--format", "hf", "--out", tmp_path / "m")),
     }
+    others = [command for command in before if command != "check"]
     said: list[tuple[str, str]] = []
     for number, given in enumerate(inputs):
-        for command, (first, last) in before.items():
-            ways = (READING[0], READING[1 + number % (len(READING) - 1)])[: 2 if command in ("check", "embed") else 1]
+        chosen = ["check", *(other for place, other in enumerate(others) if (number + place) % 4 == 0)]
+        for command in chosen:  # every input by one command, which reads like the others, and by some of those
+            first, last = before[command]
+            reads = "--columns" in known[command]
+            ways = (READING[0], READING[1 + number % (len(READING) - 1)]) if reads else (READING[0],)
             said.extend((command, cospace(command, *first, given, *last, *how).err) for how in ways)
-        for command in ("search", "serve", "import", "export"):
-            more = {"search": ("x",), "serve": (), "import": ("--out", tmp_path / "m"),
-                    "export": ("--format", "hf", "--out", tmp_path / "m")}[command]  # fmt: skip
-            said.append((command, cospace(command, given, *more).err))
-        said.append(("eval", cospace("eval", trained, "scenes/val", "--classes", given).err))
+        if number % 4 == 0:
+            said.append(("eval", cospace("eval", trained, "scenes/val", "--classes", given).err))
     wrong = {(command, one) for command, sentence in said for one in strangers(command, sentence, known)}
     assert not wrong
     assert not any("Traceback" in sentence for _, sentence in said)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 INPUT = "Files or pairs: a folder, a table, tar shards, hf:NAME, or a built-in set."
 """Help of the argument that names what is embedded."""
 
+Thumbnails = Literal["auto", "always", "never"]
+
 FileQuery = make_dataclass(
     "FileQuery",
     [
