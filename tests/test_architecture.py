@@ -29,7 +29,7 @@ LAYERS = """
     modalities
     prefetch
     config | runtime | files | tensors | matches
-    reading | trust
+    reading | trust | filenames
     types
 """
 LEVEL = {
@@ -46,6 +46,7 @@ USUAL_LINES = 20
 
 WAYS_TO_BYTES = {
     "reading.py": {"fdopen", "os.open"},
+    "filenames.py": {"os.open"},
     "files.py": {"open", "os.open", "read_text"},
     "runtime.py": {"open", "read_text"},
 }

@@ -75,19 +75,19 @@ def train(
     recipe: str = "small",
     overrides: Iterable[str] = (),
     source: str | Path | None = None,
-    options: ReadOptions = AS_FOUND,
     trust: Iterable[str] = (),
 ) -> Model:
     """Train a space on ``pairs`` (or several sets of them) into the folder ``out``.
 
     ``overrides`` are ``dotted.path=value`` texts. ``source`` is what to start from: the folder of a run or of a
-    published model, or ``hf:NAME``. ``options`` says how the pairs are read: their columns, what to leave alone. The
-    same call again goes on where a killed one stopped. Modules that ``overrides`` name are imported; those that
+    published model, or ``hf:NAME``. Pairs that have to be read in a certain way are opened before:
+    ``train(open_pairs("t.csv", options=ReadOptions(exclude=("raw",))), "run")``. The same call again goes on where a
+    killed one stopped. Modules that ``overrides`` name are imported; those that
     ``recipe`` or ``source`` names only where ``trust`` has them.
     """
     begin, changes = None if source is None else str(source), tuple(overrides)
     modules = (trust,) if isinstance(trust, str) else tuple(trust)
-    run_training(TrainArguments(pairs, Path(out), recipe, val, changes, options, source=begin, trust=modules))
+    run_training(TrainArguments(pairs, Path(out), recipe, val, changes, source=begin, trust=modules))
     return Model.load(out, (*modules, *named_modules(changes)))
 
 

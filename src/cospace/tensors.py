@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.modules import module as hooks
 
-from .files import as_utf8
+from .filenames import as_utf8
 from .reading import MALFORMED, opened
 from .types import UserError
 

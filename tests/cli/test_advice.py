@@ -96,7 +96,7 @@ def test_what_an_error_advises_is_there(
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     run, load = Run.load(trained), Run.load
-    monkeypatch.setattr(Run, "load", lambda folder: run if Path(folder) == trained else load(folder))
+    monkeypatch.setattr(Run, "load", lambda folder, *trust: run if Path(folder) == trained else load(folder, *trust))
     steps = (*TINY, "training.steps=1", "training.evaluations=0")
     before = {
         "check": ((), ()),

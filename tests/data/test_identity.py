@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from conftest import shape_picture
 from cospace.data.pairs import Pairs, open_pairs
-from cospace.files import escaped, unescaped
+from cospace.filenames import escaped, unescaped
 from cospace.stores.entries import AS_ITEMS, Input, entries, read_input
 
 ROWS = [(f"{number % 4}.png", f"caption {number}") for number in range(12)]

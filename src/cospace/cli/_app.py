@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 from cyclopts import App, Parameter
 
 from .. import __version__
-from ..files import without_surrogates
+from ..filenames import without_surrogates
 from ..types import Problem, UserError
 
 if TYPE_CHECKING:

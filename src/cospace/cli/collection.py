@@ -37,8 +37,6 @@ FileQuery = make_dataclass(
 
 FileQueryOptions = Annotated[FileQuery, Parameter(name="*")]  # type: ignore[valid-type]
 
-Thumbnails = Literal["auto", "always", "never"]
-
 NO_FILE = FileQuery()
 """A query by text."""
 

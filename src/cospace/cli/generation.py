@@ -102,8 +102,7 @@ def ask(
 
 def _say_read(progress: Progress, found: Described) -> None:
     """What was read, and what was set aside, beside the results."""
-    for line in found.summary():
-        progress.say(line)
+    progress.say(*found.summary())
     if found.problems:
         progress.say(set_aside(found.problems).removeprefix("; "))
 

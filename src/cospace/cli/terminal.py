@@ -20,7 +20,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
-from ..files import without_surrogates
+from ..filenames import without_surrogates
 
 if TYPE_CHECKING:
     from ..commands.demo import Demo
@@ -72,9 +72,10 @@ class Progress:
         """The same for work of one kind."""
         return lambda done, total: self.long_work(what, done, total)
 
-    def say(self, sentence: str) -> None:
-        """A line above the bars."""
-        self.console.print(sentence, highlight=False, markup=False, soft_wrap=True)
+    def say(self, *sentences: str) -> None:
+        """A line for each above the bars; names in it cannot steer the terminal."""
+        for sentence in sentences:
+            self.console.print(printable(sentence), highlight=False, markup=False, soft_wrap=True)
 
 
 class TrainingView(Progress):

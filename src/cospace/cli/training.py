@@ -180,14 +180,12 @@ def evaluate(
         names = None if classes is None else read_names(classes)
         prompts = None if templates is None else read_templates(templates)
         opened = reading.open(_given(pairs))
-        for line in opened.summary():
-            progress.say(line)
+        progress.say(*opened.summary())
         opened = opened if through is None else opened.matched_through(through)
         loaded = Run.load(run, trust or ())
         measured = evaluate_and_report(loaded, opened, names, prompts, report, command(), progress.long_work)
         metrics, problems, notes = measured
-        for line in notes:
-            progress.say(line)
+        progress.say(*notes)
         if problems:
             progress.say(set_aside(problems).removeprefix("; "))
     show(metrics, metrics_table(metrics), json)

@@ -20,7 +20,7 @@ from ..data.contents import digest
 from ..data.counting import Counts
 from ..data.pairs import Pairs
 from ..data.prepared import without_encoder
-from ..files import escaped, unescaped
+from ..filenames import escaped, unescaped
 from ..modalities import Preview, Processor, is_text, modality
 from ..models.space import chunks
 from ..prefetch import prefetch

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..config import unknown
 from ..evaluators.reranking import CANDIDATES, evidence
-from ..files import unescaped
+from ..filenames import unescaped
 from ..modalities import PREVIEW_SIZES, is_text, modality, text_modality
 from ..models.generation.generator import TextGenerator
 from ..models.space import Space

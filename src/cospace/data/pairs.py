@@ -15,7 +15,7 @@ from typing import Any, cast
 import numpy as np
 
 from ..config import lookup, names, unknown
-from ..files import escaped
+from ..filenames import escaped
 from ..matches import Matches
 from ..modalities import FIELDS, is_text, modality, text_modality
 from ..types import Fault, LeftAlone, Pair, Problem, Progress, UserError, silent

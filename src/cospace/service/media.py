@@ -12,7 +12,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from ..data.contents import digest
-from ..files import unescaped
+from ..filenames import unescaped
 from ..modalities import PREVIEW_SIZES, Media, Modality, modality
 from ..reading import whole
 from ..stores import Condition

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ..files import as_utf8
+from ..filenames import as_utf8
 from ..reading import understood
 from ..types import UserError
 from . import NUMBER, SEVERAL, Condition, Item

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..files import as_utf8
+from ..filenames import as_utf8
 
 GRAPH_ROWS = 100_000
 """From so many rows on a segment gets a graph: reading fewer takes some 10 ms, a graph of fewer saves nobody time."""

@@ -16,7 +16,7 @@ from ..data.counting import Counts
 from ..data.pairs import Pairs, build, open_pairs
 from ..data.sources import ReadOptions, Rows
 from ..data.sources.table import is_text_table
-from ..files import escaped, without_surrogates
+from ..filenames import escaped, without_surrogates
 from ..modalities import is_text, names, text_modality
 from ..reading import lines, read_text
 from ..types import Lazy, Problem, Progress, UserError, silent

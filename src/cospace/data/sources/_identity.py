@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...files import escaped
+from ...filenames import escaped
 from ..contents import digest
 from . import Rows
 

@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from ...files import escaped
+from ...filenames import escaped
 from ...reading import opened
 from ...types import LeftAlone
 from . import file_modalities, modality_of_file

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from ...config import Config as BaseConfig
-from ...files import as_utf8
+from ...filenames import as_utf8
 from ...reading import read_json
 from ...types import UserError
 from . import AS_FOUND, ReadOptions, Rows

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from ...config import Config as BaseConfig
-from ...files import escaped
+from ...filenames import escaped
 from ...reading import opened
 from ...types import LeftAlone, Problem, UserError
 from ..contents import digest
