@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import TINY, Cospace, Result, write_shapes
+from conftest import TINY, Cospace, Result, shape_picture, write_shapes
 from cospace import cli
 from cospace.commands.train import TrainArguments, train
 from cospace.runs.metrics_log import MetricsLog
@@ -269,6 +269,24 @@ def test_broken_class_files(
     if content is not None:
         (tmp_path / "names.txt").write_bytes(content)
     assert complaint in cospace("eval", trained, shapes, "--classes", tmp_path / "names.txt").refusal()
+
+
+def test_folders_that_are_called_otherwise_than_their_classes(cospace: Cospace, trained: Path, tmp_path: Path) -> None:
+    for place, name in enumerate(("automobile", "cat", "dogs")):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for number in range(3):
+            shape_picture("red", "circle", 10 * place + number).save(tmp_path / "data" / name / f"{number}.png")
+    names = tmp_path / "names.txt"
+    names.write_text("car\ncat\ndog\n")
+    result = cospace("eval", trained, tmp_path / "data", "--classes", names, "--json")
+    assert "6 of 9 have a name that is no class: 'automobile' (3), 'dogs' (3; nearest: dog)" in result.err
+    assert json.loads(result.out)["zero_shot/n_without_class"] == 6
+    names.write_text("automobile = car\ncat\ndogs=dog\n")
+    result = cospace("eval", trained, tmp_path / "data", "--classes", names, "--json")
+    assert "no class" not in result.err and json.loads(result.out)["zero_shot/n"] == 9
+    names.write_text("lorry\ndogge\n")
+    refusal = cospace("eval", trained, tmp_path / "data", "--classes", names).refusal()
+    assert "none of the rows has one of the 2 classes" in refusal and "nearest: dogge" in refusal
 
 
 @pytest.mark.parametrize(

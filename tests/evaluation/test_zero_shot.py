@@ -97,6 +97,9 @@ def test_a_class_may_have_another_name_in_the_data() -> None:
     assert said.endswith("lorry = CLASS")
     assert without_class(names, np.array([0, 1]), ["car", "cat"], ["", ""]) == ""
     assert without_class(names, np.array([NO_CLASS, 1]), None, ["", ""]) == ""
+    assert without_class(names, np.array([NO_CLASS, 1]), None, ["images/1.png", "images/2.png"]) == ""
+    said = without_class(names, np.array([NO_CLASS, 1]), None, ["caar/1.png", "cat/2.png"])
+    assert "'caar' (1; nearest: car)" in said and said.endswith("caar = car")
 
 
 def test_templates_follow_the_captions_seen_in_training() -> None:

@@ -128,8 +128,10 @@ def without_class(
 ) -> str:
     """What the rows without a class are called in the data, and the class that each name may mean; empty without any.
 
-    The name of a row is its label, else its folder.
+    The name of a row is its label, else its folder, unless all lie in one: that is no class.
     """
+    if not labels and len({Path(path).parent for path in paths}) < 2:
+        return ""
     lacking = np.flatnonzero(labels_N == NO_CLASS).tolist()
     called = Counter((labels[row] if labels else "") or Path(paths[row]).parent.name for row in lacking)
     called.pop("", None)

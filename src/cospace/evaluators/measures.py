@@ -126,7 +126,7 @@ def classify(
         labels_N = true_classes(names, labels, paths, [captions[row] or "" for row in rows])
         note = without_class(names, labels_N, labels, paths)
         if note and (labels_N == NO_CLASS).all():
-            raise UserError(note)
+            raise UserError(f"none of the rows has one of the {len(names)} classes: {note}")
         metrics = zero_shot(embedded.vectors[name], class_CE, labels_N)
         found.append(Classified(name, [prompt_name(one) for one in names], class_CE, labels_N, metrics, note))
     return found
