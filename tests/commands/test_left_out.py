@@ -40,7 +40,7 @@ def test_items_that_a_model_has_no_encoder_for_are_set_aside(trained: Path, mixe
     made = embed_to_file(run, mixed, tmp_path / "vectors.parquet")
     count, problems = made.embedded, made.problems
     made = build_index(run, mixed, tmp_path / "idx")
-    _, unmeasured, _ = evaluate_and_report(run, mixed, None, None, None, "cospace eval")
+    unmeasured = evaluate_and_report(run, mixed, None, None, None, "cospace eval").problems
     assert unread(problems) == unread(made.problems) == unread(unmeasured) == names
     assert len(made.index.store) == count
 

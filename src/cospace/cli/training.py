@@ -111,7 +111,7 @@ def _train(request: TrainArguments, report: bool, json: bool) -> None:
     if report:
         report_run(trained)
     metrics = trained.run.metrics()
-    show(metrics, view.summary(metrics, request.out), json)
+    show({**metrics, **trained.counts.to_json()}, view.summary(metrics, request.out), json)
 
 
 def _given(pairs: tuple[str, ...] | list[str]) -> list[str]:
@@ -184,11 +184,10 @@ def evaluate(
         opened = opened if through is None else opened.matched_through(through)
         loaded = Run.load(run, trust or ())
         measured = evaluate_and_report(loaded, opened, names, prompts, report, command(), progress.long_work)
-        metrics, problems, notes = measured
-        progress.say(*notes)
-        if problems:
-            progress.say(set_aside(problems).removeprefix("; "))
-    show(metrics, metrics_table(metrics), json)
+        progress.say(*measured.notes)
+        if measured.problems:
+            progress.say(set_aside(measured.problems).removeprefix("; "))
+    show({**measured.metrics, **measured.counts.to_json()}, metrics_table(measured.metrics), json)
 
 
 @verb("[scenes|glyphs] [PATH=VALUE ...] [OPTIONS]")

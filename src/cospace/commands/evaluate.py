@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+from ..data.counting import Counts
+from ..data.leakage import describe_leaks, leaked
 from ..data.pairs import Pairs
 from ..data.prepared import without_encoder
 from ..evaluators.embedded import embed_pairs, prepare_for
@@ -17,6 +20,7 @@ from ..reading import lines, read_text
 from ..runs.datasets import need
 from ..runs.report import Measured, report
 from ..runs.run import Run
+from ..runs.trained_on import read_trained_on
 from ..types import Metrics, Problem, Progress, UserError, silent
 from .train import Trained
 
@@ -35,7 +39,7 @@ def evaluate(
     embedded = embed_pairs(run.space, prepared, progress)
     generated.metrics |= retrieval_baselines(run.generator, run.space, embedded, generated)
     generated.metrics |= rerank(run.generator, run.space, embedded)
-    metrics = measure(embedded) | generated.metrics
+    metrics = measure(embedded) | generated.metrics | leaked(read_trained_on(run.path), pairs)
     classified = []
     if classes is not None:
         classified = classify(run.space, embedded, classes, templates, run.facts.get("bare_names"))
@@ -53,6 +57,15 @@ def _check(run: Run, pairs: Pairs, classifies: bool) -> None:
         need(pairs, *run.space.modalities)
 
 
+class Evaluated(NamedTuple):
+    """What ``cospace eval`` measured, what could not be measured, notes for people, and what was read."""
+
+    metrics: Metrics
+    problems: list[Problem]
+    notes: list[str]
+    counts: Counts
+
+
 def evaluate_and_report(
     run: Run,
     pairs: Pairs,
@@ -61,15 +74,15 @@ def evaluate_and_report(
     path: Path | None,
     command: str,
     progress: Progress = silent,
-) -> tuple[Metrics, list[Problem], list[str]]:
-    """Everything ``cospace eval`` measures, written as a page where asked; what could not be measured, and notes."""
+) -> Evaluated:
+    """Everything ``cospace eval`` measures, written as a page where asked."""
     measured = evaluate(run, pairs, classes, templates, progress)
     if path is not None:
         report(path, run, measured, {}, command)
     pairs = measured.embedded.pairs
     problems = [*pairs.problems, *without_encoder(pairs, run.space.modalities)]
     notes = [f"zero-shot: {one.note}" for one in measured.classified if one.note]
-    return measured.metrics, problems, notes
+    return Evaluated(measured.metrics, problems, [*notes, *describe_leaks(measured.metrics)], pairs.counts())
 
 
 def report_run(trained: Trained, more: dict[str, Metrics] | None = None) -> None:

@@ -14,6 +14,8 @@ import torch
 
 from .. import __version__, files
 from ..config import part
+from ..data.counting import Counts
+from ..data.leakage import contents_of, describe_leaks, leaked
 from ..data.pairs import Pairs, Spec, open_pairs
 from ..data.prepared import PreparedPairs, different_items, prepare_pairs, without_encoder
 from ..data.sources import AS_FOUND, ReadOptions
@@ -38,6 +40,7 @@ from ..runs.run import Run
 from ..runs.settings import RunConfig, facts_of, named_modules, resolve
 from ..runs.source import open_source
 from ..runs.tensorboard import tensorboard
+from ..runs.trained_on import write_trained_on
 from ..runs.wise_ft import best, interpolate, sweep
 from ..runtime import describe, device
 from ..training.adapters import merge_adapters
@@ -89,6 +92,8 @@ class Trained:
     run: Run
     validation: EmbeddedPairs
     generated: GenerationResults
+    counts: Counts
+    """What was read for training, and what became of it."""
 
 
 def train(request: TrainArguments) -> Trained:
@@ -128,7 +133,11 @@ def _needs_source(config: RunConfig, data: _Data, source: Run | None) -> None:
 class _Data:
     train: Pairs
     val: Pairs
-    reference: Pairs | None = None
+    reference: Pairs | None
+    read: Pairs
+    """What was named for training; where ``val`` is held out, both are parts of it."""
+    leaks: Metrics
+    """What validation shares with training."""
 
 
 def _read(request: TrainArguments, spec: Spec | Sequence[Spec]) -> Pairs:
@@ -149,7 +158,7 @@ def _open(request: TrainArguments, config: RunConfig) -> _Data:
     if request.val is None:
         train, val = hold_out(pairs, config.training.seed)
         request.listener.say(f"no validation pairs were given: {len(val):,} of {len(pairs):,} are held out for it")
-        return _Data(train, val, reference)
+        return _Data(train, val, reference, pairs, {})
     val = can_train(_read(request, request.val)).stop_above(fraction)
     if lacking := sorted(pairs.items.keys() - val.items.keys()):
         raise UserError(
@@ -157,7 +166,10 @@ def _open(request: TrainArguments, config: RunConfig) -> _Data:
         )
     if val.matches.all_match():
         raise UserError(f"all pairs of {val.name} match each other; validation needs at least two that do not")
-    return _Data(pairs, val, reference)
+    leaks = leaked(contents_of(pairs), val)
+    for sentence in describe_leaks(leaks):
+        request.listener.say(f"{val.name}: {sentence}")
+    return _Data(pairs, val, reference, pairs, leaks)
 
 
 class _Session:
@@ -171,6 +183,7 @@ class _Session:
         self.space, self.generator, self.tokenizer = initial.space, initial.generator, initial.tokenizer
         self.lr_scales = initial.lr_scales
         self.train, self.val = self._prepare(data.train, "train"), self._prepare(data.val, "val")
+        self.read, self.held_out, self.leaks = data.read, data.train is not data.read, data.leaks
         self.log = MetricsLog(self.out / "metrics.jsonl")
         self.tensorboard = tensorboard(self.out / "tensorboard") if config.tensorboard else None
         self._collapsed = 0
@@ -285,7 +298,7 @@ class _Session:
             self._evaluate(self.space, last=True)
         embedded, generated = cast("EmbeddedPairs", self._embedded), self._generated
         metrics = measure(embedded) | generated.metrics
-        metrics |= swept | ({} if self.forgetting is None else self.forgetting.compared(self.space))
+        metrics |= swept | self.leaks | ({} if self.forgetting is None else self.forgetting.compared(self.space))
         facts = {
             "config.json": self.config.model_dump(mode="json"),
             "metrics.json": metrics,
@@ -298,10 +311,18 @@ class _Session:
         # Beside the weights too: wherever the model is copied to, e.g. into an index, it says how good it is.
         beside: dict[str, files.Content] = {f"run/{name}": files.as_json(content) for name, content in facts.items()}
         beside |= {} if self.generator is None else self.generator.content()
+        write_trained_on(self.out, self.train.pairs)
         self.space.save(self.out / "model", self._golden(), beside)
         (self.out / FILE).unlink()
         (self.out / "pretrained.json").unlink(missing_ok=True)
-        return Trained(Run.load(self.out), embedded, generated)
+        return Trained(Run.load(self.out), embedded, generated, self._counts())
+
+    def _counts(self) -> Counts:
+        """What was named for training: rows that could not be decoded are set aside, held out ones are used."""
+        parts = [self.train.pairs, *([self.val.pairs] if self.held_out else [])]
+        used, kept = sum(part.counts().used for part in parts), sum(map(len, parts))
+        read = self.read.counts()
+        return Counts(used, kept - used, read.rows - kept, read.left_alone)
 
     def _golden(self) -> dict[str, Sequence[Any]]:
         """A few small items of each modality that the space embeds."""

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ...data.leakage import describe_leaks
 from ...files import atomic_write
 from ...matches import modality_pairs
 from ...modalities import modality, names
@@ -142,7 +143,7 @@ def cautions(metrics: Metrics, diagnosis: str | None = None) -> list[str]:
     left_out = metrics.get("zero_shot/n_without_class", 0)
     if left_out:
         warnings.append(f"{left_out:,.0f} rows have none of the named classes and were left out of classification.")
-    return warnings
+    return [*warnings, *(f"{sentence}." for sentence in describe_leaks(metrics))]
 
 
 def recall_curve(direction: str, ranking: Ranking, query_groups: Groups, seed: int = 0) -> RecallCurve:
