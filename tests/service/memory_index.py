@@ -73,7 +73,7 @@ class MemoryIndex:
 
 def _meets(item: Item, condition: Condition) -> bool:
     assert condition.relation == "="
-    value = getattr(item, condition.column, None) or item.extras.get(condition.column, "")
+    value = getattr(item, condition.column.lstrip("@"), None) or item.extras.get(condition.column, "")
     return value in condition.values
 
 

@@ -154,7 +154,8 @@ def test_an_older_copy_or_another_index_in_its_place_is_noticed(
 
 
 def test_a_file_that_was_cut_in_place_is_noticed_before_it_is_read(copied: Path, served: AsgiClient) -> None:
-    vectors = next((copied / "vectors" / "segments").glob("*.vectors.npy"))
+    newest = json.loads(max((copied / "vectors" / "versions").glob("*.json")).read_text())
+    vectors = copied / "vectors" / "segments" / newest["segments"][0]["files"]["vectors"]["name"]
     whole = vectors.read_bytes()
     os.truncate(vectors, 200)
     assert "is damaged: expected" in degraded(served)

@@ -156,10 +156,12 @@ def test_an_item_of_any_modality_is_classified(client: AsgiClient) -> None:
 
 
 def test_the_decoder_describes_items_of_its_modality_only(client: AsgiClient) -> None:
-    image, sound = (found(client, parts=[{"text": "red"}], find=name)[0]["id"] for name in ("image", "audio"))
+    image, sound, caption = (
+        found(client, parts=[{"text": "red"}], find=name)[0]["id"] for name in ("image", "audio", "text")
+    )
     sent = client.post("/api/upload", wav(250)).json()["upload"]
     assert isinstance(client.post("/api/caption", {"item": {"id": image}}).json()["caption"], str)
-    for field, item in (("id", {"id": sound}), ("upload", {"upload": sent}), ("id", {"id": "text/rows.csv:3"})):
+    for field, item in (("id", {"id": sound}), ("upload", {"upload": sent}), ("id", {"id": caption})):
         for path, more in (("/api/caption", {}), ("/api/ask", {"question": "what?"})):
             refused = client.post(path, {"item": item, **more})
             assert (refused.status, refused.json()["field"]) == (422, field)

@@ -159,7 +159,9 @@ def _rows(store: Index, name: str) -> tuple[np.ndarray, list[tuple[str, str]]]:
     items = (
         item for start in range(0, len(numbers), _READ) for item in store.items(numbers[start : start + _READ].tolist())
     )
-    return numbers, [(item.extras.get(SOURCE, ""), item.extras.get(ROW, item.id)) for item in items]
+    return numbers, [
+        (item.extras.get(SOURCE, ""), item.extras.get(ROW, item.id.removeprefix(f"{name}/"))) for item in items
+    ]
 
 
 def _facts(run: Mapping[str, Any], collection: SearchableIndex, paired: Sequence[Pairs]) -> list[dict[str, str]]:
