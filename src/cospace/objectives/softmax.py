@@ -116,8 +116,8 @@ def classify(logits_BB: Tensor, match_BB: Tensor) -> Tensor:
     """Mean over rows of the mean over a row's matches of the loss of separating the match from what is none."""
     matches_B, matched_B = (match_BB.sum(dim).to(logits_BB.dtype) for dim in (1, 0))
     others_BB = (logits_BB - matched_B.log()).masked_fill(match_BB, float("-inf"))
-    bar_B1 = others_BB.logsumexp(1, keepdim=True).clamp(min=torch.finfo(logits_BB.dtype).min)
-    loss_BB = -logsigmoid(logits_BB - bar_B1)
+    negative_B1 = others_BB.logsumexp(1, keepdim=True).clamp(min=torch.finfo(logits_BB.dtype).min)
+    loss_BB = -logsigmoid(logits_BB - negative_B1)
     return (loss_BB * match_BB / matches_B[:, None]).sum(1).mean()
 
 
@@ -132,15 +132,17 @@ def loss_and_gradients(
     """The loss of :func:`dense` and its gradients for both sides and the scale.
 
     With ``r`` matches of a row, ``c`` of a column and discounted logits ``t_ij = s_ij - log r_i - log c_j`` both
-    directions look alike: what row ``i`` does not match sets the bar ``b_i = logsumexp t_ij``, and a match ``j`` has
-    the loss ``softplus(b_i - t_ij - log c_j)``.
+    directions look alike: the negatives of row ``i`` add up to ``n_i = logsumexp t_ij``, and a match ``j`` has the
+    loss ``softplus(n_i - t_ij - log c_j)``.
     """
     tiles = Tiles(left_BE, right_BE, relation, scale.item())
-    bars = negative_logsumexps(tiles)
-    loss_sum, doubts = positive_losses(tiles, bars)
-    left_B, right_B = (doubt_B.log() - bar_B for doubt_B, bar_B in zip(doubts, bars, strict=True))
+    negatives = negative_logsumexps(tiles)
+    loss_sum, residuals = positive_losses(tiles, negatives)
+    left_B, right_B = (
+        residual_B.log() - negative_B for residual_B, negative_B in zip(residuals, negatives, strict=True)
+    )
     for tile in deduplicated(tiles, iter(tiles)):
-        tiles.add_gradient(tile, logit_gradient(tiles, tile, bars, (left_B, right_B)))
+        tiles.add_gradient(tile, logit_gradient(tiles, tile, negatives, (left_B, right_B)))
     half_mean = 0.5 / len(left_BE)
     return half_mean * loss_sum, tiles.gradients(half_mean)
 
@@ -168,31 +170,31 @@ def negative_logsumexps(tiles: Tiles) -> Both:
     return left_B.clamp_(min=lowest), right_B.clamp_(min=lowest)
 
 
-def positive_losses(tiles: Tiles, bars: Both) -> tuple[Tensor, Both]:
-    """Second pass, over tiles with matches: the summed loss, and a row's doubt in its matches (0 none, 1 all)."""
+def positive_losses(tiles: Tiles, negatives: Both) -> tuple[Tensor, Both]:
+    """Second pass, over tiles with matches: the summed loss, and residuals: 1 less the mean probability of matches."""
     left_B, right_B, left_loss_B, right_loss_B = (
         torch.zeros_like(side.matches_B) for side in (tiles.left, tiles.right) * 2
     )
     for tile in deduplicated(tiles, tiles.matching()):
-        left_KC, right_KC = margins(tiles, tile, bars)
-        for margin_KC, loss_B, doubt_B, at, near, dim in (
+        left_KC, right_KC = margins(tiles, tile, negatives)
+        for margin_KC, loss_B, residual_B, at, near, dim in (
             (left_KC, left_loss_B, left_B, tile.rows, tile.near, 1),
             (right_KC, right_loss_B, right_B, tile.columns, slice(None), 0),
         ):
             loss_B[at][near] -= (tile.match_KC * logsigmoid(margin_KC)).sum(dim)
-            doubt_B[at][near] += margin_KC.neg_().sigmoid_().mul_(tile.match_KC).sum(dim)
+            residual_B[at][near] += margin_KC.neg_().sigmoid_().mul_(tile.match_KC).sum(dim)
     left_B.div_(tiles.left.matches_B)
     right_B.div_(tiles.right.matches_B)
     loss_sum = (left_loss_B / tiles.left.matches_B).sum() + (right_loss_B / tiles.right.matches_B).sum()
     return loss_sum, (left_B, right_B)
 
 
-def logit_gradient(tiles: Tiles, tile: Tile, bars: Both, offsets: Both) -> Tensor:
-    """Third pass, over all tiles: a match is pulled by the doubt in it, which pushes what is none in turn.
+def logit_gradient(tiles: Tiles, tile: Tile, negatives: Both, offsets: Both) -> Tensor:
+    """Third pass, over all tiles: a match is pulled by the residual of its row, by which what is none is pushed.
 
-    ``offsets`` turn a logit into the log of its part in its row's, and in its column's, doubt.
+    ``offsets`` turn a logit into the log of its part in its row's, and in its column's, residual.
     """
-    left_KC, right_KC = margins(tiles, tile, bars)
+    left_KC, right_KC = margins(tiles, tile, negatives)
     left_KC.neg_().sigmoid_().div_(tiles.left.matches_B[tile.rows][tile.near, None])
     pull_KC = left_KC.add_(right_KC.neg_().sigmoid_().div_(tiles.right.matches_B[tile.columns])).neg_()
     left_B, right_B = offsets
@@ -203,10 +205,10 @@ def logit_gradient(tiles: Tiles, tile: Tile, bars: Both, offsets: Both) -> Tenso
     return gradient_RC
 
 
-def margins(tiles: Tiles, tile: Tile, bars: Both) -> Both:
-    """How far the logits near matches stand above their row's bar, and above their column's, ``(K, C)`` each."""
+def margins(tiles: Tiles, tile: Tile, negatives: Both) -> Both:
+    """How far the logits near matches stand above the negatives of their row, and of their column, ``(K, C)`` each."""
     near_KC = tile.logits_RC[tile.near]
-    left_K1, right_C = bars[0][tile.rows][tile.near, None], bars[1][tile.columns]
+    left_K1, right_C = negatives[0][tile.rows][tile.near, None], negatives[1][tile.columns]
     log_left_K1 = tiles.left.log_matches_B[tile.rows][tile.near, None]
     log_right_C = tiles.right.log_matches_B[tile.columns]
     return (near_KC + log_right_C).sub_(left_K1), (near_KC + log_left_K1).sub_(right_C)

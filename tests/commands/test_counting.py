@@ -1,0 +1,166 @@
+"""Whatever command reads a folder, every file of it is in exactly one part of the sum."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from conftest import TINY, Cospace, shape_picture
+from cospace.commands.embed import embed_to_file
+from cospace.commands.index import build_index
+from cospace.commands.train import TrainArguments, train
+from cospace.data.check import check
+from cospace.data.counting import Counts
+from cospace.data.pairs import open_pairs
+from cospace.runs.run import Run
+from cospace.types import Problem, UserError
+
+PARTS = ("used", "duplicates", "set_aside", "left_alone")
+
+
+@pytest.fixture(scope="module")
+def run(trained: Path) -> Run:
+    return Run.load(trained)
+
+
+def encoded(seed: int, kind: str = "PNG") -> bytes:
+    data = io.BytesIO()
+    shape_picture("red", "circle", seed, 16).save(data, kind)
+    return data.getvalue()
+
+
+CONTENTS = {
+    "1.png": encoded(1),
+    "2.jpg": encoded(2, "JPEG"),
+    "3.png": encoded(3),
+    "copy.png": encoded(1),
+    "cut.png": encoded(4)[:60],
+    "empty.png": b"",
+    "1.txt": b"a caption\n",
+    "3.txt": b"one\ntwo\n",
+    "1.json": b'{"caption": "x"}',
+    "note.txt": b"milk\n",
+    "t.csv": b"a,b\n1,2\n",
+    "s.tar": b"",
+    "y.doc": b"x",
+    "x.jp2": b"\0\0\0\x0cjP  \r\n\x87\n",
+    "bild": encoded(5),
+    ".h": b"x",
+    "caf\udce9.png": encoded(6),
+}
+FOLDERS = st.sampled_from(["", "cat/", "dog/", "train/", "test/", "@eaDir/", "images/cat/", "text/"])
+TREES = st.sets(st.tuples(FOLDERS, st.sampled_from(sorted(CONTENTS))), min_size=1, max_size=12)
+IMAGES = ("png", "jpg", "bild")
+calm = settings(suppress_health_check=list(HealthCheck), database=None, derandomize=True)
+
+
+def grow(folder: Path, names: set[tuple[str, str]]) -> set[str]:
+    """Write a tree; the names of its files, as text."""
+    for above, name in names:
+        (folder / above).mkdir(parents=True, exist_ok=True)
+        (folder / above / name).write_bytes(CONTENTS[name])
+    return {above + name.replace("\udce9", r"\xe9") for above, name in names}
+
+
+def hidden(names: set[str]) -> set[str]:
+    return {name for name in names if "@eaDir" in name or "/." in f"/{name}"}
+
+
+def accounted(seen: set[str], counts: Counts, problems: list[Problem], ids: list[str]) -> None:
+    """Every image is an item, a problem or left alone, each once, and the sum is what was counted."""
+    assert counts.items == sum(getattr(counts, part) for part in PARTS)
+    images = {name.removeprefix("./") for name in ids if not name.startswith(("text/", "@"))}
+    bad = {problem.id.removeprefix("./") for problem in problems}
+    assert not images & bad
+    assert len(ids) == len(set(ids))
+    for name in seen - hidden(seen):
+        if name.endswith(IMAGES):
+            assert (name in images) + (name in bad) == 1, (name, images, bad)
+
+
+def by_embedding_and_indexing(run: Run, folder: Path, names: set[tuple[str, str]]) -> None:
+    seen = grow(folder / "tree", names)
+    try:
+        made = embed_to_file(run, folder / "tree", folder / "v.parquet")
+    except UserError:  # nothing to embed
+        assert not any(
+            name.endswith(IMAGES) and "cut" not in name and "empty" not in name for name in seen - hidden(seen)
+        )
+        return
+    rows = pq.read_table(folder / "v.parquet", columns=["id", "modality"]).to_pylist()
+    ids = [row["id"] for row in rows if row["modality"] == "image"]
+    accounted(seen, made.counts, list(made.problems), ids)
+    assert made.embedded == len(rows)
+    try:
+        built = build_index(run, folder / "tree", folder / "idx", max_bad_fraction=1.0)
+    except UserError:
+        assert not ids
+        return
+    store = built.index.store
+    held = [item.id for item in store.items(store.select().tolist()) if item.modality == "image"]
+    assert sorted(held) == sorted(ids)
+    assert built.counts == made.counts
+    assert {problem.id for problem in built.problems} == {problem.id for problem in made.problems}
+    store.close()
+
+
+@settings(calm, max_examples=20)
+@given(names=TREES)
+def test_embed_and_index_account_for_every_file(
+    run: Run, tmp_path_factory: pytest.TempPathFactory, names: set[tuple[str, str]]
+) -> None:
+    by_embedding_and_indexing(run, tmp_path_factory.mktemp("trees"), names)
+
+
+@pytest.mark.slow
+@settings(calm, max_examples=500)
+@given(names=TREES)
+def test_so_they_do_on_five_hundred_trees(
+    run: Run, tmp_path_factory: pytest.TempPathFactory, names: set[tuple[str, str]]
+) -> None:
+    by_embedding_and_indexing(run, tmp_path_factory.mktemp("trees"), names)
+
+
+@settings(calm, max_examples=60)
+@given(names=TREES)
+def test_check_accounts_for_every_row(tmp_path_factory: pytest.TempPathFactory, names: set[tuple[str, str]]) -> None:
+    folder = tmp_path_factory.mktemp("trees")
+    grow(folder, names)
+    try:
+        pairs = open_pairs(folder)
+    except UserError:
+        return
+    found = check(pairs).to_json()
+    assert found["items"] == sum(found[part] for part in PARTS)
+    assert found["rows"] == len(pairs) + len(pairs.problems)
+
+
+def test_train_and_eval_count_in_their_json_and_name_what_both_have_seen(cospace: Cospace, tmp_path: Path) -> None:
+    for part, first, count in (("t", 0, 24), ("v", 16, 16)):
+        rows = ["image,text"]
+        for number in range(first, first + count):
+            Image.effect_noise((16, 16), 30 + number).convert("RGB").save(tmp_path / f"{part}{number}.png")
+            if part == "v" and number < 24:
+                (tmp_path / f"v{number}.png").write_bytes((tmp_path / f"t{number}.png").read_bytes())
+            rows.append(f"{part}{number}.png,a thing called {number}")
+        rows.append(f"{part}{first}.png,a thing called {first}")
+        (tmp_path / f"{part}.csv").write_text("\n".join(rows))
+    fast = (*TINY, "training.steps=2", "training.evaluations=0", "training.batch_size=8")
+    done = cospace("train", tmp_path / "t.csv", "--val", tmp_path / "v.csv", "--out", tmp_path / "run", *fast, "--json")
+    made = json.loads(done.out)
+    assert [made[name] for name in ("items", "rows", *PARTS)] == [25, 25, 24, 1, 0, 0]
+    assert made["leaked/image"] == 0.5
+    assert "50.0 % of these images were trained on too" in done.err
+    assert "50.0 % of these images were trained on too" in (tmp_path / "run" / "report.html").read_text()
+    seen = json.loads(cospace("eval", tmp_path / "run", tmp_path / "t.csv", "--json").out)
+    assert (seen["leaked/image"], seen["used"], seen["duplicates"]) == (1.0, 24, 1)
+    held_out = train(TrainArguments(tmp_path / "t.csv", tmp_path / "other", overrides=fast))
+    assert (held_out.counts.items, held_out.counts.duplicates) == (25, 1)
+    assert not [name for name in held_out.run.metrics() if name.startswith("leaked")]
