@@ -53,6 +53,9 @@ def test_check_train_eval_embed_index_search(shell: Shell, tmp_path: Path, monke
     assert all("loss" in row for row in rows)
 
     evaluated = shell.json("eval", "run", val.name, "--report", "pages/report.html")
+    for counted in (trained, evaluated):
+        assert counted.pop("items") == sum(counted.pop(p) for p in ("used", "duplicates", "set_aside", "left_alone"))
+        assert counted.pop("rows") in (16, 64)
     assert evaluated == pytest.approx(trained, rel=1e-3, abs=1e-3), "eval measures what the end of training measured"
     for direction in BOTH:
         recalls = [evaluated[f"{direction}/R@{k}"] for k in (1, 5, 10)]

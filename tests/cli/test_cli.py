@@ -342,7 +342,7 @@ def test_an_image_that_cannot_be_searched_by(cospace: Cospace, idx: Path, tmp_pa
     (tmp_path / "notes.png").write_text("these are notes")
     refusal = cospace("search", idx, "--image", tmp_path / "notes.png").refusal()
     assert "notes.png" in refusal
-    assert "not an image" in refusal
+    assert "no image in JPEG" in refusal
 
 
 def test_another_runs_index_is_refused_with_both_fingerprints(

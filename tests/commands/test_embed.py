@@ -215,6 +215,7 @@ def test_poison_costs_itself_alone(runner: Runner, tmp_path: Path) -> None:
     assert images == {f"{number:05d}" for number in range(70)} - {"00005", "00040", "00041"}
 
 
+@pytest.mark.slow
 def test_a_hanging_decoder_needs_no_second_start(runner: Runner, tmp_path: Path) -> None:
     printed = runner.whole(tmp_path / "vectors.npz", count=10, poison="3=hang")
     assert printed[-1].split()[1:] == ["19", "00003:hang"]

@@ -35,7 +35,11 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
+SIMILAR = {"CLIP of OpenCLIP for transformers", "SigLIP of OpenCLIP for transformers", "CLIP, GELU"}
+"""Ways whose halves are those of others."""
+
+
+@pytest.mark.parametrize("way", [pytest.param(way, marks=[pytest.mark.slow] * (way in SIMILAR)) for way in WAYS])
 def test_another_library_loads_what_was_written(way: str, tmp_path: Path) -> None:
     write, name = WAYS[way]
     folder = tmp_path / "published"
@@ -97,7 +101,8 @@ def test_nothing_is_written_where_the_vectors_differ(tmp_path: Path, monkeypatch
 ONNX = {"CLIP": published.clip, "SigLIP": published.siglip, "BERT": published.bert}
 
 
-@pytest.mark.parametrize("name", ["CLIP", *(pytest.param(n, marks=pytest.mark.slow) for n in ONNX if n != "CLIP")])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ONNX)
 def test_onnxruntime_gives_the_same_vectors(name: str, tmp_path: Path) -> None:
     (tmp_path / "published").mkdir()
     import_model(str(ONNX[name](tmp_path / "published")), tmp_path / "run")

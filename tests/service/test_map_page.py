@@ -132,6 +132,7 @@ def columns(page: Any) -> tuple[np.ndarray, np.ndarray]:
     return np.array(numbers), np.stack([x, y], 1).astype(float)
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_points_are_drawn_and_moved_in_time(crowd: Serving, opened: OpenMap) -> None:
     page = opened(crowd, *SOFTWARE_GL)
     assert page.get_attribute(".map-stage", "data-painter") == "gl"

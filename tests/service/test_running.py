@@ -205,6 +205,7 @@ def test_what_is_no_request_is_refused_and_the_next_one_is_answered(served: Serv
     assert served.search("still there") == 200
 
 
+@pytest.mark.slow
 def test_callers_who_say_nothing_or_speak_too_slowly_are_let_go(served: Served) -> None:
     before = served.sockets()
     silent = [served.connect() for _ in range(20)]

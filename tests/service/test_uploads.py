@@ -97,7 +97,7 @@ def peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-@pytest.mark.parametrize("side", [13_000, 14_000, 60_000])
+@pytest.mark.parametrize("side", [14_000, 60_000])
 def test_a_bomb_is_refused_by_its_header_before_it_costs_anything(side: int) -> None:
     zeros = bytes(3 * side + 1)
     bomb = png(side, side, (zeros for _ in range(side if side < 20_000 else 1_000)))
