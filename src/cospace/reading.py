@@ -89,6 +89,23 @@ def read_text(path: Path, most: int = MOST) -> str:
         raise UserError(f"{path} is not UTF-8 text ({error}); save it as UTF-8") from error
 
 
+_UTF16 = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
+"""By the marks that Excel and Notepad write at the beginning."""
+
+
+def people_text(data: bytes) -> str:
+    """What a person wrote with any editor, as text: UTF-8 or UTF-16, lines that end in LF, CRLF or, on old Macs, CR.
+
+    Bytes that are no UTF-8 become lone surrogates, so that only their own row is set aside.
+    """
+    encoding = _UTF16.get(data[:2])
+    if encoding is None:
+        text = data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+    else:
+        text = data[2:].decode(encoding, "replace")
+    return text.replace("\r", "\n") if "\r" in text and "\n" not in text else text
+
+
 def lines(text: str) -> list[str]:
     """The lines of a text, without their ends: LF or CRLF.
 

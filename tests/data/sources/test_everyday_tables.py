@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from conftest import shape_picture
 from cospace.data.pairs import open_pairs
 from cospace.data.sources import ReadOptions
 from cospace.types import UserError
@@ -177,3 +178,43 @@ def test_a_line_of_json_nested_without_end_costs_itself_alone(folder: Path) -> N
     (folder / "t.jsonl").write_text(f"{good}\n{'[' * 100_000}\n")
     pairs = open_pairs(folder / "t.jsonl")
     assert len(pairs) == 1 and pairs.problems[0].kind == "invalid json"
+
+
+# ------------------------------------------------------------------------------------- what other programs write
+
+
+PLAIN = "image,text\na.png,x y\nb.png,z w\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("excel.csv", PLAIN.encode("utf-16")),
+        ("big.csv", b"\xfe\xff" + PLAIN.encode("utf-16-be")),
+        ("mac.csv", PLAIN.replace("\n", "\r").encode()),
+        ("semicolon.csv", ("sep=;\r\n" + PLAIN.replace(",", ";").replace("\n", "\r\n")).encode()),
+        ("names.json", b'{"a.png": "x y", "b.png": ["z w"]}'),
+        ("other.csv", PLAIN.replace("a.png", "/data/mine/a.png").replace("b.png", "C:\\pics\\b.png").encode()),
+        ("stems.csv", PLAIN.replace("image", "image_id").replace(".png", "").encode()),
+        ("numbers.jsonl", b'{"image_id": 1, "caption": "x y"}\n{"image_id": 2, "caption": "z w"}\n'),
+    ],
+)
+def test_what_other_programs_write_is_read(tmp_path: Path, name: str, content: bytes) -> None:
+    for seed, picture in enumerate(("a.png", "b.png", "1.png", "2.png")):
+        shape_picture("red", "circle", seed).save(tmp_path / picture)
+    (tmp_path / name).write_bytes(content)
+    pairs = open_pairs(tmp_path / name)
+    assert not pairs.problems
+    expected = ["1.png", "2.png"] if name == "numbers.jsonl" else ["a.png", "b.png"]
+    assert [path.name for path in pairs.items["image"]] == expected
+    assert pairs.items["text"] == ["x y", "z w"]
+
+
+def test_captions_by_notepad_and_titles_of_takeout(tmp_path: Path) -> None:
+    for seed, picture in enumerate(("a.png", "b.png")):
+        shape_picture("red", "circle", seed).save(tmp_path / picture)
+    (tmp_path / "a.txt").write_bytes("ein Caf\u00e9".encode("utf-16"))
+    (tmp_path / "b.png.json").write_text('{"title": "b.png", "photoTakenTime": {}}')
+    pairs = open_pairs(tmp_path, options=ReadOptions(pairs=False))
+    assert [text for text in pairs.items["text"] if text] == ["ein Caf\u00e9"]
+    assert [left.name for left in pairs.left_alone] == ["b.png.json"], "its title is the file's own name"

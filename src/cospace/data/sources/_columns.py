@@ -102,7 +102,7 @@ class Table:
 
     def _files(self, values: Sequence[Any]) -> list[Any]:
         """Paths resolved, one object per distinct text; bytes as they are, also in Hugging Face's struct."""
-        values = [_unwrap(value) for value in values]
+        values = [str(v) if isinstance(v, int) and not isinstance(v, bool) else _unwrap(v) for v in values]
         texts = dict.fromkeys(v for v in values if isinstance(v, str) and v.strip())
         locator = Locator(self.folder, self.options.root, list(texts))
         paths = {text: locator.find(text) for text in texts}

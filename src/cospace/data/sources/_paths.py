@@ -6,10 +6,11 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from urllib.parse import unquote
 
 from ...types import Fault
+from . import modality_of_file
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _SAMPLE = 50
@@ -25,6 +26,7 @@ class Locator:
         sample = [text.strip() for text in sample if text.strip()][:_SAMPLE]
         self.base = root if root is not None else _fitting(folder, sample)
         self._folded: dict[Path, dict[str, str | None]] = {}
+        self._stems: dict[Path, dict[str, str | None]] = {}
 
     def find(self, text: str) -> Path | Fault:
         """The file; where there is none, the path as it was written, or why it cannot be one."""
@@ -38,7 +40,28 @@ class Locator:
             found = self._in_other_case(path)
             if found is not None:
                 return found
-        return self.base / written
+        return self._elsewhere(written) or self._without_suffix(self.base / written) or self.base / written
+
+    def _elsewhere(self, written: str) -> Path | None:
+        """The file here whose path ends like an absolute one of another machine, by as much of it as possible."""
+        parts = PureWindowsPath(written).parts  # which also knows what a POSIX path is made of
+        if len(parts) < 2 or not (written.startswith(("/", "\\")) or PureWindowsPath(written).drive):
+            return None
+        ways = (self.base.joinpath(*parts[start:]) for start in range(1, len(parts)))
+        return next((way for way in ways if _exists(way) and way.is_file()), None)
+
+    def _without_suffix(self, path: Path) -> Path | None:
+        """The one file of a modality that is called so but for its suffix."""
+        folder, stem = path.parent, path.name.casefold()
+        if folder not in self._stems:
+            stems: dict[str, str | None] = {}
+            for name in _listed(folder) if _exists(folder) else ():
+                if modality_of_file(name) is not None:
+                    own = name.rpartition(".")[0].casefold()
+                    stems[own] = None if own in stems else name
+            self._stems[folder] = stems
+        called = self._stems[folder].get(stem)
+        return folder / called if called is not None else None
 
     def _in_other_case(self, path: Path) -> Path | None:
         """The one file of that path in capitals or small letters, if each of its folders is one."""

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from ...config import Config as BaseConfig
-from ...reading import whole
+from ...reading import people_text, whole
 from ...types import LeftAlone, UserError
 from . import AS_FOUND, ReadOptions, Rows, file_kinds, table, tar
 from ._columns import Table, captions_in_json
@@ -191,8 +191,9 @@ LARGEST_CAPTION = 1 << 24
 def _captions(file: File) -> list[str]:
     """The captions in a file beside an item; an empty text file has one, which is empty, and a label of boxes none."""
     data = whole(file.path, LARGEST_CAPTION)
-    if file.suffix == ".json":
-        return captions_in_json(data)
-    text = data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+    if file.suffix == ".json":  # Google Takeout's titles are the names of files
+        names = {file.path.stem.casefold(), Path(file.path.stem).stem.casefold()}
+        return [text for text in captions_in_json(data) if text.casefold() not in names]
+    text = people_text(data)
     lines = [line for line in text.replace("\r\n", "\n").split("\n") if line.strip()]
     return [] if lines and all(map(_BOX.fullmatch, lines)) else lines or [""]

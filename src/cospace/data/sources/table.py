@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ...config import Config as BaseConfig
-from ...reading import lines, opened, read_bytes, read_json
+from ...reading import lines, opened, people_text, read_bytes, read_json
 from ...types import Problem, UserError
 from . import AS_FOUND, ReadOptions, Rows, modality_of_file
 from ._columns import Table, names_file
@@ -21,6 +21,7 @@ from .vqa import holds_questions
 
 _NAMED_SEPARATORS = {"\\t": "\t", "tab": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
 _EXAMPLE = '{"image": "a.jpg", "caption": "a red bus"}'
+_STATED = re.compile(r"sep=(.)\r?(?=\n)")
 _SAMPLE = 50
 """Records that are read to decide which separator a file uses."""
 
@@ -82,7 +83,9 @@ def is_text_table(path: Path) -> bool:
 
 def _read_delimited(config: Config) -> Table:
     text = _text(config.path)
-    separator = config.options.separator or _sniff_separator(text, config)
+    stated = _STATED.match(text)  # by Excel, on a line before the columns' names
+    text = text[stated.end() :] if stated else text
+    separator = config.options.separator or (stated[1] if stated else _sniff_separator(text, config))
     sample = list(_first(text, separator))
     if not sample:
         raise UserError(f"{config.path} is empty; a table begins with a line of column names")
@@ -164,10 +167,7 @@ def _sniff_separator(text: str, config: Config) -> str:
 
 def _text(path: Path) -> str:
     """The file's text; bytes that are not UTF-8 become lone surrogates, so that only their own row is set aside."""
-    data = read_bytes(path)
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise UserError(f"{path} is UTF-16; save it as UTF-8 and try again")
-    return data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+    return people_text(read_bytes(path))
 
 
 def _read_jsonl(config: Config) -> Table:
@@ -209,7 +209,7 @@ def _columns(objects: Sequence[Mapping[str, Any]], path: Path) -> dict[str, list
 
 
 def _read_json(config: Config) -> Table:
-    """A list of objects, or COCO's captions: ``images`` with file names, ``annotations`` with captions of them."""
+    """A list of objects, captions by file name, or COCO's: ``images`` with names, ``annotations`` with captions."""
     value = read_json(config.path)
     if isinstance(value, dict) and isinstance(value.get("annotations"), list) and isinstance(value.get("images"), list):
         named = {one.get("id"): one for one in value["images"] if isinstance(one, dict)}
@@ -217,6 +217,9 @@ def _read_json(config: Config) -> Table:
         value = [
             {"file_name": named.get(n.get("image_id"), {}).get("file_name"), "caption": n.get("caption")} for n in notes
         ]
+    elif isinstance(value, dict) and value and all(modality_of_file(name) is not None for name in value):
+        modality = modality_of_file(next(iter(value)))
+        value = [{modality: name, "caption": caption} for name, caption in value.items()]
     elif isinstance(value, dict):
         value = next((rows for rows in value.values() if _are_objects(rows)), value)
     if not _are_objects(value):

@@ -38,7 +38,7 @@ class Image(Modality):
     suffixes = SUFFIXES
     columns = (
         "image", "images", "img", "picture", "photo", "image_path", "img_path", "filepath", "file_path", "path",
-        "image_file", "file_name", "filename", "file", "image_url", "url", "jpg", "png",
+        "image_file", "file_name", "filename", "file", "image_url", "url", "jpg", "png", "image_id", "img_id",
     )  # fmt: skip
     has_preview = True
     upload_types = ("image/jpeg", "image/png", "image/webp")
