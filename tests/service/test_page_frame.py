@@ -202,6 +202,7 @@ def test_a_server_that_goes_is_noticed_and_comes_back(open_page: OpenPage, servi
     page = open_page()
     page.expected = ("ERR_", "Failed to load")
     search(page, "red ball")
+    expect(page.locator(".cell.shown").nth(6)).to_be_visible()  # previews come after the results
     serving.stop()
     try:
         expect(page.get_by_role("alert")).to_contain_text(
