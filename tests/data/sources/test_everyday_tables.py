@@ -102,7 +102,9 @@ def test_a_table_without_header_loses_no_row(folder: Path, separator: str) -> No
 def test_whether_there_is_a_header_can_be_said(folder: Path) -> None:
     (folder / "t.csv").write_text("0,a dog\n1,a cat\n")
     options = ReadOptions(header=False, root=folder / "pics", columns={"image": "1", "text": "2"})
-    assert open_pairs(folder / "t.csv", options=options).problems[0].id == "t.csv:1"
+    pairs = open_pairs(folder / "t.csv", options=options)
+    assert list(pairs.places) == ["t.csv:1", "t.csv:2"] and not pairs.problems
+    assert [path.name for path in pairs.items["image"]] == ["0.png", "1.png"], "names without their suffix"
     (folder / "u.csv").write_text("pics/0.png,x.jpg\npics/1.png,a dog\n")
     assert len(open_pairs(folder / "u.csv", columns={"image": "pics/0.png"}, options=ReadOptions(header=True)).ids) == 1
 
