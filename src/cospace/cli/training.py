@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -52,9 +53,14 @@ def check(
 
     with Progress() as progress:
         checked = look(reading.open(_given(pairs)), progress=progress.long_work)
+    data, text = checked.to_json(), checked.to_text()
     if out is not None:
-        checked.write(out)
-    show(checked.to_json(), checked.to_text(), json)
+        table = checked.write(out)
+        data["clean"] = str(table)
+        text += (
+            f"\n\nwritten: {table} (train on it: cospace train {quote(str(table))} --out run), {out / 'quarantine.csv'}"
+        )
+    show(data, text, json)
     return 2 if checked.stops else 0
 
 

@@ -220,3 +220,18 @@ def test_captions_by_notepad_and_titles_of_takeout(tmp_path: Path) -> None:
     pairs = open_pairs(tmp_path, options=ReadOptions(pairs=False))
     assert [text for text in pairs.items["text"] if text] == ["ein Caf\u00e9"]
     assert [left.name for left in pairs.left_alone] == ["b.png.json"], "its title is the file's own name"
+
+
+def test_flickr8ks_numbered_captions_are_read(tmp_path: Path) -> None:
+    (tmp_path / "Flicker8k_Dataset").mkdir()
+    rows = []
+    for number in range(3):
+        shape_picture("red", "circle", number).save(tmp_path / "Flicker8k_Dataset" / f"{number}_ab.jpg")
+        rows += [f"{number}_ab.jpg#{k}\tA child in a pink dress, number {k} ." for k in range(5)]
+    (tmp_path / "Flickr8k.token.txt").write_text("\n".join(rows) + "\n")
+    for spec in (tmp_path, tmp_path / "Flickr8k.token.txt"):
+        pairs = open_pairs(spec)
+        assert len(pairs) == 15 and not pairs.problems
+        assert len(set(pairs.keys["image"])) == 3
+        assert pairs.items["text"][1] == "A child in a pink dress, number 1 ."
+        assert set(pairs.names["image"]) == {f"{number}_ab.jpg" for number in range(3)}

@@ -15,7 +15,7 @@ from ...modalities import FIELDS, Modality, is_text, modality, names, text_modal
 from ...types import Problem, UserError
 from . import AS_FOUND, ReadOptions, Rows, file_modalities
 from ._identity import file_name, identify
-from ._paths import Locator
+from ._paths import Locator, without_number
 
 _GLANCE = 200
 """Rows that are read to decide what a column holds."""
@@ -247,7 +247,7 @@ def _holding(columns: Mapping[str, Sequence[Any]], one: Modality) -> str | None:
 
     def holds(values: Sequence[Any]) -> bool:
         known = [value for value in values[:_GLANCE] if value not in (None, "")]
-        return sum(one.holds(_unwrap(value)) for value in known) * 2 > len(known)
+        return sum(one.holds(_plain(value)) for value in known) * 2 > len(known)
 
     holding = [name for name, values in columns.items() if holds(values)]
     return holding[0] if len(holding) == 1 else _named(holding, one.columns)
@@ -264,6 +264,12 @@ def names_file(value: Any, roles: Iterable[str]) -> bool:
     """Whether a value is an item of one of the modalities, or a path that ends like one."""
     value = _unwrap(value)
     return isinstance(value, bytes) or any(modality(role).holds(value) for role in roles)
+
+
+def _plain(value: Any) -> Any:
+    """A value of a column of files as its file alone."""
+    value = _unwrap(value)
+    return without_number(value) if isinstance(value, str) else value
 
 
 def _unwrap(value: Any) -> Any:

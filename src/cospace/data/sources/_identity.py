@@ -14,6 +14,7 @@ from typing import Any
 from ...filenames import escaped
 from ..contents import digest
 from . import Rows
+from ._paths import without_number
 
 _ID = "id"
 """The column of a person's own ids, in capitals or small letters."""
@@ -45,7 +46,7 @@ def file_name(value: Any) -> str:
     """What a value of a column of files is called: a path as it was written; bytes have no name."""
     if isinstance(value, Mapping):  # Hugging Face's {"bytes": ..., "path": ...}
         value = value.get("path")
-    return escaped(str(value).strip().removeprefix("./")) if isinstance(value, str | Path) else ""
+    return escaped(without_number(str(value).strip()).removeprefix("./")) if isinstance(value, str | Path) else ""
 
 
 def _where_one_file(names: Sequence[str], modality: str, rows: Rows) -> list[str]:

@@ -13,6 +13,7 @@ from ...types import Fault
 from . import modality_of_file
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+_NUMBERED = re.compile(r"(.+)#\d+")
 _SAMPLE = 50
 """Paths that decide which folder a table's paths are relative to."""
 _MOST_FOLDERS = 1000
@@ -23,7 +24,7 @@ class Locator:
     """Finds the files that the paths of a table name, relative to the folder that fits them."""
 
     def __init__(self, folder: Path, root: Path | None, sample: Sequence[str]) -> None:
-        sample = [text.strip() for text in sample if text.strip()][:_SAMPLE]
+        sample = [without_number(text.strip()) for text in sample if text.strip()][:_SAMPLE]
         self.base = root if root is not None else _fitting(folder, sample)
         self._folded: dict[Path, dict[str, str | None]] = {}
         self._stems: dict[Path, dict[str, str | None]] = {}
@@ -86,6 +87,12 @@ class Locator:
         return self._folded[folder]
 
 
+def without_number(text: str) -> str:
+    """``a.jpg`` of ``a.jpg#2``, as Flickr8k numbers the captions of an image."""
+    match = _NUMBERED.fullmatch(text)
+    return match[1] if match and modality_of_file(match[1]) is not None else text
+
+
 def _exists(path: Path) -> bool:
     """Whether something lies there; a name that is too long, or has a zero byte in it, names nothing."""
     try:
@@ -104,7 +111,7 @@ def _listed(folder: Path) -> list[str]:
 def _spellings(text: str) -> Iterator[str]:
     """The path as written, then as Windows, a browser, a Mac or another keyboard would have written it."""
     seen = set()
-    for way in (text, text.removeprefix("file://")):
+    for way in (text, text.removeprefix("file://"), without_number(text)):
         for other in (way, way.replace("\\", "/"), unquote(way), unquote(way.replace("\\", "/"))):
             for form in (other, unicodedata.normalize("NFC", other), unicodedata.normalize("NFD", other)):
                 if form and form not in seen:

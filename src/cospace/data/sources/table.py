@@ -17,6 +17,7 @@ from . import AS_FOUND, ReadOptions, Rows, modality_of_file
 from ._columns import Table, names_file
 from ._delimited import SEPARATORS, Record, records
 from ._parquet import read_parquet
+from ._paths import without_number
 from .vqa import holds_questions
 
 _NAMED_SEPARATORS = {"\\t": "\t", "tab": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
@@ -148,7 +149,9 @@ def _first(text: str, separator: str) -> list[Record]:
 
 
 def _sniff_separator(text: str, config: Config) -> str:
-    """The candidate that splits the most records into as many fields as the header has, and into the most fields.
+    """The candidate that splits the most records into as many fields as the header has; then one that shows files.
+
+    Of several it is the one that splits into the most fields.
 
     A file that no candidate splits has one column. With columns given, only candidates that show them count.
     """
@@ -161,8 +164,15 @@ def _sniff_separator(text: str, config: Config) -> str:
         if len(header) < 2 or not wanted <= set(map(str.strip, header)):
             continue
         agreeing = sum(len(record.fields) == len(header) for record in first) / len(first)
-        scores[separator] = (round(agreeing, 1), separator == "\t" and config.path.suffix == ".tsv", len(header), -rank)
+        tabs = separator == "\t" and config.path.suffix == ".tsv"
+        scores[separator] = (round(agreeing, 1), tabs, _has_files(first[1:]), len(header), -rank)
     return max(scores, key=lambda separator: scores[separator], default=",")
+
+
+def _has_files(records: Sequence[Record]) -> bool:
+    """Whether some column of the records is the name of a file in each of them."""
+    columns = zip(*(record.fields for record in records), strict=False)
+    return any(all(modality_of_file(without_number(field.strip())) for field in fields) for fields in columns)
 
 
 def _text(path: Path) -> str:
