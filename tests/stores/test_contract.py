@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cospace.stores import NUMBER, Condition, Index, Item, _graph, _links, _scan, of_modality, search
+from cospace.stores import NUMBER, SEVERAL, Condition, Index, Item, _graph, _links, _scan, of_modality, search
 from cospace.types import UserError
 
 WIDTH = 8
@@ -167,6 +167,21 @@ def test_any_history_equals_a_dictionary(
         with pytest.raises(UserError, match="no column"):
             index.nearest(vectors(3, 99), k, where)
     index.close()
+
+
+def test_of_several_values_each_counts(place: Any) -> None:
+    """What several rows said of one item, and plain names beside those of our own fields."""
+    index: Index = place.create(WIDTH)
+    extras = [{"label": f"cat{SEVERAL}pet", "id": "7"}, {"label": "cat"}, {"label": "cats"}, {}]
+    index.add([replace(item(n), extras=one) for n, one in enumerate(extras)], vectors(4))
+
+    def found(written: str) -> list[str]:
+        return sorted(one.id for one in index.items(index.select([Condition.parse(written)]).tolist()))
+
+    assert [found(one) for one in ("label=pet", "label=cat", "label=dog|pet")] == [["0"], ["0", "1"], ["0"]]
+    assert [found(one) for one in ("label!=pet", "label!=cat")] == [["1", "2", "3"], ["2", "3"]]
+    assert [found(one) for one in ("id=7", "id=1", "@id=1", "@id=7")] == [["0"], [], ["1"], []]
+    assert index.items(index.numbers(["0"]).tolist())[0].extras == extras[0]
 
 
 @pytest.mark.parametrize("written", FILTERS)

@@ -129,6 +129,7 @@ class Origin:
     reference: Annotated[
         str | None, Parameter(name="--reference", help="Pairs on which forgetting of the pretrained model is measured.")
     ] = None
+    trust: Trust = None
 
 
 OriginOptions = Annotated[Origin, Parameter(name="*")]

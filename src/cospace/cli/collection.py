@@ -168,6 +168,23 @@ def _index_summary(made: Indexed, name: str) -> list[str]:
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class SearchOptions:
+    """What is found, and in which order."""
+
+    k: Annotated[int, Parameter(name=["-k", "--k"], help="How many results.")] = 10
+    where: Annotated[
+        list[str] | None,
+        Parameter(negative="", help="Only what satisfies this, e.g. label=cat|dog or year>=1990; may be repeated."),
+    ] = None
+    find: Annotated[str | None, Parameter(help="Modality of the results.")] = None
+    rerank: Annotated[bool, Parameter(help="Let the run's decoder re-rank the first results.")] = False
+
+
+BY_SCORE = SearchOptions()
+"""The ten nearest items."""
+
+
 @verb('INDEX "TEXT" [OPTIONS]')
 def search(
     index: Annotated[str, Parameter(help="The folder of an index, or its postgresql:// address.")],
@@ -175,13 +192,7 @@ def search(
     /,
     *,
     file: FileQueryOptions = NO_FILE,
-    k: Annotated[int, Parameter(name=["-k", "--k"], help="How many results.")] = 10,
-    where: Annotated[
-        list[str] | None,
-        Parameter(negative="", help="Only what satisfies this, e.g. label=cat|dog or year>=1990; may be repeated."),
-    ] = None,
-    find: Annotated[str | None, Parameter(help="Modality of the results.")] = None,
-    rerank: Annotated[bool, Parameter(help="Let the run's decoder re-rank the first results.")] = False,
+    options: Annotated[SearchOptions, Parameter(name="*")] = BY_SCORE,
     thumbnails: Annotated[Thumbnails, Parameter(help="Show thumbnails; auto: where the terminal can.")] = "auto",
     trust: Trust = None,
     json: Json = False,
@@ -195,10 +206,12 @@ def search(
 
     opened = SearchableIndex.open(index, trust or ())
     query = {text_modality(): text, **asdict(file)}
-    results = opened.search(k, find, rerank, where or (), **query)
+    results = opened.search(options.k, options.find, options.rerank, options.where or (), **query)
     if json:
         rows = [{"id": r.id, "score": r.score, "path": r.path, "text": r.text} for r in results]
-        unread = {"not_reranked": [{"id": r.id, "reason": r.unread} for r in results if r.unread]} if rerank else {}
+        unread = (
+            {"not_reranked": [{"id": r.id, "reason": r.unread} for r in results if r.unread]} if options.rerank else {}
+        )
         show({"results": rows, **unread}, "", json)
         return
     _show_thumbnails(opened, results, thumbnails)

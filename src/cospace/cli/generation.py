@@ -11,7 +11,7 @@ from ..types import UserError
 from ._app import AS_FOUND, RUN, Json, ReadingOptions, Trust, set_aside, show, verb
 
 if TYPE_CHECKING:
-    from ..commands.described import Described
+    from ..commands.decoder_inputs import DecoderInputs
     from .terminal import Progress
 
 DESCRIBED = "Images (or files of the modality that the run describes), folders of them, tables, tar shards or hf:NAME."
@@ -38,8 +38,8 @@ def caption(
 
     Example: cospace caption run a.jpg b.jpg
     """
-    from ..commands.caption import caption_described
-    from ..commands.described import described_by
+    from ..commands.caption import caption_inputs
+    from ..commands.decoder_inputs import read_inputs
     from ..evaluators.generation import CAPTIONS, changed
     from ..runs.run import Run
     from .terminal import Progress
@@ -49,8 +49,8 @@ def caption(
     how = changed(CAPTIONS, beams=beams, temperature=temperature, top_p=top_p)
     with Progress() as progress:
         loaded = Run.load(run, trust or ())
-        found = described_by(loaded, "captions", sources, reading.options(pairs=False), progress.long_work)
-        written = caption_described(loaded, found, how, progress.long_work)
+        found = read_inputs(loaded, "captions", sources, reading.options(pairs=False), progress.long_work)
+        written = caption_inputs(loaded, found, how, progress.long_work)
         _say_read(progress, found)
     results = [{"id": id_, "caption": text} for id_, text in written]
     lines = [f"{row['id']}  {row['caption']}" for row in results]
@@ -73,8 +73,8 @@ def ask(
 
     Example: cospace ask run photo.jpg "how many buses are there?"
     """
-    from ..commands.ask import ask_described, check_question
-    from ..commands.described import described_by
+    from ..commands.ask import ask_inputs, check_question
+    from ..commands.decoder_inputs import read_inputs
     from ..runs.run import Run
     from .terminal import Progress
 
@@ -84,8 +84,8 @@ def ask(
     with Progress() as progress:
         loaded = Run.load(run, trust or ())
         check_question(loaded, question)
-        found = described_by(loaded, "answers", named, reading.options(pairs=False), progress.long_work)
-        answered = ask_described(loaded, found, question, progress=progress.long_work)
+        found = read_inputs(loaded, "answers", named, reading.options(pairs=False), progress.long_work)
+        answered = ask_inputs(loaded, found, question, progress=progress.long_work)
         _say_read(progress, found)
     results: list[dict[str, Any]] = []
     for id_, answers in answered:
@@ -100,14 +100,14 @@ def ask(
     show({"results": results, **_counted(found)}, "\n".join(lines), json)
 
 
-def _say_read(progress: Progress, found: Described) -> None:
+def _say_read(progress: Progress, found: DecoderInputs) -> None:
     """What was read, and what was set aside, beside the results."""
     progress.say(*found.summary())
     if found.problems:
         progress.say(set_aside(found.problems).removeprefix("; "))
 
 
-def _counted(found: Described) -> dict[str, Any]:
+def _counted(found: DecoderInputs) -> dict[str, Any]:
     """The same as JSON."""
     problems = [{"id": one.id, "kind": one.kind, "reason": one.reason} for one in found.problems]
     return {**found.counts().to_json(), "problems": problems}

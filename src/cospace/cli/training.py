@@ -74,7 +74,6 @@ def train(
     ] = None,
     origin: OriginOptions = FROM_SCRATCH,
     reading: ReadingOptions = AS_FOUND,
-    trust: Trust = None,
     report: Annotated[bool, Parameter(help="Write report.html into the run.")] = True,
     help_settings: Annotated[
         bool,
@@ -93,17 +92,18 @@ def train(
     """
     inputs = [text for text in pairs if "=" not in text or Path(text).exists()]
     overrides = [text for text in pairs if text not in inputs]
+    trust = origin.trust or ()
     if help_settings:
-        with trusting(trust or ()):
+        with trusting(trust):
             _show_settings(origin.recipe, overrides, inputs, json)
         return
     if out is None:
         raise UserError("name the folder of the run with --out, e.g. cospace train pairs.csv --out run")
-    with trusting(trust or ()):
+    with trusting(trust):
         _refuse_settings_without_value(inputs, origin.recipe)
     from ..commands.train import TrainArguments
 
-    how = (reading.options(), origin.source, origin.reference, trust or ())
+    how = (reading.options(), origin.source, origin.reference, trust)
     _train(TrainArguments(_given(inputs), out, origin.recipe, val, overrides, *how, command()), report, json)
 
 

@@ -15,7 +15,7 @@ from ..models.generation.generator import Answer
 from ..runs.run import Run
 from ..types import Progress, UserError, silent
 from .caption import prepared_item
-from .described import Described
+from .decoder_inputs import DecoderInputs
 
 
 def ask(run: Run, item: Any, question: str, how: Generation = ANSWERS) -> list[Answer]:
@@ -27,8 +27,8 @@ def ask(run: Run, item: Any, question: str, how: Generation = ANSWERS) -> list[A
     return _answers(run, iter([prepared_item(run, item)]), question, how, 1)[0]
 
 
-def ask_described(
-    run: Run, found: Described, question: str, how: Generation = ANSWERS, progress: Progress = silent
+def ask_inputs(
+    run: Run, found: DecoderInputs, question: str, how: Generation = ANSWERS, progress: Progress = silent
 ) -> list[tuple[str, list[Answer]]]:
     """The same for every item that can be read, by its id; the others are added to the problems of ``found``."""
     check_question(run, question)

@@ -13,7 +13,7 @@ from ..evaluators.generation import CAPTIONS
 from ..models.generation.decoding import Generation
 from ..runs.run import Run
 from ..types import BadItem, Progress, UserError, attempted, silent
-from .described import Described
+from .decoder_inputs import DecoderInputs
 
 
 def caption(run: Run, items: Sequence[Any], how: Generation = CAPTIONS) -> list[str]:
@@ -23,8 +23,8 @@ def caption(run: Run, items: Sequence[Any], how: Generation = CAPTIONS) -> list[
     return [texts[0].text for texts in generator.captions(run.space, iter(prepared), how)]
 
 
-def caption_described(
-    run: Run, found: Described, how: Generation = CAPTIONS, progress: Progress = silent
+def caption_inputs(
+    run: Run, found: DecoderInputs, how: Generation = CAPTIONS, progress: Progress = silent
 ) -> list[tuple[str, str]]:
     """Ids and captions of the items that can be read; the others are added to the problems of ``found``."""
     generator = run.need_generator("captions")

@@ -208,13 +208,13 @@ class _Work:
         self._store(listed, pairs, max_bad_fraction)
         if len(self.problems) == len(listed):
             pairs.without(self.problems).stop_above(0)
-        copies = [Entry(item, entry.raw) for entry in listed for item in entry.copies]
+        lost = {problem.id: problem for problem in self.problems}
+        for entry in (entry for entry in listed if entry.item.id in lost):
+            self.problems += [replace(lost[entry.item.id], id=copy.id) for copy in entry.copies]
+        copies = [Entry(copy, entry.raw) for entry in listed if entry.item.id not in lost for copy in entry.copies]
         if copies:
             self.there = self.store.hashes()
-            lost = {problem.id: problem for problem in self.problems}
-            bad = {id(entry.raw): lost[entry.item.id] for entry in listed if entry.item.id in lost}
-            self.problems += [replace(bad[id(c.raw)], id=c.item.id) for c in copies if id(c.raw) in bad]
-            self._store([copy for copy in copies if id(copy.raw) not in bad], pairs, max_bad_fraction)
+            self._store(copies, pairs, max_bad_fraction)
         self._forget({item.id for entry in listed for item in entry.items}, keep_missing)
 
     def _store(self, listed: Sequence[Entry], pairs: Pairs, max_bad_fraction: float) -> None:

@@ -227,15 +227,20 @@ class SearchableIndex:
 
         What was drawn on the fly, or lies in a tar, has no file of its own. Raises :class:`BadItem`.
         """
-        file = Path(unescaped(path))
-        read = attempted(self.space.processors[name].prepare, file)
-        if not isinstance(read, BadItem):
-            return file
-        preview = self.thumbnails.get(content, max(PREVIEW_SIZES))
-        if preview is None or not modality(name).recognises(preview):
-            raise read
-        return preview
+        return self._read(path, content, name)[0]
 
     def prepared(self, path: str, content: str, name: str) -> Tensor:
         """The same as the decoder's encoder reads it."""
-        return self.space.processors[name].prepare(self.readable(path, content, name))
+        return self._read(path, content, name)[1]
+
+    def _read(self, path: str, content: str, name: str) -> tuple[Any, Tensor]:
+        """Both, decoded once."""
+        prepare = self.space.processors[name].prepare
+        file = Path(unescaped(path))
+        made = attempted(prepare, file)
+        if not isinstance(made, BadItem):
+            return file, made
+        preview = self.thumbnails.get(content, max(PREVIEW_SIZES))
+        if preview is None or not modality(name).recognises(preview):
+            raise made
+        return preview, prepare(preview)

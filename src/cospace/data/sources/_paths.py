@@ -26,8 +26,7 @@ class Locator:
     def __init__(self, folder: Path, root: Path | None, sample: Sequence[str]) -> None:
         sample = [without_number(text.strip()) for text in sample if text.strip()][:_SAMPLE]
         self.base = root if root is not None else _fitting(folder, sample)
-        self._folded: dict[Path, dict[str, str | None]] = {}
-        self._stems: dict[Path, dict[str, str | None]] = {}
+        self._known: dict[tuple[Path, bool], dict[str, str | None]] = {}
 
     def find(self, text: str) -> Path | Fault:
         """The file; where there is none, the path as it was written, or why it cannot be one."""
@@ -53,16 +52,8 @@ class Locator:
 
     def _without_suffix(self, path: Path) -> Path | None:
         """The one file of a modality that is called so but for its suffix."""
-        folder, stem = path.parent, path.name.casefold()
-        if folder not in self._stems:
-            stems: dict[str, str | None] = {}
-            for name in _listed(folder) if _exists(folder) else ():
-                if modality_of_file(name) is not None:
-                    own = name.rpartition(".")[0].casefold()
-                    stems[own] = None if own in stems else name
-            self._stems[folder] = stems
-        called = self._stems[folder].get(stem)
-        return folder / called if called is not None else None
+        name = self._names(path.parent, suffixes=False).get(path.name.casefold())
+        return path.parent / name if name is not None else None
 
     def _in_other_case(self, path: Path) -> Path | None:
         """The one file of that path in capitals or small letters, if each of its folders is one."""
@@ -76,15 +67,19 @@ class Locator:
             here /= part
         return here
 
-    def _names(self, folder: Path) -> dict[str, str | None]:
-        """The names in a folder without regard to case; None for one that two files share. Each is listed once."""
-        if folder not in self._folded:
+    def _names(self, folder: Path, suffixes: bool = True) -> dict[str, str | None]:
+        """The names in a folder without regard to case; None for one that two files share. Each is listed once.
+
+        Without ``suffixes``, the names of files of a modality, each by what is before its suffix.
+        """
+        if (folder, suffixes) not in self._known:
             names: dict[str, str | None] = {}
             for name in _listed(folder):
-                folded = name.casefold()
-                names[folded] = None if folded in names else name
-            self._folded[folder] = names
-        return self._folded[folder]
+                if suffixes or modality_of_file(name) is not None:
+                    folded = (name if suffixes else name.rpartition(".")[0]).casefold()
+                    names[folded] = None if folded in names else name
+            self._known[folder, suffixes] = names
+        return self._known[folder, suffixes]
 
 
 def without_number(text: str) -> str:
@@ -104,7 +99,7 @@ def _exists(path: Path) -> bool:
 def _listed(folder: Path) -> list[str]:
     try:
         return os.listdir(folder)
-    except OSError:  # one that may not be read
+    except (OSError, ValueError):  # one that is not there, may not be read, or has a zero byte in its name
         return []
 
 

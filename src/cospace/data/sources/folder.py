@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from ...config import Config as BaseConfig
-from ...reading import people_text, whole
+from ...reading import decode_text, whole
 from ...types import LeftAlone, UserError
 from . import AS_FOUND, ReadOptions, Rows, file_kinds, table, tar
 from ._columns import Table, captions_in_json
@@ -194,6 +194,6 @@ def _captions(file: File) -> list[str]:
     if file.suffix == ".json":  # Google Takeout's titles are the names of files
         names = {file.path.stem.casefold(), Path(file.path.stem).stem.casefold()}
         return [text for text in captions_in_json(data) if text.casefold() not in names]
-    text = people_text(data)
+    text = decode_text(data)
     lines = [line for line in text.replace("\r\n", "\n").split("\n") if line.strip()]
     return [] if lines and all(map(_BOX.fullmatch, lines)) else lines or [""]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ...config import Config as BaseConfig
-from ...reading import lines, opened, people_text, read_bytes, read_json
+from ...reading import decode_text, lines, opened, read_bytes, read_json
 from ...types import Problem, UserError
 from . import AS_FOUND, ReadOptions, Rows, modality_of_file
 from ._columns import Table, names_file
@@ -177,7 +177,7 @@ def _has_files(records: Sequence[Record]) -> bool:
 
 def _text(path: Path) -> str:
     """The file's text; bytes that are not UTF-8 become lone surrogates, so that only their own row is set aside."""
-    return people_text(read_bytes(path))
+    return decode_text(read_bytes(path))
 
 
 def _read_jsonl(config: Config) -> Table:

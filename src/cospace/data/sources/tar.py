@@ -18,7 +18,7 @@ from typing import ClassVar
 
 from ...config import Config as BaseConfig
 from ...filenames import escaped
-from ...reading import opened, people_text
+from ...reading import decode_text, opened
 from ...types import LeftAlone, Problem, UserError
 from ..contents import digest
 from . import AS_FOUND, ReadOptions, Rows, modality_of_suffix
@@ -197,5 +197,5 @@ def _split(name: str, first: bool = True) -> tuple[str, str]:
 
 def _caption(data: bytes) -> str:
     """The whole text but for one line end at its end, which editors add and people do not see."""
-    text = people_text(data)
+    text = decode_text(data)
     return text.removesuffix("\n").removesuffix("\r") if text.endswith("\n") else text

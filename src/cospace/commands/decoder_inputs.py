@@ -27,17 +27,26 @@ T = TypeVar("T")
 
 
 @dataclass(slots=True)
-class Described:
+class DecoderInputs:
     """Items of one modality with their ids; :meth:`prepared` says which of them can be read."""
 
     modality: str
     entries: list[Entry] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
+    rows: int = 0
+    """Files named, and rows of sources that have an item."""
+    listed: list[Problem] = field(default_factory=list)
+    """What was set aside before anything was decoded."""
+    failed: list[Problem] = field(default_factory=list)
+    """What could not be decoded."""
     sources: list[Pairs] = field(default_factory=list)
     """The inputs that are no single files."""
-    duplicates: int = 0
     read: list[Entry] = field(default_factory=list)
     """What :meth:`prepared` has given, in order."""
+
+    @property
+    def problems(self) -> list[Problem]:
+        """All that was set aside."""
+        return [*self.listed, *self.failed]
 
     def prepared(self, run: Run) -> Iterator[Tensor]:
         """Every item that can be read, as the decoder's encoder reads it; the others are set aside.
@@ -47,8 +56,7 @@ class Described:
         made = prefetch(self.entries, lambda entry: run.space.processors[self.modality].prepare(entry.raw))
         for entry, one in zip(self.entries, made, strict=True):
             if isinstance(one, BadItem):
-                self.problems += [Problem(item.id, one.kind, one.reason) for item in entry.items]
-                self.duplicates -= len(entry.copies)
+                self.failed += [Problem(item.id, one.kind, one.reason) for item in entry.items]
             else:
                 self.read.append(entry)
                 yield one
@@ -63,7 +71,8 @@ class Described:
     def counts(self) -> Counts:
         """What was read, and what became of it."""
         left_alone = sum(len(source.left_alone) for source in self.sources)
-        return Counts(len(self.read), self.duplicates, len(self.problems), left_alone)
+        used = len(self.read)
+        return Counts(used, self.rows - used - len(self.failed), len(self.problems), left_alone)
 
     def summary(self) -> list[str]:
         """How the inputs were read and what became of them, in lines for people; nothing of files that were named."""
@@ -74,14 +83,14 @@ class Described:
         return [*read, self.counts().sentence(), *describe_left_alone(left_alone)]
 
 
-def described_by(
+def read_inputs(
     run: Run, what: str, inputs: Sequence[str | Path], options: ReadOptions = AS_ITEMS, progress: Progress = silent
-) -> Described:
+) -> DecoderInputs:
     """What the run's decoder describes of some inputs: every file named, and every different item of a source.
 
     ``what`` the decoder shall give names it in the refusal of a run that has none.
     """
-    found = Described(run.need_generator(what).modality)
+    found = DecoderInputs(run.need_generator(what).modality)
     names = [str(one) for one in inputs]
     sources = [name for name in names if not _is_file(name)]
     if not sources:
@@ -91,6 +100,7 @@ def described_by(
             _add(found, name, open_pairs(name, progress=progress, options=replace(options, pairs=False)))
         else:
             found.entries.append(Entry(Item(name, found.modality, name), Path(name)))
+            found.rows += 1
     return found
 
 
@@ -101,7 +111,7 @@ def _is_file(name: str) -> bool:
     return modality_of_file(name) is not None or not is_source(name)
 
 
-def _add(found: Described, name: str, pairs: Pairs) -> None:
+def _add(found: DecoderInputs, name: str, pairs: Pairs) -> None:
     """The different items of a source; what the decoder does not describe is set aside, texts are no items here.
 
     Ids are those of an index of the same source; one that an earlier input has too gets this input's name before it.
@@ -114,11 +124,10 @@ def _add(found: Described, name: str, pairs: Pairs) -> None:
     for entry in entries(pairs, [found.modality]).get(found.modality, ()):
         first, *copies = [replace(item, id=free(item.id)) for item in entry.items]
         found.entries.append(Entry(first, entry.raw, copies))
-    keys = pairs.keys.get(found.modality, np.zeros(0, np.int64))
-    found.duplicates += int((keys >= 0).sum()) - len(np.unique(keys[keys >= 0]))
-    found.problems += [replace(problem, id=free(problem.id)) for problem in pairs.problems]
+    found.rows += int(np.sum(pairs.keys[found.modality] >= 0)) if found.modality in pairs.keys else 0
+    found.listed += [replace(problem, id=free(problem.id)) for problem in pairs.problems]
     for other in (one for one in pairs.modalities if one != found.modality and not is_text(one)):
         reason = f"the decoder describes {modality(found.modality).plural}, not {modality(other).plural}"
         rows = np.flatnonzero(pairs.keys[other] >= 0).tolist()
-        found.problems += [Problem(free(pairs.place(row)), "not described", reason) for row in rows]
+        found.listed += [Problem(free(pairs.place(row)), "not described", reason) for row in rows]
     found.sources.append(pairs)
