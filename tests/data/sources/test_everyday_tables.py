@@ -210,6 +210,7 @@ def test_what_other_programs_write_is_read(tmp_path: Path, name: str, content: b
     expected = ["1.png", "2.png"] if name == "numbers.jsonl" else ["a.png", "b.png"]
     assert [path.name for path in pairs.items["image"]] == expected
     assert pairs.items["text"] == ["x y", "z w"]
+    assert ("2 paths of another machine" in pairs.understood) == (name == "other.csv")
 
 
 def test_captions_by_notepad_and_titles_of_takeout(tmp_path: Path) -> None:

@@ -41,10 +41,13 @@ class Table:
     options: ReadOptions = AS_FOUND
     """Which columns are named, and what paths are relative to."""
     problems: list[Problem] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)
+    """Paths of another machine whose files were found here."""
 
     def rows(self) -> Rows:
         """The rows, by modality; a column that is none becomes an extra, a row with several captions several rows."""
         roles, columns = self._roles()
+        self.elsewhere = []
         items = {
             role: [text_value(value) for value in columns[column]] if is_text(role) else self._files(columns[column])
             for role, column in roles.items()
@@ -59,7 +62,10 @@ class Table:
             role: [file_name(v) for v in columns[column]] for role, column in roles.items() if not is_text(role)
         }
         filters = f"; filters: {', '.join(_some(list(map(str, extras))))}" if extras else ""
-        rows.understood = ", ".join(f"{role} = {column}" for role, column in roles.items()) + filters
+        found = (
+            f"; {len(self.elsewhere):,} paths of another machine, found here by their ends" if self.elsewhere else ""
+        )
+        rows.understood = ", ".join(f"{role} = {column}" for role, column in roles.items()) + filters + found
         _one_caption_each(rows)
         identify(rows)
         return rows
@@ -106,6 +112,7 @@ class Table:
         texts = dict.fromkeys(v for v in values if isinstance(v, str) and v.strip())
         locator = Locator(self.folder, self.options.root, list(texts))
         paths = {text: locator.find(text) for text in texts}
+        self.elsewhere += locator.elsewhere
         return [paths.get(value) if isinstance(value, str) else value for value in values]
 
 

@@ -26,6 +26,8 @@ class Locator:
     def __init__(self, folder: Path, root: Path | None, sample: Sequence[str]) -> None:
         sample = [without_number(text.strip()) for text in sample if text.strip()][:_SAMPLE]
         self.base = root if root is not None else _fitting(folder, sample)
+        self.elsewhere: list[str] = []
+        """Absolute paths that are none on this machine, whose ends were found here."""
         self._known: dict[tuple[Path, bool], dict[str, str | None]] = {}
 
     def find(self, text: str) -> Path | Fault:
@@ -48,7 +50,10 @@ class Locator:
         if len(parts) < 2 or not (written.startswith(("/", "\\")) or PureWindowsPath(written).drive):
             return None
         ways = (self.base.joinpath(*parts[start:]) for start in range(1, len(parts)))
-        return next((way for way in ways if _exists(way) and way.is_file()), None)
+        found = next((way for way in ways if _exists(way) and way.is_file()), None)
+        if found is not None:
+            self.elsewhere.append(written)
+        return found
 
     def _without_suffix(self, path: Path) -> Path | None:
         """The one file of a modality that is called so but for its suffix."""
