@@ -140,6 +140,7 @@ def stopped(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
         with pytest.raises(Stop):
             train(shapes, tmp_path / "run")
     assert [path.name for path in sorted((tmp_path / "run" / "checkpoints").iterdir())] == [
+        "best-00000008",  # of an evaluation that no checkpoint knows of
         "step-00000006",
         "step-00000007",
     ]

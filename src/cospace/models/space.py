@@ -120,11 +120,14 @@ class Space(nn.Module):
         self, modality: str, prepared: Iterator[Tensor], progress: Progress | None = None, total: int = 0
     ) -> Iterator[np.ndarray]:
         """Unit vectors ``(at most WINDOW, E)`` in the given order; the model runs in the machine's fast format."""
+        for rows in self.encode_prepared(modality, prepared, progress, total):
+            yield normalize(torch.from_numpy(rows), dim=-1).numpy()
 
-        def unit(tower: Space, inputs: Any) -> Tensor:
-            return normalize(tower.encode(modality, inputs), dim=-1)
-
-        return self._through(unit, modality, prepared, progress, total)
+    def encode_prepared(
+        self, modality: str, prepared: Iterator[Tensor], progress: Progress | None = None, total: int = 0
+    ) -> Iterator[np.ndarray]:
+        """The same vectors as the objective sees them, not normalised."""
+        return self._through(lambda tower, inputs: tower.encode(modality, inputs), modality, prepared, progress, total)
 
     def pooled_prepared(
         self, modality: str, prepared: Iterator[Tensor], progress: Progress | None = None, total: int = 0
