@@ -23,7 +23,7 @@ from cospace.models.encoders import bag, linear, transformer, vit
 from cospace.models.space import Space, compute_copy
 from cospace.objectives import softmax
 from cospace.training.checkpoint import Checkpoints
-from cospace.training.loop import Learner, Observers, Trainer, TrainingConfig, evaluation_steps
+from cospace.training.loop import Learner, Observers, Trainer, TrainingConfig, affordable_evaluations, evaluation_steps
 from cospace.training.optim import OptimConfig
 from cospace.training.selection import Evaluation, Outcome
 from cospace.types import UserError
@@ -228,6 +228,12 @@ def test_lost_best_weights_are_said_and_the_last_ones_kept(tmp_path: Path, monke
     _, outcome, said = fitted(tmp_path, Scores({1: 0.9, 2: 0.5, 3: 0.2, 4: 0.3, 5: 0.4, 6: 0.4}))
     assert outcome.plain()["kept_step"] == 6
     assert said[-1] == "the weights of step 1 are lost and those of the last one kept: step 1 is damaged"
+
+
+def test_a_run_is_evaluated_more_often_where_that_costs_little() -> None:
+    assert affordable_evaluations(300, 84 * 256) == 10, "100 photographs with 500 captions"
+    assert affordable_evaluations(1000, 196 * 256) == 4
+    assert affordable_evaluations(1000, 0) == 4
 
 
 def test_evaluations_are_spread_and_always_include_the_end() -> None:

@@ -95,13 +95,13 @@ class TrainingView(Progress):
     def _row(self, row: dict[str, Any], config: RunConfig) -> None:
         steps = config.training.steps or 0
         found = {name.removeprefix("val/"): value for name, value in row.items() if name.startswith("val/")}
-        loss = f"loss {row['loss']:.3f}" if "loss" in row else ""
+        loss = f"  loss {row['loss']:.3f}" if "loss" in row else ""
         if found:
             self._recall = _quality(found)
-            both = f"{loss}{_validation_loss(found)}"
-            self.say(f"step {row['step']:,} of {steps:,}  {both}{self._recall}  {row['minutes']:.1f} min")
+            both = f"{loss}{_validation_loss(found, alone=not loss)}"
+            self.say(f"step {row['step']:,} of {steps:,}{both}{self._recall}  {row['minutes']:.1f} min")
         speed = f"  {row['samples_per_second']:,.0f} pairs/s" if "samples_per_second" in row else ""
-        self.long_work("training", row["step"], steps, f"{loss}{self._recall}{speed}")
+        self.long_work("training", row["step"], steps, f"{loss}{self._recall}{speed}".lstrip())
 
     def summary(self, metrics: Mapping[str, float], out: Path, advice: Sequence[str] = ()) -> str:
         """What a person reads at the end of ``cospace train``."""
@@ -129,9 +129,11 @@ def _forgetting(metrics: Mapping[str, float]) -> list[str]:
     return lines
 
 
-def _validation_loss(metrics: Mapping[str, float]) -> str:
-    """The loss on validation pairs, to stand beside that of training."""
-    return f" (validation {metrics['loss']:.3f})" if "loss" in metrics else ""
+def _validation_loss(metrics: Mapping[str, float], alone: bool) -> str:
+    """The loss on validation pairs, beside that of training or alone."""
+    if "loss" not in metrics:
+        return ""
+    return f"  (validation loss {metrics['loss']:.3f})" if alone else f" (validation {metrics['loss']:.3f})"
 
 
 def _quality(metrics: Mapping[str, float]) -> str:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from .. import __version__, files
@@ -28,9 +27,9 @@ from ..evaluators.generation import GenerationResults, complaint, generate_predi
 from ..evaluators.measures import calibrate, calibrate_search, diagnosis, intervals, measure, reliability_of, watch
 from ..evaluators.reranking import rerank
 from ..evaluators.retrieval_baseline import retrieval_baselines
-from ..evaluators.selection import score_by_group, validation_loss
+from ..evaluators.selection import items_per_modality, score_by_group, thinned, validation_loss
 from ..matches import ModalityPair, modality_pairs
-from ..modalities import is_text, modality, text_modality
+from ..modalities import modality, text_modality
 from ..models.space import Space
 from ..objectives import FEWEST
 from ..runs.datasets import can_train, training_batches
@@ -46,7 +45,7 @@ from ..runs.trained_on import write_trained_on
 from ..runs.wise_ft import best, interpolate, sweep
 from ..runtime import describe, device
 from ..training.adapters import merge_adapters
-from ..training.loop import Learner, Observers, Trainer
+from ..training.loop import FEWEST_EVALUATIONS, Learner, Observers, Trainer, affordable_evaluations
 from ..training.selection import Evaluation, Outcome
 from ..training.step import ALIGNMENT
 from ..trust import trusting
@@ -187,6 +186,8 @@ class _Session:
         self.space, self.generator, self.tokenizer = initial.space, initial.generator, initial.tokenizer
         self.lr_scales = initial.lr_scales
         self.train, self.val = self._prepare(data.train, "train"), self._prepare(data.val, "val")
+        self.validated = thinned(self.val, VALIDATED)
+        self.config = self._with_evaluations(config)
         self.read, self.held_out, self.leaks = data.read, data.train is not data.read, data.leaks
         self.log = MetricsLog(self.out / "metrics.jsonl")
         self.tensorboard = tensorboard(self.out / "tensorboard") if config.tensorboard else None
@@ -197,6 +198,15 @@ class _Session:
         self.objective = part("objectives", config.objective).build(list(self.paired)).to(device())  # type: ignore[attr-defined]
         whole = source is not None and is_whole(config, source.space)
         self.forgetting = self._forgetting_baseline(data.reference) if whole else None
+
+    def _with_evaluations(self, config: RunConfig) -> RunConfig:
+        """The number of evaluations chosen by what they cost, where it was left open; writing texts costs much."""
+        training = config.training
+        if training.evaluations is not None:
+            return config
+        items, seen = items_per_modality(self.validated), (training.steps or 0) * (training.batch_size or 0)
+        chosen = FEWEST_EVALUATIONS if self.generator else affordable_evaluations(items, seen)
+        return config.model_copy(update={"training": training.model_copy(update={"evaluations": chosen})})
 
     def _forgetting_baseline(self, reference: Pairs | None) -> ForgettingBaseline:
         sets = {OWN: self.val} if len(self.val.items) > 1 else {}
@@ -264,9 +274,8 @@ class _Session:
 
     def _evaluate(self, space: Space) -> Evaluation:
         """Loss, retrieval and health on some of the validation items, and the score that decides what is kept."""
-        val = thinned(self.val, VALIDATED)
-        embedded = embed_pairs(space, val)
-        generated = self._generate(val, False, silent)
+        embedded = embed_pairs(space, self.validated)
+        generated = self._generate(self.validated, False, silent)
         metrics = measure(embedded) | generated.metrics
         if any(parameter.requires_grad for parameter in space.parameters()):
             loss = validation_loss(self.objective, embedded, self.config.training.batch_size or len(self.train.pairs))
@@ -366,14 +375,3 @@ class _Session:
             "set_aside": kinds,
             "bare_names": templates_for(captions) == ("{}",),
         }
-
-
-def thinned(prepared: PreparedPairs, most: int) -> PreparedPairs:
-    """The rows of at most ``most`` items of each modality that is not typed, evenly spaced."""
-    keep = np.ones(len(prepared.pairs), bool)
-    for name, item_of_row in prepared.item_of_row.items():
-        items = np.unique(item_of_row[item_of_row >= 0])
-        if not is_text(name) and len(items) > most:
-            chosen = items[np.linspace(0, len(items) - 1, most).astype(int)]
-            keep &= (item_of_row < 0) | np.isin(item_of_row, chosen)
-    return prepared if keep.all() else prepared.select(np.flatnonzero(keep))

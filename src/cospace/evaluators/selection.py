@@ -1,4 +1,4 @@
-"""What evaluations during training are compared by, and the loss on validation pairs."""
+"""Evaluations during training: on which items, what they are compared by, and the loss on validation pairs."""
 
 from __future__ import annotations
 
@@ -6,11 +6,30 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..data.prepared import PreparedPairs
 from ..data.sampler import BatchSampler
+from ..modalities import is_text
 from ..types import Metrics
 from .embedded import EmbeddedPairs
 from .generation import GenerationResults
 from .measures import query_components
+
+
+def thinned(prepared: PreparedPairs, most: int) -> PreparedPairs:
+    """The rows of at most ``most`` items of each modality that is not typed, evenly spaced."""
+    keep = np.ones(len(prepared.pairs), bool)
+    for name, item_of_row in prepared.item_of_row.items():
+        items = np.unique(item_of_row[item_of_row >= 0])
+        if not is_text(name) and len(items) > most:
+            chosen = items[np.linspace(0, len(items) - 1, most).astype(int)]
+            keep &= (item_of_row < 0) | np.isin(item_of_row, chosen)
+    return prepared if keep.all() else prepared.select(np.flatnonzero(keep))
+
+
+def items_per_modality(prepared: PreparedPairs) -> float:
+    """How many different items an evaluation embeds of each modality, on average."""
+    counts = [len(np.unique(item_of_row[item_of_row >= 0])) for item_of_row in prepared.item_of_row.values()]
+    return float(np.mean(counts)) if counts else 0.0
 
 
 def score_by_group(embedded: EmbeddedPairs, generated: GenerationResults) -> np.ndarray:

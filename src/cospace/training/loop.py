@@ -30,6 +30,12 @@ from .step import forward_backward, room_for_graphs
 MOST_FAILURES = 3
 """Steps in a row with a loss or gradient that is not finite before the run stops."""
 
+FEWEST_EVALUATIONS, MOST_EVALUATIONS = 4, 10
+"""How often a run is evaluated on the way where nothing is said, and where that costs little."""
+
+EVALUATION_SHARE = 0.05
+"""Largest part of the work of the training that :data:`MOST_EVALUATIONS` may cost."""
+
 HEALTH_EVERY = 10
 """Steps between two measurements of the health of the batch's embeddings."""
 
@@ -53,8 +59,9 @@ class TrainingConfig(Config):
     """Processes that make batches in advance."""
     precision: Precision = "auto"
     """Number format of the towers: ``float32``, ``bfloat16``, or what is fast on the hardware."""
-    evaluations: int = Field(default=4, ge=0)
-    """How often to evaluate on the way; the end is always evaluated."""
+    evaluations: int | None = Field(default=None, ge=0)
+    """How often to evaluate on the way; the end is always evaluated. Left open, 4 times, or 10 times where validation
+    items are few beside the pairs of the training."""
     keep: Keep = "best"
     """Weights to end with: ``best``, those of the evaluation with the highest score (mean reciprocal rank of retrieval,
     accuracy of captions and answers), or ``last``. A last one that is worse by less than its standard error is kept."""
@@ -152,7 +159,8 @@ class Trainer:
 
     def _steps(self, batches: TrainingBatches, steps: int) -> None:
         """Every step that is left, until the last or until patience is at an end."""
-        due = evaluation_steps(steps, self.config.evaluations)
+        evaluations = self.config.evaluations
+        due = evaluation_steps(steps, FEWEST_EVALUATIONS if evaluations is None else evaluations)
         saved = time.monotonic()
         for batch in batches.stream(self.start, steps, self.config.workers):
             row, embeddings = self.step(batch, steps)
@@ -290,6 +298,15 @@ def set_learning_rates(groups: Iterable[Optimizer], peaks: list[list[float]], fa
     for optimizer, peak_rates in zip(groups, peaks, strict=True):
         for group, peak in zip(optimizer.param_groups, peak_rates, strict=True):
             group["lr"] = peak * factor
+
+
+def affordable_evaluations(items: float, pairs: int) -> int:
+    """How often to evaluate so many validation items of a modality in a training that sees so many pairs.
+
+    A backward pass costs twice a forward pass, so an item that is embedded costs a third of one that is learned from.
+    """
+    affordable = MOST_EVALUATIONS * items / 3 <= EVALUATION_SHARE * pairs
+    return MOST_EVALUATIONS if affordable else FEWEST_EVALUATIONS
 
 
 def evaluation_steps(steps: int, evaluations: int) -> set[int]:
