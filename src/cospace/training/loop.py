@@ -243,10 +243,12 @@ class Trainer:
         """Say that a step was left out; stop when it keeps happening."""
         self.failures += 1
         rows = ", ".join(map(str, batch.row_B[:8]))
+        rates = ("lr", "muon_lr") if self.config.optim.name == "muon" else ("lr",)
+        lower = " and ".join(f"training.optim.{rate}" for rate in rates)
         if self.failures >= MOST_FAILURES:
             raise UserError(
                 f"the loss was not finite in {self.failures} steps in a row (last: step {batch.step + 1}, rows {rows}, "
-                "...); lower training.optim.lr and training.optim.muon_lr, or run `cospace check` on these pairs"
+                f"...); lower {lower}, or run `cospace check` on these pairs"
             )
         self.observers.say(
             f"step {batch.step + 1} gave a loss or gradient that is not finite and was left out (rows {rows})"

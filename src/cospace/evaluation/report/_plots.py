@@ -49,8 +49,13 @@ def curves(rows: Sequence[Mapping[str, float]], kept: str = "") -> str:
         figures.append(chart(Axes(f"{name.capitalize()} by step", "step", name), [_series(rows, "step", key)]))
     if not figures:
         return '<p class="none">No training log was given.</p>'
-    note = f'<p class="note">{escape(kept[:1].upper() + kept[1:])}.</p>' if kept else ""
-    return _plates(figures) + note
+    return _plates(figures) + (_kept(kept) if kept else "")
+
+
+def _kept(sentence: str) -> str:
+    """Which evaluation the run has, and that what chose it also measures it."""
+    note = f"{sentence[:1].upper()}{sentence[1:]}. Figures on the pairs that chose it are a little high."
+    return f'<p class="note">{escape(note)}</p>'
 
 
 def recall(recalls: Sequence[RecallCurve]) -> str:
