@@ -1,4 +1,4 @@
-"""Pictures as odd programs write them, with what Chromium shows of each (its pixels were compared in July 2026)."""
+"""Pictures as odd programs write them, with what Chromium shows of each (its pixels were compared in November 2026)."""
 
 from __future__ import annotations
 
@@ -281,7 +281,7 @@ def test_an_orientation_in_xmp_is_none(kind: str) -> None:
 
 NAMED = {
     "PCX": "PCX", "SGI": "SGI", "ICNS": "ICNS", "PPM": "Netpbm", "DDS": "DDS", "JPEG2000": "JPEG 2000", "ICO": "ICO",
-    "XBM": "XBM", "BLP": "BLP", "PDF": "PDF", "EPS": "PostScript",
+    "TGA": "TGA", "XBM": "XBM", "BLP": "BLP", "PDF": "PDF", "EPS": "PostScript",
 }  # fmt: skip
 
 

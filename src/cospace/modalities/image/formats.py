@@ -43,6 +43,8 @@ _UNREAD = (
     (b"%!PS", "PostScript"),
     (b"\xc5\xd0\xd3\xc6", "PostScript"),
     (b"\0\0\x01\0", "an icon (ICO)"),
+    *((bytes((0, 0, kind, 0, 0, 0, 0, 0)), "TGA") for kind in (2, 3, 10, 11)),
+    *((bytes((0, 1, kind, 0, 0)), "TGA") for kind in (1, 9)),
     (b"\0\0\2\0", "a mouse pointer (CUR)"),
     (b"icns", "an icon (ICNS)"),
     (b"\x0a\0\1", "PCX"),
