@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 import os
@@ -69,6 +70,16 @@ def lines(name: str) -> Write:
     def write(folder: Path, modality: str) -> Path:
         (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows(folder, modality)))
         return folder / name
+
+    return write
+
+
+def packed(name: str) -> Write:
+    def write(folder: Path, modality: str) -> Path:
+        plain = delimited(name, ",")(folder, modality)
+        (folder / f"{name}.gz").write_bytes(gzip.compress(plain.read_bytes()))
+        plain.unlink()
+        return folder / f"{name}.gz"
 
     return write
 
@@ -174,6 +185,7 @@ def shards(captions: str) -> Write:
 
 LAYOUTS: dict[str, Write] = {
     "`.csv`, `.tsv` (comma, tab, semicolon, pipe)": delimited("t.csv", ";"),
+    "`.csv.gz`, `.tsv.gz`, `.jsonl.gz`, `.json.gz` (also `.bz2`, `.xz`, `.zst`)": packed("t.csv"),
     "`.csv` without a header": delimited("t.csv", ",", header=False),
     "`.csv` with several columns of captions": several_columns,
     "`.jsonl`, `.ndjson`": lines("t.ndjson"),

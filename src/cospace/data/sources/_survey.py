@@ -17,6 +17,7 @@ from ...filenames import escaped
 from ...reading import opened
 from ...types import LeftAlone
 from . import file_modalities, modality_of_file
+from ._packed import suffix_of
 
 TABLES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"})
 SHARDS = (".tar", ".tar.gz", ".tgz")
@@ -138,7 +139,7 @@ def survey(folder: Path, exclude: Sequence[str] = ()) -> Survey:
             found.left_alone.append(LeftAlone(file.name, reason))
         elif (modality := modality_of_file(file.name)) is not None:
             found.items.append((file, modality))
-        elif file.suffix in TABLES:
+        elif suffix_of(file.name) in TABLES:
             found.tables.append(file)
         elif file.name.lower().endswith(SHARDS):
             found.shards.append(file)
@@ -146,6 +147,8 @@ def survey(folder: Path, exclude: Sequence[str] = ()) -> Survey:
             found.captions.append(file)
         elif file.suffix == ".json":
             json_files.append(file)
+        elif suffix_of(file.name) == ".json":
+            found.left_alone.append(LeftAlone(file.name, "a packed json file, which is read where it is named"))
         elif file.suffix in _UNREAD:
             found.left_alone.append(LeftAlone(file.name, f"{file.suffix} is not read; save it as JPEG or PNG"))
         elif (modality := _recognised(file.path)) is not None:

@@ -1,4 +1,7 @@
-"""Tables: csv, tsv, jsonl and parquet files, a pair per row. Relative paths are relative to the table's own folder."""
+"""Tables: csv, tsv, jsonl and parquet files, a pair per row. Relative paths are relative to the table's own folder.
+
+Those of text may be packed (``.csv.gz``, also bzip2, xz and Zstandard).
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ...config import Config as BaseConfig
-from ...reading import decode_text, lines, opened, read_bytes, read_json
+from ...reading import decode_text, lines, opened, parse_json
 from ...types import Problem, UserError
 from . import AS_FOUND, ReadOptions, Rows, modality_of_file
 from ._columns import Table, names_file
 from ._delimited import SEPARATORS, Record, records
+from ._packed import suffix_of, unpacked
 from ._parquet import read_parquet
 from ._paths import without_number
 from .vqa import holds_questions
@@ -30,7 +34,7 @@ _SAMPLE = 50
 class Config(BaseConfig):
     """A table file; columns and separator are sniffed unless named."""
 
-    offers: ClassVar[str] = "a table (.csv, .tsv, .jsonl, .ndjson, .json, .parquet)"
+    offers: ClassVar[str] = "a table (.csv, .tsv, .jsonl, .ndjson, .json, also .gz; .parquet)"
 
     path: Path
     options: ReadOptions = AS_FOUND
@@ -41,7 +45,7 @@ class Config(BaseConfig):
         path = Path(spec)
         if path.is_dir():
             return False
-        return path.suffix.lower() in _READERS or is_text_table(path) or (is_json(path) and not holds_questions(path))
+        return suffix_of(path) in _READERS or is_text_table(path) or (is_json(path) and not holds_questions(path))
 
     @classmethod
     def from_spec(cls, spec: str, options: ReadOptions = AS_FOUND) -> Config:
@@ -58,7 +62,7 @@ class Config(BaseConfig):
 
     def table(self) -> Table:
         """The columns as the file holds them. Raises :class:`UserError` for a file that is no table."""
-        read = _READERS.get(self.path.suffix.lower()) or (_read_json if is_json(self.path) else _read_delimited)
+        read = _READERS.get(suffix_of(self.path)) or (_read_json if is_json(self.path) else _read_delimited)
         try:
             return read(self)
         except FileNotFoundError as error:
@@ -69,7 +73,7 @@ class Config(BaseConfig):
 
 def is_json(path: Path) -> bool:
     """Whether a file is called like one of JSON."""
-    return path.suffix.lower() == ".json"
+    return suffix_of(path) == ".json"
 
 
 def is_text_table(path: Path) -> bool:
@@ -164,7 +168,7 @@ def _sniff_separator(text: str, config: Config) -> str:
         if len(header) < 2 or not wanted <= set(map(str.strip, header)):
             continue
         agreeing = sum(len(record.fields) == len(header) for record in first) / len(first)
-        tabs = separator == "\t" and config.path.suffix == ".tsv"
+        tabs = separator == "\t" and suffix_of(config.path) == ".tsv"
         scores[separator] = (round(agreeing, 1), tabs, _has_files(first[1:]), len(header), -rank)
     return max(scores, key=lambda separator: scores[separator], default=",")
 
@@ -177,7 +181,7 @@ def _has_files(records: Sequence[Record]) -> bool:
 
 def _text(path: Path) -> str:
     """The file's text; bytes that are not UTF-8 become lone surrogates, so that only their own row is set aside."""
-    return decode_text(read_bytes(path))
+    return decode_text(unpacked(path))
 
 
 def _read_jsonl(config: Config) -> Table:
@@ -220,7 +224,7 @@ def _columns(objects: Sequence[Mapping[str, Any]], path: Path) -> dict[str, list
 
 def _read_json(config: Config) -> Table:
     """A list of objects, captions by file name, or COCO's: ``images`` with names, ``annotations`` with captions."""
-    value = read_json(config.path)
+    value = parse_json(unpacked(config.path), config.path)
     if isinstance(value, dict) and isinstance(value.get("annotations"), list) and isinstance(value.get("images"), list):
         named = {one.get("id"): one for one in value["images"] if isinstance(one, dict)}
         notes = [one for one in value["annotations"] if isinstance(one, dict)]
@@ -243,6 +247,8 @@ def _are_objects(value: Any) -> bool:
 
 
 def _read_parquet(config: Config) -> Table:
+    if config.path.suffix.lower() != ".parquet":
+        raise UserError(f"{config.path} is packed, and parquet is read as it is; unpack it and name what comes out")
     columns = read_parquet([config.path])
     count = len(next(iter(columns.values()), []))
     ids = [f"{config.path.name}:{row}" for row in range(1, count + 1)]
