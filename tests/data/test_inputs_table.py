@@ -89,6 +89,14 @@ def json_list(folder: Path, modality: str) -> Path:
     return folder / "t.json"
 
 
+def of_ids(folder: Path, modality: str) -> Path:
+    for name in write_files(folder / "files", modality):
+        Path(folder, "files", name).rename(folder / "files" / f"0000{name}")
+    found = [f"{number:05d},{text}" for number, text in enumerate(CAPTIONS)]
+    (folder / "t.csv").write_text("\n".join(["id,caption", *found]))
+    return folder / "t.csv"
+
+
 def several_columns(folder: Path, modality: str) -> Path:
     found = rows(folder, modality)
     wide = [{modality: row[modality], "caption_1": row["caption"], "caption_2": "another"} for row in found[:2]]
@@ -187,6 +195,7 @@ LAYOUTS: dict[str, Write] = {
     "`.csv`, `.tsv` (comma, tab, semicolon, pipe)": delimited("t.csv", ";"),
     "`.csv.gz`, `.tsv.gz`, `.jsonl.gz`, `.json.gz` (also `.bz2`, `.xz`, `.zst`)": packed("t.csv"),
     "`.csv` without a header": delimited("t.csv", ",", header=False),
+    "a table of ids (`00123`), the files in some folder beside it": of_ids,
     "`.csv` with several columns of captions": several_columns,
     "`.jsonl`, `.ndjson`": lines("t.ndjson"),
     "`.jsonl` with lists of captions": lists_of_captions,
