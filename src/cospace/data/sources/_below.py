@@ -79,6 +79,6 @@ def _keys(text: str) -> list[str]:
     """What a file may be found by, the most exact first."""
     folded = text.strip().casefold()
     match = _COCO.fullmatch(folded)
-    number = match[1] if match else folded
+    number = match[1] if match else folded.removesuffix(".0")  # as pandas writes numbers where some are missing
     plain = number.isascii() and number.isdigit() and len(number) <= _DIGITS
     return [folded, f"number {int(number)}"] if plain else [folded]

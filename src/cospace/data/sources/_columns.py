@@ -17,6 +17,7 @@ from . import AS_FOUND, ReadOptions, Rows, file_modalities
 from ._below import Below
 from ._identity import file_name, identify
 from ._paths import Locator, without_number
+from ._values import unwrap
 
 _GLANCE = 200
 """Rows that are read to decide what a column holds."""
@@ -68,7 +69,7 @@ class Table:
         alone = not self.options.pairs and roles.keys() - {text_modality(), *FIELDS}
         rows = Rows(self.places, items, extras, self.problems, least=2 if partial else 1 if alone else None)
         rows.names = {
-            role: [file_name(v) for v in columns[column]] for role, column in roles.items() if not is_text(role)
+            role: [_name_of(v) for v in columns[column]] for role, column in roles.items() if not is_text(role)
         }
         filters = f"; filters: {', '.join(_some(list(map(str, extras))))}" if extras else ""
         said = ", ".join(f"{role} = {column}" for role, column in roles.items())
@@ -128,7 +129,7 @@ class Table:
 
     def _files(self, values: Sequence[Any], modality: str) -> list[Any]:
         """Paths resolved, one object per distinct text; bytes as they are, also in Hugging Face's struct."""
-        values = [str(v) if isinstance(v, int) and not isinstance(v, bool) else _unwrap(v) for v in values]
+        values = [str(v) if isinstance(v, int) and not isinstance(v, bool) else unwrap(v) for v in values]
         texts = dict.fromkeys(v for v in values if isinstance(v, str) and v.strip())
         locator = Locator(self.below, modality, list(texts), fixed=self.options.root is not None)
         paths = {text: locator.find(text) for text in texts}
@@ -245,6 +246,7 @@ def choose(
         found = _file_columns(others, below)
         roles |= found
         if not found and not given:
+            _refuse_several(others, table)
             raise _undecided(" or ".join(one.name for one in file_modalities()), columns, table)
     text = text_modality()
     if text not in roles:
@@ -281,14 +283,27 @@ def _file_columns(columns: Mapping[str, Sequence[Any]], below: Below | None) -> 
     return {}
 
 
+def _refuse_several(columns: Mapping[str, Sequence[Any]], table: str) -> None:
+    """Raise :class:`UserError` where several columns hold files of one modality, and none is called for it."""
+    for one in file_modalities():
+        holding = [name for name, values in columns.items() if _holds(values, one)]
+        if len(holding) > 1:
+            listed = ", ".join(map(repr, _some(holding)))
+            example = f"--columns {one.name}={holding[0]}"
+            raise UserError(
+                f"{table} has several columns of {one.plural} ({listed}); say which one is meant: {example}"
+            )
+
+
+def _holds(values: Sequence[Any], one: Modality) -> bool:
+    """Whether most of the first values are items of a modality."""
+    known = [value for value in values[:_GLANCE] if value not in (None, "")]
+    return sum(one.holds(_plain(value)) for value in known) * 2 > len(known)
+
+
 def _holding(columns: Mapping[str, Sequence[Any]], one: Modality) -> str | None:
     """The column most of whose values are items of a modality; of several the one that is called so."""
-
-    def holds(values: Sequence[Any]) -> bool:
-        known = [value for value in values[:_GLANCE] if value not in (None, "")]
-        return sum(one.holds(_plain(value)) for value in known) * 2 > len(known)
-
-    holding = [name for name, values in columns.items() if holds(values)]
+    holding = [name for name, values in columns.items() if _holds(values, one)]
     return holding[0] if len(holding) == 1 else _named(holding, one.columns)
 
 
@@ -301,21 +316,14 @@ def as_text(value: Any) -> str:
 
 def names_file(value: Any, roles: Iterable[str]) -> bool:
     """Whether a value is an item of one of the modalities, or a path that ends like one."""
-    value = _unwrap(value)
+    value = unwrap(value)
     return isinstance(value, bytes) or any(modality(role).holds(value) for role in roles)
 
 
 def _plain(value: Any) -> Any:
     """A value of a column of files as its file alone."""
-    value = _unwrap(value)
+    value = unwrap(value)
     return without_number(value) if isinstance(value, str) else value
-
-
-def _unwrap(value: Any) -> Any:
-    """Hugging Face writes files as ``{"bytes": ..., "path": ...}``; either may be missing."""
-    if isinstance(value, Mapping) and {"bytes", "path"} >= set(value):
-        return value.get("bytes") or value.get("path")
-    return value
 
 
 def _text_column(columns: Mapping[str, Sequence[Any]], pairs: bool) -> str | None:
@@ -345,6 +353,14 @@ def _mean_words(values: Sequence[Any]) -> float:
 def _named(columns: Sequence[str] | Mapping[str, Any], wanted: Sequence[str]) -> str | None:
     by_name = {name.strip().casefold().replace(" ", "_"): name for name in reversed(list(columns))}
     return next((by_name[name] for name in wanted if name in by_name), None)
+
+
+def _name_of(value: Any) -> str:
+    """What a value of a column of files is called; a file that is written out in a text has no name."""
+    plain = unwrap(value)
+    if isinstance(value, str):
+        return "" if isinstance(plain, bytes) else file_name(value)
+    return file_name(plain if isinstance(plain, str) else value)
 
 
 def _some(names_: Sequence[str], most: int = 50) -> Sequence[str]:

@@ -34,6 +34,7 @@ def suffix_of(path: str | PurePath) -> str:
 def unpacked(path: Path) -> bytes:
     """A file's bytes, unpacked if they are packed. Raises :class:`UserError` for one that is damaged or a bomb."""
     data = read_bytes(path)
+    refuse_stand_in(data[:512], path)
     unpack = next((unpack for start, unpack in _FORMATS if data.startswith(start)), None)
     if unpack is None:
         return data
@@ -48,6 +49,14 @@ def unpacked(path: Path) -> bytes:
             "it and name what comes out"
         )
     return made
+
+
+def refuse_stand_in(beginning: bytes, path: Path) -> None:
+    """Raise :class:`UserError` for what a download leaves in the place of a table: a pointer, or a page."""
+    if beginning.startswith(b"version https://git-lfs"):
+        raise UserError(f"{path} is a Git LFS pointer and not the file; fetch it where it was cloned: git lfs pull")
+    if beginning.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype html", b"<html")):
+        raise UserError(f"{path} is a web page and not a table; download the file itself, perhaps signed in")
 
 
 def _gunzipped(data: bytes, most: int) -> bytes:

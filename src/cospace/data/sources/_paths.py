@@ -125,7 +125,7 @@ def _listed(folder: Path) -> list[str]:
 def _spellings(text: str) -> Iterator[str]:
     """The path as written, then as Windows, a browser, a Mac or another keyboard would have written it."""
     seen = set()
-    for way in (text, text.removeprefix("file://"), without_number(text)):
+    for way in (text, text.removeprefix("file://"), without_number(text), text.partition("?")[0]):
         for other in (way, way.replace("\\", "/"), unquote(way), unquote(way.replace("\\", "/"))):
             for form in (other, unicodedata.normalize("NFC", other), unicodedata.normalize("NFD", other)):
                 if form and form not in seen:

@@ -83,7 +83,9 @@ def is_text_table(path: Path) -> bool:
     with opened(path) as file:
         first = lines(file.read(4096).decode("utf-8", "replace"))[1:4]
     fields = [re.split("[,\t;|]", line, maxsplit=1) for line in first if line]
-    return bool(fields) and all(len(one) == 2 and modality_of_file(one[0].partition("#")[0]) for one in fields)
+    return bool(fields) and all(
+        len(one) == 2 and modality_of_file(one[0].strip('"').partition("#")[0]) for one in fields
+    )
 
 
 def _read_delimited(config: Config) -> Table:
@@ -97,7 +99,6 @@ def _read_delimited(config: Config) -> Table:
     named = _has_header(sample[0]) if config.options.header is None else config.options.header
     header = _header(sample[0], config.path) if named else [str(i + 1) for i in range(len(sample[0].fields))]
     blanks = bool(sample[0].fields[1:]) and all(field[:1] == " " for field in sample[0].fields[1:])
-    header = [name.strip() for name in header]
     table = Table(config.path.name, config.path.parent, [], {name: [] for name in header}, config.options)
     whole = [record.fields for record in sample[named:] if len(record.fields) == len(header)]
     glance = replace(table, columns={name: [fields[i].strip() for fields in whole] for i, name in enumerate(header)})
@@ -137,10 +138,12 @@ def _swallowed(files: Mapping[str, int], header: Sequence[str]) -> Callable[[lis
 def _header(record: Record, path: Path) -> list[str]:
     if record.fault:
         raise UserError(f"{path}, line {record.line}, which should name the columns: {record.fault}")
-    twice = sorted(name for name, count in Counter(map(str.strip, record.fields)).items() if count > 1)
+    names = [name.strip() for name in record.fields]
+    twice = sorted(name for name, count in Counter(names).items() if count > 1 and name)
     if twice:
         raise UserError(f"{path} has more than one column called {twice[0]!r}; rename all but one of them")
-    return record.fields
+    nameless = [place for place, name in enumerate(names) if not name]
+    return [f"Unnamed: {place}" if place in nameless[1:] else name for place, name in enumerate(names)]
 
 
 def _first(text: str, separator: str) -> list[Record]:
@@ -185,9 +188,15 @@ def _text(path: Path) -> str:
 
 
 def _read_jsonl(config: Config) -> Table:
+    return _of_lines(config, _text(config.path))
+
+
+def _of_lines(config: Config, text: str) -> Table:
+    if text.lstrip()[:1] == "[" and text.rstrip()[-1:] == "]" and _are_objects(value := _parsed(text)):
+        return _of_json(config, value)  # a list, whatever the file is called
     objects: list[dict[str, Any]] = []
     table = Table(config.path.name, config.path.parent, [], {}, config.options)
-    for number, line in enumerate(_text(config.path).split("\n"), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         name = f"{table.name}:{number}"
@@ -222,24 +231,59 @@ def _columns(objects: Sequence[Mapping[str, Any]], path: Path) -> dict[str, list
     return {name: [item.get(name) for item in objects] for name in names}
 
 
+def _parsed(text: str) -> Any:
+    """JSON, or nothing where it is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
 def _read_json(config: Config) -> Table:
-    """A list of objects, captions by file name, or COCO's: ``images`` with names, ``annotations`` with captions."""
-    value = parse_json(unpacked(config.path), config.path)
+    text = _text(config.path)
+    first, _, rest = text.lstrip().partition("\n")
+    if first.rstrip().endswith("}") and rest.lstrip()[:1] == "{":  # an object on each line, whatever the file is called
+        return _of_lines(config, text)
+    return _of_json(config, parse_json(text, config.path))
+
+
+def _of_json(config: Config, value: Any) -> Table:
+    """A list of objects, captions by file name, columns as pandas writes them, or COCO's."""
     if isinstance(value, dict) and isinstance(value.get("annotations"), list) and isinstance(value.get("images"), list):
-        named = {one.get("id"): one for one in value["images"] if isinstance(one, dict)}
-        notes = [one for one in value["annotations"] if isinstance(one, dict)]
-        value = [
-            {"file_name": named.get(n.get("image_id"), {}).get("file_name"), "caption": n.get("caption")} for n in notes
-        ]
+        value = _cocos(config, value)
     elif isinstance(value, dict) and value and all(modality_of_file(name) is not None for name in value):
         modality = modality_of_file(next(iter(value)))
         value = [{modality: name, "caption": caption} for name, caption in value.items()]
     elif isinstance(value, dict):
-        value = next((rows for rows in value.values() if _are_objects(rows)), value)
+        value = next((rows for rows in value.values() if _are_objects(rows)), None) or _transposed(value)
     if not _are_objects(value):
         raise UserError(f"{config.path} holds no rows: it should be a list of objects such as {_EXAMPLE}")
     ids = [f"{config.path.name}:{number}" for number in range(1, len(value) + 1)]
     return Table(config.path.name, config.path.parent, ids, _columns(value, config.path), config.options)
+
+
+def _cocos(config: Config, value: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """COCO's: ``images`` with names, ``annotations`` with captions; its boxes are no captions."""
+    named = {one.get("id"): one for one in value["images"] if isinstance(one, dict)}
+    notes = [one for one in value["annotations"] if isinstance(one, dict)]
+    if notes and not any("caption" in note for note in notes):
+        if config.options.pairs:
+            raise UserError(
+                f"{config.path} holds annotations without captions, such as boxes; COCO's captions are in "
+                "captions_*.json"
+            )
+        return [{"file_name": one.get("file_name")} for one in named.values()]
+    return [
+        {"file_name": named.get(n.get("image_id"), {}).get("file_name"), "caption": n.get("caption")} for n in notes
+    ]
+
+
+def _transposed(value: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    """Rows of columns: ``{"image": [...], "caption": [...]}``, or ``{"image": {"0": ...}, ...}`` as pandas writes."""
+    columns = {name: list(one.values()) if isinstance(one, dict) else one for name, one in value.items()}
+    if not all(isinstance(one, list) for one in columns.values()) or len(set(map(len, columns.values()))) != 1:
+        return None
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def _are_objects(value: Any) -> bool:
