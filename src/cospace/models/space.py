@@ -23,7 +23,7 @@ from ..runtime import compute_dtype, device, keep_freed_memory
 from ..trust import trusting
 from ..types import BadItem, Features, PooledFeatures, UserError
 from .calibration import Calibration, Matching
-from .formats import check_format
+from .formats import check_format, without_fetching
 
 FORMAT = 2
 """Version of the saved folder; a reader refuses what it does not know."""
@@ -249,7 +249,7 @@ class Space(nn.Module):
         settings = read_object(folder / "space.json")
         check_format(settings, FORMAT, folder)
         with understood(folder / "space.json"), trusting(trust):
-            configs = {name: part(ENCODERS, data) for name, data in settings["encoders"].items()}
+            configs = {name: without_fetching(part(ENCODERS, data)) for name, data in settings["encoders"].items()}
             kinds = {name: modalities.modality(name).processor_class() for name in configs}
         processors: dict[str, Processor] = {}
         for name, kind in kinds.items():
