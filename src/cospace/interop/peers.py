@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from PIL import Image
 from torch import Tensor
 
-from ..models.layers import masked_mean
-from ..models.libraries import library
-from .bert import pooling
+from ..models.encoders import transformers_image, transformers_text
+from ..models.encoders._transformers import as_tokens
+from ..models.libraries import library, quiet
+from .backbones import default_pooling, positions_of
 from .published import Published
+from .sentence_transformers import longest_text, lower_case, modules_in
 from .weights import read_tensors
 
 Encode = Callable[[Any], Tensor]
@@ -54,33 +55,65 @@ def _timm(published: Published) -> Mapping[str, PeerTower]:
 def _transformers(published: Published) -> Mapping[str, PeerTower]:
     transformers, folder = library("transformers", "towers"), published.folder
     # A folder may name Python files of its own (auto_map); left open, the library asks whether to run them.
-    model: Any = transformers.AutoModel.from_pretrained(folder, trust_remote_code=False).float().eval()
+    with quiet(transformers):
+        model: Any = transformers.AutoModel.from_pretrained(folder, trust_remote_code=False).float().eval()
     made: dict[str, PeerTower] = {}
     if "image" in published.space.modalities:
         processor = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil", trust_remote_code=False)
         made["image"] = PeerTower(
-            lambda images: _vectors(model.get_image_features(pixel_values=images)),
+            _image_vectors(model, published),
             lambda path: processor(_picture(path), return_tensors="pt")["pixel_values"][0],
         )
     if "text" in published.space.modalities:
-        tokens = _tokens(transformers, folder, model)
-        if hasattr(model, "get_text_features"):
-            made["text"] = PeerTower(lambda texts: _vectors(model.get_text_features(**tokens(texts))))
-        else:
-            made["text"] = PeerTower(lambda texts: _pooled(model, tokens(texts), pooling(folder)))
+        made["text"] = PeerTower(_text_vectors(model, _tokens(transformers, folder, model), folder))
     return made
+
+
+def _image_vectors(model: Any, published: Published) -> Encode:
+    """The library's own projection into a shared space; of a backbone alone, what its makers pool."""
+    if hasattr(model, "get_image_features"):
+        return lambda images: _vectors(model.get_image_features(pixel_values=images))
+    how = published.plan.configs["image"].pooling  # type: ignore[attr-defined]
+
+    def pooled(images: Tensor) -> Tensor:
+        made = model(pixel_values=images)
+        return transformers_image.pooled(made, as_tokens(made.last_hidden_state), how)
+
+    return pooled
+
+
+def _text_vectors(model: Any, tokens: Callable[[Sequence[str]], dict[str, Tensor]], folder: Path) -> Encode:
+    """Likewise for texts: what sentence-transformers makes of the last states, by the files beside the model."""
+    if hasattr(model, "get_text_features"):
+        return lambda texts: _vectors(model.get_text_features(**tokens(texts)))
+    modules = modules_in(folder, default_pooling(model))
+
+    def pooled(texts: Sequence[str]) -> Tensor:
+        inputs = tokens(texts)
+        made, mask_BT = model(**inputs), inputs["attention_mask"].bool()
+        vectors_BD = transformers_text.pooled(made, made.last_hidden_state, mask_BT, modules.pooling)
+        for settings, weights in zip(modules.dense, modules.tensors, strict=True):
+            layer = transformers_text.DenseLayer(vectors_BD.shape[-1], settings)
+            layer.load_state_dict(weights)
+            vectors_BD = layer(vectors_BD)
+        return vectors_BD
+
+    return pooled
 
 
 def _tokens(transformers: Any, folder: Path, model: Any) -> Callable[[Sequence[str]], dict[str, Tensor]]:
     """The model's inputs from texts, as its own tokenizer makes them."""
     tokenizer: Any = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    settings = getattr(model.config, "text_config", model.config)
     filled = model.config.model_type == "siglip"
+    if hasattr(model, "get_text_features"):
+        length = min(model.config.text_config.max_position_embeddings, tokenizer.model_max_length)
+    else:
+        length = min(positions_of(model), longest_text(folder))
 
     def tokens(texts: Sequence[str]) -> dict[str, Tensor]:
-        length = min(settings.max_position_embeddings, tokenizer.model_max_length)
         padding = "max_length" if filled else True
-        inputs = tokenizer(list(texts), padding=padding, truncation=True, max_length=length, return_tensors="pt")
+        given = [text.lower() for text in texts] if lower_case(folder) else list(texts)
+        inputs = tokenizer(given, padding=padding, truncation=True, max_length=length, return_tensors="pt")
         return {key: inputs[key] for key in inputs if key in ("input_ids", *([] if filled else ["attention_mask"]))}
 
     return tokens
@@ -90,12 +123,6 @@ def _vectors(made: Any) -> Tensor:
     """The vectors of an output, which transformers 5 wraps."""
     vectors: Tensor = made if isinstance(made, Tensor) else made.pooler_output
     return vectors
-
-
-def _pooled(model: Any, inputs: Mapping[str, Tensor], how: str) -> Tensor:
-    """What sentence-transformers makes of a BERT's last states."""
-    states_BTD: Tensor = model(**inputs).last_hidden_state
-    return masked_mean(states_BTD, inputs["attention_mask"].bool()) if how == "mean" else states_BTD[:, 0]
 
 
 def _openclip(published: Published) -> Mapping[str, PeerTower]:
@@ -130,13 +157,6 @@ def _picture(path: Path, convert: bool = True) -> Image.Image:
     with Image.open(path) as image:
         image.load()
         return image.convert("RGB") if convert else image
-
-
-@torch.inference_mode()
-def vectors_of_file(tower: PeerTower, path: Path) -> Tensor:
-    """What a peer makes of one image file, ``(1, E)``."""
-    assert tower.prepare is not None
-    return tower.encode(tower.prepare(path)[None])
 
 
 PEERS: dict[str, Peer] = {"timm": _timm, "transformers": _transformers, "OpenCLIP": _openclip, "OpenAI": _openai}

@@ -9,9 +9,9 @@ from typing import Any
 
 from ..models.hub import NotFetched, repository
 from ..models.wheels import INSTALL, SENTENCE_TRANSFORMERS, Unpacked, unpacked
-from ..reading import read_json, read_object, understood
+from ..reading import read_object, understood
 from ..types import UserError
-from . import align, bert, huggingface, openai, openclip, timm
+from . import align, backbones, bert, huggingface, openai, openclip, timm
 from .published import ConversionPlan, Published, built
 from .weights import read_tensors, weights_in
 
@@ -29,7 +29,10 @@ TRANSFORMERS: dict[str, Callable[[Path, Mapping[str, Any]], ConversionPlan]] = {
     "distilbert": bert.distil_plan,
     "siglip": huggingface.siglip,
 }
-"""How to read what transformers' ``config.json`` calls a ``model_type``."""
+"""How to read what transformers' ``config.json`` calls a ``model_type``, into towers of our own."""
+
+OWN_TEXTS = ("bert", "distilbert")
+"""Those of them with variants that our towers cannot be; all other types are read by :mod:`.backbones`."""
 
 
 def read(source: str) -> Published:
@@ -51,6 +54,8 @@ def _read(source: str) -> Published:
         tensors = read_tensors(place)
         with understood(place, advice):
             return built(openai.plan(place, tensors), tensors, str(place), place)
+    if _is_backbone(place, source):
+        return backbones.read(place)
     with understood(place, advice):
         plan = layout_of(place, source)(place)
     if packed is not None:
@@ -107,13 +112,20 @@ def layout_of(folder: Path, source: str) -> Callable[[Path], ConversionPlan]:
 
 
 def _transformers(folder: Path) -> ConversionPlan:
-    settings = read_json(folder / "config.json")
+    settings = read_object(folder / "config.json")
+    return TRANSFORMERS[settings["model_type"]](folder, settings)
+
+
+def _is_backbone(folder: Path, source: str) -> bool:
+    """Whether a folder is transformers', and none that cospace has towers of its own for."""
+    path = folder / "config.json"
+    if source.startswith(OPENCLIP) or (folder / openclip.CONFIG).is_file() or not path.is_file():
+        return False
+    settings = read_object(path)
     kind = settings.get("model_type")
-    if kind not in TRANSFORMERS:
-        raise UserError(
-            f"{folder / 'config.json'} describes {kind!r}; these are read: {', '.join(sorted(TRANSFORMERS))}"
-        )
-    return TRANSFORMERS[kind](folder, settings)
+    if not isinstance(kind, str):
+        raise UserError(f"{path} names no model_type; give the folder that transformers, OpenCLIP or timm wrote")
+    return kind not in TRANSFORMERS or (kind in OWN_TEXTS and not bert.fits(folder, settings))
 
 
 def place_of(source: str) -> Path:

@@ -1,18 +1,20 @@
 """Image towers of timm: by name, from a folder as timm writes it for the hub, or from a file of weights.
 
-timm itself builds the model and renames old weights, as for anybody else; what it would pass over in silence (a tensor
-that is missing or left over) is one sentence here.
+timm itself builds the model and renames old weights, as for anybody else; a tensor that is missing, which it passes
+over in silence, is one sentence here.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules import module as hooks
 
 from ..config import validate
 from ..modalities.image.processing import ImageProcessor
@@ -23,6 +25,7 @@ from ..models.wheels import EFFICIENTNET_LITE, INSTALL
 from ..reading import read_object
 from ..types import UserError
 from .model_card import license_in, license_of
+from .preparation import following
 from .published import ConversionPlan, Published, built
 from .renames import Rule
 from .weights import read_tensors, weights_in
@@ -91,7 +94,7 @@ def in_folder(folder: Path) -> Tower:
         cfg = {**cfg, "num_classes": settings["num_classes"]}
     where, tensors = weights_in(folder)
     reference = f"{FOLDER}{folder.resolve()}"
-    model_args = settings.get("model_args") or {}
+    model_args = {key: value for key, value in (settings.get("model_args") or {}).items() if key not in encoder.OURS}
     return Tower(settings["architecture"], model_args, cfg, tensors, where, folder, reference, license_in(folder))
 
 
@@ -174,14 +177,38 @@ def filled(timm: Any, tower: Tower, size: int) -> Any:
         cfg |= {"state_dict": dict(tower.tensors), "source": "", "file": None, "url": "", "hf_hub_id": None}
     settings = {**tower.model_args, "num_classes": classes, "pretrained": True, "pretrained_cfg": cfg}
     try:
-        model = encoder.sized(timm, tower.model, size, settings)
+        with missing_keys() as missing:
+            model = encoder.sized(timm, tower.model, size, settings)
     except (OSError, RuntimeError, KeyError, ValueError, AssertionError, TypeError) as error:
         if tower.tensors is None:
             raise UserError(encoder.no_weights(tower.model, error)) from error
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{tower.where} holds no weights of timm's {tower.model}: {reason}") from error
+    if missing:
+        raise UserError(f"{tower.where} holds no weights of timm's {tower.model}: it lacks {missing[0]}")
     model.reset_classifier(0)
     return model
+
+
+@contextmanager
+def missing_keys() -> Iterator[list[str]]:
+    """The names of weights that ``load_state_dict`` has not found, in any module that is built in the block."""
+    missing: list[str] = []
+    seen: set[int] = set()
+
+    def note(module: nn.Module, keys: Any) -> None:
+        missing[:] = keys.missing_keys
+
+    def watch(module: nn.Module, name: str, part: Any) -> None:
+        if id(module) not in seen:
+            seen.add(id(module))
+            module.register_load_state_dict_post_hook(note)  # type: ignore[no-untyped-call]
+
+    handle = hooks.register_module_module_registration_hook(watch)
+    try:
+        yield missing
+    finally:
+        handle.remove()
 
 
 def classes_in(tower: Tower) -> int:
@@ -216,5 +243,6 @@ def image_processor(cfg: Mapping[str, Any], where: str) -> ImageProcessor:
         "mean": cfg.get("mean") or (0.485, 0.456, 0.406),
         "std": cfg.get("std") or (0.229, 0.224, 0.225),
         "to_rgb": "convert",
+        **following("torchvision"),
     }
     return validate(ImageProcessor, steps, where=where)

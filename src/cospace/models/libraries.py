@@ -41,6 +41,21 @@ def library(name: str, extra: str) -> Any:
         raise NotImportable(unimportable(name, extra, error)) from error
 
 
+@contextmanager
+def quiet(transformers: Any) -> Iterator[None]:
+    """Let transformers read a model in the block without a bar and a report: what it lacks is said by who asked."""
+    log = transformers.utils.logging
+    verbosity, bar = log.get_verbosity(), log.is_progress_bar_enabled()
+    log.set_verbosity_error()
+    log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        log.set_verbosity(verbosity)
+        if bar:
+            log.enable_progress_bar()
+
+
 def unimportable(name: str, extra: str, error: BaseException) -> str:
     """Why a library cannot be imported and what helps, as one sentence."""
     if any("torchvision::" in str(cause) for cause in causes(error)):

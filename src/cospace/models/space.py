@@ -36,6 +36,9 @@ CHUNK = {"cpu": (112, 32 * 3 * 224**2), "cuda": (256, 256 * 3 * 224**2)}
 """Most items embedded at a time and most numbers in them (images of 224 px): what a layer makes of more leaves a CPU's
 cache, and products of fewer than about 1,200 rows use one of its cores only."""
 
+PRECISE = (nn.BatchNorm2d, nn.Embedding)
+"""Modules of an encoder that stay in float32 where it does not say which by its own ``precise``."""
+
 ENCODERS = "models.encoders"
 """Where encoders are registered."""
 
@@ -355,7 +358,10 @@ def compute_copy(space: Space, dtype: torch.dtype) -> Space:
     """
     if dtype == torch.float32:
         return space
-    precise = [m for m in space.modules() if isinstance(m, nn.BatchNorm2d | nn.Embedding)]
+    precise = [
+        module for encoder in space.encoders.values() for module in encoder.modules()
+        if isinstance(module, getattr(encoder, "precise", PRECISE))
+    ]  # fmt: skip
     memo: dict[int, Any] = {id(item): item for item in (*precise, space.projections, space.processors, space.configs)}
     memo[id(space.low_precision)] = None
     for module in (module for module in space.encoders.modules() if module not in precise):
