@@ -159,6 +159,12 @@ def check(path: Path, expected: Stamp, content: bool = True) -> None:
         raise StorageError(_damaged(path, f"hash {expected['blake2b']}", f"hash {actual}"))
 
 
+def cache_folder() -> Path:
+    """Where this machine keeps what can be had again (XDG Base Directory); it may be deleted at any time."""
+    given = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(given) if Path(given).is_absolute() else Path.home() / ".cache") / "cospace"
+
+
 def settle(final: Path) -> None:
     """Clear what dead writers of ``final`` left beside it, and put back a folder they had moved aside."""
     for left, kind in _leftovers(final):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -14,6 +15,7 @@ from .. import __version__, files
 from ..config import validate
 from ..interop import old_runs, parity, sources
 from ..interop.old_runs import OldRun
+from ..interop.sentence_transformers import prompts_in
 from ..runs.run import Run
 from ..runs.settings import RunConfig
 from ..runtime import describe, device
@@ -22,11 +24,17 @@ from ..types import UserError
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """A run made of a published model or an old run, and how near its vectors are to those that it had there."""
+    """A run made of a published model or an old run, and how near its vectors are to those that it had there.
+
+    ``prompts`` are openings that the model's makers put before texts, by what a text is for. They are put before none
+    here: whoever wants them writes them.
+    """
 
     run: Run
     family: str
     compared: parity.Compared
+    license: str | None = None
+    prompts: Mapping[str, str] = field(default_factory=dict)
 
     def summary(self) -> dict[str, object]:
         """As JSON data."""
@@ -36,13 +44,16 @@ class Imported:
             "family": self.family,
             "peer": self.compared.peer,
             "differences": self.compared.differences,
+            "differences_of_files": self.compared.from_files,
+            "license": self.license,
+            "prompts": dict(self.prompts),
             "embed_dim": space.width,
             "parameters": sum(parameter.numel() for parameter in space.parameters()),
         }
 
 
 def import_model(source: str, out: Path, command: str = "") -> Imported:
-    """Read ``hf:NAME``, ``openclip:FOLDER``, a folder or a run of version 0.1 into the run ``out``.
+    """Read a published model (see :func:`cospace.interop.sources.read`) or a run of version 0.1 into the run ``out``.
 
     A published model is compared with its own library, an old run with its golden vectors. Nothing is written where a
     tensor is missing or left over, or where the vectors differ.
@@ -56,7 +67,8 @@ def import_model(source: str, out: Path, command: str = "") -> Imported:
     with files.Lock(out):
         files.write_json(out / "run.json", {**_facts(command), "published": published.facts()})
         published.space.save(out / "model", parity.golden(published.space))
-    return Imported(Run.load(out), published.plan.family, compared)
+    prompts = prompts_in(published.folder)
+    return Imported(Run.load(out), published.plan.family, compared, published.license, prompts)
 
 
 def _convert(source: Path, out: Path) -> Imported:

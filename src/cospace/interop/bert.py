@@ -8,21 +8,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from ..config import validate
+from ..modalities.text.tokenizer import Manner
 from ..models.encoders import bert
-from ..reading import read_json
 from ..types import UserError
 from .huggingface import ACTIVATIONS, IGNORED, tower_settings
 from .published import ConversionPlan
 from .renames import Rule, affine, in_blocks, same, stacked
-from .vocabulary import longest_in, tokenizer_in
+from .sentence_transformers import longest_text, lower_case, modules_in
+from .vocabulary import tokenizer_in
 
 WRAPPINGS = ("bert.", "distilbert.")
 """What stands before the names where a head for another task was saved around the tower."""
 
 HEADS = ("pooler.*", "cls.*", "classifier.*", "qa_outputs.*", "vocab_*", "pre_classifier.*")
 """Parts for other tasks, which no text's vector needs."""
+
+
+def fits(folder: Path, settings: Mapping[str, Any]) -> bool:
+    """Whether our own tower can be it: its activation is known, and the mean or the first token stands for a text."""
+    modules = modules_in(folder)
+    activation = settings.get("hidden_act", settings.get("activation", "gelu"))
+    plain = not settings.get("sinusoidal_pos_embds") and settings.get("position_embedding_type") in (None, "absolute")
+    return modules.pooling in ("mean", "cls") and not modules.dense and activation in ACTIVATIONS and plain
 
 
 def plan(folder: Path, settings: Mapping[str, Any]) -> ConversionPlan:
@@ -44,9 +54,9 @@ def distil_plan(folder: Path, settings: Mapping[str, Any]) -> ConversionPlan:
 
 
 def _plan(family: str, folder: Path, tower: Mapping[str, Any], positions: int, rules: list[Rule]) -> ConversionPlan:
-    config = bert.Config(pooling=pooling(folder), **tower)
-    length = min(positions, longest_in(folder / "sentence_bert_config.json", "max_seq_length"))
-    tokenizer = tokenizer_in(folder, length)
+    config = validate(bert.Config, {"pooling": modules_in(folder).pooling, **tower}, where=str(folder))
+    length = min(positions, longest_text(folder))
+    tokenizer = tokenizer_in(folder, length, Manner(lower=lower_case(folder)))
     numbered = in_blocks(config.depth, rules)
     return ConversionPlan(
         family,
@@ -58,25 +68,6 @@ def _plan(family: str, folder: Path, tower: Mapping[str, Any], positions: int, r
         (*IGNORED, *HEADS),
         wrappings=WRAPPINGS,
     )
-
-
-def pooling(folder: Path) -> Literal["mean", "cls"]:
-    """As sentence-transformers' settings beside the model say; the mean where nobody says."""
-    path = folder / "1_Pooling" / "config.json"
-    if not path.is_file():
-        return "mean"
-    asked = read_json(path)
-    modes = [key for key, value in asked.items() if key.startswith("pooling_mode") and value is True]
-    named = [str(asked["pooling_mode"])] if isinstance(asked.get("pooling_mode"), str) else modes
-    known: dict[str, Literal["mean", "cls"]] = {
-        "pooling_mode_mean_tokens": "mean",
-        "mean": "mean",
-        "pooling_mode_cls_token": "cls",
-        "cls": "cls",
-    }
-    if len(named) != 1 or named[0] not in known:
-        raise UserError(f"{path} asks for the pooling {named}; the mean of all tokens and the first one are known")
-    return known[named[0]]
 
 
 def bert_rules(ours: str, theirs: str = "") -> list[Rule]:

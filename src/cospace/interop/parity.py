@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ..models.layers import masked_mean
+from ..models.libraries import NotImportable
 from ..models.space import Space
 from ..types import UserError
-from .bert import pooling
+from .peers import PEERS, PeerTower
 from .published import Published
-from .weights import read_tensors
 
 LARGEST = 1e-4
 """Largest difference of a number of a unit vector, float32 on both sides, that is taken for rounding."""
+
+LARGEST_OF_FILES = 5e-3
+"""The same where either side decodes JPEG files by itself: builds of Pillow with another libjpeg may differ by a level
+here and there. Another filter, crop or normalisation differs by more."""
 
 TEXTS = (
     "a photo of a cat",
@@ -43,23 +47,25 @@ def images(size: int, count: int = 3) -> list[np.ndarray]:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """Largest absolute difference between unit vectors, by modality; or why nothing was compared."""
+    """Largest absolute difference between unit vectors, by modality; or why nothing was compared.
+
+    ``differences`` are those of the networks, from the same prepared inputs; ``from_files`` are those of the whole way
+    from image files on the disk, each side with its own preparation, which ours ``followed`` to the last bit or not.
+    """
 
     peer: str
     differences: dict[str, float]
     left_out: str = ""
+    from_files: dict[str, float] = field(default_factory=dict)
+    followed: bool = False
 
     def sentence(self) -> str:
         """For people."""
         if self.left_out:
             return f"not compared with {self.peer}: {self.left_out}"
-        worst = ", ".join(f"{name} {difference:.1e}" for name, difference in self.differences.items())
-        return f"largest difference to {self.peer}: {worst}"
-
-
-Encode = Callable[[Any], Tensor]
-Peer = Callable[[Path], Mapping[str, Encode]]
-"""From a folder to what a library makes of prepared images, or of texts, by modality."""
+        worst = [f"{name} {difference:.1e}" for name, difference in self.differences.items()]
+        worst += [f"{name} from JPEG files {difference:.1e}" for name, difference in self.from_files.items()]
+        return f"largest difference to {self.peer}: {', '.join(worst)}"
 
 
 def compare(published: Published, space: Space | None = None) -> Compared:
@@ -69,33 +75,62 @@ def compare(published: Published, space: Space | None = None) -> Compared:
     """
     layout, space = published.plan.layout, space or published.space
     try:
-        encoders = PEERS[layout](published.folder)
-    except ImportError as error:
-        if isinstance(error, ModuleNotFoundError) and error.name in ("transformers", "open_clip"):
-            return Compared(layout, {}, "it is not installed here")
-        return Compared(layout, {}, f"it cannot be imported here ({str(error).split('. ')[0]})")
-    except RuntimeError as error:  # of a torchvision that was built for another torch
-        if "torchvision::" not in str(error):
-            raise
-        return Compared(layout, {}, "it cannot be imported here beside this torchvision")
+        towers = PEERS[layout](published)
+    except NotImportable as error:
+        return Compared(layout, {}, str(error))
     except (OSError, ValueError) as error:  # what it does not know, or what it would have to run code for
         raise UserError(f"{layout} cannot read {published.folder}: {str(error).partition(chr(10))[0]}") from error
     differences, shown = {}, examples(space)
     for modality, ours in exactly(space, shown).items():
         with torch.inference_mode():
-            theirs = encoders[modality](shown[modality])
-        differences[modality] = float((normalize(theirs.float(), dim=-1) - ours).abs().max())
-    return check(Compared(layout, differences), published.folder.name)
+            differences[modality] = apart(towers[modality].encode(shown[modality]), ours)
+    followed = any(getattr(processor, "follows", None) for processor in space.processors.values())
+    compared = Compared(layout, differences, from_files=of_files(space, towers), followed=followed)
+    return check(compared, published.folder.name)
+
+
+def apart(theirs: Tensor, ours: Tensor) -> float:
+    """Largest absolute difference of any number of their vectors, made unit vectors, to ours."""
+    return float((normalize(theirs.float(), dim=-1) - ours).abs().max())
+
+
+def of_files(space: Space, towers: Mapping[str, PeerTower]) -> dict[str, float]:
+    """Largest difference between the vectors of JPEG files that either side decodes and prepares by itself."""
+    differences: dict[str, float] = {}
+    for name, tower in towers.items():
+        if tower.prepare is None or name not in space.modalities:
+            continue
+        processor = space.processors[name]
+        with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
+            paths = photographs(processor.spec.size, Path(folder))
+            ours = exactly(space, {name: processor.batch([processor.prepare(path) for path in paths])})[name]
+            theirs = tower.encode(torch.stack([tower.prepare(path) for path in paths]))
+        differences[name] = apart(theirs, ours)
+    return differences
+
+
+def photographs(size: int, folder: Path) -> list[Path]:
+    """JPEG files in which every step of a preparation shows: waves with grain, wide, high and square, odd and even."""
+    dice, made = np.random.default_rng(0), []
+    for number, (height, width) in enumerate(((2 * size + 3, 3 * size + 2), (5 * size, 3 * size - 2), (4 * size,) * 2)):
+        waves = Image.fromarray(images(max(height, width), number + 1)[number]).crop((0, 0, width, height))
+        grain = dice.normal(0, 16, (height, width, 3))
+        path = folder / f"{number}.jpg"
+        Image.fromarray((np.asarray(waves) + grain).clip(0, 255).astype(np.uint8)).save(path, quality=90)
+        made.append(path)
+    return made
 
 
 def check(compared: Compared, name: str) -> Compared:
     """The same, or one sentence where something differs by more than rounding does."""
-    for modality, difference in compared.differences.items():
-        if not difference <= LARGEST:
-            raise UserError(
-                f"the {modality} vectors of {name} differ from {compared.peer}'s by {difference:.1e} "
-                f"(at most {LARGEST:.0e} expected), so nothing was written"
-            )
+    pairs = [(compared.differences, LARGEST, ""), (compared.from_files, LARGEST_OF_FILES, " of JPEG files")]
+    for differences, largest, of in pairs:
+        for modality, difference in differences.items():
+            if not (difference <= largest or (of and not compared.followed)):
+                raise UserError(
+                    f"the {modality} vectors{of} of {name} differ from {compared.peer}'s by {difference:.1e} "
+                    f"(at most {largest:.0e} expected), so nothing was written"
+                )
     return compared
 
 
@@ -128,56 +163,3 @@ def exactly(space: Space, shown: Mapping[str, Any] | None = None) -> dict[str, T
     inputs = read_by(space, examples(space) if shown is None else shown)
     with torch.inference_mode():
         return {modality: normalize(space.encode(modality, given), dim=-1) for modality, given in inputs.items()}
-
-
-def _transformers(folder: Path) -> Mapping[str, Encode]:
-    library = importlib.import_module("transformers")
-    # A folder may name Python files of its own (auto_map); left open, the library asks whether to run them.
-    model: Any = library.AutoModel.from_pretrained(folder, trust_remote_code=False).eval()
-    tokenizer: Any = library.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    settings = getattr(model.config, "text_config", model.config)
-    filled = model.config.model_type == "siglip"
-
-    def tokens(texts: Sequence[str]) -> dict[str, Tensor]:
-        length = min(settings.max_position_embeddings, tokenizer.model_max_length)
-        padding = "max_length" if filled else True
-        inputs = tokenizer(list(texts), padding=padding, truncation=True, max_length=length, return_tensors="pt")
-        return {key: inputs[key] for key in inputs if key in ("input_ids", *([] if filled else ["attention_mask"]))}
-
-    if hasattr(model, "get_text_features"):
-        return {
-            "image": lambda images: _vectors(model.get_image_features(pixel_values=images)),
-            "text": lambda texts: _vectors(model.get_text_features(**tokens(texts))),
-        }
-    return {"text": lambda texts: _pooled(model, tokens(texts), pooling(folder))}
-
-
-def _vectors(made: Any) -> Tensor:
-    """The vectors of an output, which transformers 5 wraps."""
-    vectors: Tensor = made if isinstance(made, Tensor) else made.pooler_output
-    return vectors
-
-
-def _pooled(model: Any, inputs: Mapping[str, Tensor], how: str) -> Tensor:
-    """What sentence-transformers makes of a BERT's last states."""
-    states_BTD: Tensor = model(**inputs).last_hidden_state
-    return masked_mean(states_BTD, inputs["attention_mask"].bool()) if how == "mean" else states_BTD[:, 0]
-
-
-def _openclip(folder: Path) -> Mapping[str, Encode]:
-    library = importlib.import_module("open_clip")
-    name = f"local-dir:{folder.resolve()}"
-    model: Any = library.create_model(name).eval()
-    tokenizer: Any = library.get_tokenizer(name)
-    return {"image": model.encode_image, "text": lambda texts: model.encode_text(tokenizer(list(texts)))}
-
-
-def _openai(path: Path) -> Mapping[str, Encode]:
-    library = importlib.import_module("open_clip")
-    model: Any = library.model.build_model_from_openai_state_dict(read_tensors(path)).float().eval()
-    tokenizer = library.SimpleTokenizer(context_length=model.context_length)
-    return {"image": model.encode_image, "text": lambda texts: model.encode_text(tokenizer(list(texts)))}
-
-
-PEERS: dict[str, Peer] = {"transformers": _transformers, "OpenCLIP": _openclip, "OpenAI": _openai}
-"""The library behind a layout."""

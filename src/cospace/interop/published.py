@@ -16,6 +16,7 @@ from torch import Tensor
 from ..config import PartConfig
 from ..models.calibration import Calibration
 from ..models.space import Space
+from .model_card import license_in
 from .renames import Rule, load_renamed
 
 
@@ -26,7 +27,9 @@ class ConversionPlan:
     ``rules`` rename the weights of the whole space, ``ignored`` are patterns of names that carry none of them, and
     ``scale`` and ``bias`` name the logits' two numbers (``bias`` is empty for a softmax, which has none).
     With ``divides`` the scale is a temperature, which cosines are divided by; otherwise it is a logarithm.
-    ``wrappings`` are openings of names that some programs put before all others.
+    ``wrappings`` are openings of names that some programs put before all others. ``reference`` is what the peer's
+    library is given to read the same model, where that is not its folder; ``package`` is the installed package that the
+    weights came from, and ``license`` the licence that goes with them, where that is known.
     """
 
     family: str
@@ -40,20 +43,32 @@ class ConversionPlan:
     bias: str = ""
     divides: bool = False
     wrappings: Sequence[str] = ()
+    reference: str = ""
+    package: str = ""
+    license: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A space with published weights; ``folder`` is what the peer's library loads, ``scale`` that of its logits."""
+    """A space with published weights; ``folder`` is what the peer's library loads, ``scale`` that of its logits.
+
+    ``license`` is the licence of the weights as its makers name it, where they do.
+    """
 
     space: Space
     plan: ConversionPlan
     folder: Path
     scale: float
+    source: str = ""
+    license: str | None = None
 
     def facts(self) -> dict[str, Any]:
         """Where it came from, as JSON data."""
-        return {"family": self.plan.family, "layout": self.plan.layout, "source": self.folder.name, "scale": self.scale}
+        facts = {
+            "family": self.plan.family, "layout": self.plan.layout, "source": self.source or self.folder.name,
+            "scale": self.scale, "license": self.license,
+        }  # fmt: skip
+        return facts | ({"package": self.plan.package} if self.plan.package else {})
 
 
 def built(plan: ConversionPlan, tensors: Mapping[str, Tensor], source: str, folder: Path) -> Published:
@@ -70,7 +85,8 @@ def built(plan: ConversionPlan, tensors: Mapping[str, Tensor], source: str, fold
     if plan.bias in tensors:
         space.calibration = Calibration(scale, float(tensors[plan.bias]))
     space.fingerprint = fingerprint(space)
-    return Published(space.eval(), plan, folder, scale)
+    license = plan.license or (license_in(folder) if folder.is_dir() else None)
+    return Published(space.eval(), plan, folder, scale, license=license)
 
 
 def factor(plan: ConversionPlan, tensors: Mapping[str, Tensor]) -> float:

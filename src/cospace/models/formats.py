@@ -7,6 +7,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
+from ..config import PartConfig
 from ..types import UserError
 
 
@@ -23,3 +24,9 @@ def needs_conversion(folder: Path) -> str:
     """What to do with a model folder of version 0.1."""
     run = folder.parent if folder.name == "model" and (folder.parent / "run.json").is_file() else folder
     return f"{run} was written by cospace 0.1; convert it with: cospace import {quote(str(run))} --out NEW"
+
+
+def without_fetching(config: PartConfig) -> PartConfig:
+    """The settings of an encoder whose weights a folder holds: what is ``pretrained`` is not fetched once more."""
+    fetches = getattr(config, "pretrained", False) is True
+    return config.model_copy(update={"pretrained": False}) if fetches else config

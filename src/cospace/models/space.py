@@ -23,7 +23,7 @@ from ..runtime import compute_dtype, device, keep_freed_memory
 from ..trust import trusting
 from ..types import BadItem, Features, PooledFeatures, UserError
 from .calibration import Calibration, Matching
-from .formats import check_format
+from .formats import check_format, without_fetching
 
 FORMAT = 2
 """Version of the saved folder; a reader refuses what it does not know."""
@@ -35,6 +35,9 @@ six digits more than this, a swapped activation or tokenizer does not."""
 CHUNK = {"cpu": (112, 32 * 3 * 224**2), "cuda": (256, 256 * 3 * 224**2)}
 """Most items embedded at a time and most numbers in them (images of 224 px): what a layer makes of more leaves a CPU's
 cache, and products of fewer than about 1,200 rows use one of its cores only."""
+
+PRECISE = (nn.BatchNorm2d, nn.Embedding)
+"""Modules of an encoder that stay in float32 where it does not say which by its own ``precise``."""
 
 ENCODERS = "models.encoders"
 """Where encoders are registered."""
@@ -252,7 +255,7 @@ class Space(nn.Module):
         settings = read_object(folder / "space.json")
         check_format(settings, FORMAT, folder)
         with understood(folder / "space.json"), trusting(trust):
-            configs = {name: part(ENCODERS, data) for name, data in settings["encoders"].items()}
+            configs = {name: without_fetching(part(ENCODERS, data)) for name, data in settings["encoders"].items()}
             kinds = {name: modalities.modality(name).processor_class() for name in configs}
         processors: dict[str, Processor] = {}
         for name, kind in kinds.items():
@@ -358,7 +361,10 @@ def compute_copy(space: Space, dtype: torch.dtype) -> Space:
     """
     if dtype == torch.float32:
         return space
-    precise = [m for m in space.modules() if isinstance(m, nn.BatchNorm2d | nn.Embedding)]
+    precise = [
+        module for encoder in space.encoders.values() for module in encoder.modules()
+        if isinstance(module, getattr(encoder, "precise", PRECISE))
+    ]  # fmt: skip
     memo: dict[int, Any] = {id(item): item for item in (*precise, space.projections, space.processors, space.configs)}
     memo[id(space.low_precision)] = None
     for module in (module for module in space.encoders.modules() if module not in precise):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -150,6 +149,5 @@ class ServerLocation:
 
 
 def cached_models() -> Path:
-    """Where this machine keeps the models of indexes on servers, by fingerprint; they may be deleted at any time."""
-    given = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(given) if Path(given).is_absolute() else Path.home() / ".cache") / "cospace" / "models"
+    """Where this machine keeps the models of indexes on servers, by fingerprint."""
+    return files.cache_folder() / "models"

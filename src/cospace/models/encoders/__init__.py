@@ -7,5 +7,6 @@ tests) and ``build(spec)``, which returns a module with ``width`` (the size ``D`
 
 A string below each field of ``Config`` says what it means; ``cospace train --help-settings encoders`` shows it. A
 module with ``in_space = True`` gives embeddings by itself, without a projection. One whose weights are buffers, or that
-has none, never learns.
+has none, never learns. ``precise`` names the kinds of its modules that stay in float32 where the rest computes in
+bfloat16 (batch norms and tables of embeddings, if it says nothing).
 """
