@@ -20,7 +20,8 @@ from cospace.modalities.image.processing import ImageProcessor
 from cospace.modalities.text.batching import TextBatcher
 from cospace.modalities.text.tokenizer import Tokenizer
 from cospace.models.encoders import bag, linear, transformer, vit
-from cospace.models.space import Space, compute_copy
+from cospace.models.precision import compute_copy
+from cospace.models.space import Space
 from cospace.objectives import softmax
 from cospace.training.checkpoint import Checkpoints
 from cospace.training.loop import Learner, Observers, Trainer, TrainingConfig, affordable_evaluations, evaluation_steps

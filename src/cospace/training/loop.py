@@ -19,7 +19,8 @@ from ..config import Config
 from ..data.batches import Batch, TrainingBatches
 from ..matches import BatchMatches
 from ..models.generation.decoder import Decoder
-from ..models.space import Space, compute_copy
+from ..models.precision import compute_copy
+from ..models.space import Space
 from ..runtime import Precision, compute_dtype, keep_freed_memory
 from ..types import Metrics, UserError
 from .checkpoint import Checkpoints
