@@ -19,10 +19,11 @@ from cospace.interop import parity, sources
 from cospace.interop.sides import one_side
 from cospace.modalities.image.processing import ImageProcessor
 from cospace.models import libraries, wheels
+from cospace.models.encoders import timm
 from cospace.models.precision import compute_copy
 from cospace.models.space import Space
 from cospace.runs.run import Run
-from cospace.types import UserError
+from cospace.types import ImageSpec, UserError
 from peers import import_peer
 
 CLOSE = 1e-5
@@ -152,13 +153,18 @@ def test_timms_own_spellings_of_a_folder_are_read(spelling: str, folders: dict[s
     assert str(folders["timm, folder"].parent) not in json.dumps(read.facts()), "a run names no folder of this machine"
 
 
-def test_weights_that_do_not_fit_are_named(folders: dict[str, Path], tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(folders["timm, folder"], tmp_path / "timm"))
-    tensors = load_file(folder / "model.safetensors")
-    tensors.pop("blocks.1.0.bn1.running_mean")
-    save_file(tensors, folder / "model.safetensors")
-    with pytest.raises(UserError, match=r"no weights of timm's test_efficientnet: it lacks blocks\.1\.0\.bn1\.running"):
-        sources.read(str(folder))
+@pytest.mark.parametrize(
+    ("model", "lacks"), [("test_efficientnet", "blocks.1.0.bn1.running_mean"), ("dla46x_c", "base_layer.0.weight")]
+)
+def test_weights_that_timm_would_make_up_are_named(model: str, lacks: str, tmp_path: Path) -> None:
+    """It demands those of the first of the two, and passes over those of the second."""
+    state = {name: tensor.contiguous() for name, tensor in towers.timm_model(model).state_dict().items()}
+    save_file({name: tensor for name, tensor in state.items() if name != lacks}, tmp_path / "cut.safetensors")
+    with pytest.raises(UserError, match=f"holds no weights of timm's {model}: .*{lacks}"):
+        sources.read(f"timm:{model}@{tmp_path / 'cut.safetensors'}")
+
+
+def test_weights_that_transformers_would_make_up_are_named(folders: dict[str, Path], tmp_path: Path) -> None:
     folder = Path(shutil.copytree(folders["XLM-R"], tmp_path / "xlm-r"))
     tensors = load_file(folder / "model.safetensors")
     tensors.pop("encoder.layer.1.output.dense.weight")
@@ -317,6 +323,30 @@ def test_minilm_from_its_package_knows_what_texts_mean() -> None:
     ]
     cosines = vectors @ vectors.T
     assert float(cosines[0, 1]) > 0.7 > 0.2 > float(cosines[0, 2])
+
+
+@packages
+@pytest.mark.usefixtures("offline")
+def test_a_pretrained_encoder_of_timm_is_fetched_when_a_run_begins_and_not_when_it_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = timm.Config(model="tf_efficientnet_lite0", pretrained=True)
+    processor = ImageProcessor(size=64)
+    space = Space.build({"image": config}, {"image": processor}, 8)
+    published = sources.read("timm:efficientnet_lite0").space.state_dict()
+    assert torch.equal(
+        space.encoders["image"].backbone.conv_stem.weight, published["encoders.image.backbone.conv_stem.weight"]
+    )
+    space.save(tmp_path / "model", parity.golden(space))
+    monkeypatch.setattr(timm, "fetched", lambda *_: pytest.fail("the weights are in the run"))
+    loaded = Space.load(tmp_path / "model")
+    assert torch.equal(parity.exactly(loaded)["image"], parity.exactly(space)["image"])
+
+
+@pytest.mark.usefixtures("offline")
+def test_a_pretrained_encoder_without_a_connection_is_one_sentence() -> None:
+    with pytest.raises(UserError, match=r"timm's resnet18 cannot be fetched .*timm:resnet18@FILE$"):
+        timm.Config(model="resnet18", pretrained=True).build(ImageSpec(64))
 
 
 @packages

@@ -106,7 +106,7 @@ def created(timm: Any, config: Config, size: int) -> Any:
 
 def fetched(timm: Any, name: str) -> dict[str, Any]:
     """Changes of timm's ``pretrained_cfg`` that say where published weights are; none where timm knows by itself."""
-    packed = in_package(timm, name)
+    packed = in_package(timm, name) if architecture(name) == name else None
     if packed is not None:
         return {"state_dict": packed[0]}
     published = timm.get_pretrained_cfg(name)
