@@ -85,6 +85,7 @@ def train(
 
     Settings are given as path=value, e.g. objective=sigmoid training.steps=500; --help-settings lists them. --from
     fine-tunes an earlier run or a published model (a folder, hf:OWNER/NAME); missing encoders start from scratch.
+    --from image=timm:NAME --from text=hf:OWNER/NAME joins two published towers, as --recipe towers does by default.
     locked=NAME or locked=all freezes what it brings, e.g. --from minilm locked=text, or to train a decoder --from RUN
     locked=all tasks=caption. Each of several PAIRS may have other modalities.
 
@@ -95,16 +96,17 @@ def train(
     trust = origin.trust or ()
     if help_settings:
         with trusting(trust):
-            _show_settings(origin.recipe, overrides, inputs, json)
+            _show_settings(origin.settings, overrides, inputs, json)
         return
     if out is None:
         raise UserError("name the folder of the run with --out, e.g. cospace train pairs.csv --out run")
     with trusting(trust):
-        _refuse_settings_without_value(inputs, origin.recipe)
+        _refuse_settings_without_value(inputs, origin.settings)
     from ..commands.train import TrainArguments
 
     how = (reading.options(), origin.source, origin.reference, trust)
-    _train(TrainArguments(_given(inputs), out, origin.recipe, val, overrides, *how, command()), report, json)
+    chosen = [*origin.towers, *overrides]
+    _train(TrainArguments(_given(inputs), out, origin.settings, val, chosen, *how, command()), report, json)
 
 
 def _train(request: TrainArguments, report: bool, json: bool) -> None:

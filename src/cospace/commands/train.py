@@ -33,6 +33,7 @@ from ..modalities import modality, text_modality
 from ..models.space import Space
 from ..objectives import FEWEST
 from ..runs.datasets import can_train, training_batches
+from ..runs.heads import as_facts, describe_fit, fit_heads
 from ..runs.identity import FILE, check_identity
 from ..runs.initialization import initialize, stretch
 from ..runs.metrics_log import MetricsLog
@@ -41,6 +42,7 @@ from ..runs.run import Run
 from ..runs.settings import RunConfig, facts_of, named_modules, resolve
 from ..runs.source import open_source
 from ..runs.tensorboard import tensorboard
+from ..runs.towers import JoinedTowers, open_towers
 from ..runs.trained_on import write_trained_on
 from ..runs.wise_ft import best, interpolate, sweep
 from ..runtime import describe, device
@@ -115,18 +117,42 @@ def _train(request: TrainArguments) -> Trained:
         )
     with files.Lock(out):
         data = _open(request, open_config)
-        source = None if request.source is None else open_source(request.source)
+        source = _source(request, open_config)
         config = config_from_source(open_config.fitted(data.train), source, request.overrides, data.train)
+        _say_what_learns(request, config, source)
         _needs_source(config, data, source)
         check_identity(out, config, (data.train, data.val), source)
         return _Session(request, config, data, source).go()
+
+
+def _source(request: TrainArguments, config: RunConfig) -> Run | None:
+    """What the run starts from: one model, or towers of several publishers."""
+    if request.source is not None:
+        return open_source(request.source)
+    if config.towers:
+        return open_towers(config.towers, config.embed_dim, config.tta)
+    if config.heads == "closed_form":
+        raise UserError("heads=closed_form fits heads on the features of published towers; name them with --from")
+    return None
+
+
+def _say_what_learns(request: TrainArguments, config: RunConfig, source: Run | None) -> None:
+    """Which towers were brought, under which licence, and whether they learn."""
+    if not isinstance(source, JoinedTowers):
+        return
+    frozen = config.locked.split(",")
+    for name, tower in source.towers.items():
+        mult = f"{config.training.optim.pretrained_lr_mult:g} of the learning rate"
+        how = "frozen" if "all" in frozen or name in frozen else f"learns at {mult}"
+        how = f"learns low-rank adapters of rank {config.lora_rank}" if config.lora_rank and how != "frozen" else how
+        request.listener.say(f"{tower.describe(name)}, {how}")
 
 
 def _needs_source(config: RunConfig, data: _Data, source: Run | None) -> None:
     """Refuse what only a run that starts from a pretrained model can do."""
     asked = {"--reference": data.reference is not None, "wise_ft_alpha": config.wise_ft_alpha != 1}
     for name in (name for name, given in asked.items() if given):
-        if source is None or not is_whole(config, source.space):
+        if source is None or not is_whole(config, source):
             raise UserError(f"{name} compares with a whole pretrained model; {START_FROM}")
     if config.lora_rank and source is None:
         raise UserError(f"lora_rank adapts pretrained weights; {START_FROM}")
@@ -196,7 +222,9 @@ class _Session:
         self._collapsed = 0
         self.paired = self._paired()
         self.objective = part("objectives", config.objective).build(list(self.paired)).to(device())  # type: ignore[attr-defined]
-        whole = source is not None and is_whole(config, source.space)
+        self.towers = source if isinstance(source, JoinedTowers) else None
+        self.head_facts: dict[str, Any] = {}
+        whole = source is not None and is_whole(config, source)
         self.forgetting = self._forgetting_baseline(data.reference) if whole else None
 
     def _with_evaluations(self, config: RunConfig) -> RunConfig:
@@ -221,20 +249,36 @@ class _Session:
 
     def go(self) -> Trained:
         self._say_what_is_hardly_used(self.paired)
+        if self.config.heads == "closed_form":
+            self._fit_heads()
+        trained = self._train_steps() if self.config.training.steps else self._finish({}, Outcome(0, None, None, None))
+        shutil.rmtree(self.out / "cache", ignore_errors=True)
+        return trained
+
+    def _train_steps(self) -> Trained:
+        """The steps of the optimizer, from the newest checkpoint on."""
         batches = training_batches(self.train, self.space, self.config, self.tokenizer)
         observers = Observers(self.log.begin, self._row, self._evaluate, watch, self.listener.say)
         if self.forgetting is not None:
             self.forgetting.record(self.space)
         learner = Learner(self.space, None if self.generator is None else self.generator.decoder, self.lr_scales)
         # A decoder that starts from nothing has nothing to say before the first step.
-        start = self.forgetting is not None and self.generator is None
+        start = (self.forgetting is not None or bool(self.head_facts)) and self.generator is None
         trainer = Trainer(learner, self.objective, self.config.training, self.out / "checkpoints", observers, start)
         outcome = trainer.fit(batches)
         merge_adapters(self.space)
         trained = self._finish(self._interpolate(), outcome)
         trainer.checkpoints.clear()
-        shutil.rmtree(self.out / "cache", ignore_errors=True)
         return trained
+
+    def _fit_heads(self) -> None:
+        """Lead the frozen features into the space in closed form; the space has the width that the fit gave."""
+        assert self.towers is not None
+        seed = self.config.training.seed
+        fit, names = fit_heads(self.space, self.train, self.towers, seed, self.listener.progress)
+        describe_fit(fit, names, self.listener.say)
+        self.head_facts = {"heads": as_facts(fit)}
+        self.config = self.config.model_copy(update={"embed_dim": self.space.width})
 
     def _paired(self) -> dict[ModalityPair, int]:
         """How many training rows pair two modalities, where some do."""
@@ -328,7 +372,7 @@ class _Session:
             "metrics.json": metrics,
             "intervals.json": intervals(embedded),
             "reliability.json": reliability_of(self.space, embedded),
-            "run.json": self._facts() | selected,
+            "run.json": self._facts() | selected | self.head_facts,
         }
         for name, content in facts.items():
             files.write_json(self.out / name, content)

@@ -44,8 +44,8 @@ HEALTH_EVERY = 10
 class TrainingConfig(Config):
     """How long, how much at a time, and how often to evaluate; ``None`` is filled in from the data."""
 
-    steps: int | None = Field(default=None, ge=1)
-    """Optimizer steps; from the data: so many that the pairs are seen often enough."""
+    steps: int | None = Field(default=None, ge=0)
+    """Optimizer steps; from the data: so many that the pairs are seen often enough. 0 is for heads in closed form."""
     batch_size: int | None = Field(default=None, ge=2)
     """Pairs per optimizer step, all of them in-batch negatives of each other; from the data: 64 to 256."""
     micro_batch_size: int | None = Field(default=None, ge=1)
