@@ -57,9 +57,11 @@ def check(
     if out is not None:
         table = checked.write(out)
         data["clean"] = str(table)
-        text += (
-            f"\n\nwritten: {table} (train on it: cospace train {quote(str(table))} --out run), {out / 'quarantine.csv'}"
-        )
+        typed = quote(str(table))
+        train_on = f"train on it: cospace train {typed} --out run"
+        index = f"make it searchable: cospace index RUN {typed} --out idx"
+        advice = train_on if len(checked.pairs.modalities) > 1 else index
+        text += f"\n\nwritten: {table} ({advice}), {out / 'quarantine.csv'}"
     show(data, text, json)
     return 2 if checked.stops else 0
 
