@@ -154,7 +154,7 @@ class Origin:
         whole = [text for text in self.sources or () if f"towers.{text}" not in self.towers]
         if len(whole) > 1 or (whole and self.towers):
             raise UserError(
-                "--from names one model, or towers by modality, e.g. --from image=timm:efficientnet_lite2 "
+                "--from names one model, or towers by modality, e.g. --from image=timm:efficientnet_lite1 "
                 f"--from text=all-MiniLM-L6-v2; {' and '.join(self.sources or ())} were given"
             )
         return whole[0] if whole else None

@@ -108,7 +108,8 @@ def train(
 
     how = (reading.options(), origin.source, origin.reference, trust)
     chosen = [*origin.towers, *overrides]
-    _train(TrainArguments(_given(inputs), out, origin.settings, val, chosen, *how, command()), report, json)
+    request = TrainArguments(_given(inputs), out, origin.settings, val, chosen, *how, command=command())
+    _train(replace(request, estimate=origin.recipe is None), report, json)
 
 
 def _train(request: TrainArguments, report: bool, json: bool) -> None:

@@ -52,6 +52,7 @@ from ..training.selection import Evaluation, Outcome
 from ..training.step import ALIGNMENT
 from ..trust import trusting
 from ..types import Metrics, Progress, UserError, silent
+from .estimate import estimate_towers
 
 VALIDATED = 1000
 """Most items of a modality that an evaluation during training uses, evenly spaced; a finished run uses all."""
@@ -84,6 +85,8 @@ class TrainArguments:
     """A run or a published model to start from: a folder, ``hf:NAME`` or ``openclip:FOLDER``."""
     reference: Spec | None = None
     """Pairs of another kind, on which a fine-tuned model shows what it has forgotten."""
+    estimate: bool = False
+    """Whether to say, before a run from nothing begins, what published towers would give."""
     trust: Sequence[str] = ()
     """Modules that a recipe's file or the source may name as parts; those in ``overrides`` the person has named."""
     command: str = ""
@@ -122,6 +125,7 @@ def _train(request: TrainArguments) -> Trained:
         _say_what_learns(request, config, source)
         _needs_source(config, data, source)
         check_identity(out, config, (data.train, data.val), source)
+        _say_what_towers_give(request, data, source)
         return _Session(request, config, data, source).go()
 
 
@@ -146,6 +150,15 @@ def _say_what_learns(request: TrainArguments, config: RunConfig, source: Run | N
         how = "frozen" if "all" in frozen or name in frozen else f"learns at {mult}"
         how = f"learns low-rank adapters of rank {config.lora_rank}" if config.lora_rank and how != "frozen" else how
         request.listener.say(f"{tower.describe(name)}, {how}")
+
+
+def _say_what_towers_give(request: TrainArguments, data: _Data, source: Run | None) -> None:
+    """An estimate in seconds, where nobody chose how to learn; not where a run goes on."""
+    chosen = source is not None or any(text.startswith("encoders.") for text in request.overrides)
+    if request.estimate and not chosen and not any((request.out / "checkpoints").glob("step-*")):
+        sentence = estimate_towers(data.train, data.val, request.listener.progress)
+        if sentence is not None:
+            request.listener.say(sentence)
 
 
 def _needs_source(config: RunConfig, data: _Data, source: Run | None) -> None:

@@ -98,7 +98,7 @@ def with_views(space: Space, modality: str) -> Space:
     settings = {"encoder": plain(config), "size": processor.size}
     augmented = validate(tta.Config, settings, where="encoders.tta")
     encoder = augmented.build(larger.spec)
-    encoder.encoder = space.encoders[modality]
+    encoder.encoder = space.encoders[modality].to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Space({modality: encoder}, {modality: augmented}, {modality: larger}, space.width)
 
 

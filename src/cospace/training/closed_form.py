@@ -30,8 +30,8 @@ RANK = 124
 correction of hubs they make 512."""
 
 STRENGTHS = {
-    "cca": ((0.3, 1.0, 3.0, 10.0), (0.1, 0.3, 1.0, 3.0)),
-    "ridge": ((0.1, 1.0, 10.0), (0.0,)),
+    "cca": ((1.0, 3.0, 10.0), (0.3, 1.0, 3.0)),
+    "ridge": ((1.0, 10.0), (0.0,)),
     "procrustes": ((0.0,), (0.0,)),
 }
 """Regularisation of the left and the right side, as a multiple of the mean variance of a feature."""
