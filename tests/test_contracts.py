@@ -33,7 +33,8 @@ from cospace.matches import BatchMatches, Matches, modality_pairs
 from cospace.modalities import is_text
 from cospace.modalities.audio.processor import AudioBatch, AudioSpec
 from cospace.modalities.text.tokenizer import TokenBatch
-from cospace.models.space import Space, compute_copy
+from cospace.models.precision import compute_copy
+from cospace.models.space import Space
 from cospace.types import Features, ImageSpec, Lazy, TextSpec
 
 BATCH, SIDE, VOCABULARY, LENGTH, BANDS, ROOM = 6, 16, 50, 12, 10, 5

@@ -56,6 +56,8 @@ def test_check_train_eval_embed_index_search(shell: Shell, tmp_path: Path, monke
     for counted in (trained, evaluated):
         assert counted.pop("items") == sum(counted.pop(p) for p in ("used", "duplicates", "set_aside", "left_alone"))
         assert counted.pop("rows") in (16, 64)
+    for name in ("kept_step", "best/step", "best/score", "last/step", "last/score"):
+        assert trained.pop(name) >= 0
     assert evaluated == pytest.approx(trained, rel=1e-3, abs=1e-3), "eval measures what the end of training measured"
     for direction in BOTH:
         recalls = [evaluated[f"{direction}/R@{k}"] for k in (1, 5, 10)]

@@ -93,16 +93,32 @@ _UTF16 = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 """By the marks that Excel and Notepad write at the beginning."""
 
 
+_GLANCE = 64
+"""Bytes whose zeros say that a text without a mark is UTF-16."""
+
+
+def _unmarked(beginning: bytes) -> str | None:
+    """UTF-16 of Western letters without its mark: every other byte is zero, which no text has otherwise."""
+    even, odd = beginning[::2], beginning[1::2]
+    if len(odd) < 4:
+        return None
+    if not any(odd) and all(even):
+        return "utf-16-le"
+    return "utf-16-be" if not any(even) and all(odd) else None
+
+
 def decode_text(data: bytes) -> str:
     """What a person wrote with any editor, as text: UTF-8 or UTF-16, lines that end in LF, CRLF or, on old Macs, CR.
 
     Bytes that are no UTF-8 become lone surrogates, so that only their own row is set aside.
     """
     encoding = _UTF16.get(data[:2])
-    if encoding is None:
-        text = data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
-    else:
+    if encoding is not None:
         text = data[2:].decode(encoding, "replace")
+    elif (encoding := _unmarked(data[:_GLANCE])) is not None:
+        text = data.decode(encoding, "replace")
+    else:
+        text = data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
     return text.replace("\r", "\n") if "\r" in text and "\n" not in text else text
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 from rich.console import Console
 
 from conftest import COLOURS, Shell, shape_picture
-from cospace.cli.terminal import Progress, printable, results_table
+from cospace.cli.terminal import Progress, TrainingView, printable, results_table
 from cospace.cli.terminal_images import (
     COLUMNS,
     GAP,
@@ -31,6 +31,7 @@ from cospace.cli.terminal_images import (
     painter,
 )
 from cospace.commands.search import Result
+from cospace.runs.settings import resolve
 
 EVIL = "\x1b]0;owned\x07\x1b[2J a \x9b31m caption \u202egnp.exe\r\n\x00"
 
@@ -52,6 +53,22 @@ def test_work_that_comes_again_with_another_total_is_counted_against_that(monkey
 
 
 # ------------------------------------------------------------------------------------------------ text
+
+
+def test_a_row_shows_both_losses_and_a_start_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    view, said = TrainingView(), []
+    monkeypatch.setattr(view, "say", said.append)
+    config = resolve(overrides=["training.steps=84"])
+    view.listener.row({"step": 0, "minutes": 0.0, "val/loss": 4.2, "val/text_to_image/R@1": 0.05}, config)
+    row = {"step": 84, "loss": 1.4, "minutes": 2.8, "samples_per_second": 170.0, "val/loss": 4.1}
+    view.listener.row(row | {"val/text_to_image/R@1": 0.04, "val/score": 0.1}, config)
+    assert said[-1] == "step 84 of 84  loss 1.400 (validation 4.100)  R@1 4.0 % text to image  2.8 min"
+    assert said[0] == "step 0 of 84  (validation loss 4.200)  R@1 5.0 % text to image  0.0 min"
+
+
+def test_advice_stands_at_the_end_of_the_summary() -> None:
+    lines = TrainingView().summary({"n_images": 100.0}, Path("run"), ["700 images are too few"]).split("\n")
+    assert lines.index("700 images are too few") < lines.index("the model is in run")
 
 
 @given(st.text(st.characters()))

@@ -111,6 +111,7 @@ def by_embedding_and_indexing(run: Run, folder: Path, names: set[tuple[str, str]
     store.close()
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("trees", [20, pytest.param(500, marks=pytest.mark.slow)])
 def test_embed_and_index_account_for_every_file(run: Run, tmp_path_factory: pytest.TempPathFactory, trees: int) -> None:
     @settings(calm, max_examples=trees)
@@ -121,10 +122,7 @@ def test_embed_and_index_account_for_every_file(run: Run, tmp_path_factory: pyte
     every_tree()
 
 
-@settings(calm, max_examples=60)
-@given(names=TREES)
-def test_check_accounts_for_every_row(tmp_path_factory: pytest.TempPathFactory, names: set[tuple[str, str]]) -> None:
-    folder = tmp_path_factory.mktemp("trees")
+def by_checking(folder: Path, names: set[tuple[str, str]]) -> None:
     grow(folder, names)
     try:
         pairs = open_pairs(folder)
@@ -133,6 +131,70 @@ def test_check_accounts_for_every_row(tmp_path_factory: pytest.TempPathFactory, 
     found = check(pairs).to_json()
     assert found["items"] == sum(found[part] for part in PARTS)
     assert found["rows"] == len(pairs) + len(pairs.problems)
+
+
+@pytest.mark.parametrize("trees", [60, pytest.param(500, marks=pytest.mark.slow)])
+def test_check_accounts_for_every_row(tmp_path_factory: pytest.TempPathFactory, trees: int) -> None:
+    @settings(calm, max_examples=trees)
+    @given(names=TREES)
+    def every_tree(names: set[tuple[str, str]]) -> None:
+        by_checking(tmp_path_factory.mktemp("trees"), names)
+
+    every_tree()
+
+
+SMALLEST = (
+    "encoders.image=linear", "encoders.text=bag", "embed_dim=8", "data.image.size=16", "data.max_bad_fraction=1",
+    "training.steps=1", "training.evaluations=0", "training.batch_size=4",
+)  # fmt: skip
+BASES = {
+    "captions": {f"{folder}p{n}.{kind}": n for n in range(5) for folder in ("", "cat/") for kind in ("png", "txt")},
+    "classes": {f"{folder}/p{n}.png": n for n in range(5) for folder in ("cat", "dog")},
+    "a table": {f"images/p{n}.png": n for n in range(10)} | {"pairs.csv": 10},
+    "parts": {f"{part}/{folder}/p{n}.png": n for n in range(5) for part in ("train", "test") for folder in ("a", "b")},
+}
+"""Trees that can be trained on, to which others are added: names of files, each with a number."""
+
+
+def grow_base(folder: Path, base: str) -> None:
+    for place, (name, number) in enumerate(BASES[base].items()):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".png":
+            path.write_bytes(encoded(1000 + number + 100 * (place % 2)))
+        else:
+            rows = "".join(f"images/p{n}.png,thing {n}\n" for n in range(number))
+            path.write_text(f"image,caption\n{rows}" if path.suffix == ".csv" else f"a thing called {name}")
+
+
+def by_training(cospace: Cospace, folder: Path, base: str, names: set[tuple[str, str]]) -> bool:
+    """Whether it was trained: by the command, whose sum is that of ``check``."""
+    grow(folder / "tree", names)
+    grow_base(folder / "tree", base)
+    checked = cospace("check", folder / "tree", "--json")
+    done = cospace("train", folder / "tree", "--out", folder / "run", "--no-report", "--json", *SMALLEST)
+    if done.code:
+        assert done.refusal()
+        return False
+    made, found = json.loads(done.out), json.loads(checked.out)
+    assert made["items"] == sum(made[part] for part in PARTS)
+    counted = ("items", "rows", *PARTS)
+    assert {name: made[name] for name in counted} == {name: found[name] for name in counted}
+    return True
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("trees", [10, pytest.param(500, marks=pytest.mark.slow)])
+def test_train_accounts_for_every_file(cospace: Cospace, tmp_path_factory: pytest.TempPathFactory, trees: int) -> None:
+    trained = []
+
+    @settings(calm, max_examples=trees)
+    @given(base=st.sampled_from(sorted(BASES)), names=TREES)
+    def every_tree(base: str, names: set[tuple[str, str]]) -> None:
+        trained.append(by_training(cospace, tmp_path_factory.mktemp("trees"), base, names))
+
+    every_tree()
+    assert sum(trained) * 2 > len(trained), "most trees can be trained on"
 
 
 def test_train_and_eval_count_in_their_json_and_name_what_both_have_seen(cospace: Cospace, tmp_path: Path) -> None:

@@ -26,6 +26,8 @@ from cospace.training.checkpoint import Checkpoints
 
 STEPS = 16
 SETTINGS = (*TINY, f"training.steps={STEPS}", "training.evaluations=1", "training.checkpoint_seconds=0")
+PATIENT = (*SETTINGS, "training.evaluations=15", "training.patience=3")
+"""Evaluated after every step, and stopped after the third in a row that is no better."""
 DEAD = 2**22 + 1
 """A process id above the largest there can be."""
 
@@ -41,8 +43,8 @@ def fingerprint(out: Path) -> str:
 # ------------------------------------------------------------------------------------------------ real kills
 
 
-def start(pairs: Path, out: Path, workers: int) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "cospace", "train", str(pairs), "--out", str(out), "--no-report", *SETTINGS]
+def start(pairs: Path, out: Path, workers: int, settings: tuple[str, ...] = SETTINGS) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "cospace", "train", str(pairs), "--out", str(out), "--no-report", *settings]
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}  # sums depend on it, bit for bit
     return subprocess.Popen(
         [*command, f"training.workers={workers}"], stderr=subprocess.PIPE, text=True, env=environment
@@ -104,10 +106,10 @@ class Stop(BaseException):
     """Ends a run where a test wants it to end."""
 
 
-def train(pairs: Path, out: Path) -> list[str]:
+def train(pairs: Path, out: Path, settings: tuple[str, ...] = SETTINGS) -> list[str]:
     """Train and return what was said, after the three lines on what was read."""
     said: list[str] = []
-    train_run(TrainArguments(pairs, out, overrides=SETTINGS, listener=Listener(say=said.append)))
+    train_run(TrainArguments(pairs, out, overrides=settings, listener=Listener(say=said.append)))
     return said[3:]
 
 
@@ -140,6 +142,7 @@ def stopped(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
         with pytest.raises(Stop):
             train(shapes, tmp_path / "run")
     assert [path.name for path in sorted((tmp_path / "run" / "checkpoints").iterdir())] == [
+        "best-00000008",  # of an evaluation that no checkpoint knows of
         "step-00000006",
         "step-00000007",
     ]
@@ -148,6 +151,63 @@ def stopped(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 
 def same(out: Path, whole: Path) -> bool:
     return losses(out) == losses(whole) and fingerprint(out) == fingerprint(whole)
+
+
+# ------------------------------------------------------------------------------------------------ the best evaluation
+
+
+@pytest.fixture(scope="module")
+def patient(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run left alone that stops early and keeps an evaluation before its last."""
+    out = tmp_path_factory.mktemp("patient") / "run"
+    said = train(shapes, out, PATIENT)
+    facts = Run.load(out).facts
+    assert facts["kept_step"] == facts["best"]["step"] == facts["last"]["step"] - 3
+    assert 1 < facts["last"]["step"] < STEPS
+    assert any(sentence.startswith("stopped early after step") for sentence in said)
+    return out
+
+
+def same_choice(out: Path, patient: Path) -> bool:
+    """Whether two runs kept and stopped at the same steps, with the same weights, scores and figures."""
+    facts = [Run.load(run).facts for run in (out, patient)]
+    chosen = [{name: one[name] for name in ("steps", "kept_step", "best", "last")} for one in facts]
+    metrics = [(run / "metrics.json").read_bytes() for run in (out, patient)]
+    return same(out, patient) and chosen[0] == chosen[1] and metrics[0] == metrics[1]
+
+
+MOMENTS: dict[str, tuple[Any, str, Callable[..., bool]]] = {
+    "before the best weights are written": (Checkpoints, "save_best", lambda keeper, step: step == 3),
+    "before the evaluation is logged": (MetricsLog, "write", lambda log, row: row["step"] == 3),
+    "before the checkpoint is written": (Checkpoints, "save", lambda keeper, step, facts: step == 3),
+    "while the best is some steps old": (MetricsLog, "write", lambda log, row: row["step"] == 5),
+    "before the best weights are restored": (Checkpoints, "load_best", lambda keeper, step: True),
+    "while the run is saved": (files, "write_json", lambda path, content: path.name == "run.json"),
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_killed_run_keeps_the_same_evaluation_and_stops_at_the_same_step(
+    shapes: Path, tmp_path: Path, patient: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        stop_when(patch, *MOMENTS[moment])
+        with pytest.raises(Stop):
+            train(shapes, out, PATIENT)
+    train(shapes, out, PATIENT)
+    assert same_choice(out, patient)
+    assert not (out / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("kills", [1, pytest.param(4, marks=pytest.mark.slow)])
+def test_kill_nine_keeps_the_same_evaluation(shapes: Path, tmp_path: Path, patient: Path, kills: int) -> None:
+    dice = np.random.default_rng(kills)
+    out = tmp_path / "run"
+    for step in sorted(dice.integers(1, 4, kills).tolist()):
+        kill_at(start(shapes, out, 0, PATIENT), out, step, pause=float(dice.uniform(0, 0.03)))
+    finish(start(shapes, out, 0, PATIENT))
+    assert same_choice(out, patient)
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "no manifest"])

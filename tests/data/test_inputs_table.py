@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 import os
@@ -73,9 +74,27 @@ def lines(name: str) -> Write:
     return write
 
 
+def packed(name: str) -> Write:
+    def write(folder: Path, modality: str) -> Path:
+        plain = delimited(name, ",")(folder, modality)
+        (folder / f"{name}.gz").write_bytes(gzip.compress(plain.read_bytes()))
+        plain.unlink()
+        return folder / f"{name}.gz"
+
+    return write
+
+
 def json_list(folder: Path, modality: str) -> Path:
     (folder / "t.json").write_text(json.dumps(rows(folder, modality)))
     return folder / "t.json"
+
+
+def of_ids(folder: Path, modality: str) -> Path:
+    for name in write_files(folder / "files", modality):
+        Path(folder, "files", name).rename(folder / "files" / f"0000{name}")
+    found = [f"{number:05d},{text}" for number, text in enumerate(CAPTIONS)]
+    (folder / "t.csv").write_text("\n".join(["id,caption", *found]))
+    return folder / "t.csv"
 
 
 def several_columns(folder: Path, modality: str) -> Path:
@@ -174,7 +193,9 @@ def shards(captions: str) -> Write:
 
 LAYOUTS: dict[str, Write] = {
     "`.csv`, `.tsv` (comma, tab, semicolon, pipe)": delimited("t.csv", ";"),
+    "`.csv.gz`, `.tsv.gz`, `.jsonl.gz`, `.json.gz` (also `.bz2`, `.xz`, `.zst`)": packed("t.csv"),
     "`.csv` without a header": delimited("t.csv", ",", header=False),
+    "a table of ids (`00123`), the files in some folder beside it": of_ids,
     "`.csv` with several columns of captions": several_columns,
     "`.jsonl`, `.ndjson`": lines("t.ndjson"),
     "`.jsonl` with lists of captions": lists_of_captions,

@@ -320,6 +320,19 @@ def test_map_of_a_flat_space_is_faithful() -> None:
     assert len(set(maps.spread_out(drawn.points["image"], 24))) == 24
 
 
+def test_the_validation_loss_is_drawn_beside_that_of_training_and_the_kept_step_said(
+    full: Report, tmp_path: Path
+) -> None:
+    rows = [{"step": s, "loss": 3 / s, "minutes": s / 60, "val/loss": 4.0} for s in range(1, 9)]
+    curves = [{"step": 0, "minutes": 0.0, "val/loss": 5.0}, *rows]
+    write_report(tmp_path / "report.html", replace(full, curves=curves, kept="kept step 3 of 8 (score < 0.1)"))
+    page = Tags((tmp_path / "report.html").read_text("utf-8"))
+    assert "Kept step 3 of 8 (score < 0.1)." in page.text
+    plot = page.text[page.text.index("Loss by step") :]
+    assert "training" in plot
+    assert "validation" in plot
+
+
 def test_verdict_and_cautions() -> None:
     metrics = {"n_images": 1000.0, "n_texts": 5000.0, "image_to_text/R@1": 0.412, "chance/image_to_text/R@1": 0.001}
     found = ("Finds the right caption first for 41 % of 1,000 images (chance 0.1 %).",)
@@ -343,6 +356,7 @@ def test_verdict_and_cautions() -> None:
     assert "Small set: 40 sounds" in report.cautions({"n_audios": 40.0, "n_texts": 5000.0})[0]
     assert "Small set: 40 images" in report.cautions({"n_images": 40.0, "n_texts": 5000.0})[0]
     assert report.cautions(metrics, "the space is collapsing")[0] == "The space is collapsing"
+    assert report.cautions(metrics, advice=["more images: this command"]) == ["More images: this command."]
 
 
 @settings(max_examples=100)

@@ -25,7 +25,8 @@ from cospace.interop.renames import load_renamed, renamed
 from cospace.interop.weights import weights_in
 from cospace.interop.writing import tokenizer_files
 from cospace.models.encoders import efficientnet
-from cospace.models.space import Space, compute_copy
+from cospace.models.precision import compute_copy
+from cospace.models.space import Space
 from cospace.runs.run import Run
 from cospace.types import ImageSpec, UserError
 from peers import import_peer

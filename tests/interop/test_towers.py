@@ -21,7 +21,8 @@ from cospace.interop.sides import one_side
 from cospace.modalities.image.processing import ImageProcessor
 from cospace.models import libraries, wheels
 from cospace.models.encoders import timm
-from cospace.models.space import Space, compute_copy
+from cospace.models.precision import compute_copy
+from cospace.models.space import Space
 from cospace.runs.run import Run
 from cospace.types import ImageSpec, UserError
 from peers import import_peer

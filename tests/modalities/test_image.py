@@ -159,7 +159,7 @@ def test_sixteen_bit_grey_is_scaled_not_clipped(kind: str) -> None:
 
 
 def test_pixels_without_a_range_are_refused() -> None:
-    assert kind_of(encoded(Image.fromarray(np.ones((4, 4), np.float32)), "TIFF")) == "unsupported"
+    assert kind_of(encoded(Image.fromarray(np.full((4, 4), 300, np.float32)), "TIFF")) == "unsupported"
     assert kind_of(encoded(Image.fromarray(np.full((4, 4), 2**20, np.int32)), "TIFF")) == "unsupported"
 
 

@@ -138,7 +138,7 @@ def test_each_pixel_format_is_shown_as_a_browser_shows_it(row: str) -> None:
 
 def test_what_has_no_fixed_range_is_set_aside_with_the_reason() -> None:
     with pytest.raises(BadItem, match="no fixed range"):
-        decode(encoded(np.ones((4, 4), np.float32), "TIFF"))
+        decode(encoded(np.full((4, 4), 2**20, np.int32), "TIFF"))
 
 
 def wide_gamut() -> bytes:
@@ -334,6 +334,9 @@ def test_decoding_takes_no_more_than_is_said_and_gives_it_back(tmp_path: Path) -
         "c.jpg": encoded(Image.fromarray(pixels).convert("CMYK"), "JPEG"),
         "a.tif": encoded(pixels, "TIFF", compression="tiff_lzw"),
         "a.avif": encoded(pixels, "AVIF", speed=10),
+        "a.bmp": encoded(pixels, "BMP"),
+        "b.bmp": encoded(np.dstack([pixels, pixels[:, :, :1]]), "BMP"),
+        "c.bmp": encoded(Image.fromarray(pixels).quantize(16), "BMP"),
     }
     for name, data in images.items():
         (tmp_path / name).write_bytes(data)

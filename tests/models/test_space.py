@@ -23,7 +23,8 @@ from cospace.modalities.text.tokenizer import Tokenizer
 from cospace.models import space as space_module
 from cospace.models.calibration import Calibration
 from cospace.models.encoders import cnn, rnn, transformer
-from cospace.models.space import Space, compute_copy
+from cospace.models.precision import compute_copy
+from cospace.models.space import Space
 from cospace.types import Features, UserError
 
 CAPTIONS = ["a red bus", "two dogs on the beach", "night over the town", "an old map of the harbour"]

@@ -166,6 +166,24 @@ def test_a_reference_shows_what_was_forgotten(
     assert "name the one to start from" in refused
 
 
+def test_a_fine_tune_that_only_makes_it_worse_keeps_its_start(
+    trained: Path, shapes: Path, tmp_path: Path, cospace: Cospace
+) -> None:
+    out = tmp_path / "run"
+    spoilt = ("training.steps=6", "training.optim.lr=1", "training.optim.pretrained_lr_mult=1")
+    result = cospace("train", shapes, "--val", shapes, "--out", out, "--from", trained, *spoilt)
+    assert result.code == 0, result.err
+    run = Model.load(out)
+    assert run.facts["kept_step"] == run.facts["best"]["step"] == run.metrics()["kept_step"] == 0
+    assert run.facts["last"]["score"] < run.facts["best"]["score"]
+    assert "kept step 0 of 6 (mean R@1" in result.err
+    assert "step 0 of 6  (validation loss" in result.err, "the start is evaluated like any other step"
+    assert "Kept step 0 of 6" in (out / "report.html").read_text("utf-8")
+    before, after = weights(Model.load(trained), "image"), weights(run, "image")
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert run.config()["training"]["evaluations"] == 4, "64 pairs are many beside six steps"
+
+
 def test_wise_ft_lies_between_old_and_new(clip: Path, shapes: Path, tmp_path: Path, shell: Shell) -> None:
     settings = ("training.optim.lr=0.1", *FAST)
     shell.json("train", shapes, "--out", tmp_path / "new", "--from", clip, *settings)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 from torch import nn
 
 from cospace.training.checkpoint import Checkpoints
 from cospace.training.optim import AdamW, Muon, Optimizer
+from cospace.types import UserError
 
 
 def parts(seed: int) -> tuple[nn.Module, list[Optimizer]]:
@@ -63,6 +65,52 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_sentence(tmp_path: Path) -> 
     assert facts["step"] == 1
     assert len(complaints) == 1
     assert "step-00000002" in complaints[0]
+
+
+def test_best_weights_are_kept_as_long_as_a_checkpoint_goes_with_them(tmp_path: Path) -> None:
+    module, optimizers = parts(0)
+    keeper = Checkpoints(tmp_path, {"m": module}, optimizers)
+    there = {}
+    for step in range(1, 8):
+        steps(module, optimizers, 1, step)
+        if step in (1, 3, 6):
+            keeper.save_best(step)
+        if step > 1:
+            keeper.save(step, {})
+        there[step] = sorted(path.name for path in tmp_path.glob("best-*"))
+    assert there[2] == ["best-00000001"]
+    assert there[3] == ["best-00000001", "best-00000003"], "the checkpoint of step 2 goes with the first"
+    assert there[5] == ["best-00000003"]
+    assert there[6] == ["best-00000003", "best-00000006"]
+    assert there[7] == ["best-00000006"]
+
+
+def test_best_weights_come_back_bitwise_and_younger_ones_are_dropped(tmp_path: Path) -> None:
+    module, optimizers = parts(0)
+    keeper = Checkpoints(tmp_path, {"m": module}, optimizers)
+    steps(module, optimizers, 1, 1)
+    keeper.save_best(1)
+    best = {key: value.clone() for key, value in module.state_dict().items()}
+    keeper.save(2, {})
+    steps(module, optimizers, 1, 2)
+    keeper.save_best(3)
+    assert keeper.resume()[0] == {"step": 2}
+    assert [path.name for path in tmp_path.glob("best-*")] == ["best-00000001"]
+    steps(module, optimizers, 1, 3)
+    keeper.load_best(1)
+    assert all(torch.equal(value, best[key]) for key, value in module.state_dict().items())
+    weights = tmp_path / "best-00000001" / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(UserError, match="weights.safetensors is damaged"):
+        keeper.load_best(1)
+
+
+def test_without_a_checkpoint_best_weights_of_a_killed_run_are_dropped(tmp_path: Path) -> None:
+    module, optimizers = parts(0)
+    keeper = Checkpoints(tmp_path, {"m": module}, optimizers)
+    keeper.save_best(0)
+    assert keeper.resume() == (None, [])
+    assert not list(tmp_path.iterdir())
 
 
 def test_nothing_to_resume_from(tmp_path: Path) -> None:

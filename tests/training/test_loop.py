@@ -20,10 +20,13 @@ from cospace.modalities.image.processing import ImageProcessor
 from cospace.modalities.text.batching import TextBatcher
 from cospace.modalities.text.tokenizer import Tokenizer
 from cospace.models.encoders import bag, linear, transformer, vit
-from cospace.models.space import Space, compute_copy
+from cospace.models.precision import compute_copy
+from cospace.models.space import Space
 from cospace.objectives import softmax
-from cospace.training.loop import Learner, Observers, Trainer, TrainingConfig, evaluation_steps
+from cospace.training.checkpoint import Checkpoints
+from cospace.training.loop import Learner, Observers, Trainer, TrainingConfig, affordable_evaluations, evaluation_steps
 from cospace.training.optim import OptimConfig
+from cospace.training.selection import Evaluation, Outcome
 from cospace.types import UserError
 
 WORDS = ["a bus", "two dogs", "a red car on the road", "night"]
@@ -121,6 +124,117 @@ def test_three_such_steps_in_a_row_stop_the_run(tmp_path: Path) -> None:
     trainer = Trainer(Learner(made), Broken({2, 3, 4}), config(), tmp_path, Observers())
     with pytest.raises(UserError, match="3 steps in a row"):
         trainer.fit(batches(made))
+
+
+class Scores:
+    """Evaluations with scores given by step, and the weights at each."""
+
+    def __init__(self, scores: Mapping[int, float], draws: bool = False) -> None:
+        self.scores, self.draws = scores, draws
+        self.step = 0
+        self.weights: dict[int, dict[str, Tensor]] = {}
+
+    def row(self, row: dict[str, Any]) -> None:
+        self.step = row["step"] + 1
+
+    def __call__(self, space: Space) -> Evaluation:
+        if self.draws:
+            torch.rand(7)
+            np.random.rand(7)
+        space.eval()
+        step = max(self.step, 0)
+        self.weights[step] = {name: value.clone() for name, value in space.state_dict().items()}
+        return Evaluation({"text_to_image/R@1": self.scores[step]}, np.array([self.scores[step]]))
+
+
+def fitted(tmp_path: Path, scores: Scores, start: bool = False, **settings: Any) -> tuple[Space, Outcome, list[Any]]:
+    """A run of six steps that is evaluated after each; what it kept, and its rows or what it said."""
+    made, said = space(), []
+    scores.step = 0 if start else 1
+
+    def row(row: dict[str, Any]) -> None:
+        scores.row(row)
+        said.append(row)
+
+    observers = Observers(row=row, evaluate=scores, say=said.append)
+    chosen = config(evaluations=5, **settings)
+    trainer = Trainer(Learner(made), softmax.Config().build(), chosen, tmp_path, observers, start)
+    return made, trainer.fit(batches(made)), said
+
+
+def test_the_best_evaluation_is_what_a_run_ends_with(tmp_path: Path) -> None:
+    scores = Scores({1: 0.1, 2: 0.5, 3: 0.2, 4: 0.3, 5: 0.4, 6: 0.4})
+    made, outcome, said = fitted(tmp_path, scores)
+    assert outcome.plain() == {
+        "steps": 6,
+        "kept_step": 2,
+        "best": {"step": 2, "score": 0.5, "text_to_image/R@1": 0.5},
+        "last": {"step": 6, "score": 0.4, "text_to_image/R@1": 0.4},
+    }
+    assert all(torch.equal(value, scores.weights[2][name]) for name, value in made.state_dict().items())
+    assert [row["best/step"] for row in said] == [1, 2, 2, 2, 2, 2]
+    assert [row["evaluations_without_improvement"] for row in said] == [0, 0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("settings", [{"keep": "last"}, {}])
+def test_the_last_weights_are_kept_where_asked_for_or_best(tmp_path: Path, settings: dict[str, str]) -> None:
+    best = 0.9 if settings else 0.2
+    scores = Scores({1: 0.1, 2: best, 3: 0.2, 4: 0.3, 5: 0.4, 6: 0.5})
+    made, outcome, _ = fitted(tmp_path, scores, **settings)
+    assert outcome.plain()["kept_step"] == 6
+    assert all(torch.equal(value, scores.weights[6][name]) for name, value in made.state_dict().items())
+
+
+def test_a_start_that_only_gets_worse_is_kept(tmp_path: Path) -> None:
+    scores = Scores({0: 0.9, 1: 0.5, 2: 0.4, 3: 0.3, 4: 0.3, 5: 0.3, 6: 0.3})
+    made, outcome, said = fitted(tmp_path, scores, start=True)
+    assert outcome.plain()["kept_step"] == 0
+    assert said[0]["step"] == 0
+    assert "loss" not in said[0]
+    assert all(torch.equal(value, scores.weights[0][name]) for name, value in made.state_dict().items())
+
+
+def test_patience_stops_a_run_and_it_says_so(tmp_path: Path) -> None:
+    scores = Scores({1: 0.1, 2: 0.5, 3: 0.2, 4: 0.3, 5: 0.9, 6: 0.9})
+    _, outcome, said = fitted(tmp_path, scores, patience=2)
+    assert said[-1] == (
+        "stopped early after step 4 of 6: 2 evaluations in a row without a better score (training.patience=2)"
+    )
+    assert outcome.plain()["kept_step"] == 2
+    assert outcome.plain()["last"]["step"] == 4
+    _, again, said = fitted(tmp_path, scores, patience=2)
+    assert again.plain() == outcome.plain(), "started again it stays where it stopped"
+    assert said[0] == "resuming after step 4"
+
+
+def test_evaluations_change_no_step_of_training(tmp_path: Path) -> None:
+    """Whatever they draw: every step seeds its own randomness."""
+    losses = []
+    for name, draws, patience in (("plain", False, None), ("drawing", True, 9)):
+        scores = Scores(dict.fromkeys(range(7), 0.5), draws)
+        _, _, said = fitted(tmp_path / name, scores, start=draws, patience=patience)
+        losses.append([row["loss"] for row in said if "loss" in row])
+    made, rows = space(), []
+    Trainer(
+        Learner(made), softmax.Config().build(), config(evaluations=0), tmp_path / "none", Observers(row=rows.append)
+    ).fit(batches(made))
+    assert losses[0] == losses[1] == [row["loss"] for row in rows]
+
+
+def test_lost_best_weights_are_said_and_the_last_ones_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lost(self: Checkpoints, step: int) -> None:
+        raise UserError(f"step {step} is damaged")
+
+    monkeypatch.setattr(Checkpoints, "load_best", lost)
+    _, outcome, said = fitted(tmp_path, Scores({1: 0.9, 2: 0.5, 3: 0.2, 4: 0.3, 5: 0.4, 6: 0.4}))
+    assert outcome.plain()["kept_step"] == 6
+    assert said[-1] == "the weights of step 1 are lost and those of the last one kept: step 1 is damaged"
+
+
+def test_a_run_is_evaluated_more_often_where_that_costs_little() -> None:
+    assert affordable_evaluations(300, 84 * 256) == 10, "100 photographs with 500 captions"
+    assert affordable_evaluations(1000, 196 * 256) == 4
+    assert affordable_evaluations(1000, 0) == 4
 
 
 def test_evaluations_are_spread_and_always_include_the_end() -> None:

@@ -105,8 +105,8 @@ class Reading:
 
 
 PAIRS = (
-    "Pairs: a table (.csv, .tsv, .jsonl, .json, .parquet), a folder of files, tar shards, hf:NAME, or a built-in set. "
-    "Several are concatenated."
+    "Pairs: a table (.csv, .tsv, .jsonl, .json, also .gz; .parquet), a folder of files, tar shards, hf:NAME, or a "
+    "built-in set. Several are concatenated."
 )
 """Help of the argument that names pairs."""
 

@@ -95,18 +95,18 @@ class TrainingView(Progress):
     def _row(self, row: dict[str, Any], config: RunConfig) -> None:
         steps = config.training.steps or 0
         found = {name.removeprefix("val/"): value for name, value in row.items() if name.startswith("val/")}
+        loss = f"  loss {row['loss']:.3f}" if "loss" in row else ""
         if found:
             self._recall = _quality(found)
-            self.say(
-                f"step {row['step']:,} of {steps:,}  loss {row['loss']:.3f}{self._recall}  {row['minutes']:.1f} min"
-            )
-        speed = f"  {row['samples_per_second']:,.0f} pairs/s"
-        self.long_work("training", row["step"], steps, f"loss {row['loss']:.3f}{self._recall}{speed}")
+            both = f"{loss}{_validation_loss(found, alone=not loss)}"
+            self.say(f"step {row['step']:,} of {steps:,}{both}{self._recall}  {row['minutes']:.1f} min")
+        speed = f"  {row['samples_per_second']:,.0f} pairs/s" if "samples_per_second" in row else ""
+        self.long_work("training", row["step"], steps, f"{loss}{self._recall}{speed}".lstrip())
 
-    def summary(self, metrics: Mapping[str, float], out: Path) -> str:
+    def summary(self, metrics: Mapping[str, float], out: Path, advice: Sequence[str] = ()) -> str:
         """What a person reads at the end of ``cospace train``."""
         report, typed = out / "report.html", quote(str(out))
-        lines = [metrics_table(metrics), "", *_forgetting(metrics), f"the model is in {out}"]
+        lines = [metrics_table(metrics), "", *_forgetting(metrics), *advice, f"the model is in {out}"]
         if report.exists():
             lines.append(f"open the report: {report}")
         lines.append(f"make a folder searchable: cospace index {typed} FOLDER --out idx")
@@ -127,6 +127,13 @@ def _forgetting(metrics: Mapping[str, float]) -> list[str]:
             now = {name: metrics[prefix + name] for name in then if prefix + name in metrics}
             lines.append(f"{words} before:{_quality(then)}; now:{_quality(now)}")
     return lines
+
+
+def _validation_loss(metrics: Mapping[str, float], alone: bool) -> str:
+    """The loss on validation pairs, beside that of training or alone."""
+    if "loss" not in metrics:
+        return ""
+    return f"  (validation loss {metrics['loss']:.3f})" if alone else f" (validation {metrics['loss']:.3f})"
 
 
 def _quality(metrics: Mapping[str, float]) -> str:

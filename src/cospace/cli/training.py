@@ -110,6 +110,7 @@ def train(
 def _train(request: TrainArguments, report: bool, json: bool) -> None:
     from ..commands.evaluate import report_run
     from ..commands.train import train
+    from ..runs.advice import advice
     from .terminal import TrainingView
 
     with TrainingView() as view:
@@ -117,7 +118,9 @@ def _train(request: TrainArguments, report: bool, json: bool) -> None:
     if report:
         report_run(trained)
     metrics = trained.run.metrics()
-    show({**metrics, **trained.counts.to_json()}, view.summary(metrics, request.out), json)
+    show(
+        {**metrics, **trained.counts.to_json()}, view.summary(metrics, request.out, advice(trained.run, metrics)), json
+    )
 
 
 def _given(pairs: tuple[str, ...] | list[str]) -> list[str]:

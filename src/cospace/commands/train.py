@@ -7,9 +7,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import numpy as np
 import torch
 
 from .. import __version__, files
@@ -20,6 +19,7 @@ from ..data.pairs import Pairs, Spec, open_pairs
 from ..data.prepared import PreparedPairs, different_items, prepare_pairs, without_encoder
 from ..data.sources import AS_FOUND, ReadOptions
 from ..data.splits import hold_out
+from ..evaluation.advice import Setup, describe_kept
 from ..evaluation.zero_shot import templates_for
 from ..evaluators.embedded import EmbeddedPairs, embed_pairs
 from ..evaluators.forgetting import OWN, REFERENCE, ForgettingBaseline
@@ -27,8 +27,9 @@ from ..evaluators.generation import GenerationResults, complaint, generate_predi
 from ..evaluators.measures import calibrate, calibrate_search, diagnosis, intervals, measure, reliability_of, watch
 from ..evaluators.reranking import rerank
 from ..evaluators.retrieval_baseline import retrieval_baselines
+from ..evaluators.selection import items_per_modality, score_by_group, thinned, validation_loss
 from ..matches import ModalityPair, modality_pairs
-from ..modalities import is_text, modality, text_modality
+from ..modalities import modality, text_modality
 from ..models.space import Space
 from ..objectives import FEWEST
 from ..runs.datasets import can_train, training_batches
@@ -44,15 +45,17 @@ from ..runs.trained_on import write_trained_on
 from ..runs.wise_ft import best, interpolate, sweep
 from ..runtime import describe, device
 from ..training.adapters import merge_adapters
-from ..training.loop import Learner, Observers, Trainer
+from ..training.loop import FEWEST_EVALUATIONS, Learner, Observers, Trainer, affordable_evaluations
+from ..training.selection import Evaluation, Outcome
+from ..training.step import ALIGNMENT
 from ..trust import trusting
 from ..types import Metrics, Progress, UserError, silent
 
 VALIDATED = 1000
-"""Most items of a modality that an evaluation during training uses, evenly spaced; the last one uses all of them."""
+"""Most items of a modality that an evaluation during training uses, evenly spaced; a finished run uses all."""
 
 GENERATED, GENERATED_LAST = 200, 2000
-"""Most items captioned, and questions answered, by an evaluation on the way and by that at the end."""
+"""Most items captioned, and questions answered, by an evaluation during training and by that of the finished run."""
 
 
 @dataclass(slots=True)
@@ -183,14 +186,27 @@ class _Session:
         self.space, self.generator, self.tokenizer = initial.space, initial.generator, initial.tokenizer
         self.lr_scales = initial.lr_scales
         self.train, self.val = self._prepare(data.train, "train"), self._prepare(data.val, "val")
+        self.validated = thinned(self.val, VALIDATED)
+        self.config = self._with_evaluations(config)
         self.read, self.held_out, self.leaks = data.read, data.train is not data.read, data.leaks
         self.log = MetricsLog(self.out / "metrics.jsonl")
         self.tensorboard = tensorboard(self.out / "tensorboard") if config.tensorboard else None
+        data_facts = facts_of(self.train.pairs).plain()
+        self.setup = Setup.of(config.model_dump(), data_facts, pretrained=source is not None)
         self._collapsed = 0
-        self._embedded: EmbeddedPairs | None = None
-        self._generated = GenerationResults()
+        self.paired = self._paired()
+        self.objective = part("objectives", config.objective).build(list(self.paired)).to(device())  # type: ignore[attr-defined]
         whole = source is not None and is_whole(config, source.space)
         self.forgetting = self._forgetting_baseline(data.reference) if whole else None
+
+    def _with_evaluations(self, config: RunConfig) -> RunConfig:
+        """The number of evaluations chosen by what they cost, where it was left open; writing texts costs much."""
+        training = config.training
+        if training.evaluations is not None:
+            return config
+        items, seen = items_per_modality(self.validated), (training.steps or 0) * (training.batch_size or 0)
+        chosen = FEWEST_EVALUATIONS if self.generator else affordable_evaluations(items, seen)
+        return config.model_copy(update={"training": training.model_copy(update={"evaluations": chosen})})
 
     def _forgetting_baseline(self, reference: Pairs | None) -> ForgettingBaseline:
         sets = {OWN: self.val} if len(self.val.items) > 1 else {}
@@ -204,18 +220,18 @@ class _Session:
         return prepared
 
     def go(self) -> Trained:
-        paired = self._paired()
-        self._say_what_is_hardly_used(paired)
-        objective = part("objectives", self.config.objective).build(list(paired)).to(device())  # type: ignore[attr-defined]
+        self._say_what_is_hardly_used(self.paired)
         batches = training_batches(self.train, self.space, self.config, self.tokenizer)
         observers = Observers(self.log.begin, self._row, self._evaluate, watch, self.listener.say)
         if self.forgetting is not None:
             self.forgetting.record(self.space)
         learner = Learner(self.space, None if self.generator is None else self.generator.decoder, self.lr_scales)
-        trainer = Trainer(learner, objective, self.config.training, self.out / "checkpoints", observers)
-        trainer.fit(batches)
+        # A decoder that starts from nothing has nothing to say before the first step.
+        start = self.forgetting is not None and self.generator is None
+        trainer = Trainer(learner, self.objective, self.config.training, self.out / "checkpoints", observers, start)
+        outcome = trainer.fit(batches)
         merge_adapters(self.space)
-        trained = self._finish(self._interpolate())
+        trained = self._finish(self._interpolate(), outcome)
         trainer.checkpoints.clear()
         shutil.rmtree(self.out / "cache", ignore_errors=True)
         return trained
@@ -250,25 +266,32 @@ class _Session:
 
     def _warn(self, row: dict[str, Any]) -> None:
         """Speak up when the space is sick for the third time in a row, and then every tenth time."""
-        sentence = diagnosis(row, self.config.embed_dim, self.space.modalities)
+        sentence = diagnosis(row, self.config.embed_dim, self.space.modalities, self.setup)
         if "space/effective_rank" in row:
             self._collapsed = self._collapsed + 1 if sentence else 0
         if sentence and self._collapsed % 10 == 3:
             self.listener.say(f"step {row['step']}: {sentence}")
 
-    def _evaluate(self, space: Space, last: bool) -> Metrics:
-        """Retrieval and health on some of the validation items; after the last step on all, which calibrate."""
-        val = self.val if last else thinned(self.val, VALIDATED)
-        progress = self.listener.progress if last else silent
-        embedded = embed_pairs(space, val, progress)
-        generated = self._generate(val, last, progress)
-        if last:
-            if embedded.both():
-                space.calibration, space.matching = calibrate(embedded), calibrate_search(embedded)
-            generated.metrics |= retrieval_baselines(self.generator, space, embedded, generated)
-            generated.metrics |= rerank(self.generator, space, embedded)
-            self._embedded, self._generated = embedded, generated
-        return measure(embedded) | generated.metrics
+    def _evaluate(self, space: Space) -> Evaluation:
+        """Loss, retrieval and health on some of the validation items, and the score that decides what is kept."""
+        embedded = embed_pairs(space, self.validated)
+        generated = self._generate(self.validated, False, silent)
+        metrics = measure(embedded) | generated.metrics
+        if any(parameter.requires_grad for parameter in space.parameters()):
+            loss = validation_loss(self.objective, embedded, self.config.training.batch_size or len(self.train.pairs))
+            metrics |= {key if self.generator is None else f"{key}/{ALIGNMENT}": value for key, value in loss.items()}
+        return Evaluation(metrics, score_by_group(embedded, generated))
+
+    def _evaluate_finished(self) -> tuple[EmbeddedPairs, GenerationResults]:
+        """Everything on all validation items, which calibrate the space."""
+        space, progress = self.space, self.listener.progress
+        embedded = embed_pairs(space, self.val, progress)
+        generated = self._generate(self.val, True, progress)
+        if embedded.both():
+            space.calibration, space.matching = calibrate(embedded), calibrate_search(embedded)
+        generated.metrics |= retrieval_baselines(self.generator, space, embedded, generated)
+        generated.metrics |= rerank(self.generator, space, embedded)
+        return embedded, generated
 
     def _generate(self, val: PreparedPairs, last: bool, progress: Progress) -> GenerationResults:
         most = GENERATED_LAST if last else GENERATED
@@ -289,22 +312,23 @@ class _Session:
         swept = sweep(self.space, old, self.forgetting) if share == "auto" else {}
         share = best(swept) if share == "auto" else share
         interpolate(self.space, old, dict(self.space.state_dict()), share)
-        self._embedded = None
         return {**swept, "wise_ft/alpha": share}
 
-    def _finish(self, swept: Metrics) -> Trained:
-        """Save the model, calibrated by its last evaluation, and everything that says where it came from."""
-        if self._embedded is None:  # the last step was done by an earlier run that was killed after it
-            self._evaluate(self.space, last=True)
-        embedded, generated = cast("EmbeddedPairs", self._embedded), self._generated
+    def _finish(self, swept: Metrics, outcome: Outcome) -> Trained:
+        """Evaluate and save the model, and everything that says where it came from."""
+        embedded, generated = self._evaluate_finished()
         metrics = measure(embedded) | generated.metrics
-        metrics |= swept | self.leaks | ({} if self.forgetting is None else self.forgetting.compared(self.space))
+        metrics |= outcome.metrics() | swept | self.leaks
+        metrics |= {} if self.forgetting is None else self.forgetting.compared(self.space)
+        selected = outcome.plain()
+        if kept := describe_kept(selected):
+            self.listener.say(kept)
         facts = {
             "config.json": self.config.model_dump(mode="json"),
             "metrics.json": metrics,
             "intervals.json": intervals(embedded),
             "reliability.json": reliability_of(self.space, embedded),
-            "run.json": self._facts(),
+            "run.json": self._facts() | selected,
         }
         for name, content in facts.items():
             files.write_json(self.out / name, content)
@@ -351,14 +375,3 @@ class _Session:
             "set_aside": kinds,
             "bare_names": templates_for(captions) == ("{}",),
         }
-
-
-def thinned(prepared: PreparedPairs, most: int) -> PreparedPairs:
-    """The rows of at most ``most`` items of each modality that is not typed, evenly spaced."""
-    keep = np.ones(len(prepared.pairs), bool)
-    for name, item_of_row in prepared.item_of_row.items():
-        items = np.unique(item_of_row[item_of_row >= 0])
-        if not is_text(name) and len(items) > most:
-            chosen = items[np.linspace(0, len(items) - 1, most).astype(int)]
-            keep &= (item_of_row < 0) | np.isin(item_of_row, chosen)
-    return prepared if keep.all() else prepared.select(np.flatnonzero(keep))

@@ -32,6 +32,7 @@ _EXAMPLES = 3
 _ADVICE = {
     "address": "download these files, for example with img2dataset, and name the files",
     "not a file": "name regular files",
+    "ambiguous": "write the folder and the suffix of these files, or name their folder with --images",
     "missing": "check these paths; relative ones are relative to the table's own folder",
     "empty": "copy these files again",
     "undecodable": "open these files and save them again in a common format",

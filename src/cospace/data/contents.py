@@ -29,6 +29,10 @@ _PIECE = 1 << 20
 """Bytes of a file that are read at a time."""
 
 
+_LONGEST_NAME = 1000
+"""Characters of a path that a message shows."""
+
+
 def contents(column: str, items: Sequence[Any], progress: Progress = silent) -> list[str | Fault]:
     """For each item of a column a text that is equal for equal content, or its fault.
 
@@ -101,7 +105,8 @@ def _content(item: Any) -> str | Fault:
         if isinstance(item, list):
             return digest([json.dumps(item, default=str).encode()])
     except (FileNotFoundError, NotADirectoryError):
-        return Fault("missing", f"{item} does not exist")
+        name = str(item)
+        return Fault("missing", f"{name if len(name) < _LONGEST_NAME else name[:_LONGEST_NAME] + '...'} does not exist")
     except NotAFile:
         return Fault("not a file", f"{item} is a device, a pipe or a folder, not a file")
     except (OSError, ValueError) as error:  # ValueError: a path with a zero byte in it

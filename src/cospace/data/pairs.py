@@ -22,6 +22,7 @@ from ..types import Fault, LeftAlone, Pair, Problem, Progress, UserError, silent
 from .contents import contents, digest, is_absent
 from .counting import Counts, describe_left_alone
 from .sources import AS_FOUND, Form, ReadOptions, Rows, Source
+from .unread import meant
 
 FOLDER = "data.sources"
 """Where sources are registered."""
@@ -179,6 +180,8 @@ def built_in(spec: str) -> Pairs:
 def find_source(spec: str, form: Form | None = None) -> type[Source]:
     """The ``Config`` of the one source that accepts this text; a folder with a ``form`` is what that says."""
     sources = {name: cast("type[Source]", lookup(FOLDER, name)) for name in names(FOLDER)}
+    if "://" in spec and (advice := meant(spec)):
+        raise UserError(f"{spec} {advice}")
     accepting = {name: source for name, source in sources.items() if source.accepts(spec)}
     general = {name: source for name, source in accepting.items() if getattr(source, "last_resort", False)}
     if general and form is not None:
@@ -190,6 +193,8 @@ def find_source(spec: str, form: Form | None = None) -> type[Source]:
     if accepting:
         kinds = " or ".join(accepting)
         raise UserError(f"{spec} could be read as {kinds}; name the file or folder that you mean, such as ./{spec}")
+    if advice := meant(spec):
+        raise UserError(f"{spec} {advice}")
     offers = "; ".join(getattr(source, "offers", name) for name, source in sources.items())
     state = "exists but is of no kind known here" if Path(spec).exists() else "does not exist"
     raise UserError(f"{spec!r} {state}; pairs come from: {offers}")

@@ -25,12 +25,17 @@ CONSTANT = 0.95
 has 0.5 to 0.9 (the cone of Liang et al. 2022) and training widens it, so more than that after warm-up is collapse."""
 FLAT = 4.0
 """Effective rank below which the space has lost its dimensions. Not a share of the width: a space trained on ten
-classes honestly uses about ten directions, however wide it is."""
+classes honestly uses about ten directions, however wide it is; with fewer than eight different items it is half of
+them."""
 APART = 1.2
 """Distance of the modalities' centres, at most 2. CLIP lives well with 0.8; beyond 1.2 every mixed result list is
 sorted by modality first."""
 HUBS = 5.0
 """Skewness of how often an item is retrieved. Healthy spaces have 1 to 3; beyond 5 few items crowd out the rest."""
+
+
+CURE = "objective=softmax or objective=vicreg"
+"""What helps a run against a collapse of which nothing is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +48,16 @@ class Verdict:
     sentence: str
 
 
-def geometry(left_BE: Tensor, right_BE: Tensor, names: tuple[str, str] = ("image", "text")) -> Metrics:
-    """The space's health from paired rows: flat ``space/...`` metrics, per modality as ``space/image/...``."""
+def geometry(
+    left_BE: Tensor,
+    right_BE: Tensor,
+    names: tuple[str, str] = ("image", "text"),
+    items: tuple[int, int] | None = None,
+) -> Metrics:
+    """The space's health from paired rows: flat ``space/...`` metrics, per modality as ``space/image/...``.
+
+    ``items`` says how many different ones each side's rows show; left out, every row shows another.
+    """
     if len(left_BE) < 2:
         raise UserError(f"the space's health needs at least two pairs and was given {len(left_BE)}; add pairs")
     both = [unit(left_BE, f"{names[0]} embeddings"), unit(right_BE, f"{names[1]} embeddings")]
@@ -59,8 +72,9 @@ def geometry(left_BE: Tensor, right_BE: Tensor, names: tuple[str, str] = ("image
         "space/modality_gap": float((both[0].mean(0) - both[1].mean(0)).norm()),
         "space/hubness": max(hubs),
     }
-    for name, side, hub in zip(names, sides, hubs, strict=True):
-        metrics |= {f"space/{name}/{key}": value for key, value in side.items()} | {f"space/{name}/hubness": hub}
+    for name, side, hub, count in zip(names, sides, hubs, items or map(len, both), strict=True):
+        side |= {"hubness": hub, "items": float(count)}
+        metrics |= {f"space/{name}/{key}": value for key, value in side.items()}
     return metrics
 
 
@@ -101,23 +115,28 @@ def aggregate(found: Sequence[Metrics]) -> Metrics:
     merged: Metrics = {}
     for metrics in found:
         for key, value in metrics.items():
-            worst = min if key.endswith("effective_rank") else max
+            worst = min if key.endswith(("effective_rank", "items")) else max
             merged[key] = worst(merged.get(key, value), value)
     return merged
 
 
-def diagnose(metrics: Metrics, width: int, modalities: Sequence[str] = ("image", "text")) -> str | None:
-    """The space's most serious fault in one plain sentence with its cure, or nothing."""
+def diagnose(
+    metrics: Metrics, width: int, modalities: Sequence[str] = ("image", "text"), cure: str = CURE
+) -> str | None:
+    """The space's most serious fault in one plain sentence with its cure, or nothing.
+
+    ``cure`` is what helps this run against a collapse: see :func:`cospace.evaluation.advice.cure`.
+    """
     for name in (name for name in modalities if f"space/{name}/effective_rank" in metrics):
         rank, cosine = metrics[f"space/{name}/effective_rank"], metrics[f"space/{name}/mean_cosine"]
         what, figures = plural(name), f"effective rank {rank:.1f} of {width}"
         if cosine > CONSTANT:
             place = f"all {what} land almost on one point ({figures}, mean cosine {cosine:.2f})"
-        elif rank < min(FLAT, width / 2):
+        elif rank < least_rank(width, metrics.get(f"space/{name}/items", math.inf)):
             place = f"all {what} lie almost on one line or plane ({figures})"
         else:
             continue
-        return f"the space is collapsing: {place}. Cure: objective=softmax or objective=vicreg"
+        return f"the space is collapsing: {place}. Cure: {cure}"
     gap = metrics["space/modality_gap"]
     if gap > APART:
         return (
@@ -127,14 +146,22 @@ def diagnose(metrics: Metrics, width: int, modalities: Sequence[str] = ("image",
     return None
 
 
+def least_rank(width: int, items: float) -> float:
+    """The effective rank below which a space of ``width`` has lost its dimensions, on so many different items."""
+    return min(FLAT, width / 2, items / 2)
+
+
 def verdicts(metrics: Metrics, width: int) -> list[Verdict]:
     """Every headline measure with a word and a sentence, for people who never read the papers."""
     rank, cosine = metrics["space/effective_rank"], metrics["space/mean_cosine"]
     near, gap, hubs = metrics["space/alignment"], metrics["space/modality_gap"], metrics["space/hubness"]
     spread = metrics["space/uniformity"]
+    items = min((value for key, value in metrics.items() if key.startswith("space/") and key.endswith("/items")),
+                default=math.inf)  # fmt: skip
+    least = least_rank(width, items)
     return [
-        Verdict("effective rank", rank, _word(rank < min(FLAT, width / 2), rank < 8),
-                f"About {rank:.0f} of {width} directions are in use; below 4 the space is collapsing."),
+        Verdict("effective rank", rank, _word(rank < least, rank < min(8, items / 2)),
+                f"About {rank:.0f} of {width} directions are in use; below {least:.3g} the space is collapsing."),
         Verdict("mean cosine", cosine, _word(cosine > CONSTANT, cosine > 0.7),
                 "How alike two different items are: near 0 they spread over the sphere, near 1 all fall on one point."),
         Verdict("alignment", near, _word(near >= 2, near > 1.5),

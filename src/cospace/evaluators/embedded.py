@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from ..data.pairs import Pairs
 from ..data.prepared import PreparedPairs, prepare_pairs
@@ -23,7 +24,8 @@ class EmbeddedPairs:
     """Every different item of the modalities that a space embeds, once.
 
     By modality: ``vectors`` ``(N, E)``; ``item`` ``(N,)``, the number of each one's item among the prepared ones;
-    ``first_row`` ``(N,)``, the first row that has it; ``vector_of_row``, the vector of every row, -1 where it has none.
+    ``first_row`` ``(N,)``, the first row that has it; ``vector_of_row``, the vector of every row, -1 where it has none;
+    ``norms`` ``(N, 1)``, the lengths that the vectors had before they were normalised.
     """
 
     prepared: PreparedPairs
@@ -31,6 +33,7 @@ class EmbeddedPairs:
     item: Mapping[str, np.ndarray]
     first_row: Mapping[str, np.ndarray]
     vector_of_row: Mapping[str, np.ndarray]
+    norms: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def pairs(self) -> Pairs:
@@ -89,7 +92,7 @@ def prepare_for(
 
 def embed_pairs(space: Space, prepared: PreparedPairs, progress: Progress = silent) -> EmbeddedPairs:
     """Embed every different item that some row shows."""
-    vectors, item, first_row, vector_of_row = {}, {}, {}, {}
+    vectors, item, first_row, vector_of_row, norms = {}, {}, {}, {}, {}
     for name in (name for name in space.modalities if name in prepared.items):
         item_of_row = prepared.item_of_row[name]
         rows = np.flatnonzero(item_of_row >= 0)
@@ -99,15 +102,16 @@ def embed_pairs(space: Space, prepared: PreparedPairs, progress: Progress = sile
         first_row[name] = rows[first]
         vector_of_row[name] = np.full(len(item_of_row), -1, np.int64)
         vector_of_row[name][rows] = place
-        vectors[name] = _vectors(space, name, prepared, item[name], progress)
-    return EmbeddedPairs(prepared, vectors, item, first_row, vector_of_row)
+        encoded_NE = _encoded(space, name, prepared, item[name], progress)
+        vectors[name], norms[name] = normalize(encoded_NE, dim=-1), encoded_NE.norm(dim=-1, keepdim=True)
+    return EmbeddedPairs(prepared, vectors, item, first_row, vector_of_row, norms)
 
 
-def _vectors(space: Space, name: str, prepared: PreparedPairs, items: np.ndarray, progress: Progress) -> Tensor:
+def _encoded(space: Space, name: str, prepared: PreparedPairs, items: np.ndarray, progress: Progress) -> Tensor:
     what = f"embedding {modality(name).plural}"
 
     def report(done: int, total: int) -> None:
         progress(what, done, total)
 
     chosen = (prepared.items[name][item] for item in items.tolist())
-    return torch.from_numpy(np.concatenate(list(space.embed_prepared(name, chosen, report, len(items)))))
+    return torch.from_numpy(np.concatenate(list(space.encode_prepared(name, chosen, report, len(items)))))

@@ -13,7 +13,7 @@ import numpy as np
 from ..config import validate
 from ..data.pairs import Pairs
 from ..data.prepared import PreparedPairs
-from ..evaluation.generation import answer_accuracy, caption_metrics, normal_answer
+from ..evaluation.generation import answer_accuracy, caption_metrics, cider_d, normal_answer, words
 from ..modalities import FIELDS, text_modality
 from ..models.generation.decoding import Generation
 from ..models.generation.generator import Answer, TextGenerator
@@ -47,12 +47,16 @@ class Judge(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """The best caption or answer, one that is true, and whether it is correct (open where that is not known)."""
+    """The best caption or answer, one that is true, and whether it is correct (open where that is not known).
+
+    ``score`` is 1 or 0 where it is known, of answers the share of annotators; of other captions their CIDEr-D.
+    """
 
     answer: Answer
     truth: str
     correct: bool | None
     question: str = ""
+    score: float = 0.0
 
 
 @dataclass(slots=True)
@@ -114,8 +118,11 @@ class _Session:
         references, first = true_captions(pairs, self.prepared.item_of_row[name], items)
         best = {row: texts[0] for row, texts in zip(first, found, strict=True)}
         correct, metrics = judged(pairs, name, {row: answer.text for row, answer in best.items()}, references)
+        scores = cider_d([words(best[row].text) for row in first], [[*map(words, truths)] for truths in references])
         predictions = {
-            row: Prediction(best[row], truths[0], correct[row]) for row, truths in zip(first, references, strict=True)
+            row: Prediction(best[row], truths[0], known, score=score if known is None else float(known))
+            for row, truths, score in zip(first, references, scores, strict=True)
+            for known in (correct[row],)
         }
         return predictions, metrics
 
@@ -131,8 +138,10 @@ class _Session:
         found = self.generator.answers(self.space, asked, how, report, len(rows))
         correct = np.array([answer_accuracy(best[0].text, truth) for best, truth in zip(found, truths, strict=True)])
         predictions = {
-            row: Prediction(best[0], Counter(truth).most_common(1)[0][0], bool(share >= 0.5), question)
-            for row, best, truth, share, question in zip(rows.tolist(), found, truths, correct, questions, strict=True)
+            row: Prediction(best[0], Counter(truth).most_common(1)[0][0], bool(share >= 0.5), question, share)
+            for row, best, truth, share, question in zip(
+                rows.tolist(), found, truths, correct.tolist(), questions, strict=True
+            )
         }
         return predictions, self._vqa_metrics(rows, questions, truths, correct)
 

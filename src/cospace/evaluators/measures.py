@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..evaluation.advice import Setup, cure
 from ..evaluation.geometry import aggregate, diagnose, geometry
 from ..evaluation.matches import fit_matching
 from ..evaluation.platt import expected_calibration_error, fit, reliability, sample_scores
@@ -57,7 +58,8 @@ def health(embedded: EmbeddedPairs) -> Metrics:
         if len(rows) >= 2:
             left_RE = embedded.vectors[first][torch.from_numpy(places[rows])]
             right_RE = embedded.vectors[second][torch.from_numpy(others[rows])]
-            found.append(geometry(left_RE, right_RE, (first, second)))
+            items = len(rows), len(np.unique(others[rows]))
+            found.append(geometry(left_RE, right_RE, (first, second), items))
     return aggregate(found)
 
 
@@ -75,13 +77,15 @@ def watch(embeddings: Mapping[str, Tensor], matches: BatchMatches) -> Metrics:
         if len(both[0]) >= enough and all(
             bool(torch.isfinite(rows).all()) and float(rows.norm(dim=1).min()) >= tiny for rows in both
         ):
-            found.append(geometry(*both, (pair.left, pair.right)))
+            relation = pair.relation
+            items = min(len(both[0]), len(relation.component_L)), min(len(both[1]), len(relation.component_R))
+            found.append(geometry(*both, (pair.left, pair.right), items))
     return aggregate(found)
 
 
-def diagnosis(metrics: Metrics, width: int, modalities: Sequence[str]) -> str | None:
-    """What is wrong with the space, in plain words, or nothing."""
-    return diagnose(metrics, width, modalities) if "space/effective_rank" in metrics else None
+def diagnosis(metrics: Metrics, width: int, modalities: Sequence[str], setup: Setup | None = None) -> str | None:
+    """What is wrong with the space, in plain words with what would help a run of this setup, or nothing."""
+    return diagnose(metrics, width, modalities, cure(setup)) if "space/effective_rank" in metrics else None
 
 
 @dataclass(frozen=True, slots=True)

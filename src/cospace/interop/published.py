@@ -49,6 +49,15 @@ class ConversionPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class Classifier:
+    """The classifier that an image tower was trained with: ``weight_CD``, ``bias_C``, and a name for each class."""
+
+    weight_CD: Tensor
+    bias_C: Tensor
+    names: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Published:
     """A space with published weights; ``folder`` is what the peer's library loads, ``scale`` that of its logits.
 
@@ -61,6 +70,7 @@ class Published:
     scale: float
     source: str = ""
     license: str | None = None
+    classifier: Classifier | None = None
 
     def facts(self) -> dict[str, Any]:
         """Where it came from, as JSON data."""

@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as hooks
 
@@ -26,7 +27,7 @@ from ..reading import read_object
 from ..types import UserError
 from .model_card import license_in, license_of
 from .preparation import following
-from .published import ConversionPlan, Published, built
+from .published import Classifier, ConversionPlan, Published, built
 from .renames import Rule
 from .weights import read_tensors, weights_in
 
@@ -146,6 +147,8 @@ def opened(timm: Any, tower: Tower) -> Published:
     """The space of a tower with its weights."""
     processor = image_processor(tower.cfg, tower.where)
     model = filled(timm, tower, processor.size)
+    classifier = classifier_of(timm, model)
+    model.reset_classifier(0)
     config = validate(
         encoder.Config,
         {"model": tower.model, "model_args": dict(tower.model_args), "normalized": True},
@@ -163,11 +166,23 @@ def opened(timm: Any, tower: Tower) -> Published:
         package=tower.package,
         license=tower.license,
     )
-    return built(plan, tensors, tower.where, tower.place)
+    return replace(built(plan, tensors, tower.where, tower.place), classifier=classifier)
+
+
+def classifier_of(timm: Any, model: Any) -> Classifier | None:
+    """The classifier of a model of ImageNet's classes, whose names timm knows; none of another one."""
+    layer = model.get_classifier()
+    subset = timm.data.infer_imagenet_subset(model)
+    if not isinstance(layer, nn.Linear) or subset is None:
+        return None
+    info = timm.data.ImageNetInfo(subset)
+    names = [info.index_to_description(place).partition(",")[0] for place in range(len(layer.weight))]
+    bias_C = torch.zeros(len(layer.weight)) if layer.bias is None else layer.bias.detach().clone()
+    return Classifier(layer.weight.detach().clone(), bias_C, names)
 
 
 def filled(timm: Any, tower: Tower, size: int) -> Any:
-    """The model as timm makes it, with the weights in it, its classifier taken off.
+    """The model as timm makes it, with the weights in it, with its classifier.
 
     Raises :class:`UserError` where they do not fit.
     """
@@ -186,7 +201,6 @@ def filled(timm: Any, tower: Tower, size: int) -> Any:
         raise UserError(f"{tower.where} holds no weights of timm's {tower.model}: {reason}") from error
     if missing:
         raise UserError(f"{tower.where} holds no weights of timm's {tower.model}: it lacks {missing[0]}")
-    model.reset_classifier(0)
     return model
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -24,6 +23,8 @@ from ..trust import trusting
 from ..types import BadItem, Features, PooledFeatures, UserError
 from .calibration import Calibration, Matching
 from .formats import check_format, without_fetching
+from .heads import HeadConfig, projection
+from .precision import LowPrecisionCopy, compute_copy
 
 FORMAT = 2
 """Version of the saved folder; a reader refuses what it does not know."""
@@ -35,9 +36,6 @@ six digits more than this, a swapped activation or tokenizer does not."""
 CHUNK = {"cpu": (112, 32 * 3 * 224**2), "cuda": (256, 256 * 3 * 224**2)}
 """Most items embedded at a time and most numbers in them (images of 224 px): what a layer makes of more leaves a CPU's
 cache, and products of fewer than about 1,200 rows use one of its cores only."""
-
-PRECISE = (nn.BatchNorm2d, nn.Embedding)
-"""Modules of an encoder that stay in float32 where it does not say which by its own ``precise``."""
 
 ENCODERS = "models.encoders"
 """Where encoders are registered."""
@@ -58,11 +56,13 @@ class Space(nn.Module):
         configs: Mapping[str, PartConfig],
         processors: Mapping[str, Processor],
         width: int,
+        heads: Mapping[str, HeadConfig] | None = None,
     ) -> None:
         super().__init__()
-        self.width = width
+        self.width, self.heads = width, dict(heads or {})
         self.encoders = nn.ModuleDict(encoders)
-        self.projections = nn.ModuleDict({name: projection(encoder, width) for name, encoder in encoders.items()})
+        made = {name: projection(encoder, width, self.heads.get(name)) for name, encoder in encoders.items()}
+        self.projections = nn.ModuleDict(made)
         self.configs, self.processors = dict(configs), dict(processors)
         self.calibration: Calibration | None = None
         self.matching: dict[str, Matching] = {}
@@ -70,10 +70,16 @@ class Space(nn.Module):
         self.low_precision: LowPrecisionCopy | None = None
 
     @classmethod
-    def build(cls, configs: Mapping[str, PartConfig], processors: Mapping[str, Processor], width: int) -> Space:
+    def build(
+        cls,
+        configs: Mapping[str, PartConfig],
+        processors: Mapping[str, Processor],
+        width: int,
+        heads: Mapping[str, HeadConfig] | None = None,
+    ) -> Space:
         """A fresh space: every encoder is built for what its processor gives."""
         encoders = {name: config.build(processors[name].spec) for name, config in configs.items()}  # type: ignore[attr-defined]
-        return cls(encoders, configs, processors, width)
+        return cls(encoders, configs, processors, width, heads)
 
     @property
     def modalities(self) -> list[str]:
@@ -123,11 +129,14 @@ class Space(nn.Module):
         self, modality: str, prepared: Iterator[Tensor], progress: Progress | None = None, total: int = 0
     ) -> Iterator[np.ndarray]:
         """Unit vectors ``(at most WINDOW, E)`` in the given order; the model runs in the machine's fast format."""
+        for rows in self.encode_prepared(modality, prepared, progress, total):
+            yield normalize(torch.from_numpy(rows), dim=-1).numpy()
 
-        def unit(tower: Space, inputs: Any) -> Tensor:
-            return normalize(tower.encode(modality, inputs), dim=-1)
-
-        return self._through(unit, modality, prepared, progress, total)
+    def encode_prepared(
+        self, modality: str, prepared: Iterator[Tensor], progress: Progress | None = None, total: int = 0
+    ) -> Iterator[np.ndarray]:
+        """The same vectors as the objective sees them, not normalised."""
+        return self._through(lambda tower, inputs: tower.encode(modality, inputs), modality, prepared, progress, total)
 
     def pooled_prepared(
         self, modality: str, prepared: Iterator[Tensor], progress: Progress | None = None, total: int = 0
@@ -211,6 +220,7 @@ class Space(nn.Module):
             "format": FORMAT,
             "width": self.width,
             "encoders": {name: plain(config) for name, config in self.configs.items()},
+            **({"heads": {name: head.model_dump() for name, head in self.heads.items()}} if self.heads else {}),
             "calibration": None if self.calibration is None else [self.calibration.slope, self.calibration.offset],
             "matching": {direction: asdict(matching) for direction, matching in self.matching.items()},
         }
@@ -260,7 +270,8 @@ class Space(nn.Module):
             with understood(folder / f"{name}.json"):
                 processors[name] = kind.from_state(state)
         with understood(folder / "space.json"), tensors.no_more_than(folder / "weights.safetensors"):
-            space = cls.build(configs, processors, int(settings["width"]))
+            heads = {name: HeadConfig(**data) for name, data in settings.get("heads", {}).items()}
+            space = cls.build(configs, processors, int(settings["width"]), heads)
             if settings["calibration"] is not None:
                 space.calibration = Calibration(*map(float, settings["calibration"]))
             space.matching = {key: Matching(**data) for key, data in settings.get("matching", {}).items()}
@@ -320,27 +331,6 @@ class Space(nn.Module):
                 )
 
 
-@dataclass(frozen=True, slots=True)
-class LowPrecisionCopy:
-    """A compute copy, and the addresses and versions of the weights that it was made from."""
-
-    state: tuple[tuple[int, int], ...]
-    space: Space
-
-
-def projection(encoder: nn.Module, width: int) -> nn.Module:
-    """From an encoder into the space: a linear map, or nothing where the encoder's own head leads there."""
-    own = cast("int", encoder.width)
-    if not getattr(encoder, "in_space", False):
-        return nn.Linear(own, width, bias=False)
-    if own != width:
-        raise UserError(
-            f"this encoder leads into a space of {own} dimensions, not {width}; set embed_dim={own}, or the encoder's "
-            "projection_dim"
-        )
-    return nn.Identity()
-
-
 def dtype_of(encoder: nn.Module) -> torch.dtype:
     """The number format of an encoder's weights: parameters or, where it has none, buffers; float32 without either."""
     return next((weight.dtype for weight in _weights(encoder) if weight.is_floating_point()), torch.float32)
@@ -348,33 +338,6 @@ def dtype_of(encoder: nn.Module) -> torch.dtype:
 
 def _weights(module: nn.Module) -> Iterator[Tensor]:
     return chain(module.parameters(), module.buffers())
-
-
-def compute_copy(space: Space, dtype: torch.dtype) -> Space:
-    """A copy of the space whose encoders compute in ``dtype``; the space itself for float32.
-
-    Projections, batch norms and tables of embeddings are shared with the original, in float32: similarities,
-    statistics and sums of many small gradients keep their precision, and there is nothing to copy back.
-    """
-    if dtype == torch.float32:
-        return space
-    precise = [
-        module for encoder in space.encoders.values() for module in encoder.modules()
-        if isinstance(module, getattr(encoder, "precise", PRECISE))
-    ]  # fmt: skip
-    memo: dict[int, Any] = {id(item): item for item in (*precise, space.projections, space.processors, space.configs)}
-    memo[id(space.low_precision)] = None
-    for module in (module for module in space.encoders.modules() if module not in precise):
-        for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
-            if tensor.is_floating_point():
-                memo[id(tensor)] = _in_dtype(tensor, dtype)
-    return copy.deepcopy(space, memo)
-
-
-def _in_dtype(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """A copy of a parameter or buffer, without its gradient."""
-    made = tensor.detach().to(dtype, copy=True)
-    return nn.Parameter(made, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else made
 
 
 def _prepared(processor: Processor, raws: Sequence[Any]) -> Iterator[Tensor]:

@@ -18,9 +18,9 @@ class MetricsLog:
         self.path = path
 
     def begin(self, step: int) -> None:
-        """Keep the rows up to the step that the run goes on from."""
+        """Keep the rows up to the step that the run goes on from; none where it begins."""
         with understood(self.path, "remove it"):
-            kept = [row for row in self.rows() if row["step"] <= step]
+            kept = [row for row in self.rows() if step and row["step"] <= step]
         files.atomic_write(self.path, "".join(json.dumps(row) + "\n" for row in kept).encode())
 
     def rows(self) -> list[dict[str, Any]]:

@@ -27,6 +27,7 @@ from ..evaluators.measures import Classified, diagnosis, query_components
 from ..modalities import FIELDS, Media, is_text, modality, text_modality
 from ..runtime import describe, device
 from ..types import Metrics, attempted
+from .advice import advice, kept, setup_of
 from .metrics_log import MetricsLog
 from .run import Run
 
@@ -67,13 +68,16 @@ def report(path: Path, run: Run, measured: Measured, more: Mapping[str, Metrics]
         metrics=metrics,
         data=_data_card(embedded.pairs, facts, more),
         curves=MetricsLog(run.path / "metrics.jsonl").rows(),
+        kept=kept(run) or "",
         confusion=next((_confusion(embedded, one) for one in measured.classified), None),
         generated_examples=generated_examples(embedded, measured.generated, run),
         health=verdicts(metrics, run.space.width) if "space/effective_rank" in metrics else (),
         pairs=_sample(embedded, shown),
         config=run.config(),
         machine={"machine": describe(device())},
-        warnings=cautions(metrics, diagnosis(metrics, run.space.width, modalities)),
+        warnings=cautions(
+            metrics, diagnosis(metrics, run.space.width, modalities, setup_of(run)), advice(run, metrics)
+        ),
         **(_aligned_parts(run, embedded, shown) if embedded.both() else {}),
     )
     whole = replace(whole, images=_images(embedded, run, whole))

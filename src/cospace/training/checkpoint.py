@@ -3,6 +3,9 @@
 Batches are a function of the step and every step seeds its own randomness, so the state is small: weights, the
 objective's parameters, the optimizers' state, the step and the time spent. Checkpoints are sealed folders (see
 ``files``): one that was cut short or altered is not a checkpoint, and the newest whole one is taken.
+
+Beside them are the weights of the best evaluations, in folders of their own. A checkpoint goes with the newest of them
+that is not younger than itself; a younger one belongs to steps that will be taken again.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from ..types import UserError
 from .optim import Optimizer
 
 _NAME = re.compile(r"step-(\d{8})")
+_BEST = re.compile(r"best-(\d{8})")
 
 
 class Checkpoints:
@@ -41,13 +45,26 @@ class Checkpoints:
         files.verify(target)
         for old in self.found()[self.keep :]:
             shutil.rmtree(old)
+        self._drop_superseded()
         return target
 
     def found(self) -> list[Path]:
         """Checkpoint folders, newest first, whole or not."""
-        if not self.folder.is_dir():
-            return []
-        return sorted((p for p in self.folder.iterdir() if _NAME.fullmatch(p.name)), reverse=True)
+        return self._folders(_NAME)
+
+    def save_best(self, step: int) -> None:
+        """Write the weights after ``step`` steps, without the optimizers' state, and verify them."""
+        target = self._best(step)
+        files.write_folder(target, {"weights.safetensors": tensors.writer(self._weights())})
+        files.verify(target)
+
+    def load_best(self, step: int) -> None:
+        """Give the modules the weights after that step. Raises :class:`UserError` where they are damaged."""
+        folder = self._best(step)
+        files.verify(folder)
+        saved = tensors.read(folder / "weights.safetensors")
+        with understood(folder / "weights.safetensors", "remove the run and train again"):
+            self._restore_weights(saved)
 
     def resume(self) -> tuple[dict[str, Any] | None, list[str]]:
         """Load the newest whole checkpoint; return its facts, and a sentence for every broken one passed over."""
@@ -63,7 +80,9 @@ class Checkpoints:
             saved = tensors.read(folder / "state.safetensors")
             with understood(folder / "state.safetensors", "remove this checkpoint"):
                 self._restore(saved)
+            self._drop_best_after(int(facts["step"]))
             return facts, complaints
+        self._drop_best_after(-1)
         return None, complaints
 
     def clear(self) -> None:
@@ -77,17 +96,45 @@ class Checkpoints:
             for name in sorted({path.name.partition(".")[0] for path in self.folder.iterdir()}):
                 files.settle(self.folder / name)
 
+    def _folders(self, name: re.Pattern[str]) -> list[Path]:
+        """Folders with such names, newest first."""
+        if not self.folder.is_dir():
+            return []
+        return sorted((path for path in self.folder.iterdir() if name.fullmatch(path.name)), reverse=True)
+
+    def _best(self, step: int) -> Path:
+        return self.folder / f"best-{step:08d}"
+
+    def _drop_superseded(self) -> None:
+        """Remove best weights that no checkpoint goes with any more."""
+        oldest = self.found()[-1].name.removeprefix("step-")
+        not_younger = [path for path in self._folders(_BEST) if path.name.removeprefix("best-") <= oldest]
+        for path in not_younger[1:]:
+            shutil.rmtree(path)
+
+    def _drop_best_after(self, step: int) -> None:
+        """Remove best weights of steps that will be taken again."""
+        for path in self._folders(_BEST):
+            if int(path.name.removeprefix("best-")) > step:
+                shutil.rmtree(path)
+
+    def _weights(self) -> dict[str, Tensor]:
+        return {f"{name}/{key}": v for name, m in self.modules.items() for key, v in m.state_dict().items()}
+
     def _tensors(self) -> dict[str, Tensor]:
-        state = {f"{name}/{key}": v for name, m in self.modules.items() for key, v in m.state_dict().items()}
+        state = self._weights()
         for place, optimizer in enumerate(self.optimizers):
             for index, entries in optimizer.state_dict()["state"].items():
                 state |= {f"optimizer/{place}/{index}/{key}": v for key, v in entries.items()}
         return state
 
-    def _restore(self, saved: dict[str, Tensor]) -> None:
+    def _restore_weights(self, saved: dict[str, Tensor]) -> None:
         for name, module in self.modules.items():
             prefix = f"{name}/"
             module.load_state_dict({k[len(prefix) :]: v for k, v in saved.items() if k.startswith(prefix)})
+
+    def _restore(self, saved: dict[str, Tensor]) -> None:
+        self._restore_weights(saved)
         for place, optimizer in enumerate(self.optimizers):
             state: dict[int, dict[str, Tensor]] = {}
             for key, value in saved.items():

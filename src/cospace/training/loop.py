@@ -19,15 +19,23 @@ from ..config import Config
 from ..data.batches import Batch, TrainingBatches
 from ..matches import BatchMatches
 from ..models.generation.decoder import Decoder
-from ..models.space import Space, compute_copy
+from ..models.precision import compute_copy
+from ..models.space import Space
 from ..runtime import Precision, compute_dtype, keep_freed_memory
 from ..types import Metrics, UserError
 from .checkpoint import Checkpoints
 from .optim import OptimConfig, Optimizer, learning_rate, optimizers
+from .selection import Evaluation, Keep, Outcome, Selection
 from .step import forward_backward, room_for_graphs
 
-PATIENCE = 3
+MOST_FAILURES = 3
 """Steps in a row with a loss or gradient that is not finite before the run stops."""
+
+FEWEST_EVALUATIONS, MOST_EVALUATIONS = 4, 10
+"""How often a run is evaluated on the way where nothing is said, and where that costs little."""
+
+EVALUATION_SHARE = 0.05
+"""Largest part of the work of the training that :data:`MOST_EVALUATIONS` may cost."""
 
 HEALTH_EVERY = 10
 """Steps between two measurements of the health of the batch's embeddings."""
@@ -52,8 +60,14 @@ class TrainingConfig(Config):
     """Processes that make batches in advance."""
     precision: Precision = "auto"
     """Number format of the towers: ``float32``, ``bfloat16``, or what is fast on the hardware."""
-    evaluations: int = Field(default=4, ge=0)
-    """How often to evaluate on the way; the end is always evaluated."""
+    evaluations: int | None = Field(default=None, ge=0)
+    """How often to evaluate on the way; the end is always evaluated. Left open, 4 times, or 10 times where validation
+    items are few beside the pairs of the training."""
+    keep: Keep = "best"
+    """Weights to end with: ``best``, those of the evaluation with the highest score (mean reciprocal rank of retrieval,
+    accuracy of captions and answers), or ``last``. A last one that is worse by less than its standard error is kept."""
+    patience: int | None = Field(default=None, ge=1)
+    """Evaluations in a row without a better score after which the run stops early; left open, it never does."""
     checkpoint_seconds: float = Field(default=30.0, ge=0)
     """Least time between two checkpoints; 0 writes one after every step."""
     optim: OptimConfig = OptimConfig()
@@ -66,8 +80,8 @@ class Observers:
     begin: Callable[[int], None] = lambda step: None
     """Called once, with the number of steps that an earlier run of the same command has done."""
     row: Callable[[dict[str, Any]], None] = lambda row: None
-    evaluate: Callable[[Space, bool], Metrics] = lambda space, last: {}
-    """Measures the space; the second argument is true after the last step."""
+    evaluate: Callable[[Space], Evaluation] = lambda space: Evaluation()
+    """Measures and scores the space."""
     watch: Callable[[Mapping[str, Tensor], BatchMatches], Metrics] = lambda embeddings, matches: {}
     say: Callable[[str], None] = lambda sentence: None
 
@@ -99,7 +113,8 @@ class Trainer:
     """Trains a space in place, going on from the newest checkpoint if there is one.
 
     The towers compute in a copy whose format the hardware is fast at; masters, optimizer state, similarities and the
-    objective stay float32.
+    objective stay float32. ``selection`` has the best and the last evaluation. With ``evaluate_start`` the weights are
+    evaluated before the first step, as step 0: pretrained ones may be better than what becomes of them.
     """
 
     def __init__(
@@ -109,6 +124,7 @@ class Trainer:
         config: TrainingConfig,
         checkpoints: Path,
         observers: Observers,
+        evaluate_start: bool = False,
     ) -> None:
         keep_freed_memory()
         self.learner, self.objective, self.config, self.observers = learner, objective, config, observers
@@ -120,28 +136,47 @@ class Trainer:
         self.peaks = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
         modules = {"objective": objective, **self.learner.named()}
         self.checkpoints = Checkpoints(checkpoints, modules, self.optimizers)
+        self.selection, self.evaluate_start = Selection(config.keep, config.patience), evaluate_start
         self.start, spent = self._resume()
         self.clock = Clock(spent)
         self.low_precision = self.learner.compute_copy(dtype)
         self.failures = 0
 
-    def fit(self, batches: TrainingBatches) -> None:
-        """The loop."""
+    def fit(self, batches: TrainingBatches) -> Outcome:
+        """The loop; the learner has the kept evaluation's weights at the end."""
         steps = self.config.steps or 0
-        due = evaluation_steps(steps, self.config.evaluations)
-        saved = time.monotonic()
         self.observers.begin(self.start)
+        if self.evaluate_start and not self.start:
+            self.observers.row({"step": 0, "minutes": self.clock.minutes} | self._evaluate(0, steps))
+        if not self.selection.stops:
+            self._steps(batches, steps)
+        last = self.selection.last
+        if last is not None and last.step < steps:
+            self.observers.say(
+                f"stopped early after step {last.step} of {steps}: {self.selection.without_improvement} evaluations in "
+                f"a row without a better score (training.patience={self.config.patience})"
+            )
+        return self._restore_kept(steps)
+
+    def _steps(self, batches: TrainingBatches, steps: int) -> None:
+        """Every step that is left, until the last or until patience is at an end."""
+        evaluations = self.config.evaluations
+        due = evaluation_steps(steps, FEWEST_EVALUATIONS if evaluations is None else evaluations)
+        saved = time.monotonic()
         for batch in batches.stream(self.start, steps, self.config.workers):
             row, embeddings = self.step(batch, steps)
             done = batch.step + 1
             if done in due or done % HEALTH_EVERY == 0:
                 row |= self.observers.watch(embeddings, batch.matches)
             if done in due:
-                row |= self._evaluate(done == steps)
+                row |= self._evaluate(done, steps)
             self.observers.row(row)
-            if done == steps or time.monotonic() - saved >= self.config.checkpoint_seconds:
-                self.checkpoints.save(done, {"minutes": self.clock.minutes})
+            ends = done == steps or (done in due and self.selection.stops)
+            if ends or time.monotonic() - saved >= self.config.checkpoint_seconds:
+                self.checkpoints.save(done, {"minutes": self.clock.minutes, "selection": self.selection.state()})
                 saved = time.monotonic()
+            if ends:
+                return
 
     def step(self, batch: Batch, steps: int) -> tuple[dict[str, Any], Mapping[str, Tensor]]:
         """One update; returns what to log and the batch's embeddings. A step that is not finite changes nothing."""
@@ -173,23 +208,48 @@ class Trainer:
         if facts is None:
             return 0, 0.0
         self.observers.say(f"resuming after step {facts['step']}")
+        self.selection.restore(facts["selection"])
         return int(facts["step"]), float(facts["minutes"])
 
-    def _evaluate(self, last: bool) -> Metrics:
-        """Evaluate off the clock; the space is back in training mode afterwards."""
+    def _evaluate(self, done: int, steps: int) -> Metrics:
+        """Evaluate off the clock and keep the best weights; the space is back in training mode afterwards."""
         with self.clock.paused():
-            metrics = self.observers.evaluate(self.space, last)
+            evaluation = self.observers.evaluate(self.space)
+            if self.selection.add(done, evaluation) and self.config.keep == "best" and done < steps:
+                self.checkpoints.save_best(done)
         self.space.train()
-        return {f"val/{name}": value for name, value in metrics.items()}
+        found = {f"val/{name}": value for name, value in evaluation.metrics.items()}
+        if self.selection.best is None:
+            return found
+        return {
+            **found,
+            "val/score": evaluation.score,
+            "best/step": self.selection.best.step,
+            "best/score": self.selection.best.score,
+            "evaluations_without_improvement": self.selection.without_improvement,
+        }
+
+    def _restore_kept(self, steps: int) -> Outcome:
+        """Give the learner the weights that are kept."""
+        kept, best, last = self.selection.kept(steps), self.selection.best, self.selection.last
+        if kept is not None and kept is not last:
+            try:
+                self.checkpoints.load_best(kept.step)
+            except UserError as error:
+                self.observers.say(f"the weights of step {kept.step} are lost and those of the last one kept: {error}")
+                kept = last
+        return Outcome(steps, kept, best, last)
 
     def _refuse(self, batch: Batch) -> None:
         """Say that a step was left out; stop when it keeps happening."""
         self.failures += 1
         rows = ", ".join(map(str, batch.row_B[:8]))
-        if self.failures >= PATIENCE:
+        rates = ("lr", "muon_lr") if self.config.optim.name == "muon" else ("lr",)
+        lower = " and ".join(f"training.optim.{rate}" for rate in rates)
+        if self.failures >= MOST_FAILURES:
             raise UserError(
                 f"the loss was not finite in {self.failures} steps in a row (last: step {batch.step + 1}, rows {rows}, "
-                "...); lower training.optim.lr and training.optim.muon_lr, or run `cospace check` on these pairs"
+                f"...); lower {lower}, or run `cospace check` on these pairs"
             )
         self.observers.say(
             f"step {batch.step + 1} gave a loss or gradient that is not finite and was left out (rows {rows})"
@@ -241,6 +301,15 @@ def set_learning_rates(groups: Iterable[Optimizer], peaks: list[list[float]], fa
     for optimizer, peak_rates in zip(groups, peaks, strict=True):
         for group, peak in zip(optimizer.param_groups, peak_rates, strict=True):
             group["lr"] = peak * factor
+
+
+def affordable_evaluations(items: float, pairs: int) -> int:
+    """How often to evaluate so many validation items of a modality in a training that sees so many pairs.
+
+    A backward pass costs twice a forward pass, so an item that is embedded costs a third of one that is learned from.
+    """
+    affordable = MOST_EVALUATIONS * items / 3 <= EVALUATION_SHARE * pairs
+    return MOST_EVALUATIONS if affordable else FEWEST_EVALUATIONS
 
 
 def evaluation_steps(steps: int, evaluations: int) -> set[int]:

@@ -309,3 +309,18 @@ def test_the_sum_holds_over_trees(
         assert stem in stems | aside, f"{name} belongs to nothing that is used, and nobody says so"
     for name in seen - used - left - beside:
         assert any(name.rpartition(".")[0] == stem or name == stem for stem in aside), (name, aside)
+
+
+@pytest.mark.parametrize("stray", ["backup.tar", "export.parquet", "broken.tar"])
+def test_files_without_suffix_are_hidden_by_no_stray_archive(tmp_path: Path, stray: str) -> None:
+    for number in range(3):
+        (tmp_path / f"photo{number}").write_bytes(encoded(number))
+    if stray == "export.parquet":
+        pq.write_table(pa.table({"a": [1]}), tmp_path / stray)
+    elif stray == "backup.tar":
+        shard(tmp_path / stray, {"9.png": encoded(9)})
+    else:
+        (tmp_path / stray).write_bytes(b"")
+    found = open_pairs(tmp_path, options=ITEMS)
+    assert sorted(found.ids) == ["photo0", "photo1", "photo2"]
+    assert [left.name for left in found.left_alone] == [stray]

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from cospace.modalities.audio.processor import AudioBatch, AudioSpec
 from cospace.models.encoders.spectrogram import Config, Spectrogram
-from cospace.models.space import Space, compute_copy
+from cospace.models.precision import compute_copy
+from cospace.models.space import Space
 from cospace.types import Features
 
 BATCH, BINS, LENGTHS = 6, 16, (1, 7, 16, 30, 33, 64)

@@ -14,8 +14,10 @@ from ...config import unknown
 from ...modalities import FIELDS, Modality, is_text, modality, names, text_modality
 from ...types import Problem, UserError
 from . import AS_FOUND, ReadOptions, Rows, file_modalities
+from ._below import Below
 from ._identity import file_name, identify
 from ._paths import Locator, without_number
+from ._values import unwrap
 
 _GLANCE = 200
 """Rows that are read to decide what a column holds."""
@@ -43,13 +45,21 @@ class Table:
     problems: list[Problem] = field(default_factory=list)
     elsewhere: list[str] = field(default_factory=list)
     """Paths of another machine whose files were found here."""
+    called: list[Path] = field(default_factory=list)
+    """Files that were found by their ids alone, in whatever folder."""
+    below: Below = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.below = Below(self.options.root if self.options.root is not None else self.folder)
 
     def rows(self) -> Rows:
         """The rows, by modality; a column that is none becomes an extra, a row with several captions several rows."""
         roles, columns = self._roles()
-        self.elsewhere = []
+        self.elsewhere, self.called = [], []
         items = {
-            role: [text_value(value) for value in columns[column]] if is_text(role) else self._files(columns[column])
+            role: [text_value(value) for value in columns[column]]
+            if is_text(role)
+            else self._files(columns[column], role)
             for role, column in roles.items()
         }
         used = set(roles.values()) | (self.columns.keys() - columns.keys())
@@ -59,16 +69,25 @@ class Table:
         alone = not self.options.pairs and roles.keys() - {text_modality(), *FIELDS}
         rows = Rows(self.places, items, extras, self.problems, least=2 if partial else 1 if alone else None)
         rows.names = {
-            role: [file_name(v) for v in columns[column]] for role, column in roles.items() if not is_text(role)
+            role: [_name_of(v) for v in columns[column]] for role, column in roles.items() if not is_text(role)
         }
         filters = f"; filters: {', '.join(_some(list(map(str, extras))))}" if extras else ""
-        found = (
-            f"; {len(self.elsewhere):,} paths of another machine, found here by their ends" if self.elsewhere else ""
-        )
-        rows.understood = ", ".join(f"{role} = {column}" for role, column in roles.items()) + filters + found
+        said = ", ".join(f"{role} = {column}" for role, column in roles.items())
+        rows.understood = said + filters + self._found_otherwise()
         _one_caption_each(rows)
         identify(rows)
         return rows
+
+    def _found_otherwise(self) -> str:
+        """Which files were not where the table says, for people."""
+        parts = []
+        if self.elsewhere:
+            parts.append(f"{len(self.elsewhere):,} paths of another machine, found here by their ends")
+        if self.called:
+            folders = dict.fromkeys(path.parent.relative_to(self.below.folder).as_posix() for path in self.called)
+            where = ", ".join(_some(sorted(f"{name}/" for name in folders), 3))
+            parts.append(f"{len(self.called):,} files found by their ids in {where}")
+        return "".join(f"; {part}" for part in parts)
 
     def file_columns(self) -> dict[str, str]:
         """Which columns hold files, by modality."""
@@ -80,7 +99,9 @@ class Table:
             roles, columns = self._roles()
         except UserError:
             return False
-        named = [value for role, c in roles.items() if not is_text(role) for value in self._files(columns[c][:_GLANCE])]
+        named = [
+            value for role, c in roles.items() if not is_text(role) for value in self._files(columns[c][:_GLANCE], role)
+        ]
         there = sum(isinstance(value, bytes) or (isinstance(value, Path) and value.is_file()) for value in named)
         return there * 2 > len(named)
 
@@ -95,7 +116,7 @@ class Table:
         if len(captions) > 1:
             columns, given[text] = self._joined(captions)
         first = {role: names[0] for role, names in given.items()}
-        return choose(columns, first, self.name, self.options.pairs), columns
+        return choose(columns, first, self.name, self.options.pairs, self.below), columns
 
     def _joined(self, several: Sequence[str]) -> tuple[dict[str, Sequence[Any]], list[str]]:
         """The columns with some of them as one, of lists of what each row has; and what that one is called."""
@@ -106,13 +127,14 @@ class Table:
         joined: dict[str, Sequence[Any]] = {" + ".join(several): [list(filter(_is_given, values)) for values in rows]}
         return {name: v for name, v in self.columns.items() if name not in several} | joined, list(joined)
 
-    def _files(self, values: Sequence[Any]) -> list[Any]:
+    def _files(self, values: Sequence[Any], modality: str) -> list[Any]:
         """Paths resolved, one object per distinct text; bytes as they are, also in Hugging Face's struct."""
-        values = [str(v) if isinstance(v, int) and not isinstance(v, bool) else _unwrap(v) for v in values]
+        values = [str(v) if isinstance(v, int) and not isinstance(v, bool) else unwrap(v) for v in values]
         texts = dict.fromkeys(v for v in values if isinstance(v, str) and v.strip())
-        locator = Locator(self.folder, self.options.root, list(texts))
+        locator = Locator(self.below, modality, list(texts), fixed=self.options.root is not None)
         paths = {text: locator.find(text) for text in texts}
         self.elsewhere += locator.elsewhere
+        self.called += locator.called
         return [paths.get(value) if isinstance(value, str) else value for value in values]
 
 
@@ -198,9 +220,15 @@ def captions_in_json(data: bytes) -> list[str]:
 
 
 def choose(
-    columns: Mapping[str, Sequence[Any]], given: Mapping[str, str], table: str, pairs: bool = True
+    columns: Mapping[str, Sequence[Any]],
+    given: Mapping[str, str],
+    table: str,
+    pairs: bool = True,
+    below: Below | None = None,
 ) -> dict[str, str]:
     """Which column holds which modality: as given, otherwise by what the columns hold and how they are called.
+
+    A column that holds no files may hold ids of files that lie ``below`` the table's folder.
 
     Columns called ``question`` and ``answer`` are that, and where both are there the caption may be absent; so it may
     where files of two modalities are paired, or where no pairs are asked for. Where at least one role is given, the
@@ -214,9 +242,11 @@ def choose(
             raise UserError(unknown(column, columns, f"{table} has no column"))
     roles = dict(given) if given else _questions(columns)
     if all(map(is_text, roles)):
-        found = _file_columns({name: values for name, values in columns.items() if name not in roles.values()})
+        others = {name: values for name, values in columns.items() if name not in roles.values()}
+        found = _file_columns(others, below)
         roles |= found
         if not found and not given:
+            _refuse_several(others, table)
             raise _undecided(" or ".join(one.name for one in file_modalities()), columns, table)
     text = text_modality()
     if text not in roles:
@@ -237,11 +267,15 @@ def _questions(columns: Mapping[str, Sequence[Any]]) -> dict[str, str]:
     return found if len(found) == len(FIELDS) else {}
 
 
-def _file_columns(columns: Mapping[str, Sequence[Any]]) -> dict[str, str]:
-    """Columns whose values are, or name, files of a modality; where none holds any, one that is called so."""
+def _file_columns(columns: Mapping[str, Sequence[Any]], below: Below | None) -> dict[str, str]:
+    """Columns whose values are, or name, files of a modality; else one of their ids; else one that is called so."""
     found = {one.name: column for one in file_modalities() if (column := _holding(columns, one)) is not None}
     if found:
         return found
+    for one in file_modalities():
+        ids = [name for name, values in columns.items() if below and below.are_ids(values[:_GLANCE], one.name)]
+        if ids:
+            return {one.name: _named(ids, (*one.columns, "id")) or ids[0]}
     for one in file_modalities():
         column = _named(columns, one.columns)
         if column is not None:
@@ -249,14 +283,27 @@ def _file_columns(columns: Mapping[str, Sequence[Any]]) -> dict[str, str]:
     return {}
 
 
+def _refuse_several(columns: Mapping[str, Sequence[Any]], table: str) -> None:
+    """Raise :class:`UserError` where several columns hold files of one modality, and none is called for it."""
+    for one in file_modalities():
+        holding = [name for name, values in columns.items() if _holds(values, one)]
+        if len(holding) > 1:
+            listed = ", ".join(map(repr, _some(holding)))
+            example = f"--columns {one.name}={holding[0]}"
+            raise UserError(
+                f"{table} has several columns of {one.plural} ({listed}); say which one is meant: {example}"
+            )
+
+
+def _holds(values: Sequence[Any], one: Modality) -> bool:
+    """Whether most of the first values are items of a modality."""
+    known = [value for value in values[:_GLANCE] if value not in (None, "")]
+    return sum(one.holds(_plain(value)) for value in known) * 2 > len(known)
+
+
 def _holding(columns: Mapping[str, Sequence[Any]], one: Modality) -> str | None:
     """The column most of whose values are items of a modality; of several the one that is called so."""
-
-    def holds(values: Sequence[Any]) -> bool:
-        known = [value for value in values[:_GLANCE] if value not in (None, "")]
-        return sum(one.holds(_plain(value)) for value in known) * 2 > len(known)
-
-    holding = [name for name, values in columns.items() if holds(values)]
+    holding = [name for name, values in columns.items() if _holds(values, one)]
     return holding[0] if len(holding) == 1 else _named(holding, one.columns)
 
 
@@ -269,21 +316,14 @@ def as_text(value: Any) -> str:
 
 def names_file(value: Any, roles: Iterable[str]) -> bool:
     """Whether a value is an item of one of the modalities, or a path that ends like one."""
-    value = _unwrap(value)
+    value = unwrap(value)
     return isinstance(value, bytes) or any(modality(role).holds(value) for role in roles)
 
 
 def _plain(value: Any) -> Any:
     """A value of a column of files as its file alone."""
-    value = _unwrap(value)
+    value = unwrap(value)
     return without_number(value) if isinstance(value, str) else value
-
-
-def _unwrap(value: Any) -> Any:
-    """Hugging Face writes files as ``{"bytes": ..., "path": ...}``; either may be missing."""
-    if isinstance(value, Mapping) and {"bytes", "path"} >= set(value):
-        return value.get("bytes") or value.get("path")
-    return value
 
 
 def _text_column(columns: Mapping[str, Sequence[Any]], pairs: bool) -> str | None:
@@ -313,6 +353,14 @@ def _mean_words(values: Sequence[Any]) -> float:
 def _named(columns: Sequence[str] | Mapping[str, Any], wanted: Sequence[str]) -> str | None:
     by_name = {name.strip().casefold().replace(" ", "_"): name for name in reversed(list(columns))}
     return next((by_name[name] for name in wanted if name in by_name), None)
+
+
+def _name_of(value: Any) -> str:
+    """What a value of a column of files is called; a file that is written out in a text has no name."""
+    plain = unwrap(value)
+    if isinstance(value, str):
+        return "" if isinstance(plain, bytes) else file_name(value)
+    return file_name(plain if isinstance(plain, str) else value)
 
 
 def _some(names_: Sequence[str], most: int = 50) -> Sequence[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...reading import MALFORMED, opened
 from ...types import UserError
+from ._packed import refuse_stand_in
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,6 +27,7 @@ def read_parquet(paths: Sequence[Path]) -> Columns:
         try:
             # A file object, since pyarrow given a path also reads columns from the names of the folders above it.
             with opened(path) as file:
+                refuse_stand_in(file.read(512), path)
                 tables.append(pq.ParquetFile(file).read())
         except (pa.ArrowException, *MALFORMED) as error:
             raise UserError(f"{path} is not a whole parquet file: {error}") from error

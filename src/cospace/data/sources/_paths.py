@@ -11,23 +11,26 @@ from urllib.parse import unquote
 
 from ...types import Fault
 from . import modality_of_file
+from ._below import MOST_FOLDERS, Below
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _NUMBERED = re.compile(r"(.+)#\d+")
 _SAMPLE = 50
 """Paths that decide which folder a table's paths are relative to."""
-_MOST_FOLDERS = 1000
-"""Folders below a table's own that are tried."""
 
 
 class Locator:
     """Finds the files that the paths of a table name, relative to the folder that fits them."""
 
-    def __init__(self, folder: Path, root: Path | None, sample: Sequence[str]) -> None:
+    def __init__(self, below: Below, modality: str, sample: Sequence[str], fixed: bool = False) -> None:
+        """``fixed``: whether paths are relative to the folder of ``below`` and no other."""
+        self._below, self._modality = below, modality
         sample = [without_number(text.strip()) for text in sample if text.strip()][:_SAMPLE]
-        self.base = root if root is not None else _fitting(folder, sample)
+        self.base = below.folder if fixed else _fitting(below.folder, sample)
         self.elsewhere: list[str] = []
         """Absolute paths that are none on this machine, whose ends were found here."""
+        self.called: list[Path] = []
+        """Files that were found by their stems or numbers alone, in whatever folder."""
         self._known: dict[tuple[Path, bool], dict[str, str | None]] = {}
 
     def find(self, text: str) -> Path | Fault:
@@ -42,7 +45,18 @@ class Locator:
             found = self._in_other_case(path)
             if found is not None:
                 return found
-        return self._elsewhere(written) or self._without_suffix(self.base / written) or self.base / written
+        return (
+            self._elsewhere(written)
+            or self._without_suffix(self.base / written)
+            or self._in_any_folder(written)
+            or self.base / written
+        )
+
+    def _in_any_folder(self, written: str) -> Path | Fault | None:
+        found = self._below.find(without_number(written), self._modality)
+        if isinstance(found, Path):
+            self.called.append(found)
+        return found
 
     def _elsewhere(self, written: str) -> Path | None:
         """The file here whose path ends like an absolute one of another machine, by as much of it as possible."""
@@ -56,7 +70,7 @@ class Locator:
         return found
 
     def _without_suffix(self, path: Path) -> Path | None:
-        """The one file of a modality that is called so but for its suffix."""
+        """The one file of the modality that is called so but for its suffix."""
         name = self._names(path.parent, suffixes=False).get(path.name.casefold())
         return path.parent / name if name is not None else None
 
@@ -75,12 +89,12 @@ class Locator:
     def _names(self, folder: Path, suffixes: bool = True) -> dict[str, str | None]:
         """The names in a folder without regard to case; None for one that two files share. Each is listed once.
 
-        Without ``suffixes``, the names of files of a modality, each by what is before its suffix.
+        Without ``suffixes``, the names of files of the modality, each by what is before its suffix.
         """
         if (folder, suffixes) not in self._known:
             names: dict[str, str | None] = {}
             for name in _listed(folder):
-                if suffixes or modality_of_file(name) is not None:
+                if suffixes or modality_of_file(name) == self._modality:
                     folded = (name if suffixes else name.rpartition(".")[0]).casefold()
                     names[folded] = None if folded in names else name
             self._known[folder, suffixes] = names
@@ -111,7 +125,7 @@ def _listed(folder: Path) -> list[str]:
 def _spellings(text: str) -> Iterator[str]:
     """The path as written, then as Windows, a browser, a Mac or another keyboard would have written it."""
     seen = set()
-    for way in (text, text.removeprefix("file://"), without_number(text)):
+    for way in (text, text.removeprefix("file://"), without_number(text), text.partition("?")[0]):
         for other in (way, way.replace("\\", "/"), unquote(way), unquote(way.replace("\\", "/"))):
             for form in (other, unicodedata.normalize("NFC", other), unicodedata.normalize("NFD", other)):
                 if form and form not in seen:
@@ -129,6 +143,6 @@ def _fitting(folder: Path, sample: Sequence[str]) -> Path:
         there = sum(_exists(Path(root, text)) for text in sample)
         if there > most:
             best, most = Path(root), there
-        if number > _MOST_FOLDERS or most == len(sample):
+        if number > MOST_FOLDERS or most == len(sample):
             break
     return best

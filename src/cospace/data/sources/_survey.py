@@ -17,6 +17,7 @@ from ...filenames import escaped
 from ...reading import opened
 from ...types import LeftAlone
 from . import file_modalities, modality_of_file
+from ._packed import suffix_of
 
 TABLES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"})
 SHARDS = (".tar", ".tar.gz", ".tgz")
@@ -138,14 +139,16 @@ def survey(folder: Path, exclude: Sequence[str] = ()) -> Survey:
             found.left_alone.append(LeftAlone(file.name, reason))
         elif (modality := modality_of_file(file.name)) is not None:
             found.items.append((file, modality))
-        elif file.suffix in TABLES:
+        elif suffix_of(file.name) in TABLES:
             found.tables.append(file)
-        elif file.name.lower().endswith(SHARDS):
+        elif _is_shard(file):
             found.shards.append(file)
         elif file.suffix in CAPTIONS:
             found.captions.append(file)
         elif file.suffix == ".json":
             json_files.append(file)
+        elif suffix_of(file.name) == ".json":
+            found.left_alone.append(LeftAlone(file.name, "a packed json file, which is read where it is named"))
         elif file.suffix in _UNREAD:
             found.left_alone.append(LeftAlone(file.name, f"{file.suffix} is not read; save it as JPEG or PNG"))
         elif (modality := _recognised(file.path)) is not None:
@@ -164,24 +167,47 @@ def survey(folder: Path, exclude: Sequence[str] = ()) -> Survey:
 
 def holds_items(folder: Path, shards: bool = False) -> bool:
     """Whether a file of some modality lies in a folder or below it; with ``shards`` whether a tar does."""
-    names = (file.name for file, reason in _walk(folder, ()) if not reason)
-    return any(modality_of_file(name) is not None or (shards and name.lower().endswith(SHARDS)) for name in names)
+    unclear = []
+    for file in (file for file, reason in _walk(folder, ()) if not reason):
+        if modality_of_file(file.name) is not None or (shards and _is_shard(file)):
+            return True
+        if _says_nothing(file):
+            unclear.append(file)
+    return any(_recognised(file.path) is not None for file in unclear)
+
+
+def _is_shard(file: File) -> bool:
+    return file.name.lower().endswith(SHARDS)
+
+
+def _says_nothing(file: File) -> bool:
+    """Whether a file's name leaves open what it is."""
+    known = {*TABLES, *CAPTIONS, *_UNREAD, ".json"}
+    return not (_is_shard(file) or suffix_of(file.name) in known or file.suffix in known)
 
 
 def _walk(folder: Path, exclude: Sequence[str]) -> Iterator[tuple[File, str]]:
     """Every file below a folder in the order of names, and why it is left alone, if so.
 
-    Symbolic links to folders are not followed, for they may lead in circles.
+    Symbolic links to folders are not followed, for they may lead in circles; they, and folders that cannot be read, are
+    named.
     """
-    for root, folders, names in os.walk(folder):
+    closed: list[OSError] = []
+    for root, folders, names in os.walk(folder, onerror=closed.append):
         folders.sort()
         above = Path(root).relative_to(folder).as_posix()
         prefix = "" if above == "." else f"{above}/"
         reason_above = left_alone_by_name(prefix.rstrip("/"), exclude)
+        for name in (name for name in folders if Path(root, name).is_symlink()):
+            reason = reason_above or left_alone_by_name(prefix + name, exclude)
+            yield File(escaped(prefix + name), Path(root, name)), reason or "a link to a folder; name that one too"
         for name in sorted(names):
             reason = reason_above or left_alone_by_name(prefix + name, exclude)
             path = Path(root, name)
             yield File(escaped(prefix + name), path), reason or ("" if path.is_file() else "no regular file")
+    for error in closed:
+        name = Path(error.filename).relative_to(folder).as_posix()
+        yield File(escaped(name), Path(error.filename)), f"a folder that cannot be read: {error.strerror}"
 
 
 def left_alone_by_name(name: str, exclude: Sequence[str]) -> str:

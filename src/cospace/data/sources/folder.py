@@ -27,6 +27,7 @@ from ...types import LeftAlone, UserError
 from . import AS_FOUND, ReadOptions, Rows, file_kinds, table, tar
 from ._columns import Table, captions_in_json
 from ._layout import Layout, are_classes
+from ._packed import SUFFIXES as PACKED
 from ._survey import CAPTIONS, File, Survey, survey
 
 _BOX = re.compile(r"\s*\d+(\s+-?\d*\.?\d+(e-?\d+)?){4,}\s*")
@@ -166,7 +167,8 @@ class Config(BaseConfig):
 
 def _is_metadata(file: File) -> bool:
     """Whether a table is called as Hugging Face's imagefolder wants it."""
-    return file.path.stem.casefold() == "metadata"
+    packed = file.suffix in PACKED
+    return (Path(file.path.stem).stem if packed else file.path.stem).casefold() == "metadata"
 
 
 def _has_meaning(found: Survey) -> bool:

@@ -1,4 +1,7 @@
-"""Tables: csv, tsv, jsonl and parquet files, a pair per row. Relative paths are relative to the table's own folder."""
+"""Tables: csv, tsv, jsonl and parquet files, a pair per row. Relative paths are relative to the table's own folder.
+
+Those of text may be packed (``.csv.gz``, also bzip2, xz and Zstandard).
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ...config import Config as BaseConfig
-from ...reading import decode_text, lines, opened, read_bytes, read_json
+from ...reading import decode_text, lines, opened, parse_json
 from ...types import Problem, UserError
 from . import AS_FOUND, ReadOptions, Rows, modality_of_file
 from ._columns import Table, names_file
 from ._delimited import SEPARATORS, Record, records
+from ._packed import suffix_of, unpacked
 from ._parquet import read_parquet
 from ._paths import without_number
 from .vqa import holds_questions
@@ -30,7 +34,7 @@ _SAMPLE = 50
 class Config(BaseConfig):
     """A table file; columns and separator are sniffed unless named."""
 
-    offers: ClassVar[str] = "a table (.csv, .tsv, .jsonl, .ndjson, .json, .parquet)"
+    offers: ClassVar[str] = "a table (.csv, .tsv, .jsonl, .ndjson, .json, also .gz; .parquet)"
 
     path: Path
     options: ReadOptions = AS_FOUND
@@ -41,7 +45,7 @@ class Config(BaseConfig):
         path = Path(spec)
         if path.is_dir():
             return False
-        return path.suffix.lower() in _READERS or is_text_table(path) or (is_json(path) and not holds_questions(path))
+        return suffix_of(path) in _READERS or is_text_table(path) or (is_json(path) and not holds_questions(path))
 
     @classmethod
     def from_spec(cls, spec: str, options: ReadOptions = AS_FOUND) -> Config:
@@ -58,7 +62,7 @@ class Config(BaseConfig):
 
     def table(self) -> Table:
         """The columns as the file holds them. Raises :class:`UserError` for a file that is no table."""
-        read = _READERS.get(self.path.suffix.lower()) or (_read_json if is_json(self.path) else _read_delimited)
+        read = _READERS.get(suffix_of(self.path)) or (_read_json if is_json(self.path) else _read_delimited)
         try:
             return read(self)
         except FileNotFoundError as error:
@@ -69,7 +73,7 @@ class Config(BaseConfig):
 
 def is_json(path: Path) -> bool:
     """Whether a file is called like one of JSON."""
-    return path.suffix.lower() == ".json"
+    return suffix_of(path) == ".json"
 
 
 def is_text_table(path: Path) -> bool:
@@ -79,7 +83,9 @@ def is_text_table(path: Path) -> bool:
     with opened(path) as file:
         first = lines(file.read(4096).decode("utf-8", "replace"))[1:4]
     fields = [re.split("[,\t;|]", line, maxsplit=1) for line in first if line]
-    return bool(fields) and all(len(one) == 2 and modality_of_file(one[0].partition("#")[0]) for one in fields)
+    return bool(fields) and all(
+        len(one) == 2 and modality_of_file(one[0].strip('"').partition("#")[0]) for one in fields
+    )
 
 
 def _read_delimited(config: Config) -> Table:
@@ -93,7 +99,6 @@ def _read_delimited(config: Config) -> Table:
     named = _has_header(sample[0]) if config.options.header is None else config.options.header
     header = _header(sample[0], config.path) if named else [str(i + 1) for i in range(len(sample[0].fields))]
     blanks = bool(sample[0].fields[1:]) and all(field[:1] == " " for field in sample[0].fields[1:])
-    header = [name.strip() for name in header]
     table = Table(config.path.name, config.path.parent, [], {name: [] for name in header}, config.options)
     whole = [record.fields for record in sample[named:] if len(record.fields) == len(header)]
     glance = replace(table, columns={name: [fields[i].strip() for fields in whole] for i, name in enumerate(header)})
@@ -133,10 +138,12 @@ def _swallowed(files: Mapping[str, int], header: Sequence[str]) -> Callable[[lis
 def _header(record: Record, path: Path) -> list[str]:
     if record.fault:
         raise UserError(f"{path}, line {record.line}, which should name the columns: {record.fault}")
-    twice = sorted(name for name, count in Counter(map(str.strip, record.fields)).items() if count > 1)
+    names = [name.strip() for name in record.fields]
+    twice = sorted(name for name, count in Counter(names).items() if count > 1 and name)
     if twice:
         raise UserError(f"{path} has more than one column called {twice[0]!r}; rename all but one of them")
-    return record.fields
+    nameless = [place for place, name in enumerate(names) if not name]
+    return [f"Unnamed: {place}" if place in nameless[1:] else name for place, name in enumerate(names)]
 
 
 def _first(text: str, separator: str) -> list[Record]:
@@ -164,7 +171,7 @@ def _sniff_separator(text: str, config: Config) -> str:
         if len(header) < 2 or not wanted <= set(map(str.strip, header)):
             continue
         agreeing = sum(len(record.fields) == len(header) for record in first) / len(first)
-        tabs = separator == "\t" and config.path.suffix == ".tsv"
+        tabs = separator == "\t" and suffix_of(config.path) == ".tsv"
         scores[separator] = (round(agreeing, 1), tabs, _has_files(first[1:]), len(header), -rank)
     return max(scores, key=lambda separator: scores[separator], default=",")
 
@@ -177,13 +184,19 @@ def _has_files(records: Sequence[Record]) -> bool:
 
 def _text(path: Path) -> str:
     """The file's text; bytes that are not UTF-8 become lone surrogates, so that only their own row is set aside."""
-    return decode_text(read_bytes(path))
+    return decode_text(unpacked(path))
 
 
 def _read_jsonl(config: Config) -> Table:
+    return _of_lines(config, _text(config.path))
+
+
+def _of_lines(config: Config, text: str) -> Table:
+    if text.lstrip()[:1] == "[" and text.rstrip()[-1:] == "]" and _are_objects(value := _parsed(text)):
+        return _of_json(config, value)  # a list, whatever the file is called
     objects: list[dict[str, Any]] = []
     table = Table(config.path.name, config.path.parent, [], {}, config.options)
-    for number, line in enumerate(_text(config.path).split("\n"), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         name = f"{table.name}:{number}"
@@ -218,24 +231,59 @@ def _columns(objects: Sequence[Mapping[str, Any]], path: Path) -> dict[str, list
     return {name: [item.get(name) for item in objects] for name in names}
 
 
+def _parsed(text: str) -> Any:
+    """JSON, or nothing where it is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
 def _read_json(config: Config) -> Table:
-    """A list of objects, captions by file name, or COCO's: ``images`` with names, ``annotations`` with captions."""
-    value = read_json(config.path)
+    text = _text(config.path)
+    first, _, rest = text.lstrip().partition("\n")
+    if first.rstrip().endswith("}") and rest.lstrip()[:1] == "{":  # an object on each line, whatever the file is called
+        return _of_lines(config, text)
+    return _of_json(config, parse_json(text, config.path))
+
+
+def _of_json(config: Config, value: Any) -> Table:
+    """A list of objects, captions by file name, columns as pandas writes them, or COCO's."""
     if isinstance(value, dict) and isinstance(value.get("annotations"), list) and isinstance(value.get("images"), list):
-        named = {one.get("id"): one for one in value["images"] if isinstance(one, dict)}
-        notes = [one for one in value["annotations"] if isinstance(one, dict)]
-        value = [
-            {"file_name": named.get(n.get("image_id"), {}).get("file_name"), "caption": n.get("caption")} for n in notes
-        ]
+        value = _cocos(config, value)
     elif isinstance(value, dict) and value and all(modality_of_file(name) is not None for name in value):
         modality = modality_of_file(next(iter(value)))
         value = [{modality: name, "caption": caption} for name, caption in value.items()]
     elif isinstance(value, dict):
-        value = next((rows for rows in value.values() if _are_objects(rows)), value)
+        value = next((rows for rows in value.values() if _are_objects(rows)), None) or _transposed(value)
     if not _are_objects(value):
         raise UserError(f"{config.path} holds no rows: it should be a list of objects such as {_EXAMPLE}")
     ids = [f"{config.path.name}:{number}" for number in range(1, len(value) + 1)]
     return Table(config.path.name, config.path.parent, ids, _columns(value, config.path), config.options)
+
+
+def _cocos(config: Config, value: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """COCO's: ``images`` with names, ``annotations`` with captions; its boxes are no captions."""
+    named = {one.get("id"): one for one in value["images"] if isinstance(one, dict)}
+    notes = [one for one in value["annotations"] if isinstance(one, dict)]
+    if notes and not any("caption" in note for note in notes):
+        if config.options.pairs:
+            raise UserError(
+                f"{config.path} holds annotations without captions, such as boxes; COCO's captions are in "
+                "captions_*.json"
+            )
+        return [{"file_name": one.get("file_name")} for one in named.values()]
+    return [
+        {"file_name": named.get(n.get("image_id"), {}).get("file_name"), "caption": n.get("caption")} for n in notes
+    ]
+
+
+def _transposed(value: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    """Rows of columns: ``{"image": [...], "caption": [...]}``, or ``{"image": {"0": ...}, ...}`` as pandas writes."""
+    columns = {name: list(one.values()) if isinstance(one, dict) else one for name, one in value.items()}
+    if not all(isinstance(one, list) for one in columns.values()) or len(set(map(len, columns.values()))) != 1:
+        return None
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def _are_objects(value: Any) -> bool:
@@ -243,6 +291,8 @@ def _are_objects(value: Any) -> bool:
 
 
 def _read_parquet(config: Config) -> Table:
+    if config.path.suffix.lower() != ".parquet":
+        raise UserError(f"{config.path} is packed, and parquet is read as it is; unpack it and name what comes out")
     columns = read_parquet([config.path])
     count = len(next(iter(columns.values()), []))
     ids = [f"{config.path.name}:{row}" for row in range(1, count + 1)]

@@ -133,8 +133,8 @@ def _answered(metrics: Metrics) -> str:
     return f"Answers {right} % of the questions correctly (from the question alone: {blind} %)."
 
 
-def cautions(metrics: Metrics, diagnosis: str | None = None) -> list[str]:
-    """What a reader must know before the numbers: a sick space, too few items, rows left out."""
+def cautions(metrics: Metrics, diagnosis: str | None = None, advice: Sequence[str] = ()) -> list[str]:
+    """What a reader must know before the numbers: a sick space, advice on the run, too few items, rows left out."""
     warnings = [] if diagnosis is None else [diagnosis[:1].upper() + diagnosis[1:]]
     counts = {key: value for key, value in metrics.items() if key.startswith("n_") and key != "n_classes"}
     if counts and min(counts.values()) < _SMALL:
@@ -143,6 +143,7 @@ def cautions(metrics: Metrics, diagnosis: str | None = None) -> list[str]:
     left_out = metrics.get("zero_shot/n_without_class", 0)
     if left_out:
         warnings.append(f"{left_out:,.0f} rows have none of the named classes and were left out of classification.")
+    warnings += [f"{sentence[:1].upper()}{sentence[1:]}." for sentence in advice]
     return [*warnings, *(f"{sentence}." for sentence in describe_leaks(metrics))]
 
 

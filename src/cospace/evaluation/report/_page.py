@@ -37,7 +37,7 @@ def page(report: Report, sheet: Sheet, note: str = "") -> str:
     """The whole file. ``note`` says what was left out to keep it small."""
     sections = [
         ("retrieval", "Retrieval", _retrieval(report), True),
-        ("curves", "Training curves", _plots.curves(report.curves), True),
+        ("curves", "Training curves", _plots.curves(report.curves, report.kept), True),
         ("scores", "Scores", _plots.scores(report), True),
         ("examples", "Examples", _examples(report.examples, sheet), True),
         *(

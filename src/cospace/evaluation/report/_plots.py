@@ -22,7 +22,7 @@ _HUNG = 56
 _SHARE = (0.0, 1.0)
 
 
-def curves(rows: Sequence[Mapping[str, float]]) -> str:
+def curves(rows: Sequence[Mapping[str, float]], kept: str = "") -> str:
     """Loss and R@1 against steps and against minutes, and whatever else of interest was logged."""
     keys = dict.fromkeys(key for row in rows for key in row)
     losses = [key for key in ("loss", "val/loss") if key in keys]
@@ -47,7 +47,15 @@ def curves(rows: Sequence[Mapping[str, float]]) -> str:
     for key in rest:
         name = _name(key)
         figures.append(chart(Axes(f"{name.capitalize()} by step", "step", name), [_series(rows, "step", key)]))
-    return _plates(figures) if figures else '<p class="none">No training log was given.</p>'
+    if not figures:
+        return '<p class="none">No training log was given.</p>'
+    return _plates(figures) + (_kept(kept) if kept else "")
+
+
+def _kept(sentence: str) -> str:
+    """Which evaluation the run has, and that what chose it also measures it."""
+    note = f"{sentence[:1].upper()}{sentence[1:]}. Figures on the pairs that chose it are a little high."
+    return f'<p class="note">{escape(note)}</p>'
 
 
 def recall(recalls: Sequence[RecallCurve]) -> str:

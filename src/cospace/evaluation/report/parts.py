@@ -80,6 +80,8 @@ class Report:
     data: Mapping[str, str | float] = field(default_factory=dict)
     intervals: Mapping[str, Interval] = field(default_factory=dict)
     curves: Sequence[Mapping[str, float]] = ()
+    kept: str = ""
+    """Which evaluation's weights the run has, where it is not the last step's."""
     recall: Sequence[RecallCurve] = ()
     matched: np.ndarray = field(default_factory=_nothing)
     unmatched: np.ndarray = field(default_factory=_nothing)

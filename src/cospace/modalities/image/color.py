@@ -60,6 +60,31 @@ def _samples(mode: str) -> Image.Image:
     return Image.fromarray(np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(1, -1, 3))
 
 
+def from_lab(image: Image.Image) -> Image.Image:
+    """CIE L*a*b* as TIFF stores it with 8 bits, under D50, as RGB."""
+    converted = ImageCms.applyTransform(image, _lab())
+    assert converted is not None
+    return converted
+
+
+@functools.cache
+def _lab() -> ImageCms.ImageCmsTransform:
+    lab, srgb = (ImageCms.createProfile(name) for name in ("LAB", "sRGB"))
+    return ImageCms.buildTransform(lab, srgb, "LAB", "RGB", ImageCms.Intent.RELATIVE_COLORIMETRIC)
+
+
+def from_float(grey_HW: np.ndarray) -> Image.Image:
+    """Floating-point grey from 0, black, to 1, white; no file says what other values would be."""
+    least, most = float(grey_HW.min(initial=0)), float(grey_HW.max(initial=0))
+    if not (least >= 0 and most <= 1):  # also where one is not a number
+        raise BadItem(
+            "unsupported",
+            f"its floating-point samples reach from {least:g} to {most:g}, and nothing says which is black and which "
+            "is white; save it with 8 or 16 bits",
+        )
+    return Image.fromarray(np.round(grey_HW * 255).astype(np.uint8))
+
+
 def on_white(rgba_HW4: np.ndarray) -> np.ndarray:
     """Flatten transparency on white, in integers, rounded. White, since most cut-outs are drawn for a page."""
     alpha = rgba_HW4[:, :, 3:].astype(np.uint16)

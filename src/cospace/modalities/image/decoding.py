@@ -20,7 +20,7 @@ from ...reading import opened as opened_file
 from ...types import BadItem, Lazy
 from .._lazy import loaded
 from . import jpeg
-from .color import needs_conversion, on_white, scaled, to_srgb
+from .color import from_float, from_lab, needs_conversion, on_white, scaled, to_srgb
 from .cost import OVERHEAD, afforded, budget
 from .formats import format_of, unread, unread_format
 from .opening import Opened, given, opened, opened_cmyk, turned
@@ -147,7 +147,7 @@ def _from_array(array: np.ndarray, to_rgb: ToRGB) -> Decoded:
 def _undecoded(image: Image.Image) -> bytes | None:
     """The bytes of an image that was opened and is not decoded yet: decoded as a file is, it gives the same pixels."""
     file = getattr(image, "fp", None)
-    if not getattr(image, "tile", None) or file is None or image.format not in ("JPEG", "MPO", "PNG", "WEBP"):
+    if not getattr(image, "tile", None) or file is None or image.format not in ("JPEG", "MPO", "PNG", "WEBP", "BMP"):
         return None
     if getattr(image, "decoderconfig", None) not in (None, (), (0, 0)) or image.tell():
         return None  # asked for at a fraction, or turned to another frame
@@ -198,7 +198,7 @@ def _from_pil(made: Opened, at_least: int | None, to_rgb: ToRGB) -> Decoded:
         part = max(1, min(width, height) * 2 // (3 * at_least))
     rows, columns = (-(-side // part) for side in (height, width))
     with afforded(made.cost + 3 * rows * columns + OVERHEAD, height, width):
-        made.image.load()
+        _load(made.image)
         pixels_HW3, plain = _converted(made, 1 if made.part > 1 else part, to_rgb)
         late = to_rgb == "resize_convert" and made.image.mode in ("RGBA", "LA", "P", "1")
         unconverted = made.image.copy() if late else None
@@ -208,12 +208,21 @@ def _from_pil(made: Opened, at_least: int | None, to_rgb: ToRGB) -> Decoded:
     return Decoded(pixels_HW3, (height, width), part, orientation, plain and not late, unconverted)
 
 
+def _load(image: Image.Image) -> None:
+    try:
+        image.load()
+    except OSError as error:
+        if "decoder error" not in str(error):
+            raise
+        packed = f"packed as {image.info['compression']}, " if "compression" in image.info else ""
+        reason = f"its pixels, {packed}are damaged, or this Pillow does not unpack them; save it as JPEG or PNG"
+        raise BadItem("undecodable", reason) from error
+
+
 def _converted(made: Opened, part: int, to_rgb: ToRGB) -> tuple[np.ndarray, bool]:
     """Pixels at a fraction, and whether they depend on how colours are converted."""
     image = made.image
     width, height = image.size
-    if image.mode in ("F", "LAB"):
-        raise BadItem("unsupported", f"pixels of kind {image.mode!r} have no fixed range; save it with 8 bits")
     clear = made.key is not None or image.has_transparency_data
     profile = made.profile if needs_conversion(made.profile, _color_mode(image)) else None
     browser, plain = to_rgb == "browser", not clear and profile is None
@@ -232,12 +241,16 @@ def _color_mode(image: Image.Image) -> str:
     """The mode in which an image's colours are converted by a profile."""
     if image.mode in ("CMYK", "RGB", "L"):
         return image.mode
-    return {"LA": "L", "1": "L"}.get(image.mode, "RGB")
+    return {"LA": "L", "1": "L", "F": "L"}.get(image.mode, "RGB")
 
 
 def _rgb(band: Image.Image, made: Opened, browser: bool, profile: bytes | None) -> Image.Image:
     """Some rows as RGB."""
     profile = profile if browser else None
+    if band.mode == "LAB":
+        return from_lab(band)
+    if band.mode == "F":
+        return to_srgb(from_float(np.asarray(band)), profile)
     if band.mode.startswith("I"):
         grey_HW = np.asarray(band)
         levels_HW = scaled(grey_HW, made.bits)
@@ -278,10 +291,15 @@ def _upright(array: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def _malformed(error: BaseException) -> BadItem:
+    """What a decoder let out, as a sentence: some say what they miss in the words of a programmer."""
     reason = str(error) or type(error).__name__
     if isinstance(error, Image.DecompressionBombError):
         return BadItem("bomb", reason)
-    if isinstance(error, UnidentifiedImageError):
-        reason = "the header of the image is damaged"
+    if isinstance(error, MemoryError):
+        return BadItem("bomb", "there is not enough memory to decode it")
     short = isinstance(error, EOFError) or any(word in reason.lower() for word in ("truncated", "unexpected end"))
-    return BadItem("truncated" if short else "undecodable", reason)
+    if short:
+        return BadItem("truncated", f"the file ends before the image does ({reason})")
+    if isinstance(error, UnidentifiedImageError) or not isinstance(error, OSError | SyntaxError | ValueError):
+        return BadItem("undecodable", "the header of the image is damaged")
+    return BadItem("undecodable", f"the image is damaged, or of a kind that is not read ({reason})")

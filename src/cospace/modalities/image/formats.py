@@ -43,6 +43,28 @@ _UNREAD = (
     (b"%!PS", "PostScript"),
     (b"\xc5\xd0\xd3\xc6", "PostScript"),
     (b"\0\0\x01\0", "an icon (ICO)"),
+    *((bytes((0, 0, kind, 0, 0, 0, 0, 0)), "TGA") for kind in (2, 3, 10, 11)),
+    *((bytes((0, 1, kind, 0, 0)), "TGA") for kind in (1, 9)),
+    (b"\0\0\2\0", "a mouse pointer (CUR)"),
+    (b"icns", "an icon (ICNS)"),
+    (b"\x0a\0\1", "PCX"),
+    (b"\x0a\2\1", "PCX"),
+    (b"\x0a\3\1", "PCX"),
+    (b"\x0a\5\1", "PCX"),
+    (b"\xb1\x68\xde\x3a", "PCX (DCX)"),
+    (b"\x01\xda\0", "SGI"),
+    (b"\x01\xda\1", "SGI"),
+    (b"\x59\xa6\x6a\x95", "a Sun raster"),
+    (b"BLP1", "a BLP texture"),
+    (b"BLP2", "a BLP texture"),
+    (b"FTEX", "an FTEX texture"),
+    (b"/* XPM */", "XPM"),
+    (b"gimp xcf", "GIMP's own format (XCF)"),
+    (b"\xd7\xcd\xc6\x9a", "WMF"),
+    (b"\x01\0\0\0\x58\0\0\0", "EMF"),
+    (b"\x01\0\0\0\x6c\0\0\0", "EMF"),
+    (b"\x89HDF\r\n\x1a\n", "HDF5"),
+    (b"\xd0\xcf\x11\xe0", "an Office or FlashPix document"),
     (b"v/1\x01", "OpenEXR"),
     (b"#?RADIANCE", "Radiance HDR"),
     (b"DDS ", "a DDS texture"),
@@ -51,6 +73,9 @@ _UNREAD = (
     (b"PK\x03\x04", "a zip archive"),
     (b"\x1f\x8b", "gzip"),
     (b"version https://git-lfs", "a Git LFS pointer"),
+    (b"P7 332", "a thumbnail of XV"),
+    (b"Pf\n", "a Netpbm image (PFM)"),
+    (b"PF\n", "a Netpbm image (PFM)"),
     *((b"P%d%c" % (kind, space), "a Netpbm image (PPM, PGM, PBM)") for kind in range(1, 8) for space in b"\n \t\r"),
 )
 """What lies under the suffixes of images and is not read, for the message."""
@@ -85,6 +110,12 @@ def unread_format(data: bytes) -> str | None:
         known = "SVG"
     elif known is None and opening.startswith((b"<!doctype html", b"<html", b"<?xml")):
         known = "a web page"
+    elif known is None and data[4:6] in (b"\x11\xaf", b"\x12\xaf"):
+        known = "an animation (FLI, FLC)"
+    elif known is None and opening.startswith(b"#define ") and b"_width" in opening:
+        known = "XBM"
+    elif known is None and data[257:262] == b"ustar":
+        known = "a tar archive"
     elif known is None and data[4:8] == b"ftyp":
         known = "Canon's CR3" if data[8:12] == b"crx " else "a video"
     return known

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from PIL import (
-    BmpImagePlugin,
     GifImagePlugin,
     Image,
     JpegImagePlugin,
@@ -17,7 +16,7 @@ from PIL import (
 )
 
 from ...types import BadItem
-from . import jpeg
+from . import bmp, jpeg
 from .cost import PER_PIXEL, STORAGE
 from .exif import orientation
 from .png import stripped_gif, stripped_png
@@ -66,8 +65,10 @@ def opened(data: bytes, kind: str) -> Opened:
         return _tiff(data)
     if kind == "GIF":
         return _plain(GifImagePlugin.GifImageFile(io.BytesIO(stripped_gif(data))), kind)
-    plugins: dict[str, Any] = {"WEBP": WebPImagePlugin.WebPImageFile, "BMP": BmpImagePlugin.BmpImageFile}
-    return _plain(plugins[kind](io.BytesIO(data)), kind)
+    if kind == "BMP":
+        header = bmp.read_header(data)
+        return Opened(bmp.Bitmap(data, header), header.cost, 1, header.profile, size=(header.width, header.height))
+    return _plain(WebPImagePlugin.WebPImageFile(io.BytesIO(data)), kind)
 
 
 def opened_cmyk(data: bytes, header: jpeg.Header, part: int) -> Opened:
@@ -104,7 +105,13 @@ def _plain(image: Image.Image, kind: str) -> Opened:
 
 
 def _tiff(data: bytes) -> Opened:
-    image = TiffImagePlugin.TiffImageFile(io.BytesIO(data))
+    try:
+        image = TiffImagePlugin.TiffImageFile(io.BytesIO(data))
+    except SyntaxError as error:
+        if "unknown" not in str(error):
+            raise BadItem("undecodable", f"the header of the TIFF is damaged ({error})") from error
+        reason = f"the pixels of this TIFF are of a kind that is not read ({error}); save it as JPEG or PNG"
+        raise BadItem("unsupported", reason) from error
     made = _plain(image, "TIFF")
     _read_tags(made, image)
     tags = image.tag_v2
@@ -167,8 +174,8 @@ def turned(made: Opened) -> int:
     if made.orientation is not None:
         return made.orientation
     exif = made.image.info.get("exif")
-    if made.image.format != "TIFF" and isinstance(exif, bytes):
-        return orientation(exif)
+    if made.image.format not in ("TIFF", None):  # Pillow also asks XMP, which no browser does
+        return orientation(exif) if isinstance(exif, bytes) else 1
     try:
         return int(made.image.getexif().get(0x0112, 1))
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError):

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from ...types import BadItem
+from .calibration import calibrated
 from .exif import orientation
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -20,7 +21,7 @@ _DEPTHS = {0: {1, 2, 4, 8, 16}, 2: {8, 16}, 3: {1, 2, 4, 8}, 4: {8, 16}, 6: {8, 
 _MOST_PROFILE = 8 << 20
 """Bytes that a colour profile may unpack to; a printer's has up to 3 million."""
 _CRITICAL = {b"IHDR", b"PLTE", b"IDAT", b"IEND"}
-_WANTED = _CRITICAL | {b"tRNS", b"iCCP", b"sRGB", b"eXIf"}
+_WANTED = _CRITICAL | {b"tRNS", b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"eXIf"}
 _CUT = "the file ends before the image does"
 
 
@@ -59,7 +60,7 @@ def stripped_png(data: bytes) -> Stripped:
         if b"tRNS" in found and 0 < len(found[b"tRNS"]) <= len(found[b"PLTE"]) // 3:
             parts.append(_chunk(b"tRNS", found[b"tRNS"]))
     parts += [_chunk(b"IDAT", b"".join(pixels)), _chunk(b"IEND", b"")]
-    profile = None if b"sRGB" in found else _profile(found.get(b"iCCP"))
+    profile = None if b"sRGB" in found else _profile(found.get(b"iCCP")) or _calibration(found, grey=colour in (0, 4))
     turned = orientation(bytes(found[b"eXIf"])) if b"eXIf" in found else 1
     return Stripped(b"".join(parts), turned, profile, _key(colour, depth, found.get(b"tRNS")))
 
@@ -102,6 +103,16 @@ def _profile(body: memoryview | None) -> bytes | None:
     except zlib.error:
         return None
     return profile if unpack.eof else None
+
+
+def _calibration(found: Mapping[bytes, memoryview], grey: bool) -> bytes | None:
+    """What the chunks of a PNG say of its colours by numbers, as a profile."""
+    gamma = xy = None
+    if len(found.get(b"gAMA", b"")) == 4 and any(found[b"gAMA"]):
+        gamma = 100_000 / int.from_bytes(found[b"gAMA"], "big")
+    if len(found.get(b"cHRM", b"")) == 32:
+        xy = tuple(value / 100_000 for value in struct.unpack(">8I", found[b"cHRM"]))
+    return calibrated(gamma, xy, grey)
 
 
 def _key(colour: int, depth: int, body: memoryview | None) -> tuple[int, ...] | None:

@@ -1,0 +1,117 @@
+"""Advice is true of the run that it is for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from cospace.evaluation.advice import Setup, cure, describe_kept, too_few_files
+from cospace.evaluation.geometry import diagnose, geometry, verdicts
+from cospace.runs.advice import TOWERS, start_from_towers
+from cospace.runs.settings import all_recipes, resolve
+
+PHOTOGRAPHS = Setup(
+    objective="softmax",
+    batch_size=256,
+    rows=3500,
+    files={"images": 700},
+    learning_rates={"training.optim.lr": 0.002, "training.optim.muon_lr": 0.02},
+    pretrained=False,
+)
+METRICS = {"text_to_image/R@1": 0.04, "image_to_text/R@1": 0.05}
+ROWS: list[dict[str, Any]] = [
+    *({"step": step, "loss": 3.0} for step in range(1, 74)),
+    *({"step": step, "loss": 1.4} for step in range(74, 84)),
+    {"step": 84, "loss": 1.4, "val/loss": 4.1},
+]
+
+
+def test_few_photographs_from_nothing_are_said_to_be_few() -> None:
+    assert too_few_files(METRICS, ROWS, PHOTOGRAPHS, "cospace train ... --recipe towers") == (
+        "700 images are too few to learn images from nothing (training loss 1.4, validation loss 4.1); published "
+        "towers usually give several times more: cospace train ... --recipe towers"
+    )
+
+
+@pytest.mark.parametrize(
+    ("metrics", "last", "changes"),
+    [
+        ({"text_to_image/R@1": 0.9}, {}, {}),  # it learned
+        (METRICS, {"val/loss": 1.5}, {}),  # nothing was learned by heart
+        (METRICS, {}, {"pretrained": True}),  # it did not start from nothing
+        (METRICS, {}, {"files": {"images": 50_000}}),  # they are not few
+        (METRICS, {}, {"files": {}}),  # there are none
+        ({}, {}, {}),  # retrieval was not measured
+    ],
+)
+def test_other_runs_get_no_such_advice(
+    metrics: dict[str, float], last: dict[str, Any], changes: dict[str, Any]
+) -> None:
+    rows = [*ROWS[:-1], ROWS[-1] | last]
+    assert too_few_files(metrics, rows, replace(PHOTOGRAPHS, **changes), "") is None
+
+
+def test_nor_does_a_model_whose_training_is_not_known() -> None:
+    assert too_few_files(METRICS, ROWS, None, "") is None
+    assert too_few_files(METRICS, [], PHOTOGRAPHS, "") is None
+    assert Setup.of({}, {"rows": 3}, False) is None
+
+
+def test_the_command_that_is_advised_exists() -> None:
+    advised = start_from_towers()
+    assert ("--recipe" in advised) == (TOWERS in all_recipes())
+
+
+@pytest.mark.parametrize("objective", ["softmax", "sigmoid", "vicreg", "mse"])
+def test_no_cure_is_what_is_set_already(objective: str) -> None:
+    advised = cure(replace(PHOTOGRAPHS, objective=objective))
+    assert f"objective={objective}" not in advised.replace(",", "").split()
+    assert ("training.optim.lr (now 0.002)" in advised) == (objective in ("softmax", "sigmoid"))
+
+
+def test_a_cure_by_negatives_is_one_that_the_data_allow() -> None:
+    assert "training.batch_size=128 (now 16)" in cure(replace(PHOTOGRAPHS, batch_size=16))
+    assert "training.batch_size=100 (now 16)" in cure(replace(PHOTOGRAPHS, batch_size=16, rows=100))
+    few = cure(replace(PHOTOGRAPHS, batch_size=4, rows=4))
+    assert "more pairs (there are 4)" in few
+    assert "batch_size" not in few
+    assert "batch" not in cure(PHOTOGRAPHS)
+
+
+def test_a_setup_is_read_from_a_run_s_own_files() -> None:
+    config = resolve(overrides=["objective=sigmoid", "training.optim.name=adamw", "training.batch_size=32"])
+    setup = Setup.of(config.model_dump(mode="json"), {"rows": 90, "images": 80, "texts": 90}, pretrained=True)
+    assert setup == Setup("sigmoid", 32, 90, {"images": 80}, {"training.optim.lr": 0.002}, True)
+
+
+def test_four_pairs_are_no_collapse() -> None:
+    """Four points span three directions at most, however good the space is."""
+    simplex = torch.eye(4) - 0.25
+    metrics = geometry(simplex, simplex)
+    assert diagnose(metrics, 256) is None
+    assert verdicts(metrics, 256)[0].word == "good"
+    repeated = simplex[torch.arange(64) % 4]
+    assert diagnose(geometry(repeated, repeated, items=(4, 4)), 256) is None
+    assert diagnose(geometry(repeated, repeated), 256) is not None, "64 items on four points are one"
+
+
+def test_the_cure_is_part_of_the_sentence() -> None:
+    line = torch.randn(64, 1) * torch.randn(1, 32)
+    sentence = diagnose(geometry(line, line), 32, cure=cure(PHOTOGRAPHS)) or ""
+    assert sentence.endswith(
+        "Cure: a lower training.optim.lr (now 0.002) and training.optim.muon_lr (now 0.02), or more steps"
+    )
+
+
+def test_a_run_says_what_it_kept_where_that_is_not_the_last_step() -> None:
+    best = {"step": 67, "score": 0.124, "text_to_image/R@1": 0.052, "image_to_text/R@1": 0.06}
+    last = {"step": 196, "score": 0.101, "text_to_image/R@1": 0.04, "image_to_text/R@1": 0.05}
+    facts = {"steps": 196, "kept_step": 67, "best": best, "last": last}
+    assert describe_kept(facts) == (
+        "kept step 67 of 196 (mean R@1 5.6 %, score 0.124; the last step, 196, had mean R@1 4.5 %, score 0.101)"
+    )
+    assert describe_kept({**facts, "kept_step": 196}) is None
+    assert describe_kept({}) is None
