@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -22,6 +24,10 @@ from .weights import read_tensors
 
 LARGEST = 1e-4
 """Largest difference of a number of a unit vector, float32 on both sides, that is taken for rounding."""
+
+LARGEST_OF_FILES = 5e-3
+"""The same where either side decodes JPEG files by itself: 1e-6 where both carry one libjpeg, while builds of Pillow
+with another may differ by a level here and there. Another filter or crop differs by more."""
 
 TEXTS = (
     "a photo of a cat",
@@ -41,9 +47,24 @@ def images(size: int, count: int = 3) -> list[np.ndarray]:
     return [np.ascontiguousarray(one) for one in levels]
 
 
+def photographs(size: int, folder: Path) -> list[Path]:
+    """JPEG files in which every step of a preparation shows: waves with grain, wide, high and square, odd and even."""
+    dice, made = np.random.default_rng(0), []
+    for number, (height, width) in enumerate(((2 * size + 3, 3 * size + 2), (5 * size, 3 * size - 2), (4 * size,) * 2)):
+        waves = Image.fromarray(images(max(height, width), number + 1)[number]).crop((0, 0, width, height))
+        grain = dice.normal(0, 16, (height, width, 3))
+        path = folder / f"{number}.jpg"
+        Image.fromarray((np.asarray(waves) + grain).clip(0, 255).astype(np.uint8)).save(path, quality=90)
+        made.append(path)
+    return made
+
+
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """Largest absolute difference between unit vectors, by modality; or why nothing was compared."""
+    """Largest absolute difference between unit vectors, by modality; or why nothing was compared.
+
+    Those of images are of JPEG files, which either side decodes and prepares by itself, where that was asked for.
+    """
 
     peer: str
     differences: dict[str, float]
@@ -59,15 +80,20 @@ class Compared:
 
 Encode = Callable[[Any], Tensor]
 Peer = Callable[[Path], Mapping[str, Encode]]
-"""From a folder to what a library makes of prepared images, or of texts, by modality."""
+"""From a folder to what a library makes of prepared images, or of texts, by modality, and under :data:`FILES` what it
+makes of image files before."""
+
+FILES = "image files"
 
 
 def compare(published: Published, space: Space | None = None) -> Compared:
     """Run both sides, ours with ``space`` if it is given and otherwise with what was read.
 
-    Raises :class:`UserError` where they differ by more than :data:`LARGEST`.
+    What was read is compared from JPEG files on, since it follows its library; what a space of ours was written as,
+    from prepared images on. Raises :class:`UserError` where they differ by more than :data:`LARGEST`, or files by more
+    than :data:`LARGEST_OF_FILES`.
     """
-    layout, space = published.plan.layout, space or published.space
+    layout, follows, space = published.plan.layout, space is None, space or published.space
     try:
         encoders = PEERS[layout](published.folder)
     except ImportError as error:
@@ -85,16 +111,30 @@ def compare(published: Published, space: Space | None = None) -> Compared:
         with torch.inference_mode():
             theirs = encoders[modality](shown[modality])
         differences[modality] = float((normalize(theirs.float(), dim=-1) - ours).abs().max())
-    return check(Compared(layout, differences), published.folder.name)
+    compared = check(Compared(layout, differences), published.folder.name)
+    if not (follows and "image" in differences):
+        return compared
+    differences["image"] = of_files(space, encoders)
+    return check(Compared(layout, differences), published.folder.name, LARGEST_OF_FILES)
 
 
-def check(compared: Compared, name: str) -> Compared:
+def of_files(space: Space, encoders: Mapping[str, Encode]) -> float:
+    """Largest difference between the vectors of JPEG files that either side reads by itself."""
+    processor = space.processors["image"]
+    with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
+        paths = photographs(processor.spec.size, Path(folder))
+        ours = exactly(space, {"image": processor.batch([processor.prepare(path) for path in paths])})["image"]
+        theirs = encoders["image"](encoders[FILES](paths))
+    return float((normalize(theirs.float(), dim=-1) - ours).abs().max())
+
+
+def check(compared: Compared, name: str, largest: float = LARGEST) -> Compared:
     """The same, or one sentence where something differs by more than rounding does."""
     for modality, difference in compared.differences.items():
-        if not difference <= LARGEST:
+        if not difference <= largest:
             raise UserError(
                 f"the {modality} vectors of {name} differ from {compared.peer}'s by {difference:.1e} "
-                f"(at most {LARGEST:.0e} expected), so nothing was written"
+                f"(at most {largest:.0e} expected), so nothing was written"
             )
     return compared
 
@@ -145,7 +185,9 @@ def _transformers(folder: Path) -> Mapping[str, Encode]:
         return {key: inputs[key] for key in inputs if key in ("input_ids", *([] if filled else ["attention_mask"]))}
 
     if hasattr(model, "get_text_features"):
+        prepare: Any = library.AutoImageProcessor.from_pretrained(folder, backend="pil")
         return {
+            FILES: lambda paths: prepare([Image.open(path) for path in paths], return_tensors="pt")["pixel_values"],
             "image": lambda images: _vectors(model.get_image_features(pixel_values=images)),
             "text": lambda texts: _vectors(model.get_text_features(**tokens(texts))),
         }
@@ -167,16 +209,25 @@ def _pooled(model: Any, inputs: Mapping[str, Tensor], how: str) -> Tensor:
 def _openclip(folder: Path) -> Mapping[str, Encode]:
     library = importlib.import_module("open_clip")
     name = f"local-dir:{folder.resolve()}"
-    model: Any = library.create_model(name).eval()
+    model, _, prepare = library.create_model_and_transforms(name)
     tokenizer: Any = library.get_tokenizer(name)
-    return {"image": model.encode_image, "text": lambda texts: model.encode_text(tokenizer(list(texts)))}
+    return _encoders(model.eval(), tokenizer, prepare)
 
 
 def _openai(path: Path) -> Mapping[str, Encode]:
     library = importlib.import_module("open_clip")
     model: Any = library.model.build_model_from_openai_state_dict(read_tensors(path)).float().eval()
     tokenizer = library.SimpleTokenizer(context_length=model.context_length)
-    return {"image": model.encode_image, "text": lambda texts: model.encode_text(tokenizer(list(texts)))}
+    return _encoders(model, tokenizer, library.image_transform(model.visual.image_size, is_train=False))
+
+
+def _encoders(model: Any, tokenizer: Any, prepare: Callable[[Any], Tensor]) -> Mapping[str, Encode]:
+    """Those of a model of OpenCLIP's."""
+    return {
+        FILES: lambda paths: torch.stack([prepare(Image.open(path)) for path in paths]),
+        "image": model.encode_image,
+        "text": lambda texts: model.encode_text(tokenizer(list(texts))),
+    }
 
 
 PEERS: dict[str, Peer] = {"transformers": _transformers, "OpenCLIP": _openclip, "OpenAI": _openai}
