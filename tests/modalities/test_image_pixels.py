@@ -381,29 +381,6 @@ def test_a_very_long_image_is_cropped_first() -> None:
     assert (short.prepare(long).int() - whole.int()).abs().float().mean() < 1.5
 
 
-@pytest.mark.parametrize("fit", ["squash", "crop", "pad"])
-@pytest.mark.parametrize("orientation", [1, 3, 6])
-def test_a_jpeg_is_prepared_alike_as_a_path_bytes_and_decoded(fit: Any, orientation: int, tmp_path: Path) -> None:
-    """Sides that are no multiples of eight: resized from an eighth as if they were, the image would be shifted."""
-    dice = np.random.default_rng(3)
-    coarse = Image.fromarray(dice.integers(0, 255, (30, 40, 3), np.uint8))
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    data = encoded(coarse.resize((1197, 843), Image.Resampling.BICUBIC), "JPEG", quality=90, exif=exif)
-    path = tmp_path / "a.jpg"
-    path.write_bytes(data)
-    processor = ImageProcessor(size=64, fit=fit)
-    assert decoded(data, processor.side).part == 8
-    one = processor.prepare(path)
-    assert torch.equal(processor.prepare(data), one)
-    with Image.open(path) as opened:
-        assert torch.equal(processor.prepare(opened), one), "opened and not decoded yet"
-        opened.load()
-        for full in (opened, decode(data)):
-            both = [pixels.float().flatten() - 128 for pixels in (processor.prepare(full), one)]
-            assert torch.nn.functional.cosine_similarity(*both, dim=0) > 0.999
-
-
 def test_any_failure_of_a_reader_is_that_items_own() -> None:
     def read(number: int) -> int:
         if number == 3:

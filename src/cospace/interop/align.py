@@ -93,7 +93,7 @@ def image_processor(folder: Path) -> ImageProcessor:
     mean, std = _affine(asked)
     before_crop = whole if side != whole else None
     steps = {"size": side, "before_crop": before_crop, "resample": RESAMPLES[resample], "mean": mean, "std": std}
-    steps["to_rgb"] = "convert"
+    steps |= {"to_rgb": "convert", "follows": "transformers"}
     return validate(ImageProcessor, steps, where=str(path))
 
 

@@ -116,6 +116,7 @@ def image_processor(folder: Path, size: int) -> ImageProcessor:
         mean=asked.get("image_mean", (0.5, 0.5, 0.5)),
         std=asked.get("image_std", (0.5, 0.5, 0.5)),
         to_rgb="convert",
+        follows="transformers",
     )
 
 

@@ -104,6 +104,7 @@ def image_processor(asked: Mapping[str, Any], size: int, path: Path) -> ImagePro
         "mean": mean,
         "std": std,
         "to_rgb": "resize_convert",
+        "follows": "torchvision",
     }
     return validate(ImageProcessor, steps, where=str(path))
 

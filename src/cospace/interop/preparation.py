@@ -53,14 +53,9 @@ def image_processor(folder: Path) -> ImageProcessor:
         "mean": asked.image_mean if asked.do_normalize else (0.0, 0.0, 0.0),
         "std": asked.image_std if asked.do_normalize else (1.0, 1.0, 1.0),
         "to_rgb": "convert",
-        **following("transformers"),
+        "follows": "transformers",
     }
     return validate(ImageProcessor, settings, where=str(folder))
-
-
-def following(name: str) -> dict[str, str]:
-    """The setting of a processor that follows a library to the last bit, where processors have one."""
-    return {"follows": name} if "follows" in ImageProcessor.model_fields else {}
 
 
 def _plain(asked: Any) -> Steps | None:

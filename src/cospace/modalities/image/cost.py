@@ -11,7 +11,7 @@ import functools
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from ...types import BadItem, UserError
 
@@ -65,6 +65,25 @@ class _Room:
 _ROOM = _Room()
 
 
+class _Held(threading.local):
+    stack: ExitStack | None = None
+    """What this thread holds until it is done with the pixels."""
+
+
+_HELD = _Held()
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """Whatever one decoding within is given, it keeps until the end, since its pixels are in memory until then."""
+    with ExitStack() as stack:
+        _HELD.stack = stack
+        try:
+            yield
+        finally:
+            _HELD.stack = None
+
+
 @contextmanager
 def afforded(cost: int, height: int, width: int) -> Iterator[None]:
     """Decode within: refused (``bomb``) above the budget; large ones wait for each other, and free what they used."""
@@ -79,8 +98,13 @@ def afforded(cost: int, height: int, width: int) -> Iterator[None]:
     if cost < _HEAVY:
         yield
         return
-    with _ROOM.taken(cost):
-        yield
+    if _HELD.stack is None:
+        with _ROOM.taken(cost):
+            yield
+        return
+    _HELD.stack.close()  # two at a time could wait for each other
+    _HELD.stack.enter_context(_ROOM.taken(cost))
+    yield
 
 
 def _give_back() -> None:

@@ -6,6 +6,7 @@ comments, profiles and thumbnails, never costs an image, while damaged pixels ar
 
 from __future__ import annotations
 
+import math
 import os
 import struct
 import zlib
@@ -20,7 +21,7 @@ from ...reading import opened as opened_file
 from ...types import BadItem, Lazy
 from .._lazy import loaded
 from . import jpeg
-from .color import from_float, from_lab, needs_conversion, on_white, scaled, to_srgb
+from .color import from_float, from_lab, in_srgb, needs_conversion, on_white, scaled, to_srgb
 from .cost import OVERHEAD, afforded, budget
 from .formats import format_of, unread, unread_format
 from .opening import Opened, given, opened, opened_cmyk, turned
@@ -58,6 +59,8 @@ class Decoded:
     """Whether every :data:`ToRGB` gives the same."""
     unconverted: Image.Image | None = None
     """The image in its own mode, where it is to be converted after resizing and that makes a difference."""
+    profile: bytes | None = None
+    """The colour profile that the pixels are still in: 12 megapixels take a second to convert, so it is done last."""
 
     @property
     def lies(self) -> bool:
@@ -71,8 +74,8 @@ class Decoded:
         return (width, height) if self.lies else (height, width)
 
     def upright(self) -> np.ndarray:
-        """``uint8`` ``(H, W, 3)``, the right way up."""
-        return _upright(self.pixels_HW3, self.orientation)
+        """``uint8`` ``(H, W, 3)``, the right way up, as sRGB where that was asked for."""
+        return _upright(in_srgb(self.pixels_HW3, self.profile), self.orientation)
 
 
 def decode(raw: Any, at_least: int | None = None, to_rgb: ToRGB = "browser") -> np.ndarray:
@@ -86,17 +89,22 @@ def decode(raw: Any, at_least: int | None = None, to_rgb: ToRGB = "browser") -> 
     return decoded(raw, at_least, to_rgb).upright()
 
 
-def decoded(raw: Any, at_least: int | None = None, to_rgb: ToRGB = "browser") -> Decoded:
-    """The same with its full size, before it is turned upright."""
+def decoded(raw: Any, at_least: int | None = None, to_rgb: ToRGB = "browser", whole: float = 0) -> Decoded:
+    """The same with its full size, before it is turned upright.
+
+    One of up to ``whole`` pixels is never decoded at a fraction where memory allows all of it.
+    """
     raw = fetched(raw)
     if isinstance(raw, np.ndarray):
         return _from_array(raw, to_rgb)
     try:
         if isinstance(raw, bytes):
-            return _from_bytes(raw, at_least, to_rgb)
+            return _from_bytes(raw, at_least, to_rgb, whole)
         if isinstance(raw, Image.Image):
             source = _undecoded(raw)
-            return _from_pil(given(raw), at_least, to_rgb) if source is None else _from_bytes(source, at_least, to_rgb)
+            if source is not None:
+                return _from_bytes(source, at_least, to_rgb, whole)
+            return _from_pil(given(raw), at_least, to_rgb, whole)
     except _FAILURES as error:
         raise _malformed(error) from error
     raise BadItem("unsupported", f"an image is a path, bytes, a PIL image or an array, not {type(raw).__name__}")
@@ -158,54 +166,72 @@ def _undecoded(image: Image.Image) -> bytes | None:
     return data if format_of(data) is not None else None
 
 
-def _from_bytes(data: bytes, at_least: int | None, to_rgb: ToRGB) -> Decoded:
+def _from_bytes(data: bytes, at_least: int | None, to_rgb: ToRGB, whole: float) -> Decoded:
     if not data:
         raise BadItem("empty", "the file is empty")
     kind = format_of(data[:256])
     if kind is None:
         raise BadItem("undecodable" if unread_format(data) is None else "unsupported", unread(data))
     if kind == "JPEG":
-        return _from_jpeg(data, at_least, to_rgb)
+        return _from_jpeg(data, at_least, to_rgb, whole)
     made = opened(data, kind)
     with made.image:
-        return _from_pil(made, at_least, to_rgb)
+        return _from_pil(made, at_least, to_rgb, whole)
 
 
-def _from_jpeg(data: bytes, at_least: int | None, to_rgb: ToRGB) -> Decoded:
+def _from_jpeg(data: bytes, at_least: int | None, to_rgb: ToRGB, whole: float) -> Decoded:
     header = jpeg.read_header(data)
-    part = jpeg.fraction(header, at_least)
+    size = (header.height, header.width)
+    most = header.coefficients + 7 * header.height * header.width + OVERHEAD  # Pillow may resize a copy of 4 bytes
+    part = 1 if _fits(size, most, whole) else jpeg.fraction(header, at_least)
     if len(header.samples) == 4:
         made = opened_cmyk(data, header, part)
         with made.image:
-            return _from_pil(made, at_least, to_rgb)
-    size = (header.height, header.width)
-    profile = header.profile if needs_conversion(header.profile, "L" if len(header.samples) == 1 else "RGB") else None
-    copies = 2 if profile or header.orientation > 1 else 1
+            return _from_pil(made, at_least, to_rgb, whole)
+    grey = len(header.samples) == 1
+    profile = header.profile if needs_conversion(header.profile, "L" if grey else "RGB") else None
+    copies = 2 if profile or header.orientation > 1 or math.isinf(whole) else 1
     cost = header.coefficients + 3 * copies * -(-header.height // part) * -(-header.width // part) + OVERHEAD
     with afforded(cost, *size):
         array = jpeg.pixels(data, header, part)
-        if profile is not None and to_rgb == "browser":
-            image = Image.fromarray(array if len(header.samples) == 3 else array[:, :, 0])
-            array = np.array(to_srgb(image, profile))
-    return Decoded(array, size, part, header.orientation, plain=profile is None)
+        if profile is not None and to_rgb == "browser" and grey:
+            array = np.array(to_srgb(Image.fromarray(array[:, :, 0]), profile))
+    left = profile if to_rgb == "browser" and not grey else None
+    return Decoded(array, size, part, header.orientation, plain=profile is None, profile=left)
 
 
-def _from_pil(made: Opened, at_least: int | None, to_rgb: ToRGB) -> Decoded:
+def _fits(size: tuple[int, int], cost: int, whole: float) -> bool:
+    """Whether an image is decoded whole because it is not too large and memory allows it."""
+    return size[0] * size[1] <= whole and cost <= budget()
+
+
+def _from_pil(made: Opened, at_least: int | None, to_rgb: ToRGB, whole: float) -> Decoded:
     """Load an image within the budget, and convert it some rows at a time."""
     width, height = made.size
     part = made.part
-    if part == 1 and at_least is not None and width * height > _LARGE:
+    most = made.cost + 3 * width * height + OVERHEAD
+    if part == 1 and at_least is not None and width * height > _LARGE and not _fits((height, width), most, whole):
         part = max(1, min(width, height) * 2 // (3 * at_least))
     rows, columns = (-(-side // part) for side in (height, width))
     with afforded(made.cost + 3 * rows * columns + OVERHEAD, height, width):
         _load(made.image)
+        profile = _left(made) if to_rgb == "browser" else None
+        if profile is not None:
+            made.profile = None
         pixels_HW3, plain = _converted(made, 1 if made.part > 1 else part, to_rgb)
-        late = to_rgb == "resize_convert" and made.image.mode in ("RGBA", "LA", "P", "1")
+        late = to_rgb == "resize_convert" and made.image.mode in ("RGBA", "LA", "P", "1", "CMYK")
         unconverted = made.image.copy() if late else None
         orientation = turned(made)
     if part == 1:  # Pillow turns TIFFs by itself while it loads
         height, width = pixels_HW3.shape[:2]
-    return Decoded(pixels_HW3, (height, width), part, orientation, plain and not late, unconverted)
+    plain = plain and not late and profile is None
+    return Decoded(pixels_HW3, (height, width), part, orientation, plain, unconverted, profile)
+
+
+def _left(made: Opened) -> bytes | None:
+    """The profile of plain RGB, which is left to convert by until there are fewer pixels."""
+    plain = made.image.mode == "RGB" and made.key is None and not made.image.has_transparency_data
+    return made.profile if plain and needs_conversion(made.profile, "RGB") else None
 
 
 def _load(image: Image.Image) -> None:

@@ -7,6 +7,7 @@ in a quarter of the memory) and normalises (to ``float32``, on whatever device t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,14 +17,24 @@ from pydantic import PositiveFloat, PositiveInt
 
 from ...config import Config
 from ...types import ImageSpec
+from .color import in_srgb
+from .cost import held
 from .decoding import Decoded, ToRGB, decoded
+from .resizing import Filter, by_pillow, by_torch
 
 if TYPE_CHECKING:
     import torch
 
-GAP = 1.5
-"""Pixels that an image is decoded to for each that it is resized to. With fewer, a JPEG at a fraction gives other
-vectors than the same image in full (docs/decisions/0025); Pillow's ``reducing_gap`` means the same."""
+WHOLE = 16_000_000
+"""Pixels up to which an image is decoded whole, so that its file, its bytes and its pixels have one vector."""
+
+GAP = 8
+"""Pixels that a larger image is decoded to for each that it is resized to. With fewer, a JPEG at a fraction gives other
+vectors than the same image whole (docs/decisions/0029); Pillow's ``reducing_gap`` means the same."""
+
+Library = Literal["transformers", "torchvision"]
+"""Where a published model's images are prepared: by Transformers (its processors on Pillow), or by torchvision's
+transforms, which timm and OpenCLIP use."""
 
 ELONGATED = 16
 """Proportions from which on the middle is cut out before resizing: 1 x 60,000 pixels would become gigabytes."""
@@ -40,33 +51,56 @@ class ImageProcessor(Config):
     fit: Literal["squash", "crop", "pad"] = "squash"
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.5, 0.5, 0.5)
-    resample: Literal["bicubic", "bilinear"] = "bicubic"
+    resample: Filter = "bicubic"
     before_crop: PositiveInt | None = None
     """The shorter side in pixels (``squash``: both sides) whose middle is cut out; left open, ``size`` itself."""
     to_rgb: ToRGB = "browser"
     """``browser``: transparency on white, profiles to sRGB; ``convert``: both ignored, as Transformers does;
     ``resize_convert``: the same after resizing, as OpenCLIP does."""
+    follows: Library | None = None
+    """The library that prepares a published model's images, followed to the last bit: decoded whole, resized by Pillow
+    and cut where that library cuts. Left open, large ones may be decoded at a fraction, and torch resizes, ten times as
+    fast and within one level. Either way an image is upright first, which these libraries leave to their caller."""
 
     def prepare(self, raw: Any) -> torch.Tensor:
         """Decode and resize: ``uint8`` ``(3, S, S)``. Raises :class:`BadItem`."""
-        return self.resized(decoded(raw, self.side, self.to_rgb))
+        with held():
+            return self.resized(self.decoded(raw))
+
+    def decoded(self, raw: Any) -> Decoded:
+        """Pixels for :meth:`resized`: all of them, as far as memory allows; where no library is followed, those of an
+        image above :data:`WHOLE` perhaps at a fraction. Raises :class:`BadItem`.
+        """
+        return decoded(raw, self.side, self.to_rgb, whole=math.inf if self.follows else WHOLE)
 
     def resized(self, image: Decoded) -> torch.Tensor:
         """Pixels that :meth:`prepare` has decoded as a square: ``uint8`` ``(3, S, S)``."""
         import torch
 
         pixels_HW3, size = self._shortened(image)
-        height, width = self._target(*(size[::-1] if image.lies else size))
-        target = (width, height) if image.lies else (height, width)
+        part, target = image.part, self._target(*(size[::-1] if image.lies else size))
+        stored = target[::-1] if image.lies else target
         if image.unconverted is not None and size == image.size:
             resample = Image.Resampling[self.resample.upper()]
-            pixels_HW3 = np.array(image.unconverted.resize(target[::-1], resample).convert("RGB"))
-            size, part = target, 1
-        else:
-            part = image.part
-        stored = torch.from_numpy(np.require(pixels_HW3, requirements=["C", "W"])).permute(2, 0, 1)
-        resized = _resize(stored, target, (size[0] / part, size[1] / part), self.resample)
-        return self._square(_upright(resized, image.orientation)).contiguous()
+            pixels_HW3 = np.array(image.unconverted.resize(stored[::-1], resample).convert("RGB"))
+            size, part = stored, 1
+        if self.follows and part == 1:
+            shown_HW3 = by_pillow(pixels_HW3, target, self.resample, image.orientation)
+            return self._finished(torch.from_numpy(shown_HW3).permute(2, 0, 1), image)
+        image_3HW = torch.from_numpy(np.require(pixels_HW3, requirements=["C", "W"])).permute(2, 0, 1)
+        extent = size[0] / part, size[1] / part
+        resized = by_torch(image_3HW, stored, extent, self.resample, columns_first=image.lies)
+        return self._finished(_upright(resized, image.orientation), image)
+
+    def _finished(self, shown_3HW: torch.Tensor, image: Decoded) -> torch.Tensor:
+        """The square of an image that is upright and resized, in sRGB where that was left until now."""
+        import torch
+
+        square_3SS = self._square(shown_3HW)
+        if image.profile is not None:
+            pixels_HW3 = np.ascontiguousarray(square_3SS.permute(1, 2, 0).numpy())
+            square_3SS = torch.from_numpy(in_srgb(pixels_HW3, image.profile)).permute(2, 0, 1)
+        return square_3SS.contiguous()
 
     def _shortened(self, image: Decoded) -> tuple[np.ndarray, tuple[int, int]]:
         """Pixels and full size, as stored; of a very long image that is cropped the middle alone, three squares."""
@@ -81,8 +115,8 @@ class ImageProcessor(Config):
 
     @property
     def side(self) -> int:
-        """Pixels of both sides that an image is decoded to at least, if it has them."""
-        return round(GAP * (self.before_crop or self.size))
+        """Pixels of both sides that a large image is decoded to at least, if it has them."""
+        return GAP * (self.before_crop or self.size)
 
     @property
     def spec(self) -> ImageSpec:
@@ -119,11 +153,15 @@ class ImageProcessor(Config):
         reference = min(height, width) if self.fit == "crop" else max(height, width)
         return max(1, height * side // reference), max(1, width * side // reference)
 
+    def _margin(self, spare: int) -> int:
+        """Pixels that are cut off before the middle, of those that are to go; torchvision rounds halves to even."""
+        return round(spare / 2) if self.follows == "torchvision" else spare // 2
+
     def _square(self, image: torch.Tensor) -> torch.Tensor:
         """Crop or pad about the middle; an image that is square already passes through."""
         height, width = image.shape[-2:]
         if self.fit != "pad":
-            top, left = (height - self.size) // 2, (width - self.size) // 2
+            top, left = (self._margin(side - self.size) for side in (height, width))
             return image[:, top : top + self.size, left : left + self.size]
         if (height, width) == (self.size, self.size):
             return image
@@ -131,29 +169,6 @@ class ImageProcessor(Config):
         top, left = (self.size - height) // 2, (self.size - width) // 2
         square[:, top : top + height, left : left + width] = image
         return square
-
-
-def _resize(image: torch.Tensor, target: tuple[int, int], extent: tuple[float, float], mode: str) -> torch.Tensor:
-    """Antialiased resizing on ``uint8``, within one level of Pillow's and several times as fast.
-
-    ``extent`` are the image's height and width in its own pixels, of which the last may be a part: at an eighth, 2250
-    rows are 281.25. Resized as 282 they would be shifted by up to a fifth of a pixel, and the vector with them.
-    """
-    from torch.nn.functional import interpolate
-
-    height, width = image.shape[-2:]
-    whole = (float(height), float(width)) == extent
-    if whole and (height, width) == target:
-        return image
-    if whole:
-        resized = interpolate(image[None], size=target, mode=mode, antialias=True, align_corners=False)
-    else:
-        scale = tuple(side / own * (1 + 1e-7) for side, own in zip(target, extent, strict=True))  # rounded down inside
-        resized = interpolate(
-            image[None], scale_factor=scale, mode=mode, antialias=True, align_corners=False,
-            recompute_scale_factor=False,
-        )[:, :, : target[0], : target[1]]  # fmt: skip
-    return resized[0]
 
 
 def _upright(image: torch.Tensor, orientation: int) -> torch.Tensor:
