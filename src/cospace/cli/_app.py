@@ -159,6 +159,11 @@ class Origin:
             )
         return whole[0] if whole else None
 
+    def start(self) -> dict[str, Any]:
+        """What a run starts from, as arguments of ``TrainArguments``; an estimate where no recipe was chosen."""
+        known = {"source": self.source, "reference": self.reference, "trust": self.trust or ()}
+        return {**known, "estimate": self.recipe is None}
+
     @property
     def settings(self) -> str:
         """The recipe; towers that are named have one of their own."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from shlex import quote
@@ -93,8 +94,7 @@ def train(
 
     Example: cospace train pairs.csv --val val.csv --out run
     """
-    inputs = [text for text in pairs if "=" not in text or Path(text).exists()]
-    overrides = [text for text in pairs if text not in inputs]
+    inputs, overrides = _without_settings(pairs)
     trust = origin.trust or ()
     if help_settings:
         with trusting(trust):
@@ -106,10 +106,14 @@ def train(
         _refuse_settings_without_value(inputs, origin.settings)
     from ..commands.train import TrainArguments
 
-    how = (reading.options(), origin.source, origin.reference, trust)
-    chosen = [*origin.towers, *overrides]
-    request = TrainArguments(_given(inputs), out, origin.settings, val, chosen, *how, command=command())
-    _train(replace(request, estimate=origin.recipe is None), report, json)
+    how = TrainArguments(_given(inputs), out, origin.settings, val, [*origin.towers, *overrides], reading.options())
+    _train(replace(how, **origin.start(), command=command()), report, json)
+
+
+def _without_settings(given: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Inputs, and settings (``path=value``) that stand among them."""
+    inputs = [text for text in given if "=" not in text or Path(text).exists()]
+    return inputs, [text for text in given if text not in inputs]
 
 
 def _train(request: TrainArguments, report: bool, json: bool) -> None:

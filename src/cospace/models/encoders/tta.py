@@ -22,7 +22,7 @@ class Config(PartConfig):
 
     modality: ClassVar[str] = "image"
     any_size: ClassVar[bool] = False
-    encoder: dict[str, JsonValue] = {"name": "linear"}
+    encoder: dict[str, JsonValue] = Field(default={"name": "linear"})
     """The encoder, by name, with its settings."""
     size: int = Field(default=224, gt=0)
     """Pixels a side of what the encoder reads; images come larger, so that a corner is as sharp as the whole."""
