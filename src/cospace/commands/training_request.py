@@ -15,6 +15,7 @@ from ..runs.datasets import can_train
 from ..runs.pretrained import START_FROM, is_whole
 from ..runs.run import Run
 from ..runs.settings import RunConfig
+from ..runs.source import open_source
 from ..runs.towers import JoinedTowers, open_towers
 from ..types import Metrics, Progress, UserError, silent
 from .estimate import estimate_towers

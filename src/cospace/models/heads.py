@@ -1,7 +1,7 @@
 """The head that leads frozen features into the shared space, where it was fitted in closed form and not by gradients.
 
 It has three parts, each of which the fit may leave out: a linear map (canonical correlations, ridge regression or an
-orthogonal rotation), the class names that an image tower was trained to tell apart, and a correction of hubs. The fit
+orthogonal rotation), the class names that an image tower was trained to recognise, and a correction of hubs. The fit
 itself is in :mod:`cospace.training.closed_form`.
 """
 

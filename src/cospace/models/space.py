@@ -162,6 +162,9 @@ class Space(nn.Module):
         tower = self._fast().eval()
         processor, done = self._processor(modality), 0
         most, numbers = CHUNK.get(where.type, CHUNK["cpu"])
+        if where.type == "cpu":
+            keep_freed_memory()
+            most = min(most, getattr(self.encoders[modality], "cpu_chunk", most))
         try:
             for window in chunks(prepared, WINDOW):
                 order = np.argsort([len(item) for item in window], kind="stable")
@@ -203,7 +206,6 @@ class Space(nn.Module):
             return self
         state = tuple((weight.data_ptr(), weight._version) for weight in _weights(self))
         if self.low_precision is None or self.low_precision.state != state:
-            keep_freed_memory()
             self.low_precision = LowPrecisionCopy(state, compute_copy(self, dtype))
         return self.low_precision.space
 
