@@ -86,7 +86,7 @@ def test_what_is_larger_still_may_come_at_a_fraction_and_is_the_same_to_the_four
     least = 1.0
     for size in ((1197, 843), (843, 1501)):
         for fit in ("squash", "crop", "pad"):
-            processor = ImageProcessor(size=48, fit=fit)
+            processor = ImageProcessor(size=24, fit=fit)
             data = encoded(photograph(*size), **options)
             assert processor.decoded(data).part == fraction
             expected = processor.prepare(data)
@@ -101,8 +101,14 @@ def test_a_library_is_followed_as_far_as_memory_allows(monkeypatch: pytest.Monke
     whole = processor.prepare(data)
     assert processor.decoded(data).part == 1
     monkeypatch.setenv(cost.SETTING, "20")
+    assert processor.decoded(data).part == 2
+    assert apart(processor.prepare(data), whole) >= 0.9999
+    monkeypatch.setenv(cost.SETTING, "14")  # too little for what is asked for
     assert processor.decoded(data).part == 4
-    assert apart(processor.prepare(data), whole) >= 0.9995
+    assert apart(processor.prepare(data), whole) >= 0.999
+    deep = encoded(photograph(2100, 2050), "PNG")
+    monkeypatch.setenv(cost.SETTING, "33")
+    assert processor.decoded(deep).part > 1
 
 
 def profile() -> bytes:

@@ -182,17 +182,21 @@ def _from_bytes(data: bytes, at_least: int | None, to_rgb: ToRGB, whole: float) 
 def _from_jpeg(data: bytes, at_least: int | None, to_rgb: ToRGB, whole: float) -> Decoded:
     header = jpeg.read_header(data)
     size = (header.height, header.width)
-    most = header.coefficients + 7 * header.height * header.width + OVERHEAD  # Pillow may resize a copy of 4 bytes
-    part = 1 if _fits(size, most, whole) else jpeg.fraction(header, at_least)
+    grey = len(header.samples) == 1
+    profile = header.profile if needs_conversion(header.profile, "L" if grey else "RGB") else None
+    copies = 2 if profile or header.orientation > 1 or math.isinf(whole) else 1  # Pillow resizes a copy of its own
+
+    def cost(part: int) -> int:
+        return header.coefficients + 3 * copies * -(-header.height // part) * -(-header.width // part) + OVERHEAD
+
+    part = 1 if _fits(size, cost(1), whole) else jpeg.fraction(header, at_least)
+    while part < max(jpeg.FRACTIONS) and at_least and _may_shrink(size, 2 * part, at_least, cost(part)):
+        part *= 2
     if len(header.samples) == 4:
         made = opened_cmyk(data, header, part)
         with made.image:
             return _from_pil(made, at_least, to_rgb, whole)
-    grey = len(header.samples) == 1
-    profile = header.profile if needs_conversion(header.profile, "L" if grey else "RGB") else None
-    copies = 2 if profile or header.orientation > 1 or math.isinf(whole) else 1
-    cost = header.coefficients + 3 * copies * -(-header.height // part) * -(-header.width // part) + OVERHEAD
-    with afforded(cost, *size):
+    with afforded(cost(part), *size):
         array = jpeg.pixels(data, header, part)
         if profile is not None and to_rgb == "browser" and grey:
             array = np.array(to_srgb(Image.fromarray(array[:, :, 0]), profile))
@@ -205,6 +209,11 @@ def _fits(size: tuple[int, int], cost: int, whole: float) -> bool:
     return size[0] * size[1] <= whole and cost <= budget()
 
 
+def _may_shrink(size: tuple[int, int], part: int, at_least: int, cost: int) -> bool:
+    """Whether an image that memory does not allow comes smaller than asked for, rather than not at all."""
+    return cost > budget() and 8 * min(size) >= part * at_least
+
+
 def _from_pil(made: Opened, at_least: int | None, to_rgb: ToRGB, whole: float) -> Decoded:
     """Load an image within the budget, and convert it some rows at a time."""
     width, height = made.size
@@ -212,6 +221,8 @@ def _from_pil(made: Opened, at_least: int | None, to_rgb: ToRGB, whole: float) -
     most = made.cost + 3 * width * height + OVERHEAD
     if part == 1 and at_least is not None and width * height > _LARGE and not _fits((height, width), most, whole):
         part = max(1, min(width, height) * 2 // (3 * at_least))
+        while _may_shrink((height, width), part + 1, at_least, made.cost + 3 * width * height // part**2 + OVERHEAD):
+            part += 1
     rows, columns = (-(-side // part) for side in (height, width))
     with afforded(made.cost + 3 * rows * columns + OVERHEAD, height, width):
         _load(made.image)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 WHOLE = 16_000_000
 """Pixels up to which an image is decoded whole, so that its file, its bytes and its pixels have one vector."""
 
-GAP = 8
+GAP = 16
 """Pixels that a larger image is decoded to for each that it is resized to. With fewer, a JPEG at a fraction gives other
 vectors than the same image whole (docs/decisions/0029); Pillow's ``reducing_gap`` means the same."""
 
