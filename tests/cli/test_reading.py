@@ -96,3 +96,10 @@ def test_training_says_what_it_read_and_what_it_holds_out(cospace: Cospace, shap
     assert "pairs.csv: image = image, text = text" in said
     assert "64 read = 64 used" in said
     assert "no validation pairs were given" in said
+
+
+def test_a_clean_table_without_captions_is_not_for_training(cospace: Cospace, photos: Path, tmp_path: Path) -> None:
+    (photos / "2.txt").unlink()
+    said = cospace("check", photos, "--out", tmp_path / "clean").out
+    assert f"make it searchable: cospace index RUN {tmp_path / 'clean' / 'clean.csv'}" in said
+    assert "train on it" not in said

@@ -106,12 +106,18 @@ def test_the_cure_is_part_of_the_sentence() -> None:
     )
 
 
-def test_a_run_says_what_it_kept_where_that_is_not_the_last_step() -> None:
+def test_a_run_says_what_it_kept_where_the_last_step_is_not_the_best() -> None:
     best = {"step": 67, "score": 0.124, "text_to_image/R@1": 0.052, "image_to_text/R@1": 0.06}
     last = {"step": 196, "score": 0.101, "text_to_image/R@1": 0.04, "image_to_text/R@1": 0.05}
     facts = {"steps": 196, "kept_step": 67, "best": best, "last": last}
     assert describe_kept(facts) == (
         "kept step 67 of 196 (mean R@1 5.6 %, score 0.124; the last step, 196, had mean R@1 4.5 %, score 0.101)"
     )
-    assert describe_kept({**facts, "kept_step": 196}) is None
+    last_kept = {**facts, "kept_step": 196, "least_difference": 0.03}
+    assert describe_kept(last_kept) == (
+        "kept the last step, 196 (mean R@1 4.5 %, score 0.101); step 67 had mean R@1 5.6 %, score 0.124, not better by "
+        "the 0.030 that are more than luck"
+    )
+    assert str(describe_kept({**last_kept, "least_difference": 0.01})).endswith("as training.keep=last asks")
+    assert describe_kept({**last_kept, "best": last}) is None
     assert describe_kept({}) is None

@@ -170,6 +170,7 @@ def test_the_best_evaluation_is_what_a_run_ends_with(tmp_path: Path) -> None:
         "kept_step": 2,
         "best": {"step": 2, "score": 0.5, "text_to_image/R@1": 0.5},
         "last": {"step": 6, "score": 0.4, "text_to_image/R@1": 0.4},
+        "least_difference": 0.0,
     }
     assert all(torch.equal(value, scores.weights[2][name]) for name, value in made.state_dict().items())
     assert [row["best/step"] for row in said] == [1, 2, 2, 2, 2, 2]

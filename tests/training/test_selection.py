@@ -44,14 +44,14 @@ def test_before_the_first_evaluation_and_without_scores_there_is_nothing_to_choo
     assert kept(selection, 10) == 10
 
 
-def test_an_earlier_one_must_be_better_by_more_than_the_standard_error_of_the_difference() -> None:
+def test_an_earlier_one_must_be_better_by_more_than_two_standard_errors_of_the_difference() -> None:
     dice = np.random.default_rng(0)
     groups = 50
     last_G = dice.random(groups) / groups
     change_G = dice.normal(size=groups) / groups
     change_G -= change_G.mean()
     error = standard_error((last_G + change_G).tolist(), last_G.tolist())
-    for lead, step in ((0.9, 20), (1.1, 10)):
+    for lead, step in ((1.9, 20), (2.1, 10)):
         selection = Selection()
         selection.add(10, Evaluation({}, last_G + change_G + lead * error / groups))
         selection.add(20, Evaluation({}, last_G))

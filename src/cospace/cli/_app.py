@@ -16,6 +16,7 @@ from cyclopts import App, Parameter
 
 from .. import __version__
 from ..filenames import without_surrogates
+from ..modalities import all_modalities
 from ..types import Problem, UserError
 
 if TYPE_CHECKING:
@@ -124,12 +125,49 @@ AS_FOUND = Reading()
 class Origin:
     """What a run starts from: a recipe's settings, weights to fine-tune, and what it must not forget."""
 
-    recipe: Annotated[str, Parameter(help="Settings to start from: see cospace recipes.")] = "small"
-    source: Annotated[str | None, Parameter(name="--from", help="A run or a published model to start from.")] = None
+    recipe: Annotated[
+        str | None,
+        Parameter(help="Settings to start from: see cospace recipes. Default: small, or towers with --from image=.."),
+    ] = None
+    sources: Annotated[
+        list[str] | None,
+        Parameter(
+            name="--from",
+            negative="",
+            help="A run or a published model to start from; or image=SOURCE, text=SOURCE: towers to join.",
+        ),
+    ] = None
     reference: Annotated[
         str | None, Parameter(name="--reference", help="Pairs on which forgetting of the pretrained model is measured.")
     ] = None
     trust: Trust = None
+
+    @property
+    def towers(self) -> list[str]:
+        """Settings that name towers by modality."""
+        known = [one.name for one in all_modalities()]
+        return [f"towers.{text}" for text in self.sources or () if text.partition("=")[0] in known and "=" in text]
+
+    @property
+    def source(self) -> str | None:
+        """The one model to start from."""
+        whole = [text for text in self.sources or () if f"towers.{text}" not in self.towers]
+        if len(whole) > 1 or (whole and self.towers):
+            raise UserError(
+                "--from names one model, or towers by modality, e.g. --from image=timm:efficientnet_lite1 "
+                f"--from text=all-MiniLM-L6-v2; {' and '.join(self.sources or ())} were given"
+            )
+        return whole[0] if whole else None
+
+    def start(self) -> dict[str, Any]:
+        """What a run starts from, as arguments of ``TrainArguments``; an estimate where no recipe was chosen."""
+        known = {"source": self.source, "reference": self.reference, "trust": self.trust or ()}
+        return {**known, "estimate": self.recipe is None}
+
+    @property
+    def settings(self) -> str:
+        """The recipe; towers that are named have one of their own."""
+        return self.recipe or ("towers" if self.towers else "small")
 
 
 OriginOptions = Annotated[Origin, Parameter(name="*")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from shlex import quote
@@ -57,9 +58,11 @@ def check(
     if out is not None:
         table = checked.write(out)
         data["clean"] = str(table)
-        text += (
-            f"\n\nwritten: {table} (train on it: cospace train {quote(str(table))} --out run), {out / 'quarantine.csv'}"
-        )
+        typed = quote(str(table))
+        train_on = f"train on it: cospace train {typed} --out run"
+        index = f"make it searchable: cospace index RUN {typed} --out idx"
+        advice = train_on if len(checked.pairs.modalities) > 1 else index
+        text += f"\n\nwritten: {table} ({advice}), {out / 'quarantine.csv'}"
     show(data, text, json)
     return 2 if checked.stops else 0
 
@@ -85,26 +88,32 @@ def train(
 
     Settings are given as path=value, e.g. objective=sigmoid training.steps=500; --help-settings lists them. --from
     fine-tunes an earlier run or a published model (a folder, hf:OWNER/NAME); missing encoders start from scratch.
+    --from image=timm:NAME --from text=hf:OWNER/NAME joins two published towers, as --recipe towers does by default.
     locked=NAME or locked=all freezes what it brings, e.g. --from minilm locked=text, or to train a decoder --from RUN
     locked=all tasks=caption. Each of several PAIRS may have other modalities.
 
     Example: cospace train pairs.csv --val val.csv --out run
     """
-    inputs = [text for text in pairs if "=" not in text or Path(text).exists()]
-    overrides = [text for text in pairs if text not in inputs]
+    inputs, overrides = _without_settings(pairs)
     trust = origin.trust or ()
     if help_settings:
         with trusting(trust):
-            _show_settings(origin.recipe, overrides, inputs, json)
+            _show_settings(origin.settings, overrides, inputs, json)
         return
     if out is None:
         raise UserError("name the folder of the run with --out, e.g. cospace train pairs.csv --out run")
     with trusting(trust):
-        _refuse_settings_without_value(inputs, origin.recipe)
+        _refuse_settings_without_value(inputs, origin.settings)
     from ..commands.train import TrainArguments
 
-    how = (reading.options(), origin.source, origin.reference, trust)
-    _train(TrainArguments(_given(inputs), out, origin.recipe, val, overrides, *how, command()), report, json)
+    how = TrainArguments(_given(inputs), out, origin.settings, val, [*origin.towers, *overrides], reading.options())
+    _train(replace(how, **origin.start(), command=command()), report, json)
+
+
+def _without_settings(given: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Inputs, and settings (``path=value``) that stand among them."""
+    inputs = [text for text in given if "=" not in text or Path(text).exists()]
+    return inputs, [text for text in given if text not in inputs]
 
 
 def _train(request: TrainArguments, report: bool, json: bool) -> None:

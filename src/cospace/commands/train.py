@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,11 +13,8 @@ import torch
 from .. import __version__, files
 from ..config import part
 from ..data.counting import Counts
-from ..data.leakage import contents_of, describe_leaks, leaked
-from ..data.pairs import Pairs, Spec, open_pairs
+from ..data.pairs import Pairs
 from ..data.prepared import PreparedPairs, different_items, prepare_pairs, without_encoder
-from ..data.sources import AS_FOUND, ReadOptions
-from ..data.splits import hold_out
 from ..evaluation.advice import Setup, describe_kept
 from ..evaluation.zero_shot import templates_for
 from ..evaluators.embedded import EmbeddedPairs, embed_pairs
@@ -32,15 +28,17 @@ from ..matches import ModalityPair, modality_pairs
 from ..modalities import modality, text_modality
 from ..models.space import Space
 from ..objectives import FEWEST
-from ..runs.datasets import can_train, training_batches
+from ..runs.datasets import training_batches
+from ..runs.heads import as_facts, describe_fit, fit_heads
 from ..runs.identity import FILE, check_identity
 from ..runs.initialization import initialize, stretch
 from ..runs.metrics_log import MetricsLog
-from ..runs.pretrained import START_FROM, config_from_source, is_whole
+from ..runs.pretrained import config_from_source, is_whole
 from ..runs.run import Run
 from ..runs.settings import RunConfig, facts_of, named_modules, resolve
 from ..runs.source import open_source
 from ..runs.tensorboard import tensorboard
+from ..runs.towers import JoinedTowers
 from ..runs.trained_on import write_trained_on
 from ..runs.wise_ft import best, interpolate, sweep
 from ..runtime import describe, device
@@ -50,42 +48,24 @@ from ..training.selection import Evaluation, Outcome
 from ..training.step import ALIGNMENT
 from ..trust import trusting
 from ..types import Metrics, Progress, UserError, silent
+from .training_request import (
+    Listener,
+    TrainArguments,
+    TrainingData,
+    check_source,
+    open_data,
+    say_what_learns,
+    say_what_towers_give,
+    source_of,
+)
+
+__all__ = ["Listener", "TrainArguments", "Trained", "train"]
 
 VALIDATED = 1000
 """Most items of a modality that an evaluation during training uses, evenly spaced; a finished run uses all."""
 
 GENERATED, GENERATED_LAST = 200, 2000
 """Most items captioned, and questions answered, by an evaluation during training and by that of the finished run."""
-
-
-@dataclass(slots=True)
-class Listener:
-    """Who watches a run: long work, every logged row, plain sentences."""
-
-    progress: Progress = silent
-    row: Callable[[dict[str, Any], RunConfig], None] = lambda row, config: None
-    say: Callable[[str], None] = lambda sentence: None
-
-
-@dataclass(slots=True)
-class TrainArguments:
-    """What a person asked for."""
-
-    pairs: Spec | Sequence[Spec]
-    out: Path
-    recipe: str = "small"
-    val: Spec | Sequence[Spec] | None = None
-    overrides: Sequence[str] = ()
-    options: ReadOptions = AS_FOUND
-    """How the pairs are read."""
-    source: str | None = None
-    """A run or a published model to start from: a folder, ``hf:NAME`` or ``openclip:FOLDER``."""
-    reference: Spec | None = None
-    """Pairs of another kind, on which a fine-tuned model shows what it has forgotten."""
-    trust: Sequence[str] = ()
-    """Modules that a recipe's file or the source may name as parts; those in ``overrides`` the person has named."""
-    command: str = ""
-    listener: Listener = field(default_factory=Listener)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,71 +94,20 @@ def _train(request: TrainArguments) -> Trained:
             f"{out} already holds a finished run; measure it with `cospace eval`, choose another --out, or remove it"
         )
     with files.Lock(out):
-        data = _open(request, open_config)
-        source = None if request.source is None else open_source(request.source)
+        data = open_data(request, open_config)
+        source = source_of(request, open_config)
         config = config_from_source(open_config.fitted(data.train), source, request.overrides, data.train)
-        _needs_source(config, data, source)
+        say_what_learns(request, config, source)
+        check_source(config, data, source)
         check_identity(out, config, (data.train, data.val), source)
+        say_what_towers_give(request, data, source)
         return _Session(request, config, data, source).go()
-
-
-def _needs_source(config: RunConfig, data: _Data, source: Run | None) -> None:
-    """Refuse what only a run that starts from a pretrained model can do."""
-    asked = {"--reference": data.reference is not None, "wise_ft_alpha": config.wise_ft_alpha != 1}
-    for name in (name for name, given in asked.items() if given):
-        if source is None or not is_whole(config, source.space):
-            raise UserError(f"{name} compares with a whole pretrained model; {START_FROM}")
-    if config.lora_rank and source is None:
-        raise UserError(f"lora_rank adapts pretrained weights; {START_FROM}")
-
-
-@dataclass(slots=True)
-class _Data:
-    train: Pairs
-    val: Pairs
-    reference: Pairs | None
-    read: Pairs
-    """What was named for training; where ``val`` is held out, both are parts of it."""
-    leaks: Metrics
-    """What validation shares with training."""
-
-
-def _read(request: TrainArguments, spec: Spec | Sequence[Spec]) -> Pairs:
-    """Pairs, with how they were understood said in a sentence."""
-    return _said(request, open_pairs(spec, options=request.options))
-
-
-def _said(request: TrainArguments, pairs: Pairs) -> Pairs:
-    for line in pairs.summary():
-        request.listener.say(line)
-    return pairs
-
-
-def _open(request: TrainArguments, config: RunConfig) -> _Data:
-    fraction = config.data.max_bad_fraction
-    pairs = can_train(_read(request, request.pairs)).stop_above(fraction)
-    reference = None if request.reference is None else can_train(_said(request, open_pairs(request.reference)))
-    if request.val is None:
-        train, val = hold_out(pairs, config.training.seed)
-        request.listener.say(f"no validation pairs were given: {len(val):,} of {len(pairs):,} are held out for it")
-        return _Data(train, val, reference, pairs, {})
-    val = can_train(_read(request, request.val)).stop_above(fraction)
-    if lacking := sorted(pairs.items.keys() - val.items.keys()):
-        raise UserError(
-            f"{val.name} has no {' and no '.join(lacking)}, which {pairs.name} has; validate on the same kind"
-        )
-    if val.matches.all_match():
-        raise UserError(f"all pairs of {val.name} match each other; validation needs at least two that do not")
-    leaks = leaked(contents_of(pairs), val)
-    for sentence in describe_leaks(leaks):
-        request.listener.say(f"{val.name}: {sentence}")
-    return _Data(pairs, val, reference, pairs, leaks)
 
 
 class _Session:
     """One run from prepared items to the finished folder."""
 
-    def __init__(self, request: TrainArguments, config: RunConfig, data: _Data, source: Run | None) -> None:
+    def __init__(self, request: TrainArguments, config: RunConfig, data: TrainingData, source: Run | None) -> None:
         self.request, self.config, self.listener = request, config, request.listener
         self.out = request.out
         self.source = None if source is None else {"run": str(source.path), "fingerprint": source.space.fingerprint}
@@ -196,7 +125,9 @@ class _Session:
         self._collapsed = 0
         self.paired = self._paired()
         self.objective = part("objectives", config.objective).build(list(self.paired)).to(device())  # type: ignore[attr-defined]
-        whole = source is not None and is_whole(config, source.space)
+        self.towers = source if isinstance(source, JoinedTowers) else None
+        self.head_facts: dict[str, Any] = {}
+        whole = source is not None and is_whole(config, source)
         self.forgetting = self._forgetting_baseline(data.reference) if whole else None
 
     def _with_evaluations(self, config: RunConfig) -> RunConfig:
@@ -221,20 +152,36 @@ class _Session:
 
     def go(self) -> Trained:
         self._say_what_is_hardly_used(self.paired)
+        if self.config.heads == "closed_form":
+            self._fit_heads()
+        trained = self._train_steps() if self.config.training.steps else self._finish({}, Outcome(0, None, None, None))
+        shutil.rmtree(self.out / "cache", ignore_errors=True)
+        return trained
+
+    def _train_steps(self) -> Trained:
+        """The steps of the optimizer, from the newest checkpoint on."""
         batches = training_batches(self.train, self.space, self.config, self.tokenizer)
         observers = Observers(self.log.begin, self._row, self._evaluate, watch, self.listener.say)
         if self.forgetting is not None:
             self.forgetting.record(self.space)
         learner = Learner(self.space, None if self.generator is None else self.generator.decoder, self.lr_scales)
         # A decoder that starts from nothing has nothing to say before the first step.
-        start = self.forgetting is not None and self.generator is None
+        start = (self.forgetting is not None or bool(self.head_facts)) and self.generator is None
         trainer = Trainer(learner, self.objective, self.config.training, self.out / "checkpoints", observers, start)
         outcome = trainer.fit(batches)
         merge_adapters(self.space)
         trained = self._finish(self._interpolate(), outcome)
         trainer.checkpoints.clear()
-        shutil.rmtree(self.out / "cache", ignore_errors=True)
         return trained
+
+    def _fit_heads(self) -> None:
+        """Lead the frozen features into the space in closed form; the space has the width that the fit gave."""
+        assert self.towers is not None
+        seed = self.config.training.seed
+        fit, names = fit_heads(self.space, self.train, self.towers, seed, self.listener.progress)
+        describe_fit(fit, names, self.listener.say)
+        self.head_facts = {"heads": as_facts(fit)}
+        self.config = self.config.model_copy(update={"embed_dim": self.space.width})
 
     def _paired(self) -> dict[ModalityPair, int]:
         """How many training rows pair two modalities, where some do."""
@@ -328,7 +275,7 @@ class _Session:
             "metrics.json": metrics,
             "intervals.json": intervals(embedded),
             "reliability.json": reliability_of(self.space, embedded),
-            "run.json": self._facts() | selected,
+            "run.json": self._facts() | selected | self.head_facts,
         }
         for name, content in facts.items():
             files.write_json(self.out / name, content)

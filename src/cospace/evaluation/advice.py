@@ -104,14 +104,19 @@ def too_few_files(metrics: Metrics, rows: Sequence[Mapping[str, float]], setup: 
 
 
 def describe_kept(facts: Mapping[str, Any]) -> str | None:
-    """Which evaluation's weights a run has, where it is not the last step's: from its ``run.json``."""
+    """Which evaluation's weights a run has, from its ``run.json``; nothing where the last was also the best."""
     best, last, kept = facts.get("best"), facts.get("last"), facts.get("kept_step")
-    if not best or not last or kept == last["step"]:
+    if not best or not last or best["step"] == last["step"]:
         return None
-    return (
-        f"kept step {kept:,} of {facts['steps']:,} ({_figures(best)}; the last step, {last['step']:,}, had "
-        f"{_figures(last)})"
-    )
+    if kept == best["step"]:
+        return (
+            f"kept step {kept:,} of {facts['steps']:,} ({_figures(best)}; the last step, {last['step']:,}, had "
+            f"{_figures(last)})"
+        )
+    why = "as training.keep=last asks"
+    if best["score"] - last["score"] <= facts["least_difference"]:
+        why = f"not better by the {facts['least_difference']:.3f} that are more than luck"
+    return f"kept the last step, {last['step']:,} ({_figures(last)}); step {best['step']:,} had {_figures(best)}, {why}"
 
 
 def _figures(evaluation: Mapping[str, Any]) -> str:

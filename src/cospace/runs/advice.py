@@ -30,5 +30,5 @@ def start_from_towers() -> str:
 
 
 def kept(run: Run) -> str | None:
-    """Which evaluation's weights the run has, where it is not the last step's."""
+    """Which evaluation's weights the run has, where the last was not the best."""
     return describe_kept(run.facts)

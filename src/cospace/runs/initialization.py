@@ -74,7 +74,7 @@ def initialize(config: RunConfig, train: Pairs, source: Run | None) -> Initial:
         return Initial(space, tokenizer, _generator(config, train, space, tokenizer, None))
     if text in source.space.modalities:
         stretch(source.space, config.data.of(text).max_length)
-    if is_whole(config, source.space):
+    if is_whole(config, source):
         space, pretrained = source.space, [*source.space.parameters()]
     else:
         space = beside(source.space, config, new_processors(train, config))
@@ -121,10 +121,12 @@ def beside(space: Space, config: RunConfig, fresh: Mapping[str, Any]) -> Space:
 
 
 def lock(space: Space, locked: str, pretrained: Set[nn.Parameter]) -> None:
-    """Everything learns but what the modality of this name, or ``all``, brought along."""
-    for name in space.modalities:
+    """Freeze what the modalities of these names, or ``all``, brought along; what an encoder froze itself stays so."""
+    wanted = locked.split(",")
+    for name in (name for name in space.modalities if "all" in wanted or name in wanted):
         for parameter in (*space.encoders[name].parameters(), *space.projections[name].parameters()):
-            parameter.requires_grad_(not (locked in ("all", name) and parameter in pretrained))
+            if parameter in pretrained:
+                parameter.requires_grad_(False)
 
 
 def _tokenizer(source: Run) -> Tokenizer | None:

@@ -13,7 +13,8 @@ from ..modalities import is_text, modality, text_modality
 from ..models.space import Space
 from ..types import UserError
 from .run import Run
-from .settings import RunConfig
+from .settings import RunConfig, facts_of
+from .towers import FROZEN_BELOW, JoinedTowers
 
 START_FROM = "name the one to start from with: cospace train PAIRS --out RUN --from MODEL"
 """What to do where a setting is about a pretrained model and there is none; also where the command is another."""
@@ -22,18 +23,19 @@ START_FROM = "name the one to start from with: cospace train PAIRS --out RUN --f
 def config_from_source(config: RunConfig, source: Run | None, overrides: Iterable[str], train: Pairs) -> RunConfig:
     """A fitted configuration with what the model that it starts from decides, or one sentence for a contradiction."""
     if source is None:
-        if config.locked != "none":
+        if config.locked not in ("none", "auto"):
             raise UserError(f"locked={config.locked} freezes what a pretrained model has; {START_FROM}")
-        return config
-    space, overrides = source.space, list(overrides)
-    _refuse_decided(overrides, source, is_whole(config, space))
-    _check_locked(config, space, train)
+        return config.model_copy(update={"locked": "none"})
+    space, overrides, whole = source.space, list(overrides), is_whole(config, source)
+    _refuse_decided(overrides, source, whole)
+    _check_locked(config, source, train)
+    config = config.model_copy(update={"locked": _locked(config, source, train)})
     taken = {name: plain(encoder) for name, encoder in space.configs.items()}
     changes: dict[str, Any] = {
         "encoders": {**config.encoders, **taken},
         "data": config.data.replaced(_data_settings(config, space, overrides)),
     }
-    if is_whole(config, space):
+    if whole:
         objective = _objective(config.objective, source, overrides)
         changes |= {"encoders": taken, "embed_dim": space.width, "objective": objective}
     if source.generator is not None:
@@ -41,9 +43,21 @@ def config_from_source(config: RunConfig, source: Run | None, overrides: Iterabl
     return config.model_copy(update=changes)
 
 
-def is_whole(config: RunConfig, space: Space) -> bool:
-    """Whether a space has all towers that are wanted, so that nothing but further steps is to come."""
-    return config.encoders.keys() <= set(space.modalities)
+def is_whole(config: RunConfig, source: Run) -> bool:
+    """Whether a model has all towers that are wanted in one space, so that nothing but further steps is to come."""
+    return not isinstance(source, JoinedTowers) and config.encoders.keys() <= set(source.space.modalities)
+
+
+def _locked(config: RunConfig, source: Run, train: Pairs) -> str:
+    """What is frozen; where that was left open, towers whose publisher saw more than there is here."""
+    if config.locked != "auto":
+        return config.locked
+    published = isinstance(source, JoinedTowers) or "published" in source.facts
+    if is_whole(config, source) or not published or config.lora_rank:
+        return "none"
+    counts = facts_of(train).counts
+    frozen = [name for name in source.space.modalities if counts.get(name, 0) < FROZEN_BELOW]
+    return ",".join(frozen) or "none"
 
 
 def _refuse_decided(overrides: Iterable[str], source: Run, whole: bool) -> None:
@@ -57,17 +71,19 @@ def _refuse_decided(overrides: Iterable[str], source: Run, whole: bool) -> None:
             raise UserError(f"{path} is decided by the model in {source.path}; leave it out, or leave out --from")
 
 
-def _check_locked(config: RunConfig, space: Space, train: Pairs) -> None:
-    known = ["none", "all", *space.modalities]
-    if config.locked not in known:
-        raise UserError(unknown(config.locked, known, "there is nothing to lock called"))
+def _check_locked(config: RunConfig, source: Run, train: Pairs) -> None:
+    space, known = source.space, ["none", "all", "auto", *source.space.modalities]
+    wanted = config.locked.split(",")
+    for name in wanted:
+        if name not in known:
+            raise UserError(unknown(name, known, "there is nothing to lock called"))
     lacking = [name for name in space.modalities if name not in train.items]
     present = [name for name in space.modalities if name in train.items]
-    if lacking and len(present) < 2 and config.locked not in ("all", *present):
+    if lacking and len(present) < 2 and not {"all", *present} & set(wanted):
         raise UserError(
             f"{train.name} has no {lacking[0]} to hold the space together while the other towers learn; add locked=all"
         )
-    if config.locked == "all" and not config.decoder_tasks:
+    if config.locked == "all" and is_whole(config, source) and not config.decoder_tasks:
         raise UserError(
             "locked=all leaves nothing to learn but a decoder; add tasks=caption, or questions with answers"
         )

@@ -68,8 +68,16 @@ class RunConfig(Config):
     """The loss on the embeddings, by name, with its settings."""
     embed_dim: int = Field(default=256, gt=0)
     """Dimensions of the embedding space."""
-    locked: str = "none"
-    """Modality of a pretrained model (``--from``) whose encoder is frozen, ``all``, or ``none`` (LiT, Zhai 2022)."""
+    towers: dict[str, str] = Field(default_factory=dict)
+    """Published towers by modality, each from a source of its own: what ``--from image=SOURCE`` sets."""
+    tta: bool = False
+    """Test-time augmentation of the towers: features of an image are the mean over four views of it."""
+    heads: Literal["linear", "closed_form"] = "linear"
+    """What leads features into the space: a ``linear`` map that is learned, or heads that are fitted in
+    ``closed_form`` on the features of published towers before the first step (``training.steps=0`` ends there)."""
+    locked: str = "auto"
+    """Modalities of pretrained models (``--from``) whose encoders are frozen, e.g. ``image,text``, ``all``, or ``none``
+    (LiT, Zhai 2022); ``auto``: single towers are frozen where the data are few, whole models are not."""
     lora_rank: int = Field(default=0, ge=0)
     """Rank of low-rank adapters that learn in place of pretrained weights; 0 trains the weights themselves. In the
     saved run the adapters are merged."""
@@ -131,7 +139,7 @@ class RunConfig(Config):
         facts = facts_of(pairs)
         tasks = resolve_tasks(self.tasks, pairs)
         generates = tasks != "none"
-        training = _fitted_training(self.training, facts, generates)
+        training = _fitted_training(self._until_fitted(generates), facts, generates)
         texts = texts_of(pairs)
         encoders = self._encoders_for(pairs.modalities)
         data = {
@@ -149,6 +157,15 @@ class RunConfig(Config):
             }
         )
 
+    def _until_fitted(self, generates: bool) -> TrainingConfig:
+        """Heads that were fitted in closed form are not trained further where nobody asks for steps."""
+        training, fits = self.training, self.heads == "closed_form"
+        if training.steps == 0 and not fits:
+            raise UserError("training.steps=0 trains nothing; it is for heads=closed_form, e.g. --recipe towers")
+        if not fits or training.steps is not None or generates or self.lora_rank:
+            return training
+        return training.model_copy(update={"steps": 0})
+
     def _encoders_for(self, modalities: Sequence[str]) -> dict[str, dict[str, Any]]:
         """The recipe's encoders of these modalities; one that it does not name gets the modality's own default."""
         chosen = {name: data for name, data in self.encoders.items() if name in modalities}
@@ -163,7 +180,7 @@ def _fitted_training(training: TrainingConfig, facts: Facts, generates: bool) ->
     batch_size = min(training.batch_size or int(2 ** np.clip(round(math.log2(wanted)), 6, largest)), facts.rows)
     epochs = MIN_EPOCHS_GENERATION if generates else MIN_EPOCHS
     seen = max(SAMPLES_SEEN * facts.n_items**GROWTH, epochs * facts.n_items)
-    steps = training.steps or max(20, math.ceil(seen / batch_size))
+    steps = max(20, math.ceil(seen / batch_size)) if training.steps is None else training.steps
     warmup = training.optim.warmup_steps
     warmup = min(100, max(1, steps // 20)) if warmup is None else warmup
     optim = training.optim.model_copy(update={"warmup_steps": warmup})
@@ -256,7 +273,7 @@ def recipe_data(recipe: str) -> dict[str, Any]:
 
 def _skeleton(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """The recipe with every branch present, so that an override can reach what the recipe does not mention."""
-    branches: dict[str, Any] = {"data": {}, "training": {}, "decoder": {}}
+    branches: dict[str, Any] = {"data": {}, "training": {}, "decoder": {}, "towers": {}}
     data = json.loads(json.dumps({**branches, **recipe}))
     for one in all_modalities():
         branch = data["data"].setdefault(one.name, {})

@@ -44,8 +44,8 @@ HEALTH_EVERY = 10
 class TrainingConfig(Config):
     """How long, how much at a time, and how often to evaluate; ``None`` is filled in from the data."""
 
-    steps: int | None = Field(default=None, ge=1)
-    """Optimizer steps; from the data: so many that the pairs are seen often enough."""
+    steps: int | None = Field(default=None, ge=0)
+    """Optimizer steps; from the data: so many that the pairs are seen often enough. 0 is for heads in closed form."""
     batch_size: int | None = Field(default=None, ge=2)
     """Pairs per optimizer step, all of them in-batch negatives of each other; from the data: 64 to 256."""
     micro_batch_size: int | None = Field(default=None, ge=1)
@@ -65,7 +65,7 @@ class TrainingConfig(Config):
     items are few beside the pairs of the training."""
     keep: Keep = "best"
     """Weights to end with: ``best``, those of the evaluation with the highest score (mean reciprocal rank of retrieval,
-    accuracy of captions and answers), or ``last``. A last one that is worse by less than its standard error is kept."""
+    accuracy of captions and answers), or ``last``. The last is kept unless it is worse by two standard errors."""
     patience: int | None = Field(default=None, ge=1)
     """Evaluations in a row without a better score after which the run stops early; left open, it never does."""
     checkpoint_seconds: float = Field(default=30.0, ge=0)
@@ -238,7 +238,7 @@ class Trainer:
             except UserError as error:
                 self.observers.say(f"the weights of step {kept.step} are lost and those of the last one kept: {error}")
                 kept = last
-        return Outcome(steps, kept, best, last)
+        return Outcome(steps, kept, best, last, self.selection.least_difference)
 
     def _refuse(self, batch: Batch) -> None:
         """Say that a step was left out; stop when it keeps happening."""

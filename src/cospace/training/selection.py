@@ -3,8 +3,8 @@
 As elsewhere (Keras' ``restore_best_weights``, Hugging Face's ``load_best_model_at_end``) the best evaluation is kept;
 with two differences. Evaluations are compared on the same queries, so their difference has a standard error that can be
 computed, and where a run has ended as planned, its rate decayed to nothing, an earlier evaluation must be better by
-more than that (the one-standard-error rule of Breiman et al. 1984, section 3.4.3): the maximum of several equal ones
-is above the last by luck alone. A run that was stopped early has no such end, and keeps its best.
+more than two of them (decision 28; with one it is the rule of Breiman et al. 1984, section 3.4.3): the maximum of
+several equal ones is above the last by luck alone. A run that was stopped early has no such end, and keeps its best.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from typing import Any, Literal
 import numpy as np
 
 from ..types import Metrics
+
+ERRORS = 2.0
+"""Standard errors by which an earlier evaluation must be better than the last one: 95 % of a normal distribution."""
 
 Keep = Literal["best", "last"]
 """Which weights a run ends with."""
@@ -60,13 +63,16 @@ class Outcome:
     kept: Candidate | None
     best: Candidate | None
     last: Candidate | None
+    least_difference: float = 0.0
+    """How much better than the last score an earlier one had to be."""
 
     def plain(self) -> dict[str, Any]:
         """As JSON data, for ``run.json``."""
         if self.kept is None or self.last is None:
             return {}
         best = None if self.best is None else self.best.plain()
-        return {"steps": self.steps, "kept_step": self.kept.step, "best": best, "last": self.last.plain()}
+        found = {"steps": self.steps, "kept_step": self.kept.step, "best": best, "last": self.last.plain()}
+        return {**found, "least_difference": self.least_difference}
 
     def metrics(self) -> Metrics:
         """The numbers among ``metrics.json``."""
@@ -112,7 +118,12 @@ class Selection:
             return last
         if last.step < steps:
             return best
-        return best if best.score - last.score > standard_error(best.score_G, last.score_G) else last
+        return best if best.score - last.score > self.least_difference else last
+
+    @property
+    def least_difference(self) -> float:
+        """How much better than the last score the best one must be to be kept after all planned steps."""
+        return ERRORS * standard_error(self.best.score_G, self.last.score_G) if self.best and self.last else 0.0
 
     def state(self) -> dict[str, Any]:
         """Everything as JSON data, for a checkpoint."""

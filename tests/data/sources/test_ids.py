@@ -84,6 +84,9 @@ def test_classes_numbers_and_other_columns_are_no_ids(tmp_path: Path) -> None:
     pairs = open_pairs(table(tmp_path, "key,label,caption", *rows))
     assert [path.stem for path in pairs.items["image"]] == [str(number) for number in range(40)]
     assert pairs.extras["label"] == [str(number % 2) for number in range(40)]
+    for header, row in (("a,b", "1,2"), ("year,caption", "7,a nice year")):  # numbers, of which some are files'
+        with pytest.raises(UserError, match="cannot decide which column"):
+            open_pairs(table(tmp_path, header, row, name="v.csv"))
     with pytest.raises(UserError, match="cannot decide which column"):
         open_pairs(table(tmp_path, "label,caption", *(f"{n % 2},a thing number {n}" for n in range(40)), name="u.csv"))
 

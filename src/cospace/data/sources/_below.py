@@ -20,6 +20,8 @@ MOST_FOLDERS = 1000
 _COCO = re.compile(r"coco_[a-z]+\d{4}_0*(\d+)")
 _DIGITS = 18
 """Of a number that is compared without its zeros; longer ones are names."""
+_FOR_IDS = re.compile(r"(id|key|number|num|no|nr|name|file|stem|image|photo|picture)s?$")
+"""What the name of a column of ids ends with."""
 _SEVERAL = 10
 """Rows of a table that share a file at most, on average, if a column is to be taken for ids."""
 
@@ -47,13 +49,20 @@ class Below:
                 return Fault("ambiguous", f"{text} may be any of {names}{more}; {advice}")
         return None
 
-    def are_ids(self, values: Sequence[Any], modality: str) -> bool:
-        """Whether most of these values call files here, and not always the same few, as classes would."""
+    def are_ids(self, column: str, values: Sequence[Any], modality: str) -> bool:
+        """Whether most of a column's values call files here, and not always the same few, as classes would.
+
+        Any column of numbers may hold the number of some file, so that is asked only where the column is called for it;
+        elsewhere whole stems count that are more than numbers.
+        """
         texts = [str(value).strip() for value in values if isinstance(value, str | int) and value not in (None, "")]
         different = list(dict.fromkeys(texts))
         if not texts or any(" " in text for text in different) or len(different) * _SEVERAL < len(texts):
             return False
-        return sum(self.find(text, modality) is not None for text in different) * 2 > len(different)
+        if not _FOR_IDS.search(column.strip().casefold()):
+            different = [text for text in different if not text.removesuffix(".0").isdigit()]
+        found = sum(self.find(text, modality) is not None for text in different)
+        return found * 2 > len(dict.fromkeys(texts))
 
     def _of(self, modality: str) -> dict[str, list[Path]]:
         if self._files is None:

@@ -273,7 +273,7 @@ def _file_columns(columns: Mapping[str, Sequence[Any]], below: Below | None) -> 
     if found:
         return found
     for one in file_modalities():
-        ids = [name for name, values in columns.items() if below and below.are_ids(values[:_GLANCE], one.name)]
+        ids = [name for name, values in columns.items() if below and below.are_ids(name, values[:_GLANCE], one.name)]
         if ids:
             return {one.name: _named(ids, (*one.columns, "id")) or ids[0]}
     for one in file_modalities():

@@ -81,7 +81,7 @@ class Report:
     intervals: Mapping[str, Interval] = field(default_factory=dict)
     curves: Sequence[Mapping[str, float]] = ()
     kept: str = ""
-    """Which evaluation's weights the run has, where it is not the last step's."""
+    """Which evaluation's weights the run has, where the last was not the best."""
     recall: Sequence[RecallCurve] = ()
     matched: np.ndarray = field(default_factory=_nothing)
     unmatched: np.ndarray = field(default_factory=_nothing)

@@ -1,0 +1,143 @@
+"""What a person asked to train on and from: pairs, validation pairs, and published towers or a model to start from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..data.leakage import contents_of, describe_leaks, leaked
+from ..data.pairs import Pairs, Spec, open_pairs
+from ..data.sources import AS_FOUND, ReadOptions
+from ..data.splits import hold_out
+from ..runs.datasets import can_train
+from ..runs.pretrained import START_FROM, is_whole
+from ..runs.run import Run
+from ..runs.settings import RunConfig
+from ..runs.towers import JoinedTowers, open_towers
+from ..types import Metrics, Progress, UserError, silent
+from .estimate import estimate_towers
+
+
+@dataclass(slots=True)
+class Listener:
+    """Who watches a run: long work, every logged row, plain sentences."""
+
+    progress: Progress = silent
+    row: Callable[[dict[str, Any], RunConfig], None] = lambda row, config: None
+    say: Callable[[str], None] = lambda sentence: None
+
+
+@dataclass(slots=True)
+class TrainArguments:
+    """What a person asked for."""
+
+    pairs: Spec | Sequence[Spec]
+    out: Path
+    recipe: str = "small"
+    val: Spec | Sequence[Spec] | None = None
+    overrides: Sequence[str] = ()
+    options: ReadOptions = AS_FOUND
+    """How the pairs are read."""
+    source: str | None = None
+    """A run or a published model to start from: a folder, ``hf:NAME`` or ``openclip:FOLDER``."""
+    reference: Spec | None = None
+    """Pairs of another kind, on which a fine-tuned model shows what it has forgotten."""
+    estimate: bool = False
+    """Whether to say, before a run from nothing begins, what published towers would give."""
+    trust: Sequence[str] = ()
+    """Modules that a recipe's file or the source may name as parts; those in ``overrides`` the person has named."""
+    command: str = ""
+    listener: Listener = field(default_factory=Listener)
+
+
+def source_of(request: TrainArguments, config: RunConfig) -> Run | None:
+    """What the run starts from: one model, or towers of several publishers."""
+    if request.source is not None:
+        return open_source(request.source)
+    if config.towers:
+        return open_towers(config.towers, config.embed_dim, config.tta)
+    if config.heads == "closed_form":
+        raise UserError("heads=closed_form fits heads on the features of published towers; name them with --from")
+    return None
+
+
+def say_what_learns(request: TrainArguments, config: RunConfig, source: Run | None) -> None:
+    """Which towers were brought, under which licence, and whether they learn."""
+    if not isinstance(source, JoinedTowers):
+        return
+    frozen = config.locked.split(",")
+    for name, tower in source.towers.items():
+        mult = f"{config.training.optim.pretrained_lr_mult:g} of the learning rate"
+        how = "frozen" if "all" in frozen or name in frozen else f"learns at {mult}"
+        how = f"learns low-rank adapters of rank {config.lora_rank}" if config.lora_rank and how != "frozen" else how
+        request.listener.say(f"{tower.describe(name)}, {how}")
+
+
+def say_what_towers_give(request: TrainArguments, data: TrainingData, source: Run | None) -> None:
+    """An estimate in seconds, where nobody chose how to learn; not where a run goes on."""
+    chosen = source is not None or any(text.startswith("encoders.") for text in request.overrides)
+    if request.estimate and not chosen and not any((request.out / "checkpoints").glob("step-*")):
+        sentence = estimate_towers(data.train, data.val, request.listener.progress)
+        if sentence is not None:
+            request.listener.say(sentence)
+
+
+def check_source(config: RunConfig, data: TrainingData, source: Run | None) -> None:
+    """Refuse what only a run that starts from a pretrained model can do."""
+    asked = {"--reference": data.reference is not None, "wise_ft_alpha": config.wise_ft_alpha != 1}
+    for name in (name for name, given in asked.items() if given):
+        if source is None or not is_whole(config, source):
+            raise UserError(f"{name} compares with a whole pretrained model; {START_FROM}")
+    if config.lora_rank and source is None:
+        raise UserError(f"lora_rank adapts pretrained weights; {START_FROM}")
+
+
+@dataclass(slots=True)
+class TrainingData:
+    """What a run learns from, and what it is measured on."""
+
+    train: Pairs
+    val: Pairs
+    reference: Pairs | None
+    read: Pairs
+    """What was named for training; where ``val`` is held out, both are parts of it."""
+    leaks: Metrics
+    """What validation shares with training."""
+
+
+def _read(request: TrainArguments, spec: Spec | Sequence[Spec]) -> Pairs:
+    """Pairs, with how they were understood said in a sentence."""
+    return _said(request, open_pairs(spec, options=request.options))
+
+
+def _said(request: TrainArguments, pairs: Pairs) -> Pairs:
+    for line in pairs.summary():
+        request.listener.say(line)
+    return pairs
+
+
+def open_data(request: TrainArguments, config: RunConfig) -> TrainingData:
+    """Read everything that was named; without validation pairs a part is held out.
+
+    Raises :class:`UserError` where nothing can be learned, or measured.
+    """
+    fraction = config.data.max_bad_fraction
+    pairs = can_train(_read(request, request.pairs)).stop_above(fraction)
+    reference = None if request.reference is None else can_train(_said(request, open_pairs(request.reference)))
+    if request.val is None:
+        train, val = hold_out(pairs, config.training.seed)
+        request.listener.say(f"no validation pairs were given: {len(val):,} of {len(pairs):,} are held out for it")
+        return TrainingData(train, val, reference, pairs, {})
+    val = can_train(_read(request, request.val)).stop_above(fraction)
+    if lacking := sorted(pairs.items.keys() - val.items.keys()):
+        raise UserError(
+            f"{val.name} has no {' and no '.join(lacking)}, which {pairs.name} has; validate on the same kind"
+        )
+    if val.matches.all_match():
+        raise UserError(f"all pairs of {val.name} match each other; validation needs at least two that do not")
+    leaks = leaked(contents_of(pairs), val)
+    for sentence in describe_leaks(leaks):
+        request.listener.say(f"{val.name}: {sentence}")
+    return TrainingData(pairs, val, reference, pairs, leaks)

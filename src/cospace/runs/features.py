@@ -1,0 +1,92 @@
+"""Pooled features of frozen encoders, computed once: kept by the content of the items, and shared by runs.
+
+A part of the cache is a sealed folder with the features of some items; damage is noticed by its hashes, and a damaged
+part is computed again. The oldest parts go where all of them take more than :data:`MOST`.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import files, tensors
+from ..data.contents import digest
+from ..data.prepared import PreparedPairs
+from ..models.space import Space
+from ..types import Progress, UserError, silent
+
+MOST = 4 << 30
+"""Bytes of features that a machine keeps."""
+
+
+def pooled_features(
+    space: Space, modality: str, prepared: PreparedPairs, fingerprint: str, progress: Progress = silent
+) -> tuple[Tensor, np.ndarray]:
+    """What the encoder pools of every item that a row has: float32 ``(N, D)``, and the numbers of these items ``(N,)``.
+
+    ``fingerprint`` is a hash of everything that the features depend on beside the items.
+    """
+    item_of_row = prepared.item_of_row[modality]
+    present = np.flatnonzero(item_of_row >= 0)
+    items, first = np.unique(item_of_row[present], return_index=True)
+    rows = present[first].tolist()
+    keys = [digest([prepared.pairs.contents[modality][row].encode()]) for row in rows]
+    folder = files.cache_folder() / "features" / f"{fingerprint}-{modality}"
+    known = _read(folder)
+    missing = [place for place, key in enumerate(keys) if key not in known]
+    if missing:
+        made = _computed(space, modality, [prepared.items[modality][int(items[place])] for place in missing], progress)
+        found = [keys[place] for place in missing]
+        known |= dict(zip(found, made, strict=True))
+        _write(folder, found, made)
+    return torch.from_numpy(np.stack([known[key] for key in keys])), items
+
+
+def _computed(space: Space, modality: str, items: Sequence[Tensor], progress: Progress) -> np.ndarray:
+    def report(done: int, total: int) -> None:
+        progress(f"encoding {modality}s", done, total)
+
+    return np.concatenate(list(space.pooled_prepared(modality, iter(items), report, len(items))))
+
+
+def _read(folder: Path) -> dict[str, np.ndarray]:
+    known: dict[str, np.ndarray] = {}
+    for part in sorted(folder.glob("part-*")):
+        try:
+            files.verify(part)
+            content = tensors.read(part / "features.safetensors")
+            names = [bytes(key).decode("ascii") for key in content["keys"].numpy()]
+            known |= dict(zip(names, content["features"].numpy(), strict=True))
+        except (UserError, OSError, KeyError, ValueError):
+            shutil.rmtree(part, ignore_errors=True)
+    return known
+
+
+def _write(folder: Path, keys: Sequence[str], features_ND: np.ndarray) -> None:
+    """Keep what was computed; a disk that is full, or a cache that cannot be written, costs the next run its time."""
+    content = {
+        "keys": torch.tensor([list(key.encode("ascii")) for key in keys], dtype=torch.uint8),
+        "features": torch.from_numpy(features_ND),
+    }
+    name = digest([key.encode() for key in keys])[:16]
+    try:
+        _make_room(folder.parent, features_ND.nbytes)
+        files.write_folder(folder / f"part-{name}", {"features.safetensors": tensors.writer(content)})
+    except OSError:
+        return
+
+
+def _make_room(cache: Path, wanted: int) -> None:
+    parts = sorted(cache.glob("*/part-*"), key=lambda part: part.stat().st_mtime)
+    sizes = [sum(file.stat().st_size for file in part.iterdir()) for part in parts]
+    total = sum(sizes) + wanted
+    for part, size in zip(parts, sizes, strict=True):
+        if total <= MOST:
+            return
+        shutil.rmtree(part, ignore_errors=True)
+        total -= size
