@@ -198,12 +198,12 @@ class Space(nn.Module):
 
     def _fast(self) -> Space:
         """The compute copy for this device, made again only where a weight has changed since the last time."""
+        keep_freed_memory()
         dtype = compute_dtype("auto", self.device)
         if dtype == torch.float32:
             return self
         state = tuple((weight.data_ptr(), weight._version) for weight in _weights(self))
         if self.low_precision is None or self.low_precision.state != state:
-            keep_freed_memory()
             self.low_precision = LowPrecisionCopy(state, compute_copy(self, dtype))
         return self.low_precision.space
 
