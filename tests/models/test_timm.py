@@ -7,6 +7,7 @@ import timm
 import torch
 
 from cospace.modalities.image.processing import ImageProcessor
+from cospace.models import libraries
 from cospace.models.encoders import timm as encoder
 from cospace.types import ImageSpec, UserError
 
@@ -32,8 +33,8 @@ def test_an_unknown_name_is_one_sentence() -> None:
 
 def test_a_missing_library_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> None:
-        raise ModuleNotFoundError(f"No module named {name!r}")
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
-    monkeypatch.setattr(encoder.importlib, "import_module", missing)
-    with pytest.raises(UserError, match=r"pip install 'cospace\[timm\]'"):
+    monkeypatch.setattr(libraries.importlib, "import_module", missing)
+    with pytest.raises(UserError, match=r"needs the library timm; pip install 'cospace\[timm\]'"):
         encoder.Config().build(ImageSpec(64))

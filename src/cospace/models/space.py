@@ -201,6 +201,7 @@ class Space(nn.Module):
 
     def _fast(self) -> Space:
         """The compute copy for this device, made again only where a weight has changed since the last time."""
+        keep_freed_memory()
         dtype = compute_dtype("auto", self.device)
         if dtype == torch.float32:
             return self

@@ -54,7 +54,8 @@ class Timm(nn.Module):
     """timm's pooled features (``forward_head`` before its classifier), and its last grid or sequence as tokens.
 
     Unless they are ``normalized``, images come scaled to -1 to 1, as a fresh run prepares them, and are brought to the
-    mean and deviation that the backbone was published with.
+    mean and deviation that the backbone was published with. Convolutions take channels last: a CPU computes them up to
+    twice as fast.
     """
 
     factor: Tensor
@@ -73,7 +74,8 @@ class Timm(nn.Module):
         self.register_buffer("shift", torch.zeros_like(std) if config.normalized else (0.5 - mean) / std, False)
 
     def forward(self, images_B3SS: Tensor) -> Features:
-        made = self.backbone.forward_features(images_B3SS * self.factor + self.shift)
+        scaled_B3SS = (images_B3SS * self.factor + self.shift).contiguous(memory_format=torch.channels_last)
+        made = self.backbone.forward_features(scaled_B3SS)
         pooled_BD = self.backbone.forward_head(made, pre_logits=True)
         if made.ndim == 4:
             tokens_BTD = made.flatten(1, 2) if self.channels_last else made.flatten(2).transpose(1, 2)

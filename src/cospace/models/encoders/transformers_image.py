@@ -45,7 +45,7 @@ class TransformersImage(nn.Module):
         self.width, self.token_width = tried(self, example, f"an image of {spec.size} px")
 
     def forward(self, images_B3SS: Tensor) -> Features:
-        made = self.backbone(pixel_values=images_B3SS)
+        made = self.backbone(pixel_values=images_B3SS.contiguous(memory_format=torch.channels_last))
         tokens_BTD = as_tokens(made.last_hidden_state)
         return Features(pooled(made, tokens_BTD, self.pooling), tokens_BTD, all_real(tokens_BTD))
 
