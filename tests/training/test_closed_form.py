@@ -53,7 +53,9 @@ def test_cca_is_the_textbook_one() -> None:
     cov_left, cov_right = left.T @ left / len(left), right.T @ right / len(right)
     root_left = inverse_root(cov_left + strength_left * np.trace(cov_left) / LEFT * np.eye(LEFT))
     root_right = inverse_root(cov_right + strength_right * np.trace(cov_right) / RIGHT * np.eye(RIGHT))
-    basis, correlation, other = np.linalg.svd(root_left @ (left.T @ right / len(left)) @ root_right, full_matrices=False)
+    basis, correlation, other = np.linalg.svd(
+        root_left @ (left.T @ right / len(left)) @ root_right, full_matrices=False
+    )
     maps = (root_left @ basis * correlation, root_right @ other.T * correlation)
     expected = (left @ maps[0]) @ (right @ maps[1]).T
     made = heads(one, Choice("cca", strength_left, strength_right))
@@ -113,7 +115,9 @@ def test_class_names_alone_find_what_the_classifier_knows() -> None:
     classes, width = 12, 8
     names_CK = torch.tensor(draw.normal(size=(classes, width))).float()
     labels = torch.arange(classes).repeat(4)
-    left_ND = torch.nn.functional.one_hot(labels, classes).float() + 0.05 * torch.tensor(draw.normal(size=(48, 12))).float()
+    left_ND = (
+        torch.nn.functional.one_hot(labels, classes).float() + 0.05 * torch.tensor(draw.normal(size=(48, 12))).float()
+    )
     right_MF = names_CK[labels] + 0.05 * torch.tensor(draw.normal(size=(48, width))).float()
     pairs = torch.stack([torch.arange(48), torch.arange(48)], dim=1)
     known = ClassNames(20 * torch.eye(classes), torch.zeros(classes), names_CK)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 from cyclopts import App, Parameter
 
 from .. import __version__
+from ..config import unknown
 from ..filenames import without_surrogates
 from ..modalities import all_modalities
 from ..types import Problem, UserError
@@ -144,9 +145,15 @@ class Origin:
 
     @property
     def towers(self) -> list[str]:
-        """Settings that name towers by modality."""
-        known = [one.name for one in all_modalities()]
-        return [f"towers.{text}" for text in self.sources or () if text.partition("=")[0] in known and "=" in text]
+        """Settings that name towers by modality. Raises :class:`UserError` for a modality that there is not."""
+        known, named = [one.name for one in all_modalities()], []
+        for text in self.sources or ():
+            name, assigned, _ = text.partition("=")
+            if assigned and name.isidentifier() and not Path(text).exists():
+                if name not in known:
+                    raise UserError(unknown(name, known, f"--from {text}: there is no modality"))
+                named.append(f"towers.{text}")
+        return named
 
     @property
     def source(self) -> str | None:

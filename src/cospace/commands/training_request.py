@@ -77,8 +77,8 @@ def say_what_learns(request: TrainArguments, config: RunConfig, source: Run | No
 
 
 def say_what_towers_give(request: TrainArguments, data: TrainingData, source: Run | None) -> None:
-    """An estimate in seconds, where nobody chose how to learn; not where a run goes on."""
-    chosen = source is not None or any(text.startswith("encoders.") for text in request.overrides)
+    """An estimate in seconds, where nobody chose how to learn, by no setting either; not where a run goes on."""
+    chosen = source is not None or bool(request.overrides)
     if request.estimate and not chosen and not any((request.out / "checkpoints").glob("step-*")):
         sentence = estimate_towers(data.train, data.val, request.listener.progress)
         if sentence is not None:

@@ -163,7 +163,6 @@ class Space(nn.Module):
         processor, done = self._processor(modality), 0
         most, numbers = CHUNK.get(where.type, CHUNK["cpu"])
         if where.type == "cpu":
-            keep_freed_memory()
             most = min(most, getattr(self.encoders[modality], "cpu_chunk", most))
         try:
             for window in chunks(prepared, WINDOW):
