@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from ..data import near_duplicates
 from ..data.counting import Counts
 from ..data.leakage import describe_leaks, leaked
 from ..data.pairs import Pairs
-from ..data.prepared import without_encoder
+from ..data.prepared import PreparedPairs, without_encoder
 from ..evaluators.embedded import embed_pairs, prepare_for
 from ..evaluators.generation import generate_predictions
 from ..evaluators.measures import classification_metrics, classify, measure
@@ -20,7 +21,7 @@ from ..reading import lines, read_text
 from ..runs.datasets import need
 from ..runs.report import Measured, report
 from ..runs.run import Run
-from ..runs.trained_on import read_trained_on
+from ..runs.trained_on import SIGNATURES, read_trained_on
 from ..types import Metrics, Problem, Progress, UserError, silent
 from .train import Trained
 
@@ -39,12 +40,20 @@ def evaluate(
     embedded = embed_pairs(run.space, prepared, progress)
     generated.metrics |= retrieval_baselines(run.generator, run.space, embedded, generated)
     generated.metrics |= rerank(run.generator, run.space, embedded)
-    metrics = measure(embedded) | generated.metrics | leaked(read_trained_on(run.path), pairs)
+    metrics = measure(embedded) | generated.metrics | _leaks(run, prepared)
     classified = []
     if classes is not None:
         classified = classify(run.space, embedded, classes, templates, run.facts.get("bare_names"))
         metrics |= classification_metrics(classified)
     return Measured(embedded, metrics, generated, classified)
+
+
+def _leaks(run: Run, prepared: PreparedPairs) -> Metrics:
+    """Which of the measured files the run was trained on, byte by byte or as near-duplicates."""
+    known = read_trained_on(run.path)
+    exact = leaked(known, prepared.pairs)
+    signatures = {name.removesuffix(SIGNATURES): rows for name, rows in known.items() if name.endswith(SIGNATURES)}
+    return exact | near_duplicates.shares(signatures, near_duplicates.signatures(prepared), exact)
 
 
 def _check(run: Run, pairs: Pairs, classifies: bool) -> None:
@@ -82,7 +91,8 @@ def evaluate_and_report(
     pairs = measured.embedded.pairs
     problems = [*pairs.problems, *without_encoder(pairs, run.space.modalities)]
     notes = [f"zero-shot: {one.note}" for one in measured.classified if one.note]
-    return Evaluated(measured.metrics, problems, [*notes, *describe_leaks(measured.metrics)], pairs.counts())
+    notes += [*describe_leaks(measured.metrics), *near_duplicates.describe(measured.metrics)]
+    return Evaluated(measured.metrics, problems, notes, pairs.counts())
 
 
 def report_run(trained: Trained, more: dict[str, Metrics] | None = None) -> None:

@@ -12,6 +12,7 @@ import torch
 
 from .. import __version__, files
 from ..config import part
+from ..data import near_duplicates
 from ..data.counting import Counts
 from ..data.pairs import Pairs
 from ..data.prepared import PreparedPairs, different_items, prepare_pairs, without_encoder
@@ -117,7 +118,9 @@ class _Session:
         self.train, self.val = self._prepare(data.train, "train"), self._prepare(data.val, "val")
         self.validated = thinned(self.val, VALIDATED)
         self.config = self._with_evaluations(config)
-        self.read, self.held_out, self.leaks = data.read, data.train is not data.read, data.leaks
+        self.read, self.held_out, self.leaks = data.read, data.train is not data.read, dict(data.leaks)
+        self.signatures = near_duplicates.signatures(self.train)
+        self.leaks |= self._near_duplicates()
         self.log = MetricsLog(self.out / "metrics.jsonl")
         self.tensorboard = tensorboard(self.out / "tensorboard") if config.tensorboard else None
         data_facts = facts_of(self.train.pairs).plain()
@@ -129,6 +132,13 @@ class _Session:
         self.head_facts: dict[str, Any] = {}
         whole = source is not None and is_whole(config, source)
         self.forgetting = self._forgetting_baseline(data.reference) if whole else None
+
+    def _near_duplicates(self) -> Metrics:
+        """What validation shares with training but for its bytes, said once."""
+        found = near_duplicates.shares(self.signatures, near_duplicates.signatures(self.val), self.leaks)
+        for sentence in near_duplicates.describe(found):
+            self.listener.say(f"{self.val.pairs.name}: {sentence}")
+        return found
 
     def _with_evaluations(self, config: RunConfig) -> RunConfig:
         """The number of evaluations chosen by what they cost, where it was left open; writing texts costs much."""
@@ -282,7 +292,7 @@ class _Session:
         # Beside the weights too: wherever the model is copied to, e.g. into an index, it says how good it is.
         beside: dict[str, files.Content] = {f"run/{name}": files.as_json(content) for name, content in facts.items()}
         beside |= {} if self.generator is None else self.generator.content()
-        write_trained_on(self.out, self.train.pairs)
+        write_trained_on(self.out, self.train.pairs, self.signatures)
         self.space.save(self.out / "model", self._golden(), beside)
         (self.out / FILE).unlink()
         (self.out / "pretrained.json").unlink(missing_ok=True)

@@ -217,6 +217,13 @@ class Modality(ABC):
         """A prepared item as an encoded image for a report; nothing where there is nothing to see."""
         return None
 
+    def signatures(self, prepared: Sequence[Any]) -> np.ndarray | None:
+        """A few numbers per item ``(N, V, S)``, uint8, in which a re-encoded or resized copy is almost equal.
+
+        Of ``V`` views the first is the item itself, and the others are copies too. Nothing where a modality has none.
+        """
+        return None
+
     def excerpt(self, raw: Any) -> Media | None:
         """A few seconds of an item, small enough for a report; nothing where its image is enough."""
         return None

@@ -138,6 +138,18 @@ class Image(Modality):
             shown = preview_of(decoded(data, max(PREVIEW_SIZES)))
         return Previewed(prepared, shown, data if isinstance(data, bytes) else None)
 
+    def signatures(self, prepared: Sequence[Any]) -> np.ndarray:
+        """Images and their mirror images as 8 x 8 colours."""
+        import numpy as np
+        import torch
+        from torch.nn.functional import adaptive_avg_pool2d
+
+        small = [adaptive_avg_pool2d(image.float(), 8).round().to(torch.uint8) for image in prepared]
+        if not small:
+            return np.zeros((0, 2, 3 * 64), np.uint8)
+        views = torch.stack([torch.stack([image, image.flip(-1)]) for image in small])
+        return np.asarray(views.flatten(2).numpy())
+
     def prepared_preview(self, prepared: Any, processor: Any) -> bytes:
         from .._pixels import png
 
