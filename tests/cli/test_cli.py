@@ -10,6 +10,7 @@ import re
 import resource
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -433,6 +434,56 @@ def test_a_real_process_answers_with_exit_codes() -> None:
     version = subprocess.run([*command, "--version"], capture_output=True, text=True, check=False)
     assert (version.returncode, version.stderr) == (0, "")
     assert re.fullmatch(r"\d+\.\d+\.\d+\n", version.stdout)
+
+
+# ------------------------------------------------------------------------------------------------ readers that leave
+
+
+def without_a_reader(arguments: Sequence[str | Path], stream: str, other: str) -> tuple[int, str]:
+    """The exit code of a real process one of whose streams nobody reads, and what it wrote to the other one."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    streams = {stream: writing, other: subprocess.PIPE}
+    try:
+        command = [sys.executable, "-m", "cospace", *arguments]
+        done = subprocess.run(command, text=True, check=False, **streams)
+    finally:
+        os.close(writing)
+    return done.returncode, getattr(done, other)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["train", "--help"], ["--version"], ["recipes"], ["recipes", "--json"]], ids=" ".join
+)
+def test_a_command_that_nobody_reads_ends_quietly(arguments: list[str]) -> None:
+    assert without_a_reader(arguments, "stdout", "stderr") == (141, "")
+
+
+def test_results_that_nobody_reads_end_quietly(idx: Path) -> None:
+    assert without_a_reader(["search", idx, "a red circle", "--json"], "stdout", "stderr") == (141, "")
+
+
+def test_progress_and_refusals_that_nobody_reads_end_quietly(cospace: Cospace, shapes: Path, tmp_path: Path) -> None:
+    assert without_a_reader(["check", "nowhere.csv"], "stderr", "stdout") == (141, "")
+    command = ["train", shapes, "--out", tmp_path / "run", *QUICK]
+    assert without_a_reader(command, "stderr", "stdout") == (141, "")
+    assert cospace(*command).code == 0, "what was left half made must not stand in the way"
+
+
+@pytest.mark.parametrize("arguments", ["train --help", "train --help-settings --json"])
+def test_the_head_of_an_output(arguments: str) -> None:
+    line = f"{sys.executable} -m cospace {arguments} | head -c 1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    assert int(done.stdout[1:]) in (0, 141), "0 where it had written everything before its reader left"
+
+
+def test_other_broken_pipes_are_told(cospace: Cospace, shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: object, **settings: object) -> None:
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+    monkeypatch.setattr("cospace.data.check.check", broken)
+    assert "broken pipe" in cospace("check", shapes).refusal()
 
 
 # ------------------------------------------------------------------------------------------------ help

@@ -2,7 +2,7 @@
 
 A file holds the commands of one kind; importing it adds them to the application. Nothing heavy is imported until a
 command needs it, so that ``--help`` answers at once. Exit codes: 0 done, 2 the person can fix it (one sentence, no
-traceback), 1 our fault.
+traceback), 1 our fault, 141 nobody reads the rest of the output (``| head``).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from cyclopts import CycloptsError
 from ..types import UserError
 from . import collection, generation, interop, serving, training
 from ._app import app
+from ._readers import READER_LEFT, reader_left, say_no_more
 
 __all__ = ["app", "collection", "generation", "interop", "main", "run", "serving", "training"]
 
@@ -36,11 +37,23 @@ def main() -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code."""
     try:
+        return _run(arguments)
+    except (BrokenPipeError, SystemExit) as error:
+        if not reader_left(error):
+            raise
+        say_no_more()
+        return READER_LEFT
+
+
+def _run(arguments: Sequence[str]) -> int:
+    try:
         code = app(list(arguments), exit_on_error=False, print_error=False, result_action="return_value")
+        if sys.stdout:
+            sys.stdout.flush()
     except (UserError, CycloptsError) as error:
         return _refused(str(error))
     except OSError as error:
-        if error.errno is None:
+        if error.errno is None or reader_left(error):
             raise
         return _refused(_os_sentence(error))
     except KeyboardInterrupt:
