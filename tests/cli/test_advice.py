@@ -20,6 +20,9 @@ OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 ANOTHER = re.compile(r"`cospace ([a-z]+)\b([^`]*)`|\bcospace ([a-z]+)\b([^;]*)")
 """A command that a sentence names, with what stands there up to its end."""
 
+OF_OTHERS = {"--data-binary", "--force-reinstall"}
+"""Options of curl and of pip."""
+
 
 def options(command: str, capsys: pytest.CaptureFixture[str]) -> set[str]:
     cli.run([command, "--help"])
@@ -156,7 +159,7 @@ def test_every_option_that_a_message_names_exists(known: dict[str, set[str]]) ->
                     if isinstance(text, ast.Constant) and isinstance(text.value, str):
                         named |= dict.fromkeys(OPTION.findall(text.value), path.name)
     assert named
-    assert {one: path for one, path in named.items() if one not in every | {"--data-binary"}} == {}
+    assert {one: path for one, path in named.items() if one not in every | OF_OTHERS} == {}
 
 
 def test_commands_that_are_printed_can_be_pasted(cospace: Cospace, trained: Path, tmp_path: Path) -> None:

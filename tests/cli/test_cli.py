@@ -110,7 +110,7 @@ def test_a_folder_of_the_name_of_a_built_in_set_is_asked_about(
         ("training.steps", "write it as path=value, e.g. training.steps=500"),
         ("=4", "write it as path=value"),
         ("training.steps=many", "training.steps: input should be a valid integer"),
-        ("training.steps=0", "training.steps: input should be greater than or equal to 1 (given: 0)"),
+        ("training.steps=-1", "training.steps: input should be greater than or equal to 0 (given: -1)"),
         ("training.optim.name=sgd", "'muon' or 'adamw'"),
         ("encoders=vit", "encoders are given by modality"),
         ("encoders.text=null", "give one of these names"),

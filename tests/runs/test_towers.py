@@ -137,10 +137,13 @@ def test_what_an_encoder_froze_itself_stays_frozen() -> None:
     assert all(parameter.requires_grad for parameter in space.projections.parameters())
 
 
-def test_heads_can_be_trained_further(image: Path, bert: Path, shapes: Path, tmp_path: Path, shell: Shell) -> None:
+@pytest.mark.parametrize("more", [(), ("lora_rank=2",), ("locked=none",)])
+def test_heads_can_be_trained_further(
+    more: tuple[str, ...], image: Path, bert: Path, shapes: Path, tmp_path: Path, shell: Shell
+) -> None:
     """Steps begin at the fitted heads; an evaluation before the first one counts among those that may be kept."""
     sides = ("--from", f"image=timm:{image}", "--from", f"text={bert}")
-    settings = ("training.steps=4", "training.batch_size=16", "training.evaluations=1", "tta=false")
+    settings = ("training.steps=4", "training.batch_size=16", "training.evaluations=1", "tta=false", *more)
     shell.json("train", shapes, "--out", tmp_path / "run", *sides, *settings)
     facts = Model.load(tmp_path / "run").facts
     assert facts["steps"] == 4

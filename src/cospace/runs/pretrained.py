@@ -53,11 +53,19 @@ def _locked(config: RunConfig, source: Run, train: Pairs) -> str:
     if config.locked != "auto":
         return config.locked
     published = isinstance(source, JoinedTowers) or "published" in source.facts
-    if is_whole(config, source) or not published or config.lora_rank:
+    if is_whole(config, source) or not published:
         return "none"
-    counts = facts_of(train).counts
-    frozen = [name for name in source.space.modalities if counts.get(name, 0) < FROZEN_BELOW]
+    if config.lora_rank:
+        frozen = [name for name, encoder in source.space.encoders.items() if not _has_linear_maps(encoder)]
+    else:
+        counts = facts_of(train).counts
+        frozen = [name for name in source.space.modalities if counts.get(name, 0) < FROZEN_BELOW]
     return ",".join(frozen) or "none"
+
+
+def _has_linear_maps(encoder: nn.Module) -> bool:
+    """Whether there is something for low-rank adapters to adapt."""
+    return any(type(module) is nn.Linear for module in encoder.modules())
 
 
 def _refuse_decided(overrides: Iterable[str], source: Run, whole: bool) -> None:
