@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from conftest import Cospace, Shell
+from conftest import Cospace, Shell, write_shapes
 from cospace import files
 from cospace.api import Model
 from cospace.commands.estimate import estimate_towers
@@ -167,8 +167,10 @@ def test_mistakes_are_one_sentence(
     assert words in cospace("train", shapes, "--out", tmp_path / "run", *arguments).refusal()
 
 
-def test_the_recipe_and_its_estimate_need_no_connection(shapes: Path, tmp_path: Path, cospace: Cospace) -> None:
+def test_the_recipe_and_its_estimate_need_no_connection(tmp_path: Path, cospace: Cospace) -> None:
     """Both towers come as packages; features of the estimate are found again by the run."""
+    (tmp_path / "few").mkdir()
+    shapes = write_shapes(tmp_path / "few", 2)
     pairs = open_pairs(shapes)
     train, val = hold_out(pairs, 0)
     sentence = estimate_towers(train, val)
