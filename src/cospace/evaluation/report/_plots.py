@@ -48,7 +48,7 @@ def curves(rows: Sequence[Mapping[str, float]], kept: str = "") -> str:
         name = _name(key)
         figures.append(chart(Axes(f"{name.capitalize()} by step", "step", name), [_series(rows, "step", key)]))
     if not figures:
-        return '<p class="none">No training log was given.</p>'
+        return '<p class="none">No steps were logged: heads were fitted in closed form, or the log is not there.</p>'
     return _plates(figures) + (_kept(kept) if kept else "")
 
 
