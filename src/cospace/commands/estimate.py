@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from ..data.pairs import Pairs
-from ..data.prepared import prepare_pairs
+from ..data.prepared import of_some_items, prepare_pairs
 from ..modalities import is_text
 from ..models.wheels import INSTALL
 from ..runs.advice import TOWERS
-from ..runs.heads import features_of, sides_of
+from ..runs.heads import class_names, features_of, sides_of
 from ..runs.settings import recipe_data
 from ..runs.towers import open_towers
 from ..training.closed_form import Choice, evaluate_choice
@@ -42,8 +44,9 @@ def estimate_towers(train: Pairs, val: Pairs, progress: Progress = silent) -> st
     for pairs, most in ((train, FITTED), (val, RANKED)):
         prepared = prepare_pairs(_some(pairs, files[0], most), space.processors, progress)
         parts.append(features_of(space, prepared, towers, progress)[0])
-    left, right = sides_of(space)
-    forth, back = evaluate_choice(parts[0], parts[1], CHOICE)
+    left, right = sides_of(space, towers)
+    fitted_on = replace(parts[0], names=class_names(space, towers, left, right))
+    forth, back = evaluate_choice(fitted_on, parts[1], CHOICE)
     fitted, ranked = len(parts[0].left_ND), len(parts[1].left_ND)
     return (
         f"published towers, fitted in seconds on {fitted} {left}s, find {100 * forth:.0f} % ({left} to {right}) and "
@@ -54,7 +57,4 @@ def estimate_towers(train: Pairs, val: Pairs, progress: Progress = silent) -> st
 
 def _some(pairs: Pairs, name: str, most: int) -> Pairs:
     """All rows of at most ``most`` different items, evenly spaced."""
-    items = np.unique(pairs.keys[name][pairs.keys[name] >= 0])
-    if len(items) > most:
-        items = items[np.linspace(0, len(items) - 1, most).astype(int)]
-    return pairs.select(np.flatnonzero(np.isin(pairs.keys[name], items)))
+    return pairs.select(np.flatnonzero(of_some_items(pairs.keys[name], most)))

@@ -91,8 +91,7 @@ def evaluate_and_report(
     pairs = measured.embedded.pairs
     problems = [*pairs.problems, *without_encoder(pairs, run.space.modalities)]
     notes = [f"zero-shot: {one.note}" for one in measured.classified if one.note]
-    notes += [*describe_leaks(measured.metrics), *near_duplicates.describe(measured.metrics)]
-    return Evaluated(measured.metrics, problems, notes, pairs.counts())
+    return Evaluated(measured.metrics, problems, [*notes, *describe_leaks(measured.metrics)], pairs.counts())
 
 
 def report_run(trained: Trained, more: dict[str, Metrics] | None = None) -> None:

@@ -14,6 +14,7 @@ from .. import __version__, files
 from ..config import part
 from ..data import near_duplicates
 from ..data.counting import Counts
+from ..data.leakage import describe_leaks
 from ..data.pairs import Pairs
 from ..data.prepared import PreparedPairs, different_items, prepare_pairs, without_encoder
 from ..evaluation.advice import Setup, describe_kept
@@ -136,7 +137,7 @@ class _Session:
     def _near_duplicates(self) -> Metrics:
         """What validation shares with training but for its bytes, said once."""
         found = near_duplicates.shares(self.signatures, near_duplicates.signatures(self.val), self.leaks)
-        for sentence in near_duplicates.describe(found):
+        for sentence in describe_leaks(found):
             self.listener.say(f"{self.val.pairs.name}: {sentence}")
         return found
 

@@ -8,11 +8,19 @@ import numpy as np
 
 from ..modalities import is_text, modality
 from ..types import Metrics
+from . import near_duplicates
 from .contents import digest
 from .pairs import Pairs
 
 PREFIX = "leaked/"
 """Of the metrics: the share of the different files of a modality that were trained on."""
+
+SENTENCES = {
+    PREFIX: "were trained on too; figures measured on them are better than they will be on others",
+    near_duplicates.PREFIX: "are near-duplicates (as re-encoded, resized and mirrored copies are) of what was trained "
+    "on; figures measured on them are better than on others",
+}
+"""What is said of a share, by the opening of its name."""
 
 
 def contents_of(pairs: Pairs) -> dict[str, np.ndarray]:
@@ -35,10 +43,10 @@ def leaked(trained_on: Mapping[str, np.ndarray], measured: Pairs) -> Metrics:
 
 
 def describe_leaks(metrics: Metrics) -> list[str]:
-    """A sentence for each modality of which files were trained on."""
+    """A sentence for each modality of which files, or near-duplicates of them, were trained on."""
     return [
-        f"{100 * share:.1f} % of these {modality(key.removeprefix(PREFIX)).plural} were trained on too; figures "
-        "measured on them are better than they will be on others"
+        f"{100 * share:.1f} % of these {modality(key.removeprefix(prefix)).plural} {words}"
+        for prefix, words in SENTENCES.items()
         for key, share in metrics.items()
-        if key.startswith(PREFIX)
+        if key.startswith(prefix)
     ]

@@ -80,13 +80,3 @@ def shares(known: Mapping[str, np.ndarray], measured: Mapping[str, np.ndarray], 
             share = float(near_duplicates(known[name], rows_NVS).mean()) - exact.get(f"leaked/{name}", 0.0)
             found[f"{PREFIX}{name}"] = share
     return {name: share for name, share in found.items() if share > 1e-9}
-
-
-def describe(metrics: Metrics) -> list[str]:
-    """A sentence for each modality of which copies were trained on."""
-    return [
-        f"{100 * share:.1f} % of these {modality(key.removeprefix(PREFIX)).plural} are near-duplicates (as re-encoded, "
-        "resized and mirrored copies are) of what was trained on; figures measured on them are better than on others"
-        for key, share in metrics.items()
-        if key.startswith(PREFIX)
-    ]

@@ -39,6 +39,13 @@ def different_items(pairs: Pairs, column: str) -> tuple[list[Any], np.ndarray]:
     return [values[row] for row in first.tolist()], item_of_row
 
 
+def of_some_items(item_of_row: np.ndarray, most: int) -> np.ndarray:
+    """Which rows have one of at most ``most`` different items, evenly spaced; ``item_of_row`` is negative for none."""
+    items = np.unique(item_of_row[item_of_row >= 0])
+    chosen = items if len(items) <= most else items[np.linspace(0, len(items) - 1, most).astype(int)]
+    return np.isin(item_of_row, chosen)
+
+
 def without_encoder(pairs: Pairs, modalities: Sequence[str]) -> list[Problem]:
     """The different files of modalities that are not among these: a model of these cannot read them."""
     problems = []

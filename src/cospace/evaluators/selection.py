@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..data.prepared import PreparedPairs
+from ..data.prepared import PreparedPairs, of_some_items
 from ..data.sampler import BatchSampler
 from ..modalities import is_text
 from ..types import Metrics
@@ -19,10 +19,8 @@ def thinned(prepared: PreparedPairs, most: int) -> PreparedPairs:
     """The rows of at most ``most`` items of each modality that is not typed, evenly spaced."""
     keep = np.ones(len(prepared.pairs), bool)
     for name, item_of_row in prepared.item_of_row.items():
-        items = np.unique(item_of_row[item_of_row >= 0])
-        if not is_text(name) and len(items) > most:
-            chosen = items[np.linspace(0, len(items) - 1, most).astype(int)]
-            keep &= (item_of_row < 0) | np.isin(item_of_row, chosen)
+        if not is_text(name):
+            keep &= (item_of_row < 0) | of_some_items(item_of_row, most)
     return prepared if keep.all() else prepared.select(np.flatnonzero(keep))
 
 

@@ -19,7 +19,7 @@ from torch.nn.functional import normalize
 from ..config import Config
 from ..types import UserError
 
-CORNERS = 4
+HUB_DIMS = 4
 """Coordinates that the correction of hubs takes: two for the two sides' corrections, two that make norms equal."""
 
 
@@ -42,15 +42,15 @@ class HeadConfig(Config):
     """Training vectors of the other modality, against which hubs are found; 0 corrects none."""
     hub_scale: float = Field(default=10.0, gt=0)
     """Inverse temperature of the sum over the bank."""
-    corner: float = Field(default=0.3, gt=0)
+    hub_factor: float = Field(default=0.3, gt=0)
     """What a correction is multiplied with on the other side; small, since it is a part of every vector."""
-    largest: float = Field(default=0.1, gt=0)
+    hub_limit: float = Field(default=0.1, gt=0)
     """The largest correction that norms are made equal for."""
 
     @property
     def width(self) -> int:
         """Dimensions of the space."""
-        return self.rank + self.class_width + (CORNERS if self.bank else 0)
+        return self.rank + self.class_width + (HUB_DIMS if self.bank else 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +58,11 @@ class HeadWeights:
     """What a fit gives a head. Shapes: ``D`` features, ``R`` rank, ``C`` classes, ``K`` class width.
 
     ``classifier_CD``, ``bias_C`` and ``names_CK`` (the class names as the text tower pools them) are there on the side
-    of a tower with a classifier; ``class_center_K`` where there is a part of class names.
+    of a tower with a classifier.
     """
 
     center_D: Tensor
     map_DR: Tensor
-    class_center_K: Tensor | None = None
     classifier_CD: Tensor | None = None
     bias_C: Tensor | None = None
     names_CK: Tensor | None = None
@@ -109,14 +108,14 @@ class ClosedFormHead(nn.Module):
         """Take over what was fitted."""
         with torch.no_grad():
             self.map_DR.copy_(weights.map_DR)
-        for name in ("center_D", "class_center_K", "classifier_CD", "bias_C", "names_CK"):
+        for name in ("center_D", "classifier_CD", "bias_C", "names_CK"):
             fitted = getattr(weights, name)
             if fitted is not None and getattr(self, name).numel():
                 getattr(self, name).copy_(fitted)
 
     def forward(self, pooled_BD: Tensor) -> Tensor:
         aligned_BZ = self.aligned(pooled_BD)
-        return self._cornered(aligned_BZ) if self.config.bank else aligned_BZ
+        return self._corrected(aligned_BZ) if self.config.bank else aligned_BZ
 
     def aligned(self, pooled_BD: Tensor) -> Tensor:
         """The vectors ``(B, Z)`` without the correction of hubs."""
@@ -139,14 +138,14 @@ class ClosedFormHead(nn.Module):
         near_B = torch.logsumexp(self.config.hub_scale * (aligned_BZ @ self.bank_MZ.T), dim=-1)
         return (near_B - math.log(len(self.bank_MZ))) / self.config.hub_scale - self.offset
 
-    def _cornered(self, aligned_BZ: Tensor) -> Tensor:
+    def _corrected(self, aligned_BZ: Tensor) -> Tensor:
         config = self.config
-        correction_B = self.hubness(aligned_BZ).clamp(-config.largest, config.largest)
-        own_B, other_B = -correction_B / config.corner, torch.full_like(correction_B, config.corner)
-        fill_B = ((config.largest / config.corner) ** 2 - own_B**2).clamp_min(0).sqrt()
-        corners = [own_B, other_B, fill_B, torch.zeros_like(fill_B)]
+        correction_B = self.hubness(aligned_BZ).clamp(-config.hub_limit, config.hub_limit)
+        own_B, other_B = -correction_B / config.hub_factor, torch.full_like(correction_B, config.hub_factor)
+        fill_B = ((config.hub_limit / config.hub_factor) ** 2 - own_B**2).clamp_min(0).sqrt()
+        extra = [own_B, other_B, fill_B, torch.zeros_like(fill_B)]
         order = (0, 1, 2, 3) if config.side == 0 else (1, 0, 3, 2)
-        return torch.cat([aligned_BZ, torch.stack([corners[place] for place in order], dim=-1)], dim=-1)
+        return torch.cat([aligned_BZ, torch.stack([extra[place] for place in order], dim=-1)], dim=-1)
 
 
 def projection(encoder: nn.Module, width: int, head: HeadConfig | None = None) -> nn.Module:

@@ -6,7 +6,6 @@ from ..evaluation.advice import Setup, describe_kept, too_few_files
 from ..types import Metrics
 from .metrics_log import MetricsLog
 from .run import Run
-from .settings import all_recipes
 
 TOWERS = "towers"
 """The recipe that joins published towers."""
@@ -25,8 +24,8 @@ def advice(run: Run, metrics: Metrics) -> list[str]:
 
 
 def start_from_towers() -> str:
-    """The command that trains on published towers; where there is no recipe for it, the option that names them."""
-    return f"cospace train ... --recipe {TOWERS}" if TOWERS in all_recipes() else "cospace train ... --from MODEL"
+    """The command that trains on published towers."""
+    return f"cospace train ... --recipe {TOWERS}"
 
 
 def kept(run: Run) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,19 +17,22 @@ from ..training import closed_form
 from ..training.closed_form import ClassNames, Features, Fit
 from ..types import Progress, UserError
 from .features import pooled_features
-from .towers import JoinedTowers, fingerprint_of
+from .towers import JoinedTowers
 
 PROMPT = "a photo of a {}"
 """What a text tower reads of a class name (CLIP's first template, Radford et al. 2021)."""
 
 
-def sides_of(space: Space) -> tuple[str, str]:
-    """The two modalities that heads lead together, the texts last. Raises :class:`UserError` where there are others."""
+def sides_of(space: Space, towers: JoinedTowers) -> tuple[str, str]:
+    """The two modalities that heads lead together, the texts last.
+
+    Raises :class:`UserError` where there are others, or where one has no published tower.
+    """
     names = sorted(space.modalities, key=is_text)
-    if len(names) != 2:
+    if len(names) != 2 or not set(names) <= towers.towers.keys():
         raise UserError(
-            f"heads=closed_form leads two modalities together, and these pairs have {', '.join(names)}; leave out "
-            "--recipe towers and name the towers with --from"
+            f"heads=closed_form leads two published towers together; here are {', '.join(names)}, with towers for "
+            f"{', '.join(towers.towers)}; add heads=linear"
         )
     return names[0], names[1]
 
@@ -36,16 +40,15 @@ def sides_of(space: Space) -> tuple[str, str]:
 def features_of(
     space: Space, prepared: PreparedPairs, towers: JoinedTowers, progress: Progress
 ) -> tuple[Features, tuple[str, str]]:
-    """The frozen features of all items, their pairs, and the names of the classes that the first tower knows."""
-    left, right = names = sides_of(space)
-    sides = [pooled_features(space, name, prepared, fingerprint_of(towers.space, name), progress) for name in names]
+    """The frozen features of all items and their pairs, and the names of the two modalities."""
+    names = sides_of(space, towers)
+    sides = [pooled_features(space, name, prepared, towers.fingerprints[name], progress) for name in names]
     columns = [prepared.item_of_row[name] for name in names]
     rows = np.flatnonzero((columns[0] >= 0) & (columns[1] >= 0))
     places = [np.searchsorted(items, column[rows]) for (_, items), column in zip(sides, columns, strict=True)]
     pairs_P2, first = np.unique(np.stack(places, axis=1), axis=0, return_index=True)
     units = _units(prepared, rows, places[0])[first]
-    classes = class_names(space, towers, left, right)
-    return Features(sides[0][0], sides[1][0], torch.from_numpy(pairs_P2), units, classes), names
+    return Features(sides[0][0], sides[1][0], torch.from_numpy(pairs_P2), units), names
 
 
 def _units(prepared: PreparedPairs, rows: np.ndarray, items: np.ndarray) -> np.ndarray:
@@ -58,7 +61,7 @@ def _units(prepared: PreparedPairs, rows: np.ndarray, items: np.ndarray) -> np.n
 
 def class_names(space: Space, towers: JoinedTowers, left: str, right: str) -> ClassNames | None:
     """The classifier of the first side's tower, its classes' names read by the text tower; nothing without one."""
-    classifier = towers.towers[left].classifier if left in towers.towers else None
+    classifier = towers.towers[left].classifier
     if classifier is None or not is_text(right):
         return None
     processor: Any = space.processors[right]
@@ -72,6 +75,7 @@ def fit_heads(
 ) -> tuple[Fit, tuple[str, str]]:
     """Fit both heads, and let the space end in them."""
     features, names = features_of(space, prepared, towers, progress)
+    features = replace(features, names=class_names(space, towers, *names))
     fit = closed_form.fit(features, seed, progress)
     for name, head in zip(names, fit.heads, strict=True):
         space.projections[name] = head.to(space.device)

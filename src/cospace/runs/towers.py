@@ -26,7 +26,7 @@ FROZEN_BELOW = 20_000
 """Different items of a modality below which its published tower is frozen; with more it learns at a small rate."""
 
 LARGER = 1.2
-"""Side of the images that test-time augmentation cuts its corners from, for each pixel that a tower reads."""
+"""Side of the images that test-time augmentation cuts its crops from, for each pixel that a tower reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,8 @@ class JoinedTowers(Run):
             {name: one.processors[name] for name, one in spaces.items()},
             width,
         )
-        space.fingerprint = "+".join(fingerprint_of(one, name) for name, one in spaces.items())
+        self.fingerprints = {name: fingerprint_of(one, name) for name, one in spaces.items()}
+        space.fingerprint = "+".join(self.fingerprints.values())
         facts = {"towers": {name: dict(tower.facts) for name, tower in towers.items()}}
         place = Path("+".join(str(tower.facts.get("source", name)) for name, tower in towers.items()))
         super().__init__(space.to(device()).eval(), place, place, facts)

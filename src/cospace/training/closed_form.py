@@ -267,7 +267,7 @@ def build(moments: _Moments, features: Features, choice: Choice) -> tuple[Closed
 def _weights(center_D: Tensor, map_DR: Tensor, names: ClassNames | None) -> HeadWeights:
     if names is None:
         return HeadWeights(center_D, map_DR)
-    return HeadWeights(center_D, map_DR, None, names.weight_CD, names.bias_C, normalize(names.names_CK, dim=-1))
+    return HeadWeights(center_D, map_DR, names.weight_CD, names.bias_C, normalize(names.names_CK, dim=-1))
 
 
 @torch.no_grad()
@@ -288,7 +288,7 @@ def with_banks(
         made.append((one, float((own_B - own_B.mean()).abs().max())))
     largest = 1.2 * max(size for _, size in made)
     for one, _ in made:
-        one.config = one.config.model_copy(update={"largest": largest, "corner": max(1e-3, largest) ** 0.5})
+        one.config = one.config.model_copy(update={"hub_limit": largest, "hub_factor": max(1e-3, largest) ** 0.5})
     return made[0][0], made[1][0]
 
 

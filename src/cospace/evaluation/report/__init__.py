@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ...data import near_duplicates
 from ...data.leakage import describe_leaks
 from ...files import atomic_write
 from ...matches import modality_pairs
@@ -145,8 +144,7 @@ def cautions(metrics: Metrics, diagnosis: str | None = None, advice: Sequence[st
     if left_out:
         warnings.append(f"{left_out:,.0f} rows have none of the named classes and were left out of classification.")
     warnings += [f"{sentence[:1].upper()}{sentence[1:]}." for sentence in advice]
-    copies = [*describe_leaks(metrics), *near_duplicates.describe(metrics)]
-    return [*warnings, *(f"{sentence}." for sentence in copies)]
+    return [*warnings, *(f"{sentence}." for sentence in describe_leaks(metrics))]
 
 
 def recall_curve(direction: str, ranking: Ranking, query_groups: Groups, seed: int = 0) -> RecallCurve:

@@ -1,6 +1,6 @@
 """Test-time augmentation of an image encoder: its features averaged over several views of an image.
 
-Four views: the image, its mirror image, and two of its corners. On 700 photographs and ImageNet features, heads that
+Four views: the image, its mirror image, and two corner crops. On 700 photographs and ImageNet features, heads that
 were fitted on the mean of four views found 2 points (R@1) more than on two (docs/decisions/0030).
 """
 
@@ -25,9 +25,9 @@ class Config(PartConfig):
     encoder: dict[str, JsonValue] = Field(default={"name": "linear"})
     """The encoder, by name, with its settings."""
     size: int = Field(default=224, gt=0)
-    """Pixels a side of what the encoder reads; images come larger, so that a corner is as sharp as the whole."""
-    corner: float = Field(default=0.7, gt=0, le=1)
-    """Side of a corner, as a share of the image's."""
+    """Pixels a side of what the encoder reads; images come larger, so that a crop is as sharp as the whole."""
+    crop_pct: float = Field(default=0.7, gt=0, le=1)
+    """Side of a crop, as a share of the image's (as in timm)."""
 
     @classmethod
     def tiny(cls) -> Config:
@@ -52,15 +52,15 @@ class TestTimeAugmentation(nn.Module):
         built: Any = part("models.encoders", dict(config.encoder))
         self.encoder: nn.Module = built.build(ImageSpec(config.size, spec.channels))
         self.encoder.to(memory_format=torch.channels_last)
-        self.size, self.corner = config.size, config.corner
+        self.size, self.crop_pct = config.size, config.crop_pct
         self.width = self.encoder.width
         self.token_width = getattr(self.encoder, "token_width", self.width)
 
     def forward(self, images_B3SS: Tensor) -> Features:
         whole = self._fitted(images_B3SS)
-        side = max(1, round(self.corner * images_B3SS.shape[-1]))
-        corners = (images_B3SS[..., :side, -side:], images_B3SS[..., -side:, :side])
-        views = [whole, whole.flip(-1), *(self._fitted(corner) for corner in corners)]
+        side = max(1, round(self.crop_pct * images_B3SS.shape[-1]))
+        crops = (images_B3SS[..., :side, -side:], images_B3SS[..., -side:, :side])
+        views = [whole, whole.flip(-1), *map(self._fitted, crops)]
         seen: list[Features] = [self.encoder(view) for view in views]
         pooled_BD = torch.stack([features.pooled_BD for features in seen]).mean(0)
         return Features(pooled_BD, seen[0].tokens_BTD, seen[0].mask_BT)
