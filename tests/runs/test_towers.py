@@ -25,7 +25,7 @@ from cospace.runs.initialization import lock
 from cospace.runs.pretrained import FROZEN_BELOW, config_from_source
 from cospace.runs.settings import resolve
 from cospace.runs.source import open_source
-from cospace.runs.towers import JoinedTowers, open_towers
+from cospace.runs.towers import JoinedTowers, fingerprint_of, open_towers
 from cospace.types import UserError
 
 
@@ -87,6 +87,15 @@ def test_a_second_run_encodes_nothing(
     assert torch.equal(again, first[: len(again)])
     with pytest.raises(pytest.fail.Exception):
         pooled_features(towers.space, "image", prepared, "another tower")
+
+
+def test_the_settings_of_a_tower_are_part_of_its_hash(image: Path) -> None:
+    """Two towers of equal weights and preparation may pool or crop in other ways, and share no features."""
+    space = open_towers({"image": f"timm:{image}"}, 32, augmented=True).space
+    config = space.configs["image"]
+    before = fingerprint_of(space, "image")
+    space.configs["image"] = config.model_copy(update={"crop_pct": 0.5})
+    assert fingerprint_of(space, "image") != before
 
 
 def test_a_damaged_part_of_the_cache_is_computed_again(image: Path, bert: Path, shapes: Path, own_cache: Path) -> None:

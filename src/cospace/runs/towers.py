@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from .. import files
 from ..config import plain, unknown, validate
+from ..data.contents import digest
 from ..interop import sources
 from ..interop.published import Classifier, fingerprint
 from ..interop.sides import one_side
@@ -104,7 +106,7 @@ def with_views(space: Space, modality: str) -> Space:
 
 
 def fingerprint_of(space: Space, modality: str) -> str:
-    """A hash of one side's weights and preparation, without what leads it into a space."""
+    """A hash of one side's weights, settings and preparation, without what leads it into a space."""
     bare = Space(
         {modality: space.encoders[modality]},
         {modality: space.configs[modality]},
@@ -112,4 +114,4 @@ def fingerprint_of(space: Space, modality: str) -> str:
         1,
     )
     nn.init.zeros_(next(iter(bare.projections[modality].parameters()), torch.zeros(1)))
-    return fingerprint(bare)[:32]
+    return digest([fingerprint(bare).encode(), files.as_json(plain(space.configs[modality]))])
