@@ -132,17 +132,18 @@ def asked(port: int, clients: int, options: argparse.Namespace) -> frame.Result:
     """So many callers at once, each asking again as soon as it is answered."""
     until = time.monotonic() + options.seconds
     with ThreadPoolExecutor(clients) as pool:
-        times = [one for found in pool.map(lambda seed: caller(port, seed, until), range(clients)) for one in found]
-    times.sort()
+        found = list(pool.map(lambda seed: caller(port, seed, until), range(clients)))
+    times = sorted(one for times, _ in found for one in times)
+    refused = sum(count for _, count in found)
     p50, p99 = (1000 * times[min(len(times) - 1, int(share * len(times)))] for share in (0.5, 0.99))
     rate = len(times) / options.seconds
     work = f"encode and search, {options.items:,} items, {clients} callers"
-    return frame.alone(work, f"p50 {p50:.1f} ms, p99 {p99:.1f} ms, {rate:.0f}/s", len(times))
+    return frame.alone(work, f"p50 {p50:.1f} ms, p99 {p99:.1f} ms, {rate:.0f}/s, {refused} refused", len(times))
 
 
-def caller(port: int, seed: int, until: float) -> list[float]:
-    """Seconds of every answer."""
-    dice, times = random.Random(seed), []
+def caller(port: int, seed: int, until: float) -> tuple[list[float], int]:
+    """Seconds of every answer, and how many requests were refused since the service had too much to do."""
+    dice, times, refused = random.Random(seed), [], 0
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     while time.monotonic() < until:
         text = " ".join(dice.choices(WORDS, k=7)) + f" {dice.random():.6f}"
@@ -151,10 +152,13 @@ def caller(port: int, seed: int, until: float) -> list[float]:
         connection.request("POST", "/api/search", body, {"content-type": "application/json"})
         answer = connection.getresponse()
         content = answer.read()
-        if answer.status != 200:
+        if answer.status == 503:
+            refused += 1
+        elif answer.status == 200:
+            times.append(time.perf_counter() - began)
+        else:
             raise SystemExit(f"the service answers with {answer.status}: {content[:200]!r}")
-        times.append(time.perf_counter() - began)
-    return times
+    return times, refused
 
 
 def memory(process: subprocess.Popen[str]) -> str:

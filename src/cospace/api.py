@@ -11,13 +11,16 @@ import numpy as np
 
 from .commands.ask import ask, match
 from .commands.caption import caption
+from .commands.classify import Classification
+from .commands.classify import classify as name_classes
+from .commands.collection import Collection
 from .commands.evaluate import evaluate
 from .commands.index import build_index
-from .commands.search import SearchableIndex
 from .commands.train import TrainArguments
 from .commands.train import train as run_training
 from .data.pairs import Pairs, Spec, open_pairs
 from .data.sources import AS_FOUND, ReadOptions
+from .evaluation.classes import Classes
 from .evaluators.generation import ANSWERS, CAPTIONS
 from .models.generation.decoding import Generation
 from .models.generation.generator import Answer
@@ -56,7 +59,7 @@ class Model(Run):
     def evaluate(
         self,
         pairs: Spec | Sequence[Spec],
-        classes: Sequence[str] | None = None,
+        classes: Classes | None = None,
         templates: Sequence[str] | None = None,
         options: ReadOptions = AS_FOUND,
     ) -> Metrics:
@@ -65,6 +68,26 @@ class Model(Run):
         A run with a decoder is measured on captions, and on answers where ``pairs`` have questions, as well.
         """
         return evaluate(self, open_pairs(pairs, options=options), classes, templates).metrics
+
+    def classify(
+        self,
+        source: Spec,
+        classes: Classes,
+        *,
+        templates: Sequence[str] | None = None,
+        rest: str | None = None,
+        calibrate: Spec | None = None,
+        options: ReadOptions = AS_ITEMS,
+    ) -> Classification:
+        """The class of every file of ``source``, which needs no labels: ``classify("photos/", ["cat", "dog"])``.
+
+        ``classes`` are names, ``{name: [synonyms]}``, or a file of them. ``rest`` names a further class for what is
+        none of them. ``calibrate`` are pairs the model was not trained on, for one that was imported.
+        ``.write("table.csv")`` of the result writes it; each row has ``item``, ``name``, ``probability``, ``classes``.
+        """
+        given = source if isinstance(source, Pairs) else Input(source, replace(options, pairs=False))
+        how = {"templates": templates, "rest": rest, "calibrate": calibrate}
+        return name_classes(self, given, classes, **how)  # type: ignore[arg-type]
 
 
 def train(
@@ -108,7 +131,7 @@ def index(
     keep_missing: bool = False,
     max_bad_fraction: float = 0.01,
     options: ReadOptions = AS_ITEMS,
-) -> SearchableIndex:
+) -> Collection:
     """Make files (or pairs) searchable: ``index(model, "photos/", out="idx").search(text="a red bus", k=10)``.
 
     ``out`` is a folder or ``postgresql://USER@HOST/DATABASE``. Where it is an index already, only what is new or
@@ -119,12 +142,12 @@ def index(
     """
     given = source if isinstance(source, Pairs) else Input(source, replace(options, pairs=False))
     settings = {"precision": precision, "keep_missing": keep_missing, "max_bad_fraction": max_bad_fraction}
-    return build_index(model, given, out, **settings).index  # type: ignore[arg-type]
+    return Collection.of(build_index(model, given, out, **settings).index)  # type: ignore[arg-type]
 
 
-def open_index(target: str | Path, trust: Iterable[str] = ()) -> SearchableIndex:
+def open_index(target: str | Path, trust: Iterable[str] = ()) -> Collection:
     """An index made by :func:`index` or ``cospace index``, by its folder or its address; no run is needed.
 
     ``trust`` names modules that its model may import, as in :func:`load`.
     """
-    return SearchableIndex.open(target, trust)
+    return Collection.open(target, trust)

@@ -12,6 +12,23 @@ _LONE = re.compile("[\ud800-\udfff]")
 _ESCAPED = re.compile(r"\\\\|\\x([89a-f][0-9a-f])|\\u(d[89a-f][0-9a-f]{2})")
 
 
+def name_of(path: str) -> str:
+    """The last part of a path with slashes. As ``PurePosixPath(path).name``, at a tenth of the time."""
+    return path.rpartition("/")[2]
+
+
+def suffix_of(path: str) -> str:
+    """The last suffix of a path with slashes, dot included, as ``PurePosixPath(path).suffix`` has it."""
+    name = name_of(path)
+    dot = name.rfind(".")
+    return name[dot:] if 0 < dot < len(name) - 1 else ""
+
+
+def folder_of(path: str) -> str:
+    """The name of the folder that a file lies in, as ``PurePosixPath(path).parent.name`` has it."""
+    return name_of(path.rpartition("/")[0])
+
+
 def escaped(name: str) -> str:
     r"""A file's name as text that can be written anywhere; :func:`unescaped` gives the name back.
 

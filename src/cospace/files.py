@@ -55,13 +55,27 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_sealed(path: Path, value: Mapping[str, Any]) -> None:
     """Like :func:`write_json`, with the hash of ``value`` inside, so that :func:`read_sealed` sees any change."""
-    write_json(path, {"digest": _seal_of(value), **value})
+    atomic_write(path, as_sealed(value))
+
+
+def as_sealed(value: Mapping[str, Any]) -> bytes:
+    """What :func:`write_sealed` writes."""
+    return as_json({"digest": _seal_of(value), **value})
 
 
 def read_sealed(path: Path) -> dict[str, Any]:
     """What :func:`write_sealed` wrote, or a sentence that says the file was changed."""
     try:
-        value = json.loads(whole(path))
+        content = whole(path)
+    except MALFORMED as error:
+        raise StorageError(f"{path} is damaged: {error}; restore it from a copy or make it again") from error
+    return parse_sealed(content, path)
+
+
+def parse_sealed(content: bytes, path: Path) -> dict[str, Any]:
+    """The same of the content of a file that is called ``path``."""
+    try:
+        value = json.loads(content)
         expected = value.pop("digest")
         actual = _seal_of(value)
     except MALFORMED as error:

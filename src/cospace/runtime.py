@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast, get_args
 
 if TYPE_CHECKING:
     import torch
@@ -31,6 +33,13 @@ def rank() -> int:
     """Which of the processes that `torchrun` started this one is; 0 where there is one alone."""
     given = os.environ.get("RANK", "")
     return int(given) if given.isdigit() else 0
+
+
+def precision(name: str) -> Precision:
+    """A number format by its name. Raises :class:`ValueError` for another name."""
+    if name not in get_args(Precision):
+        raise ValueError(f"{name!r} is not a number format; these are: {', '.join(get_args(Precision))}")
+    return cast(Precision, name)
 
 
 def compute_dtype(precision: Precision, where: torch.device) -> torch.dtype:
@@ -98,6 +107,25 @@ def keep_freed_memory() -> None:
         libc = ctypes.CDLL("libc.so.6")
         for setting in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD):
             libc.mallopt(setting, 2**30)
+
+
+def return_freed_memory() -> None:
+    """Free memory goes back to the system: the C library would keep it, and the process stay as large as its peak."""
+    release = _release()
+    if release is not None:
+        release(0)
+
+
+@functools.cache
+def _release() -> Callable[[int], int] | None:
+    """The GNU C library's ``malloc_trim``; others have none."""
+    import ctypes
+
+    try:
+        found: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError, TypeError):
+        return None
+    return found
 
 
 def describe(where: torch.device) -> str:

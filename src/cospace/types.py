@@ -118,6 +118,8 @@ class Problem:
     id: str
     kind: str
     reason: str
+    asked: bool = False
+    """Whether a person asked for it to be left out; then it is no reason to stop."""
 
 
 class Fault(NamedTuple):

@@ -409,7 +409,7 @@ def test_our_own_faults_keep_their_traceback(cospace: Cospace, shapes: Path, mon
     def broken(*arguments: object, **settings: object) -> None:
         raise OSError("a library's own words, without a number")
 
-    monkeypatch.setattr("cospace.data.check.check", broken)
+    monkeypatch.setattr("cospace.commands.check.check", broken)
     with pytest.raises(OSError, match="own words"):
         cospace("check", shapes)
 
@@ -482,7 +482,7 @@ def test_other_broken_pipes_are_told(cospace: Cospace, shapes: Path, monkeypatch
     def broken(*arguments: object, **settings: object) -> None:
         raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
-    monkeypatch.setattr("cospace.data.check.check", broken)
+    monkeypatch.setattr("cospace.commands.check.check", broken)
     assert "broken pipe" in cospace("check", shapes).refusal()
 
 

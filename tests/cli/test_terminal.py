@@ -8,6 +8,7 @@ import json
 import re
 import sys
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,8 @@ from PIL import Image
 from rich.console import Console
 
 from conftest import COLOURS, Shell, shape_picture
-from cospace.cli.terminal import Progress, TrainingView, printable, results_table
+from cospace.cli.search_output import results_table
+from cospace.cli.terminal import Progress, TrainingView, printable
 from cospace.cli.terminal_images import (
     COLUMNS,
     GAP,
@@ -30,14 +32,23 @@ from cospace.cli.terminal_images import (
     kitty,
     painter,
 )
-from cospace.commands.search import Result
+from cospace.commands.relevance import Verdict, Wording
+from cospace.commands.search import Answer, Result
+from cospace.models.calibration import Asked
 from cospace.runs.settings import resolve
 
 EVIL = "\x1b]0;owned\x07\x1b[2J a \x9b31m caption \u202egnp.exe\r\n\x00"
 
 
-def result(text: str = "a bus", path: str = "/home/me/a.jpg", percent: int | None = 97) -> Result:
-    return Result("a.jpg", 0.31234, "image", path, text, "", percent, {})
+def result(text: str = "a bus", path: str = "/home/me/a.jpg", chance: float | None = 0.97) -> Result:
+    return Result("a.jpg", 0.31234, "image", path, text, "", chance, "strong", {}, 0, 0, 0, 0)
+
+
+def answer(*results: Result, calibrated: bool = True, unknown: Sequence[str] = (), total: int = 3_182) -> Answer:
+    chances = np.array([one.probability or 0.0 for one in results]) if calibrated else None
+    judged = Verdict(chances, len(results), len(results), len(results) + 24, unknown)
+    wording = Wording(Asked(unknown=len(unknown)), unknown, np.arange(7))
+    return Answer(results, judged, wording, total, "text_to_image", 3_999, 1)
 
 
 # ------------------------------------------------------------------------------------------------ progress
@@ -104,14 +115,32 @@ def test_captions_and_file_names_cannot_reach_the_terminal(shell: Shell, trained
 
 
 def test_the_table_is_a_line_each_for_programs_and_a_table_for_people() -> None:
-    plain = results_table([result(), result("", "/x/b.jpg", None)], Console(file=io.StringIO()))
-    assert plain.splitlines() == ["  1   97 %  a bus  /home/me/a.jpg", "  2  0.312  a.jpg  /x/b.jpg"]
+    found = [result(), result("", "/x/b.jpg", 0.04)]
+    plain = results_table(answer(*found), found, console=Console(file=io.StringIO()))
+    assert plain.splitlines() == [
+        "rank  fits         %  what",
+        "   1  strong      97  a bus  /home/me/a.jpg",
+        "   2  strong       -  a.jpg  /x/b.jpg",
+        "2 likely matches, 24 more that may fit; 2 of them are listed, more with -k 26",
+        "7 items have captions that hold all the words; --hybrid puts them first",
+    ]
     console = Console(file=io.StringIO(), force_terminal=True, width=60, color_system="truecolor")
-    shown = re.sub("\x1b\\[[0-9;]*m", "", results_table([result(), result(EVIL + "x" * 200)], console))
-    assert "match" in shown.splitlines()[0]
-    assert all(len(line) <= 60 for line in shown.splitlines())
+    evil = [result(), result(EVIL + "x" * 200)]
+    shown = re.sub("\x1b\\[[0-9;]*m", "", results_table(answer(*evil), evil, console=console))
+    assert shown.splitlines()[0].split() == ["rank", "fits", "%", "what"]
+    assert all(len(line) <= 80 for line in shown.splitlines())
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", shown)
-    assert "nothing found" in results_table([])
+    assert "nothing found" in results_table(answer(total=0), [])
+
+
+def test_what_is_guessed_and_what_has_no_percentages_is_said() -> None:
+    guessed = results_table(answer(result(), unknown=["qwzx"]), [result()], console=Console(file=io.StringIO()))
+    assert 'None of the 3,999 captions uses "qwzx", so these are guesses.' in guessed
+    bare = answer(result(chance=None), calibrated=False)
+    plain = results_table(bare, bare.results, console=Console(file=io.StringIO()))
+    assert plain.splitlines()[0].split() == ["rank", "fits", "cosine", "what"]
+    assert plain.splitlines()[1].split()[:3] == ["1", "strong", "0.312"]
+    assert "cospace index --calibrate" in plain.splitlines()[-1]
 
 
 # ------------------------------------------------------------------------------------------------ images
@@ -196,7 +225,7 @@ def test_search_shows_thumbnails_when_asked_and_never_in_a_pipe(
     assert "▀" not in shell.text(*search)
     shown = shell.text(*search, "--thumbnails", "always")
     assert shown.count("▀") == 3 * COLUMNS * LINES
-    assert shown.splitlines()[-3].startswith("  1")
+    assert any(line.startswith("   1  ") for line in shown.splitlines())
     assert "▀" not in shell.text(*search, "--find", "text", "--thumbnails", "always"), "texts have none"
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     assert "▀" in shell.text(*search)

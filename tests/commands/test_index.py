@@ -19,7 +19,7 @@ from conftest import COLOURS, SHAPES, Shell, shape_picture
 from cospace.commands import index as indexing
 from cospace.commands.index import Indexed, build_index
 from cospace.commands.search import SearchableIndex
-from cospace.models.calibration import Matching
+from cospace.models.calibration import WHOLE, Fit, Relevance
 from cospace.models.space import Space
 from cospace.runs.run import Run
 from cospace.stores import Condition, Item
@@ -364,16 +364,17 @@ def test_precision_is_chosen_once(shell: Shell, run: Run, trained: Path, tmp_pat
 def test_a_percentage_is_for_a_match_among_all_that_is_there(run: Run, tmp_path: Path) -> None:
     photos = photographs(tmp_path / "photos", [0, 1])
     index = build_index(run, photos, tmp_path / "idx").index
-    assert {result.percent for result in index.search(text="a red circle")} == {None}, "too few were held out"
-    index.space.matching = {"text_to_image": Matching(cosine=3.0, z=0.5, offset=-1.0, gallery=10)}
+    assert {result.probability for result in index.search(text="a red circle")} == {None}, "too few were held out"
+    fitted = Relevance({"text_to_image": {WHOLE: Fit(0.05, 1.0, 10)}})
+    index.space.relevance = fitted
     try:
-        found = index.search(text="a red circle", k=20)
+        index = SearchableIndex.open(tmp_path / "idx")
+        index.space.relevance = fitted
+        found = index.search(text="a red circle on a wide blue ground", k=20)
         assert len(found) == 17
-        cosines = np.array([result.score for result in found])
-        chance = index.space.matching["text_to_image"].probability(
-            cosines, (cosines - cosines.mean()) / cosines.std(), 17
-        )
-        assert np.abs(np.array([result.percent for result in found]) - 100 * chance).max() <= 0.51
-        assert {result.percent for result in index.search(image=photos / "cover.png")} == {None}, "like with like"
+        chances = np.array([result.probability for result in found])
+        assert (np.diff(chances) <= 0).all()
+        assert chances.max() <= 1
+        assert {result.probability for result in index.search(image=photos / "cover.png")} == {None}, "like with like"
     finally:
-        index.space.matching = {}
+        run.space.relevance = Relevance()

@@ -19,8 +19,10 @@ from cospace.types import UserError
 
 
 def png(shade: int, size: tuple[int, int] = (8, 6)) -> bytes:
+    """A picture of noise, another one for each shade."""
     buffer = io.BytesIO()
-    Image.new("RGB", size, (shade, 0, 0)).save(buffer, "PNG")
+    pixels = np.random.default_rng(shade).integers(0, 256, (*size[::-1], 3), np.uint8)
+    Image.fromarray(pixels).save(buffer, "PNG")
     return buffer.getvalue()
 
 
@@ -51,6 +53,14 @@ def test_counts_and_problems(table: Path) -> None:
         "groups": 2,
         "largest_component": pytest.approx(2 / 3),
         "joined": 0,
+        "missing": 1,
+        "undecodable": 0,
+        "empty_text": 0,
+        "truncated": 2,
+        "duplicate_images": 0,
+        "near_duplicates": 0,
+        "tiny": 2,
+        **dict.fromkeys(("blank", "dark", "bright", "low_contrast", "blurred", "extreme_aspect", "animated"), 0),
         "text_words/min": 1,
         "text_words/median": 1.0,
         "text_words/max": 3,
@@ -60,6 +70,9 @@ def test_counts_and_problems(table: Path) -> None:
         "image_height/min": 6,
         "image_height/median": 8.0,
         "image_height/max": 10,
+        "contradictory_labels": 0,
+        **dict.fromkeys(("wrong_encoding", "markup", "wrong_language", "over_long", "boilerplate"), 0),
+        **dict.fromkeys(("duplicate_text", "class_imbalance"), 0),
         "problems/truncated": 2,
         "problems/missing": 1,
         "fingerprint": checked.pairs.fingerprint,

@@ -37,7 +37,8 @@ def write(path: Path, rows: Sequence[Mapping[str, str]]) -> Path:
     for name in {row[column] for row in rows for column in ("image", "audio") if row.get(column)}:
         number = zlib.crc32(name.encode()) % 65_536
         if name.endswith(".png"):
-            Image.new("RGB", (8, 8), (number % 256, number // 256, 9)).save(path.parent / name)
+            pixels = np.random.default_rng(number).integers(0, 256, (8, 8, 3), np.uint8)
+            Image.fromarray(pixels).save(path.parent / name)
         else:
             samples = np.sin(np.arange(2000) * (0.01 + number / 65_536)).astype(np.float32)
             (path.parent / name).write_bytes(modality("audio").export((samples, 8_000))[0])

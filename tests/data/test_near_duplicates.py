@@ -13,6 +13,7 @@ from conftest import TINY, Cospace
 from cospace.data.near_duplicates import near_duplicates, shares
 from cospace.modalities import modality
 from cospace.modalities.image.processing import ImageProcessor
+from cospace.modalities.image.signatures import SIDE, _to_cells, cells
 from photographs import photograph
 
 PROCESSOR = ImageProcessor(size=64)
@@ -41,15 +42,15 @@ def halved(image: Image.Image) -> Image.Image:
 def test_copies_are_found_and_other_pictures_are_not() -> None:
     known = signatures(pictures(30))
     for change in (lambda image: image, halved, ImageOps.mirror):
-        assert near_duplicates(known, signatures([change(one) for one in pictures(30)], 30)).all()
+        assert near_duplicates(known, signatures([change(one) for one in pictures(30)], 30), "image").all()
     others = [photograph(240, 180, seed) for seed in range(100, 130)]
-    assert not near_duplicates(known, signatures(others)).any()
-    assert not near_duplicates(known, signatures([ImageOps.flip(one) for one in pictures(30)])).any()
+    assert not near_duplicates(known, signatures(others), "image").any()
+    assert not near_duplicates(known, signatures([ImageOps.flip(one) for one in pictures(30)]), "image").any()
 
 
 def test_pictures_of_one_colour_are_alike_only_where_they_are_as_bright() -> None:
     plain = [Image.new("RGB", (64, 64), (level,) * 3) for level in (0, 4, 128)]
-    assert near_duplicates(signatures(plain[:1]), signatures(plain)).tolist() == [True, True, False]
+    assert near_duplicates(signatures(plain[:1]), signatures(plain), "image").tolist() == [True, True, False]
 
 
 def test_a_share_leaves_out_what_is_equal_byte_by_byte() -> None:
@@ -58,6 +59,11 @@ def test_a_share_leaves_out_what_is_equal_byte_by_byte() -> None:
     assert shares(known, measured, {"leaked/image": 0.75}) == {"near_duplicates/image": pytest.approx(0.25)}
     assert shares(known, measured, {"leaked/image": 1.0}) == {}
     assert shares({}, measured, {}) == {}
+
+
+def test_signatures_of_another_width_say_nothing() -> None:
+    """Runs that were trained when signatures were shorter can still be evaluated."""
+    assert shares({"image": np.zeros((4, 1, 192), np.uint8)}, {"image": signatures(pictures(2))}, {}) == {}
 
 
 def table(folder: Path, images: list[Image.Image], quality: int) -> Path:
@@ -84,3 +90,9 @@ def test_train_and_eval_name_the_share(tmp_path: Path, cospace: Cospace) -> None
     measured = cospace("eval", out, val, "--json")
     assert '"near_duplicates/image": 0.5' in measured.out
     assert words in measured.err
+
+
+def test_cells_by_one_product_are_those_of_the_plain_way() -> None:
+    light_NSS = np.random.default_rng(0).integers(0, 256, (40, SIDE, SIDE)).astype(np.uint8)
+    fast = light_NSS.reshape(40, -1).astype(np.float32) @ _to_cells()
+    assert np.abs(fast.reshape(cells(light_NSS).shape) - cells(light_NSS)).max() < 0.001  # of 255 levels

@@ -137,3 +137,12 @@ def test_lists_of_numbers_are_compared_by_their_values() -> None:
     """A row of measurements is an item of its modality, as a table holds it."""
     found = contents("image", [[1, 2.5], [1, 2.5], [2.5, 1]])
     assert found[0] == found[1] != found[2]
+
+
+@pytest.mark.parametrize("spelling", [".", "./", "../here"])
+def test_the_folder_that_one_is_in_has_its_name(spelling: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "here" / "a.png")
+    (tmp_path / "here" / "a.txt").write_text("a picture")
+    monkeypatch.chdir(tmp_path / "here")
+    assert open_pairs(spelling).name == "here"

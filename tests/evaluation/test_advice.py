@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import torch
 
-from cospace.evaluation.advice import Setup, cure, describe_kept, too_few_files
+from cospace.evaluation.advice import Deed, Known, Setup, cure, deed, describe_kept, read_small, too_few_files
 from cospace.evaluation.geometry import diagnose, geometry, verdicts
-from cospace.runs.advice import TOWERS, start_from_towers
-from cospace.runs.settings import all_recipes, resolve
+from cospace.evaluation.quality import Level
+from cospace.runs.advice import TOWERS, next_deed, start_from_towers
+from cospace.runs.settings import all_recipes, resolve, usual_steps
 
 PHOTOGRAPHS = Setup(
     objective="softmax",
@@ -85,6 +86,10 @@ def test_a_setup_is_read_from_a_run_s_own_files() -> None:
     config = resolve(overrides=["objective=sigmoid", "training.optim.name=adamw", "training.batch_size=32"])
     setup = Setup.of(config.model_dump(mode="json"), {"rows": 90, "images": 80, "texts": 90}, pretrained=True)
     assert setup == Setup("sigmoid", 32, 90, {"images": 80}, {"training.optim.lr": 0.002}, True)
+    config = resolve(overrides=["training.steps=7", "data.image.size=96"])
+    setup = Setup.of(config.model_dump(mode="json"), {"rows": 90, "images": 80, "texts": 90}, pretrained=True)
+    assert setup is not None
+    assert (setup.steps, setup.sizes, setup.items) == (7, {"images": 96}, 80)
 
 
 def test_four_pairs_are_no_collapse() -> None:
@@ -121,3 +126,81 @@ def test_a_run_says_what_it_kept_where_the_last_step_is_not_the_best() -> None:
     assert str(describe_kept({**last_kept, "least_difference": 0.01})).endswith("as training.keep=last asks")
     assert describe_kept({**last_kept, "best": last}) is None
     assert describe_kept({}) is None
+
+
+SMALL = replace(PHOTOGRAPHS, steps=100, sizes={"images": 64})
+TOWERS_COMMAND = "cospace train ... --recipe towers"
+
+
+def known(setup: Setup | None, usual: int = 84, **facts: Any) -> Known:
+    return Known(setup, facts, usual, TOWERS_COMMAND)
+
+
+@pytest.mark.parametrize(
+    ("level", "situation", "sentence", "command"),
+    [
+        ("good", known(SMALL), "Nothing needs to be done.", ""),
+        ("unmeasured", known(None), "Measure it on pairs that it has not seen.", "cospace eval RUN pairs.csv"),
+        (
+            "chance", known(SMALL, usual=196),
+            "Train longer: 100 steps were run, and data of this size usually take 196.",
+            "cospace train ... training.steps=196",
+        ),
+        (
+            "poor", known(SMALL),
+            "Start from published towers: 700 images are few to learn images from nothing.", TOWERS_COMMAND,
+        ),
+        (
+            "fair", known(replace(SMALL, steps=0, pretrained=True), usual=0),
+            "Train on more pairs: the heads of its towers were fitted on 700 images.", "cospace train MORE_PAIRS ...",
+        ),
+        (
+            "fair", known(replace(SMALL, pretrained=True), best={"step": 40}, last={"step": 100}),
+            "Train on more pairs: its evaluations were best at step 40 of 100, so more steps do not help.",
+            "cospace train MORE_PAIRS ...",
+        ),
+        (
+            "fair", known(replace(SMALL, files={"images": 9_000}), best={"step": 100}, last={"step": 100}),
+            "Train longer: 100 steps were run, and its evaluations still rose.", "cospace train ... training.steps=200",
+        ),
+        ("poor", known(None), "Train it further on pairs like those that it will search.",
+         "cospace train pairs.csv --from RUN"),
+        (
+            "collapsed", known(SMALL),
+            "What helps: a lower training.optim.lr (now 0.002) and training.optim.muon_lr (now 0.02), or more steps.",
+            "cospace train ... training.optim.lr=0.0005 training.optim.muon_lr=0.005",
+        ),
+    ],
+)  # fmt: skip
+def test_there_is_one_deed_and_it_is_true_of_the_run(
+    level: Level, situation: Known, sentence: str, command: str
+) -> None:
+    assert deed(level, situation) == Deed(sentence, command)
+
+
+@pytest.mark.parametrize("objective", ["softmax", "sigmoid", "vicreg", "mse"])
+def test_no_command_against_a_collapse_is_what_is_set_already(objective: str) -> None:
+    command = deed("collapsed", known(replace(SMALL, objective=objective))).command
+    assert f"objective={objective}" not in command.split()
+    overrides = [word for word in command.split() if "=" in word]
+    assert overrides
+    resolve(overrides=overrides)  # they exist
+
+
+def test_images_that_were_read_small_are_said_to_be() -> None:
+    assert read_small(SMALL, {"images": 500.0}, TOWERS_COMMAND) == (
+        "images of 500 pixels were read at 64, where photographs lose their detail; published towers read them at 224 "
+        "or more: cospace train ... --recipe towers"
+    )
+    assert read_small(SMALL, {"images": 72.0}, "") is None, "emoji of 72 pixels lose nothing"
+    assert read_small(SMALL, {}, "") is None
+    assert read_small(replace(SMALL, pretrained=True), {"images": 500.0}, "") is None
+    assert read_small(replace(SMALL, sizes={}), {"images": 500.0}, "") is None
+
+
+def test_what_data_usually_take_is_what_a_run_would_choose() -> None:
+    config = resolve().model_dump(mode="json")
+    config["training"] |= {"steps": 10, "batch_size": 256}
+    facts = {"data": {"rows": 2814, "images": 2804, "texts": 2814}}
+    found = next_deed("poor", config, facts)
+    assert found.command == f"cospace train ... training.steps={usual_steps(2804, 256, False)}"

@@ -30,7 +30,9 @@ def space() -> Space:
     torch.manual_seed(0)
     words = ["a red circle", "a blue square", "a green circle", "a black square number 1"]
     configs = {"image": linear.Config.tiny(), "text": bag.Config.tiny()}
-    return Space.build(configs, {"image": ImageProcessor(size=16), "text": Tokenizer.train(words)}, 16)
+    space = Space.build(configs, {"image": ImageProcessor(size=16), "text": Tokenizer.train(words)}, 16)
+    space.precision = "float32"  # of what it is compared with
+    return space
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer as BPE
 
-from cospace import cli
+from cospace import cli, files, runtime
 from cospace.commands.import_model import import_model
 from cospace.interop import align, parity, sources
 from cospace.interop.peers import PEERS
@@ -28,7 +28,7 @@ from cospace.models.encoders import efficientnet
 from cospace.models.precision import compute_copy
 from cospace.models.space import Space
 from cospace.runs.run import Run
-from cospace.types import ImageSpec, UserError
+from cospace.types import ImageSpec, StorageError, UserError
 from peers import import_peer
 
 CLOSE = 1e-5
@@ -499,6 +499,37 @@ def test_the_fast_path_gives_the_same_vectors(name: str, folders: dict[str, Path
             with torch.inference_mode():
                 alone = torch.nn.functional.normalize(fast.encode(modality, inputs), dim=-1)[0]
             assert float(alone @ exact[place]) > 0.995  # a tower of random weights amplifies rounding
+
+
+@pytest.fixture
+def fast_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine whose hardware multiplies bfloat16, which this one need not be."""
+    monkeypatch.setattr(runtime, "has_fast_bfloat16", lambda where: True)
+
+
+@pytest.mark.usefixtures("fast_bfloat16")
+def test_vectors_of_a_published_model_are_its_librarys_on_every_machine(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
+    texts = ["a photo of a cat", "two red buses"]
+    exact = import_model(str(folders["CLIP, GELU"]), tmp_path / "exact").run.space
+    asked = import_model(str(folders["CLIP, GELU"]), tmp_path / "fast", precision="auto").run.space
+    assert (exact.precision, asked.precision) == ("float32", "auto")
+    truth = np.stack([exact._exactly("text", text).numpy() for text in texts])
+    np.testing.assert_allclose(exact.embed(text=texts), truth, atol=CLOSE)
+    rounded = asked.embed(text=texts)
+    assert np.abs(rounded - truth).max() > 100 * CLOSE
+    assert (rounded * truth).sum(1).min() > 0.995
+
+
+def test_a_number_format_that_is_none_is_refused(folders: dict[str, Path], tmp_path: Path) -> None:
+    folder = import_model(str(folders["BERT"]), tmp_path / "run").run.path / "model"
+    settings = json.loads((folder / "space.json").read_text())
+    content = {path.name: path.read_bytes() for path in folder.iterdir() if path.name != files.MANIFEST}
+    content["space.json"] = files.as_json(settings | {"precision": "float8"})
+    files.write_folder(tmp_path / "other", content)
+    with pytest.raises(StorageError, match="'float8' is not a number format"):
+        Space.load(tmp_path / "other")
 
 
 def test_siglip_s_ids_in_open_clip(folders: dict[str, Path]) -> None:

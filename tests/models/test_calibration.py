@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from cospace.evaluation.matches import fit_matching
-from cospace.evaluation.platt import expected_calibration_error, fit, reliability, sample_scores
+from cospace.evaluation.platt import fit, sample_scores
 from cospace.matches import Relation
-from cospace.models.calibration import Calibration, Matching
+from cospace.models.calibration import Calibration
 from cospace.types import UserError
 
 
@@ -60,16 +59,6 @@ def test_the_prior_moves_the_odds() -> None:
     assert np.isfinite(Calibration(1e6, 0).probability(np.array([-1.0, 1.0]))).all()
 
 
-def test_calibration_error() -> None:
-    scores, is_match = draw(12.0, -3.6)
-    good = fit(scores, is_match).probability(scores)
-    assert expected_calibration_error(good, is_match) < 0.02
-    assert expected_calibration_error(np.full(len(scores), 0.9), is_match) == pytest.approx(0.4)
-    bins = reliability(good, is_match)
-    assert sum(b.count for b in bins) == len(scores)
-    assert all(abs(b.predicted - b.observed) < 0.05 for b in bins)
-
-
 def test_sampled_scores_are_pairs_and_strangers() -> None:
     image = torch.eye(50)
     text = image.repeat_interleave(3, 0)
@@ -78,56 +67,3 @@ def test_sampled_scores_are_pairs_and_strangers() -> None:
     assert matched.tolist() == [1.0] * 150
     assert len(unmatched) > 150
     assert not unmatched.any()
-
-
-def space_of(queries: int, items: int, noise: float, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Queries and items in 64 numbers; query ``i`` is item ``i`` seen through noise."""
-    generator = torch.Generator().manual_seed(seed)
-    gallery_ME = torch.nn.functional.normalize(torch.randn(items, 64, generator=generator), dim=1)
-    noisy = gallery_ME[:queries] + noise * torch.randn(queries, 64, generator=generator)
-    return torch.nn.functional.normalize(noisy, dim=1), gallery_ME
-
-
-def percentages(matching: Matching, query_NE: torch.Tensor, gallery_ME: torch.Tensor) -> np.ndarray:
-    scores = (query_NE @ gallery_ME.T).double().numpy()
-    z = (scores - scores.mean(1, keepdims=True)) / scores.std(1, keepdims=True)
-    return matching.probability(scores, z, len(gallery_ME))
-
-
-@pytest.mark.parametrize("noise", [0.15, 0.3])
-def test_the_percentages_of_a_search_are_the_shares_of_matches_also_in_a_larger_collection(noise: float) -> None:
-    matching = fit_matching(*space_of(400, 400, noise), Relation.of_groups(np.arange(400)))
-    assert matching is not None
-    for items in (400, 4000):
-        query_NE, gallery_ME = space_of(400, items, noise, seed=1)
-        chance = percentages(matching, query_NE, gallery_ME)
-        top, right = chance.max(1), chance.argmax(1) == np.arange(400)
-        # 0.1: the model of two numbers is no more exact than this where noise makes a third of the answers wrong.
-        assert top.mean() == pytest.approx(right.mean(), abs=0.1)
-
-
-def test_what_stands_out_from_nothing_is_no_match() -> None:
-    matching = fit_matching(*space_of(400, 400, 0.15), Relation.of_groups(np.arange(400)))
-    stranger = torch.nn.functional.normalize(torch.randn(50, 64, generator=torch.Generator().manual_seed(9)), dim=1)
-    assert percentages(matching, stranger, space_of(400, 400, 0.15)[1]).max() < 0.3
-
-
-def test_percentages_go_down_with_the_cosine_and_with_the_size_of_the_collection() -> None:
-    matching = fit_matching(*space_of(200, 200, 0.2), Relation.of_groups(np.arange(200)))
-    rising = matching.probability(np.linspace(-1, 1, 50), np.linspace(-5, 5, 50), 1000)
-    assert (np.diff(rising) >= 0).all()
-    at = [float(matching.probability(np.array(0.8), np.array(5.0), items)) for items in (10, 1000, 100_000)]
-    assert at == sorted(at, reverse=True)
-
-
-def test_too_few_held_out_queries_give_no_percentages() -> None:
-    assert fit_matching(*space_of(99, 400, 0.2), Relation.of_groups(np.arange(99), np.arange(400))) is None
-    assert fit_matching(*space_of(200, 200, 0.2), Relation.of_groups(np.arange(200), np.arange(200) + 1000)) is None
-
-
-def test_a_space_that_says_nothing_calls_nothing_a_good_match() -> None:
-    query_NE, gallery_ME = space_of(300, 300, 0.2)
-    matching = fit_matching(
-        query_NE, gallery_ME, Relation.of_groups(np.arange(300), np.random.default_rng(0).permutation(300))
-    )
-    assert percentages(matching, query_NE, gallery_ME).max() < 0.3

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 from PIL import Image
 
+from cospace.models.calibration import Relevance
 from cospace.stores import Condition, Found, Item
 
 
@@ -23,7 +24,10 @@ class MemoryIndex:
         self._vectors = (vectors_NE / np.linalg.norm(vectors_NE, axis=1, keepdims=True)).astype(np.float32)
         self._thumbnails = thumbnails or {}
         self.version, self.fingerprint, self.width = 3, "0123456789abcdef", vectors_NE.shape[1]
-        self.space = SimpleNamespace(modalities=("image", "text"), width=self.width, calibration=None)
+        self.space = SimpleNamespace(
+            modalities=("image", "text"), width=self.width, calibration=None, relevance=Relevance()
+        )
+        self.relevance = self.space.relevance
         self.model_folder: Path | None = None
 
     @property

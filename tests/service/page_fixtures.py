@@ -90,11 +90,15 @@ def until(page: Any, expression: str, arg: Any = None) -> None:
         page.wait_for_timeout(25)
 
 
-def until_received(page: Any, stand_in: StandIn, path: str) -> None:
-    """Wait for a request to have reached the server: a page that cancels one sooner was never answered late."""
+def until_received(page: Any, stand_in: StandIn, path: str, **fields: Any) -> None:
+    """Wait for a request with such fields to have reached the server.
+
+    Neither what the page shows nor the last request is a sign of it: results that were shown before stay until others
+    come, a page asks for what an open result is like beside them, and what it cancelled may be read last.
+    """
     end = time.monotonic() + PATIENCE
-    while not stand_in.asked(path):
-        assert time.monotonic() < end, f"{path} was not asked for {PATIENCE:.0f} s"
+    while not any(fields == {name: (body or {}).get(name) for name in fields} for body in stand_in.asked(path)):
+        assert time.monotonic() < end, f"{path} with {fields} was not asked: {stand_in.asked(path)}"
         page.wait_for_timeout(25)
 
 
@@ -105,7 +109,7 @@ def tiles(page: Any) -> list[dict[str, Any]]:
             const {left, top, right, bottom} = cell.getBoundingClientRect();
             const name = cell.querySelector('img').alt || cell.querySelector('.words').textContent;
             return {place: Number(cell.dataset.place), name, left, top, right, bottom,
-                    score: cell.querySelector('.score').textContent};
+                    match: cell.querySelector('.match').textContent};
         })"""
     )
 

@@ -29,7 +29,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 import cospace
-from service.stand_in_map import MapRoutes
+from service.stand_in_classes import ClassRoutes
+from service.stand_in_map import QUESTIONS, MapRoutes
 
 PAGE = Path(cospace.__file__).parent / "service" / "page"
 POLICY = (
@@ -86,6 +87,8 @@ CLIP: dict[str, Any] = {
 NASTY = '</script><img src=x onerror=alert(1)> & a "quoted" <b>caption</b>'
 STOP = {"a", "an", "the", "on", "of", "in", "and"}
 LABELS = list(COLOURS)
+LEVELS = {"strong": 70, "likely": 50, "maybe": 20}
+"""Percentages from which on a match is called so."""
 
 
 @dataclass
@@ -103,6 +106,8 @@ class StandIn:
     missing_thumbnails: set[int] = field(default_factory=set)
     warm: bool = True
     can_ask: bool = True
+    believed: float | None = 0.41
+    """What the decoder thinks of its own caption."""
     clips: bool = False
     version: int = 3
     requests: list[tuple[str, str, Any]] = field(default_factory=list)
@@ -113,16 +118,43 @@ class StandIn:
     """Previews by hash."""
     upload_modality: dict[str, str] = field(default_factory=dict)
     feedback: list[dict[str, Any]] = field(default_factory=list)
+    grouped: bool = True
+    stacked: list[list[int]] = field(default_factory=list)
+    by_caption: int = 0
+    """Rows of every ranking that lie behind another row."""
+    shrunk: int = 1
+    """What the sides of all images are divided by."""
+    shelf: dict[str, str] = field(default_factory=dict)
+    """Notes by id."""
+    classes: dict[str, list[int]] = field(default_factory=dict)
+    """Numbers of the members of each saved class."""
+    quality: str = "good"
+    columned: bool = True
+    """Whether items have columns that can be filtered by."""
+    further: list[str] = field(default_factory=list)
+    """Captions that every file has beside its first."""
 
     def asked(self, path: str) -> list[Any]:
         return [body for _, name, body in self.requests if name.split("?")[0] == path]
 
     def reset(self) -> None:
         """Back to a server that behaves, with nothing asked."""
-        for each in (self.delays, self.failures, self.missing_thumbnails, self.requests, self.uploads, self.feedback):
+        for each in (
+            self.delays,
+            self.failures,
+            self.missing_thumbnails,
+            self.requests,
+            self.uploads,
+            self.feedback,
+            self.shelf,
+            self.classes,
+            self.further,
+        ):
             each.clear()
         self.upload_modality.clear()
-        self.warm, self.can_ask, self.clips = True, True, False
+        self.warm, self.can_ask, self.clips, self.believed = True, True, False, 0.41
+        self.grouped, self.shrunk, self.quality, self.by_caption = True, 1, "good", 0
+        self.columned = True
 
     def pause(self, path: str, body: bytes) -> float:
         words = [part.get("text") for part in json.loads(body).get("parts", [])] if body else []
@@ -152,7 +184,8 @@ class StandIn:
         return f"a {self.colour(row)} {thing} on {ground}, number {row}"
 
     def shape(self, number: int) -> tuple[int, int]:
-        return SHAPES[(number * 31 + number // 7) % len(SHAPES)] if number < self.n else (0, 0)
+        width, height = SHAPES[(number * 31 + number // 7) % len(SHAPES)] if number < self.n else (0, 0)
+        return width // self.shrunk, height // self.shrunk
 
     def rgb(self, number: int) -> int:
         red, green, blue = ((2 * part + 200) // 3 for part in COLOURS[self.colour(number)])
@@ -211,19 +244,33 @@ class StandIn:
         if not parts:
             raise Refusal(422, "a query needs at least one part", "parts")
         scores = sum(np.float32(part.get("weight", 1)) * self.part_scores(part) for part in parts)
-        rows = np.arange(self.n)
+        right, wrong = ([self.number(id) % self.n for id in query.get(side, [])] for side in ("right", "wrong"))
+        for row, sign in [*((row, 1) for row in right), *((row, -0.5) for row in wrong)]:
+            scores = scores + np.float32(sign) * self.part_scores({"id": f"pictures/{row:06d}.jpg"})
+        rows = np.setdiff1d(np.arange(self.n), wrong)
         find = query.get("find")
         if self.clips and find != "text":
             rows = rows[(rows % 3 == 2) == (find == "clip")]
         for condition in query.get("where") or []:
             rows = rows[self.passes(condition, rows)]
         order = rows[np.argsort(-scores[rows], kind="stable")]
-        calibrated = all(part.get("weight", 1) > 0 for part in parts)
-        percents = np.clip(scores[order] / len(parts) * 100, 0, 99).astype(np.uint8)
+        calibrated = all(part.get("weight", 1) > 0 for part in parts) and not right and not wrong
+        percents = np.clip(scores[order] / (len(parts) + len(right)) * 100, 0, 99).astype(np.uint8)
         numbers = order + (self.n if find == "text" else 0)
         return numbers, scores[order], percents, calibrated
 
+    def lexical(self, parts: list[dict[str, Any]]) -> tuple[list[str], list[int]]:
+        """Words of a single text that no caption has, and the files whose captions have all of them."""
+        if len(parts) != 1 or "text" not in parts[0]:
+            return [], []
+        asked = parts[0]["text"].lower().split()
+        unknown = [word for word in asked if not any(word in words for words in self.words)]
+        found = [row for row, words in enumerate(self.words) if words.issuperset(asked)]
+        return unknown, found[:60]
+
     def passes(self, condition: str, rows: np.ndarray) -> np.ndarray:
+        if condition.startswith("class:"):
+            return np.isin(rows, self.classes[condition.removeprefix("class:")])
         column, _, values = condition.partition("=")
         if column != "label":
             raise Refusal(422, f"there is no column {column!r}; there are label and year", "where")
@@ -303,7 +350,8 @@ class Routes:
                 "counts": it.counts(), "total": 2 * it.n,
                 "modalities": [*MODALITIES, *([CLIP] if it.clips else [])], "describes": "image",
                 "can": {"caption": it.can_ask, "ask": it.can_ask, "fetch": False},
-                "columns": {"label": it.n, "year": it.n}, "calibrated": ["text_to_image", "image_to_text"],
+                "columns": {"label": it.n, "year": it.n} if it.columned else {},
+                "quality": {"verdict": "", "level": it.quality}, "calibrated": ["text_to_image", "image_to_text"],
                 "examples": [f"a {a} {b}" for a, b in zip(LABELS, (*THINGS, "ball"), strict=False)],
                 "representatives": [i * (it.n // 24) + i % 8 for i in range(24)],
                 "limits": {"upload_bytes": 10_000_000, "k": 1000, "ranks": 5000, "text": 1000, "parts": 16},
@@ -317,12 +365,14 @@ class Routes:
         numbers, scores, percents, calibrated = self.it.rank(query)
         total = len(numbers)
         numbers, scores, percents = (each[: query.get("k", 20)] for each in (numbers, scores, percents))
-        weak = int(np.argmax(percents < 30)) if (percents < 30).any() else len(numbers)
-        good = int((percents >= 70).sum())
+        unknown, literal = self.it.lexical(query["parts"])
+        levels = {name: int((percents >= least).sum()) for name, least in LEVELS.items()}
+        if unknown:
+            levels |= {"strong": 0, "likely": 0}
         header = {
-            "version": self.it.version, "n": len(numbers), "total": total, "good": good if calibrated else 0,
-            "weak_from": weak, "banner": calibrated and total > 0 and weak == 0, "calibrated": calibrated,
+            "version": self.it.version, "n": len(numbers), "total": total, "calibrated": calibrated, **levels,
             "direction": "text_to_image", "ms": {"encode": 1, "score": 1}, "encoded": self.it.encodings - before,
+            "unknown_words": unknown, "literal": literal, "stacked": self.it.stacked, "by_caption": self.it.by_caption,
         }  # fmt: skip
         items = numbers.tolist()
         appearance = [np.array([self.it.rgb(i) for i in items], np.uint32)]
@@ -334,10 +384,73 @@ class Routes:
         query = await request.json()
         numbers, scores, percents, calibrated = self.it.rank(query)
         results = [
-            self.it.item(int(number)) | {"score": float(score), "percent": int(percent) if calibrated else None}
+            self.it.item(int(number))
+            | {"score": float(score), "probability": int(percent) / 100 if calibrated else None, "match": "likely"}
+            | {"percent": int(percent) if calibrated else None}
             for number, score, percent in list(zip(numbers, scores, percents, strict=True))[: query.get("k", 20)]
         ]
-        return JSONResponse({"version": self.it.version, "total": len(numbers), "banner": False, "results": results})
+        return JSONResponse({"version": self.it.version, "total": len(numbers), "results": results})
+
+    async def browse(self, request: Request) -> Response:
+        offset, k = (int(request.query_params[name]) for name in ("offset", "k"))
+        items = list(range(self.it.n))[offset : offset + min(k, 2000)]  # less than is asked for, as of a large index
+        columns = [np.array(items, np.uint32), np.zeros(len(items), np.float32)]
+        columns += [np.array([self.it.rgb(i) for i in items], np.uint32)]
+        columns += [np.array([self.it.shape(i)[axis] for i in items], np.uint16) for axis in (0, 1)]
+        header = {"version": self.it.version, "n": len(items), "total": self.it.n, "offset": offset}
+        return frame(header, [*columns, np.full(len(items), 255, np.uint8)])
+
+    async def values(self, request: Request) -> Response:
+        each = -(-self.it.n // len(LABELS))
+        colours = [{"value": label, "count": each} for label in LABELS]
+        years = [{"value": str(1990 + year), "count": self.it.n // 30} for year in range(10)]
+        columns = [
+            {"name": "label", "kind": "text", "distinct": 8, "values": colours, "least": None, "most": None},
+            {"name": "year", "kind": "number", "distinct": 30, "values": years, "least": 1990, "most": 2019},
+        ]
+        return JSONResponse({"version": self.it.version, "columns": columns if self.it.columned else []})
+
+    async def groups(self, request: Request) -> Response:
+        groups = [
+            {"name": f"{label} things", "count": 625, "cover": row, "numbers": list(range(row, 480, 8))}
+            for row, label in enumerate(LABELS)
+        ]
+        return JSONResponse({"groups": groups if self.it.grouped else []})
+
+    async def complete(self, request: Request) -> Response:
+        *before, last = request.query_params["q"].lower().split(" ")
+        known = [word for word in (*COLOURS, *THINGS, *GROUNDS) if last and word.startswith(last)]
+        found = [{"text": " ".join([*before, word]), "count": 100 + len(word)} for word in known]
+        return JSONResponse({"completions": found[: int(request.query_params["k"])]})
+
+    async def paired(self, request: Request) -> Response:
+        numbers = [int(number) for number in request.query_params["n"].split(",")]
+        if len(numbers) > 100:
+            raise Refusal(422, "at most 100 items at a time", "n")
+        n = self.it.n
+        other = [[self.it.item((number + n) % (2 * n))] for number in numbers]
+        for number, found in zip(numbers, other, strict=True):
+            found += [found[0] | {"text": text} for text in self.it.further if number < n]
+        return JSONResponse({"version": self.it.version, "paired": other})
+
+    async def path(self, request: Request) -> Response:
+        return JSONResponse({"path": "/somewhere/" + request.query_params["id"]})
+
+    async def original(self, request: Request) -> Response:
+        number = int(request.path_params["name"].removeprefix("h"))
+        return Response(self.paint(number, 1000), media_type="image/webp")
+
+    async def shelf(self, request: Request) -> Response:
+        if request.method == "POST":
+            asked = await request.json()
+            for name in asked["ids"]:
+                if asked.get("kept", True):
+                    self.it.shelf[name] = asked.get("note") or self.it.shelf.get(name, "")
+                else:
+                    self.it.shelf.pop(name, None)
+            return JSONResponse({"count": len(self.it.shelf)})
+        kept = [self.it.item(self.it.number(name)) | {"note": note} for name, note in self.it.shelf.items()]
+        return JSONResponse({"items": kept, "gone": []})
 
     async def items(self, request: Request) -> Response:
         if int(request.query_params["version"]) != self.it.version:
@@ -412,11 +525,13 @@ class Routes:
         )
 
     async def caption(self, request: Request) -> Response:
-        return JSONResponse({"caption": "a thing on a ground"})
+        return JSONResponse({"caption": "a thing on a ground", "itm_score": self.it.believed})
 
     async def ask(self, request: Request) -> Response:
         question = (await request.json())["question"]
-        sure = 0.2 if "Where" in question else 0.81
+        if question not in QUESTIONS:
+            raise Refusal(422, "this run was not taught such questions", "question")
+        sure = 0.2 if "large" in question else 0.81
         top = [{"answer": "red", "confidence": sure}, {"answer": "blue", "confidence": 0.11}]
         return JSONResponse({"answer": "red", "confidence": sure, "top": top})
 
@@ -446,12 +561,17 @@ class Routes:
         yield Route("/u/{name}", self.uploaded)
         yield Route("/api/upload/{name}", self.known_upload)
         yield Route("/healthz", self.healthz)
+        yield Route("/api/shelf", self.shelf, methods=["GET", "POST"])
+        yield Route("/o/{name}", self.original)
+        for name in ("browse", "values", "groups", "complete", "paired", "path"):
+            yield Route(f"/api/{name}", getattr(self, name))
         for name in ("info", "items", "item", "near"):
             yield Route(f"/api/{name}", getattr(self, name))
         for name in ("rank", "search", "explain", "upload", "classify", "caption", "ask"):
             yield Route(f"/api/{name}", getattr(self, name), methods=["POST"])
         yield Route("/api/feedback", self.report, methods=["POST"])
         yield from MapRoutes(self.it)
+        yield from ClassRoutes(self.it)
 
 
 def application(stand_in: StandIn) -> Callable[..., Any]:

@@ -13,6 +13,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
+from cospace.service import admission
 from cospace.service.access import HEADERS, Access, AccessMiddleware
 from cospace.service.limits import Limits
 from cospace.service.request_metrics import RequestMetrics
@@ -171,7 +172,40 @@ def test_a_body_that_drips_is_cut_off() -> None:
     assert ask(protected(limits=Limits(pause=0.1, arrival=5)), silence(), HOST) == 408
 
 
-def test_more_requests_than_can_be_answered_are_told_to_come_back() -> None:
+def test_where_too_much_is_arriving_the_slowest_gives_way() -> None:
+    async def run() -> list[int]:
+        app = protected(limits=Limits(arriving=1_000, arrival=5))
+        statuses: list[int] = []
+
+        async def one(pieces: int) -> None:
+            sent = 0
+
+            async def receive() -> dict[str, Any]:
+                nonlocal sent
+                sent += 1
+                await asyncio.sleep(0.01 if sent <= pieces else 3)
+                return {"type": "http.request", "body": b"x" * 400, "more_body": sent < 3}
+
+            async def send(message: dict[str, Any]) -> None:
+                if message["type"] == "http.response.start":
+                    statuses.append(message["status"])
+
+            scope = {"type": "http", "method": "POST", "path": "/api/info", "headers": HOST, "query_string": b""}
+            await app(scope, receive, send)  # type: ignore[arg-type]
+
+        slow = asyncio.create_task(one(2))
+        await asyncio.sleep(0.1)
+        await one(3)
+        assert statuses == [200]
+        await asyncio.wait_for(slow, 2.5)
+        return statuses
+
+    assert asyncio.run(run()) == [200, 503]
+
+
+def test_more_requests_than_can_be_answered_are_told_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission, "HELD", 0.01)
+
     async def run() -> list[int]:
         release = asyncio.Event()
 
@@ -188,13 +222,14 @@ def test_more_requests_than_can_be_answered_are_told_to_come_back() -> None:
                     answers.append(message)
 
             async def receive() -> dict[str, Any]:
-                return {"type": "http.request", "body": b""}
+                return {"type": "http.request", "body": b""}  # at once, and as often as it is asked
 
             scope = {"type": "http", "method": "GET", "path": "/api/info", "headers": HOST, "query_string": b""}
             await app(scope, receive, send)
 
         asked = [asyncio.create_task(one()) for _ in range(5)]
-        await asyncio.sleep(0.05)
+        await asyncio.wait(asked, timeout=5, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.sleep(0.2)
         assert [answer["status"] for answer in answers] == [503] * 3
         assert all((b"retry-after", b"1") in answer["headers"] for answer in answers)
         release.set()
@@ -202,6 +237,42 @@ def test_more_requests_than_can_be_answered_are_told_to_come_back() -> None:
         return [answer["status"] for answer in answers]
 
     assert sorted(asyncio.run(run())) == [200, 200, 503, 503, 503]
+
+
+def test_a_client_that_has_its_answer_may_ask_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many clients as a route has room for: each asks anew while its last request is still being tidied away."""
+    monkeypatch.setattr(admission, "HELD", 0.01)
+    clients, statuses = admission.LEAST, []
+
+    async def search(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.sleep(0.01)
+        await PlainTextResponse("ok")(scope, receive, send)
+
+    app = AccessMiddleware(search, Access(), Limits(), RequestMetrics())
+
+    async def ask(more: int) -> None:
+        again: list[asyncio.Task[None]] = []
+
+        async def send(message: dict[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                statuses.append(message["status"])
+            elif more:
+                again.append(asyncio.create_task(ask(more - 1)))
+                await asyncio.sleep(0.02)  # a busy loop: the next question arrives before this one is over
+
+        async def receive() -> dict[str, Any]:
+            await asyncio.sleep(0)
+            return {"type": "http.request", "body": b""}
+
+        scope = {"type": "http", "method": "GET", "path": "/api/search", "headers": HOST, "query_string": b""}
+        await app(scope, receive, send)
+        await asyncio.gather(*again)
+
+    async def run() -> None:
+        await asyncio.gather(*(ask(4) for _ in range(clients)))
+
+    asyncio.run(run())
+    assert statuses == [200] * 5 * clients
 
 
 def test_a_socket_for_messages_is_closed() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from asgi_client import Answer, AsgiClient
 from PIL import Image
 
 from conftest import shape_picture
-from cospace.commands.search import SearchableIndex
-from cospace.models.calibration import Matching
+from cospace.commands.search import How, SearchableIndex
+from cospace.models.calibration import SHORT, WHOLE, Fit, Relevance, match
 from cospace.runs.run import Run
 from cospace.service.access import Access
 from cospace.service.app import create_app
@@ -54,8 +55,11 @@ def test_info_says_what_there_is(client: AsgiClient) -> None:
     assert info["counts"] == {"image": 64, "text": 64}
     assert info["total"] == 128
     assert info["can"] == {"caption": False, "ask": False, "fetch": False}
-    assert 1 <= len(info["examples"]) <= 6
-    assert all(text.startswith("a ") for text in info["examples"])
+    assert len(info["examples"]) <= 6
+    for example in info["examples"]:
+        first = client.post("/api/search", {"parts": [{"text": example}], "k": 10}).json()
+        held = sum(set(example.split()) <= set(one["text"].split()) for one in first["results"])
+        assert held >= 0.6 * min(10, len(first["literal"])) > 1, f"{example} was suggested, and does not work"
     shown = client.get(f"/api/items?version={info['version']}&n={','.join(map(str, info['representatives']))}").json()[
         "items"
     ]
@@ -312,7 +316,8 @@ def test_every_route_that_is_described_wants_the_token(indexed: Path) -> None:
         for method, path in paths:
             answer = client.ask(method, path, {"content-type": "application/json"}, b"{}")
             assert answer.status == 401, (method, path, answer)
-        assert client.get("/").status == 200
+        for path in ("/", "/docs", "/openapi.json", "/llms.txt"):
+            assert client.get(path).status == 200
         refused = client.post("/api/session", {"token": "wrong"})
         assert refused.status == 401
         cookie = client.post("/api/session", {"token": TOKEN}).headers["set-cookie"]
@@ -330,41 +335,117 @@ def create_paths(client: AsgiClient) -> list[tuple[str, str]]:
     filled = {"{size}": "256", "{content}": "0" * 32, "{name}": "0" * 32, "{number}": "0"}
     found = []
     for path, operations in described.items():
-        if path in ("/", "/healthz", "/api/session", "/page/{name}"):
+        if path in ("/", "/healthz", "/api/session", "/page/{name}"):  # no data of the index
             continue
         for sign, value in filled.items():
             path = path.replace(sign, value)
         found += [(method.upper(), path) for method in operations]
-    return [*found, ("GET", "/openapi.json")]
+    return found
 
 
-def test_percentages_are_those_of_the_calibration_and_gibberish_matches_nothing_well(indexed: Path) -> None:
+def every_result(client: AsgiClient, text: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = client.post("/api/search", {"parts": [{"text": text}], "k": 64}).json()["results"]
+    return found
+
+
+def says(result: dict[str, Any], text: str) -> bool:
+    return set(text.split()) <= set(result["text"].split())
+
+
+FITTED = {"text_to_image": {SHORT: Fit(0.05, 2.0, 64), WHOLE: Fit(0.05, 1.0, 64)}}
+
+
+@pytest.fixture
+def calibrated(indexed: Path) -> Iterator[AsgiClient]:
     collection = SearchableIndex.open(indexed)
-    assert collection.space.matching == {}, "too few pairs were held out to say anything"
-    collection.space.matching = {"text_to_image": Matching(cosine=12.0, z=2.0, offset=-12.0, gallery=64)}
+    assert not collection.space.relevance, "too few pairs were held out to say anything"
+    collection.space.relevance = Relevance(FITTED)
     client = AsgiClient(create_app(collection))
-    try:
-        header, columns = ranking(client.post("/api/rank", {"parts": [{"text": "a red circle number 3"}], "k": 64}))
-        assert header["calibrated"]
-        cosines = columns["score"].astype(np.float64)
-        z = (cosines - cosines.mean()) / cosines.std()
-        chance = collection.space.matching["text_to_image"].probability(cosines, z, 64)
-        np.testing.assert_allclose(columns["percent"], 100 * chance, atol=0.51)
-        assert header["good"] == (columns["percent"] >= 70).sum()
-        assert header["weak_from"] == (columns["percent"] >= 30).sum()
-        assert header["banner"] == (columns["percent"][0] < 30)
-        found = client.post("/api/search", {"parts": [{"text": "a red circle number 3"}], "k": 3}).json()["results"]
-        assert [one["percent"] for one in found] == columns["percent"][:3].tolist()
-        collection.space.matching = {"text_to_image": Matching(cosine=12.0, z=2.0, offset=-60.0, gallery=64)}
-        header, columns = ranking(client.post("/api/rank", {"parts": [{"text": "qwzx vbbn"}]}))
-        assert header["banner"]
-        assert columns["percent"].max() < 70
-        for parts in ([{"text": "red"}, {"text": "blue"}], [{"text": "red", "weight": -1}], [{"id": found[0]["id"]}]):
-            header, columns = ranking(client.post("/api/rank", {"parts": parts}))
-            assert not header["calibrated"], "no percentage where none was fitted"
-            assert set(columns["percent"].tolist()) == {255}
-    finally:
-        client.close()
+    yield client
+    client.close()
+
+
+def test_page_search_and_terminal_say_the_same_of_a_result(calibrated: AsgiClient, indexed: Path) -> None:
+    asked = {"parts": [{"text": "red circle"}]}
+    header, columns = ranking(calibrated.post("/api/rank", {**asked, "k": 64}))
+    assert header["calibrated"]
+    assert header["unknown_words"] == []
+    answer = calibrated.post("/api/search", {**asked, "k": 20}).json()
+    chances = [one["probability"] for one in answer["results"]]
+    np.testing.assert_allclose(columns["percent"][:20], 100 * np.array(chances), atol=0.51)
+    assert chances == sorted(chances, reverse=True)
+    words = [one["match"] for one in answer["results"]]
+    assert words == [match(chance) for chance in chances]
+    assert answer["shown"] == header["maybe"] >= header["likely"] >= header["strong"]
+    assert words.count("strong") == min(20, header["strong"])
+    index = SearchableIndex.open(indexed)
+    index.space.relevance = Relevance(FITTED)
+    plain = index.find(How(20), text="red circle").plain()
+    for one in plain["results"]:
+        one["path"] = one["path"].rpartition("/")[2]  # the service does not say where a file lies
+    for one in (*plain["results"], *answer["results"]):
+        one |= {name: round(one[name], 4) for name in ("score", "probability")}
+    assert plain == answer, "the terminal prints the object that the service answers with"
+    every = every_result(calibrated, "red circle")
+    assert set(answer["literal"]) == {one["number"] for one in every if says(one, "red circle")}
+
+
+def test_a_word_that_no_caption_uses_is_named_and_nothing_is_likely(calibrated: AsgiClient) -> None:
+    for text, unknown in (("qwzx vbbn", ["qwzx", "vbbn"]), ("red qwzx", ["qwzx"]), ("\u732b", ["\u732b"])):
+        header, columns = ranking(calibrated.post("/api/rank", {"parts": [{"text": text}], "k": 64}))
+        assert header["unknown_words"] == unknown
+        assert header["strong"] == header["likely"] == 0
+        assert columns["percent"].max() < 50
+    assert header["maybe"] == 0
+    answer = calibrated.post("/api/search", {"parts": [{"text": 'RED, "circles"'}]}).json()
+    assert answer["unknown_words"] == []
+
+
+def test_results_can_end_where_they_no_longer_fit(calibrated: AsgiClient) -> None:
+    asked = {"parts": [{"text": "red circle"}], "k": 64}
+    every = calibrated.post("/api/search", asked).json()
+    for least, words in (("strong", {"strong"}), ("likely", {"strong", "likely"})):
+        some = calibrated.post("/api/search", {**asked, "at_least": least}).json()
+        assert some["shown"] == every["shown"]
+        assert some["results"] == [one for one in every["results"] if one["match"] in words]
+    assert calibrated.post("/api/search", {**asked, "at_least": "good"}).status == 422
+
+
+def test_hybrid_puts_what_the_captions_say_first_without_percentages(calibrated: AsgiClient) -> None:
+    answer = calibrated.post("/api/search", {"parts": [{"text": "red circle"}], "k": 64, "hybrid": True}).json()
+    numbers = [one["number"] for one in answer["results"]]
+    literal = set(answer["literal"])
+    assert literal
+    assert {one["probability"] for one in answer["results"]} == {None}
+    assert set(numbers[: min(3, len(literal))]) <= literal
+    words = [one["match"] for one in answer["results"]]
+    assert words == sorted(words, key=["strong", "likely", "maybe", "weak"].index)
+    assert {word for number, word in zip(numbers, words, strict=True) if number in literal} == {"strong"}
+
+
+def test_what_nothing_calibrates_has_no_percentages(calibrated: AsgiClient, client: AsgiClient) -> None:
+    first = calibrated.post("/api/search", {"parts": [{"text": "red"}], "k": 1}).json()["results"][0]["id"]
+    for parts in ([{"text": "red"}, {"text": "blue"}], [{"text": "red", "weight": -1}], [{"id": first}]):
+        header, columns = ranking(calibrated.post("/api/rank", {"parts": parts}))
+        assert not header["calibrated"]
+        assert set(columns["percent"].tolist()) == {255}
+    answer = client.post("/api/search", {"parts": [{"text": "red circle"}], "k": 64}).json()
+    assert not answer["calibrated"]
+    assert {one["probability"] for one in answer["results"]} == {None}
+    assert {one["match"] for one in answer["results"]} <= {"strong", "likely", "maybe", "weak"}
+    gibberish = client.post("/api/search", {"parts": [{"text": "qwzx"}], "k": 64}).json()
+    assert {one["match"] for one in gibberish["results"]} == {"weak"}
+
+
+def test_completions_are_words_of_the_captions_with_their_counts(client: AsgiClient) -> None:
+    found = client.get("/api/complete?q=ci&k=3").json()["completions"]
+    assert found[0]["text"] == "circle"
+    answer = client.post("/api/search", {"parts": [{"text": "circle"}]}).json()
+    assert found[0]["count"] >= len(answer["literal"]) > 0
+    assert client.get("/api/complete?q=").json() == {"completions": []}
+    info = client.get("/api/info").json()
+    assert info["words"] > 3
+    assert info["quality"]["level"] in ("good", "fair", "poor", "unknown")
 
 
 def test_ten_thousand_parts_of_a_form_and_a_large_text_are_refused(client: AsgiClient) -> None:

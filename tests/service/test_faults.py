@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 from asgi_client import Answer, AsgiClient
 from PIL import Image
+from served import Served
 from starlette.testclient import TestClient
 
 from cospace import files
@@ -166,6 +168,25 @@ def test_a_file_that_was_cut_in_place_is_noticed_before_it_is_read(copied: Path,
     well(served)
 
 
+def test_a_running_service_lives_through_a_cut_between_two_looks(indexed: Path, tmp_path: Path) -> None:
+    index = Path(shutil.copytree(indexed, tmp_path / "idx"))
+    served = Served(index, log=tmp_path / "log")
+    try:
+        assert served.search("a red circle") == 200
+        for vectors in (index / "vectors" / "segments").glob("*.vectors.npy"):
+            os.truncate(vectors, 200)
+        assert {served.search(f"thing {number}") for number in range(5)} <= {200, 503}
+        until = time.monotonic() + 20
+        while served.get("/healthz")[0] == 200 and time.monotonic() < until:
+            time.sleep(0.2)
+        status, body = served.get("/healthz")
+        assert (status, json.loads(body)["status"]) == (503, "degraded")
+        assert served.process.poll() is None
+    finally:
+        served.kill()
+    assert "degraded" in (tmp_path / "log").read_text()
+
+
 def test_damaged_previews_and_failures_of_our_own_are_no_mistakes_of_the_sender(
     copied: Path, served: AsgiClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -193,12 +214,6 @@ def test_head_is_answered_as_get_without_the_body(client: AsgiClient, path: str)
     if path != "/metrics":  # which grows
         assert head.headers == whole.headers
     assert client.ask("HEAD", "/api/search").status == 405
-
-
-def test_a_form_is_refused_with_the_command_that_works(client: AsgiClient) -> None:
-    form = {"content-type": "multipart/form-data; boundary=x"}
-    answer = client.ask("POST", "/api/upload", form, b"--x\r\n\r\nx\r\n--x--\r\n")
-    assert "curl --data-binary @FILE" in refused(answer, 415)
 
 
 def test_behind_a_proxy_the_refusal_says_what_the_proxy_does(indexed: Path) -> None:

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from cospace.evaluation.intervals import wilson
-from cospace.models.calibration import Calibration
-from cospace.service import health
+from cospace.models.calibration import Relevance
+from cospace.runs.settings import resolve
+from cospace.service import index_pairs
 from cospace.service.health import space_health
+from cospace.service.index_quality import index_quality
 from cospace.stores import Item
 from service.memory_index import MemoryIndex, animals
 
@@ -108,7 +110,7 @@ def test_an_image_near_to_everything_is_named(tmp_path: Path) -> None:
     most = card(summary, "most_found")
     assert most["value"] == 1.0
     assert most["word"] == "bad"
-    assert "(7.jpg)" in most["sentence"]
+    assert (most["item"]["number"], most["item"]["hash"]) == (7, f"{7:032x}"), "it can be shown and opened"
 
 
 def test_images_that_no_text_finds_are_counted(tmp_path: Path) -> None:
@@ -134,21 +136,106 @@ def test_the_least_agreeing_pairs_come_first(tmp_path: Path) -> None:
     assert len(pairs) == 20
 
 
-def test_calibration_comes_from_the_run_or_from_the_index(tmp_path: Path) -> None:
-    bins = [{"predicted": 0.5, "observed": 0.6, "count": 10}]
-    kept = space_health(with_run(animals(), tmp_path / "a", reliability={"error": 0.1, "bins": bins}))
-    assert (kept["calibration"]["source"], kept["calibration"]["bins"]) == ("held-out pairs", bins)
-    assert card(kept, "calibration")["word"] == "look"
-    index = with_run(animals(), tmp_path / "b")
-    index.space.calibration = Calibration(20.0, 6.0)
-    measured = space_health(index)["calibration"]
-    assert measured["source"].startswith("the index's own pairs")
-    assert 0 <= measured["error"] <= 1
+SHOWN = {"error": 0.1, "shown": 110, "queries": 90, "bins": [
+    {"predicted": 0.5, "observed": 0.6, "count": 100}, {"predicted": 0.9, "observed": 0.4, "count": 10}]}  # fmt: skip
+
+
+def test_calibration_is_that_of_shown_results_and_bins_of_few_are_marked(tmp_path: Path) -> None:
+    kept = space_health(with_run(animals(), tmp_path / "a", reliability=SHOWN))["calibration"]
+    assert [one["enough"] for one in kept["bins"]] == [True, False]
+    assert (kept["error"], kept["shown"], kept["word"]) == (0.1, "10.0 %", "look")
+    assert "10.0 points on average, over the 110 results that 90 test searches" in kept["sentence"]
+    of_pairs = {"error": 0.006, "bins": SHOWN["bins"]}
+    older = space_health(with_run(animals(), tmp_path / "b", reliability=of_pairs))
+    assert older["calibration"] is None, "what an older version measured is not what is shown"
+    calibrated_anew = with_run(animals(), tmp_path / "d", reliability=SHOWN)
+    calibrated_anew.relevance = Relevance({"text_to_image": {}})
+    assert space_health(calibrated_anew)["calibration"] is None, "nor is what the run's own fit would show"
     assert space_health(with_run(animals(), tmp_path / "c"))["calibration"] is None
 
 
+def recalls(value: float, **more: float) -> dict[str, float]:
+    figures = {f"{way}/R@{k}": value for way in ("text_to_image", "image_to_text") for k in (1, 5, 10)}
+    chance = {f"chance/{way}/R@1": 1 / 140 for way in ("text_to_image", "image_to_text")}
+    return {"n_images": 140, "n_texts": 150, **figures, **chance, **more}
+
+
+SICK = {f"space/{name}/{key}": value for name in ("image", "text") for key, value in
+        (("effective_rank", 1.1), ("mean_cosine", 0.99), ("items", 140.0))}  # fmt: skip
+CONFIG = resolve(overrides=["training.steps=20", "training.batch_size=256"]).model_dump(mode="json")
+
+
+@pytest.mark.parametrize(
+    ("files", "level", "sentence", "deed", "command"),
+    [
+        (
+            {"metrics": recalls(0.94), "run": RUN, "config": CONFIG}, "good",
+            "Good: it finds the right image first for 94 of 100 captions; guessing finds 1.",
+            "Nothing needs to be done.", "",
+        ),
+        (
+            {"metrics": recalls(0.012), "run": RUN, "config": CONFIG}, "chance",
+            "No better than guessing: it finds the right image first for 1 of 100 captions; guessing finds 1.",
+            "Train longer: 20 steps were run, and data of this size usually take 190.",
+            "cospace train ... training.steps=190",
+        ),
+        (
+            {"metrics": recalls(0.007, **SICK), "run": RUN, "config": CONFIG}, "collapsed",
+            "Collapsed: all images land almost on one point, so a search cannot separate them. It finds the right "
+            "image first for 1 of 100 captions; guessing finds 1.",
+            "What helps: a lower training.optim.lr (now 0.002) and training.optim.muon_lr (now 0.02), or more steps.",
+            "cospace train ... training.optim.lr=0.0005 training.optim.muon_lr=0.005",
+        ),
+        (
+            {}, "unmeasured",
+            "Nothing held out is known here, so how well it finds your images is not measured.",
+            "Measure it on pairs that it has not seen.", "cospace eval RUN pairs.csv",
+        ),
+    ],
+)  # fmt: skip
+def test_it_opens_with_one_true_sentence_and_one_deed(
+    tmp_path: Path, files: dict[str, Any], level: str, sentence: str, deed: str, command: str
+) -> None:
+    summary = space_health(with_run(animals(), tmp_path, **files))
+    verdict = summary["verdict"]
+    assert (verdict["level"], verdict["sentence"]) == (level, sentence)
+    assert (verdict["deed"], verdict["command"]) == (deed, command)
+    good = [
+        one for one in (*summary["cards"], *(summary["held_out"] or {}).get("directions", ())) if one["word"] == "good"
+    ]
+    assert bool(good) == (level == "good"), "nothing is good where the whole is not"
+
+
+def test_what_guessing_does_as_well_is_called_that(tmp_path: Path) -> None:
+    guessed = space_health(with_run(animals(), tmp_path / "a", metrics=recalls(0.012)))["held_out"]["directions"]
+    assert {(one["says"], one["word"]) for one in guessed} == {("no better than guessing", "bad")}
+    (first, second) = space_health(with_run(animals(), tmp_path / "b", metrics=METRICS))["held_out"]["directions"]
+    assert (first["says"], second["says"]) == ("fair", "fair")
+
+
+def test_an_imported_model_is_tried_on_the_index_s_own_pairs(tmp_path: Path) -> None:
+    evidence = space_health(with_run(flat(40), tmp_path))["verdict"]["evidence"]
+    assert evidence.startswith("Of this index's own pairs it finds the right image first for 40 of 40 captions;")
+
+
+def test_what_needs_the_papers_is_for_specialists(summary: dict[str, Any]) -> None:
+    assert [one["key"] for one in summary["cards"] if one["specialist"]] == [
+        "modality_gap", "hubness", "effective_rank", "mean_cosine",
+    ]  # fmt: skip
+    assert [fact["name"] for fact in summary["facts"]][-2:] == ["Model", "Data"], "hashes come last"
+
+
+def test_whoever_shows_an_index_can_say_how_good_it_is(tmp_path: Path) -> None:
+    asked = (("a", {"metrics": recalls(0.94)}, "good"), ("b", {"metrics": recalls(0.01)}, "poor"), ("c", {}, "unknown"))
+    for name, files, level in asked:
+        index = with_run(animals(20), tmp_path / name, **files)
+        found = index_quality(index)
+        assert found["level"] == level
+        assert found["verdict"] == space_health(index)["verdict"]["sentence"]
+
+
 def test_a_large_index_is_sampled_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health, "PAIRS", 50)
+    monkeypatch.setattr(index_pairs, "PAIRS", 50)
     index = with_run(animals(), tmp_path)
     summary = space_health(index)
     assert summary["sampled"] == "50 of 400 pairs, drawn by seed 0"

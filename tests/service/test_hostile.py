@@ -28,6 +28,7 @@ VALID: dict[str, Any] = {
     "/api/caption": {"image": {"id": "1"}},
     "/api/ask": {"image": {"id": "1"}, "question": "what is it?"},
     "/api/embed": {"texts": ["a", "b"]},
+    "/api/classes": {"name": "a", "parts": [{"text": "x"}], "right": ["1"]},
     "/api/feedback": {"id": "1", "verdict": "fine"},
     "/api/session": {"token": "x"},
 }

@@ -99,7 +99,8 @@ def inked(image: np.ndarray) -> float:
 
 
 def without_previews(page: Any) -> None:
-    page.uncheck(".map-switch input")
+    page.click(".map-key summary")
+    page.uncheck(".map-switch >> text=Small pictures")
     before = None
     for _ in range(20):  # while it is drawn slowly, only some of the points are; at rest all of them
         page.wait_for_timeout(500)
@@ -130,6 +131,13 @@ def columns(page: Any) -> tuple[np.ndarray, np.ndarray]:
     """Numbers and places of all rows."""
     numbers, x, y = page.evaluate(f"['numbers', 'x', 'y'].map((name) => Array.from({MAP}.points()[name]))")
     return np.array(numbers), np.stack([x, y], 1).astype(float)
+
+
+def pictures(page: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The same of what is shown at first: texts are not."""
+    numbers, places = columns(page)
+    kept = np.array(page.evaluate(f"Array.from({MAP}.points().modality)")) == 0
+    return numbers[kept], places[kept]
 
 
 @pytest.mark.slow
@@ -219,7 +227,7 @@ def test_a_lasso_takes_exactly_what_is_inside(serving: Serving, opened: OpenMap,
         ((x - seen["width"] / 2) / seen["scale"] + seen["x"], (y - seen["height"] / 2) / seen["scale"] + seen["y"])
         for x, y in shape
     ]
-    numbers, places = columns(page)
+    numbers, places = pictures(page)
     chosen = page.evaluate(f"Array.from({MAP}.chosen(), (row) => {MAP}.points().numbers[row])")
     assert set(chosen) == set(numbers[inside(polygon, places)].tolist())
     assert 0 < len(chosen) < len(numbers)
@@ -264,9 +272,12 @@ def test_what_is_visible_is_selected_without_a_drag(serving: Serving, opened: Op
     page.keyboard.press("ArrowLeft")
     page.click("[aria-label='Select what is visible']")
     seen = camera(page)
-    numbers, places = columns(page)
-    reach = np.array([seen["width"], seen["height"]]) / 2 / seen["scale"]
-    expected = numbers[(np.abs(places - [seen["x"], seen["y"]]) <= reach).all(1)]
+    numbers, places = pictures(page)
+    foot = page.locator(".map-foot").bounding_box()["height"]
+    least = np.array([seen["width"], seen["height"]]) / -2 / seen["scale"]
+    most = np.array([seen["width"], seen["height"] - 2 * foot]) / 2 / seen["scale"]
+    from_middle = places - [seen["x"], seen["y"]]
+    expected = numbers[((from_middle >= least) & (from_middle <= most)).all(1)]
     chosen = page.evaluate(f"Array.from({MAP}.chosen(), (row) => {MAP}.points().numbers[row])")
     assert sorted(chosen) == sorted(expected.tolist())
     assert 0 < len(chosen) < len(numbers)
@@ -359,8 +370,9 @@ def test_the_legend_hides_and_shows_alone(serving: Serving, opened: OpenMap) -> 
 def test_the_caution_is_always_there(serving: Serving, opened: OpenMap) -> None:
     page = opened(serving, *NO_GL)
     caution = page.inner_text(".map-caution")
-    assert "distances between far groups and group sizes mean little" in caution
-    assert caution.endswith("15-neighbour agreement with the full space: 0.62.")
+    assert caution == "Things close together are alike. Ignore how far apart groups are."
+    page.click("text=About this map")
+    assert "62 % on average are among its 15 nearest on the map" in page.inner_text(".map-about")
 
 
 def test_tab_moves_through_the_previews_and_enter_opens_one(serving: Serving, opened: OpenMap) -> None:
@@ -377,12 +389,13 @@ def test_tab_moves_through_the_previews_and_enter_opens_one(serving: Serving, op
 def test_health_shows_cards_pairs_and_takes_what_people_say(serving: Serving, opened: OpenMap) -> None:
     serving.stand_in.reset()
     page = opened(serving, *NO_GL, view="health")
+    page.click(".health-special > summary")
     text = page.inner_text(".health")
-    assert all(word in text for word in ("41.2", "[38.2, 44.2]", "chance 0.2", "good", "look", "bad", "18 ms"))
+    assert all(word in text for word in ("41.2", "38.2 to 44.2", "guessing 0.2", "fair", "look", "bad", "18 ms"))
     assert page.locator(".health-pair").count() == 20
     assert "<img src=x onerror=alert(1)>" in text, "captions are text, never markup"
     page.click(".health-verdict >> nth=0")
-    page.wait_for_selector("text=noted")
+    page.wait_for_selector("text=Marked.")
     assert serving.stand_in.feedback[0]["verdict"] == "wrong"
     assert page.get_attribute(".health-verdict >> nth=0", "aria-pressed") == "true"
 

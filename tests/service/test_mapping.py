@@ -10,6 +10,7 @@ from PIL import Image
 
 from cospace.evaluation.layout import principal_plane
 from cospace.evaluation.maps import agreement
+from cospace.service._labels import names
 from cospace.service.mapping import NO_CLASS, FlatMap, flat_map, kept_map, sheet
 from cospace.types import UserError
 from service.memory_index import KINDS, MemoryIndex, animals, webp
@@ -173,11 +174,40 @@ def test_a_damaged_map_is_refused_and_drawn_again(collection: MemoryIndex, tmp_p
         assert kept_map(collection, tmp_path).framed() == whole
 
 
-def test_texts_without_spaces_name_a_region_by_the_one_in_its_middle() -> None:
-    index = animals(30)
-    for place, item in enumerate(index._items):
-        index._items[place] = type(item)(item.id, item.modality, item.path, "犬が走っている" + str(place), item.hash)
-    assert flat_map(index).header["clusters"][0]["label"].startswith("犬が走っている")
+def test_a_region_has_no_name_where_no_term_is_held_by_a_third_of_its_texts() -> None:
+    dice = np.random.default_rng(0)
+    letters = np.array(list("bcdfghjklmnpqrstvwz"))
+    mixed = [" ".join("".join(dice.choice(letters, 5)) for _ in range(4)) for _ in range(40)]
+    rare = [f"{text} santa claus" if place < 11 else text for place, text in enumerate(mixed)]
+    dogs = [f"a brown dog in the green grass {text}" for text in mixed[:20]] + ["two dogs in grass"] * 20
+    found = names([*rare, *dogs], np.array([0] * 40 + [1] * 40))
+    assert found[0] == "", "11 of 40 speak of it: less than 30 %"
+    assert "dog" in found[1]
+    assert names([*rare[:11], *mixed[:10], *dogs], np.array([0] * 21 + [1] * 40))[0] == "santa claus"
+
+
+def test_phrases_name_a_region_before_their_words() -> None:
+    texts = [f"woman {job} medium skin tone" for job in ("judge", "pilot", "cook", "singer")] * 10
+    others = [f"{colour} flower in a pot" for colour in ("red", "blue", "white", "pink")] * 20
+    found = names([*texts, *others], np.array([0] * 40 + [1] * 80))
+    assert found == ["medium skin tone · woman", "flower in a pot"]
+    assert names(texts, np.zeros(40, np.int64)) == [""], "what everything has tells nothing apart"
+
+
+def test_singular_and_plural_are_one_term() -> None:
+    texts = ["a dog"] * 6 + ["dogs"] * 7 + ["dog"] * 2
+    assert names([*texts, *["a cat"] * 15], np.array([0] * 15 + [1] * 15)) == ["dog", "cat"]
+
+
+def test_a_map_of_a_folder_that_cannot_be_written_is_served(
+    collection: MemoryIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(FlatMap, "save", refuse)
+    assert kept_map(collection, tmp_path).header["n"] == 800
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_webp_of_the_shelf_is_small() -> None:

@@ -21,6 +21,7 @@ axe = pytest.importorskip(
 )
 AXE = (Path(axe.__file__).parent / "axe.min.js").read_text("utf-8")
 
+SERIOUS = ("moderate", "serious", "critical")
 STATES = {
     "start": "",
     "results": "#p=1~t~red+ball&p=-0.7~t~snow",
@@ -51,7 +52,7 @@ def test_nothing_serious_hinders_anybody(open_page: OpenPage, theme: Any) -> Non
         found += [
             (state, finding["id"], node["html"][:120], node.get("failureSummary", "")[:200])
             for finding in report["violations"]
-            if finding["impact"] in ("serious", "critical")
+            if finding["impact"] in SERIOUS
             for node in finding["nodes"]
         ]
     assert found == []
@@ -83,11 +84,10 @@ def test_a_walk_by_keys_alone(open_page: OpenPage) -> None:
         assert accent_pixels(page) > 60
         return page.evaluate("document.activeElement.id || document.activeElement.className")
 
-    page.keyboard.press("/")
-    assert where() == "words"
+    assert where() == "words"  # from the start
     page.keyboard.type("red ball")
     page.keyboard.press("Enter")
-    page.wait_for_selector(".cell.shown .score.good")
+    page.wait_for_selector(".cell.shown .match.strong")
     page.keyboard.press("ArrowDown")
     assert where().startswith("cell")
     page.keyboard.press("ArrowDown")
@@ -98,11 +98,13 @@ def test_a_walk_by_keys_alone(open_page: OpenPage) -> None:
     page.wait_for_selector("#inspector:not([hidden]) .verdict")
     assert where() == "inspector"
     page.keyboard.press("ArrowRight")
-    page.wait_for_selector(".raw")
+    page.wait_for_selector(".figures dd", state="attached")
+    while "map" not in page.evaluate("document.activeElement.className"):
+        page.keyboard.press("Tab")
     page.keyboard.press("m")
     until(page, "document.title.startsWith('an image')")
     page.wait_for_selector(".cell.shown")
-    assert where() == "inspector"
+    assert where() == "item-action map"
     page.keyboard.press("Escape")
     expect(page.locator("#inspector")).to_be_hidden()
     assert where().startswith("cell")
@@ -110,7 +112,7 @@ def test_a_walk_by_keys_alone(open_page: OpenPage) -> None:
     page.wait_for_timeout(200)
     assert where().startswith("cell")
     page.keyboard.press("+")
-    expect(page.locator(".chip")).to_have_count(2)
+    expect(page.locator(".chip-menu-button")).to_have_count(2)
 
 
 def test_escape_closes_one_thing_at_a_time(open_page: OpenPage) -> None:
@@ -132,7 +134,7 @@ def test_single_letters_can_be_switched_off(open_page: OpenPage) -> None:
     page = open_page("#p=1~t~red+ball")
     page.wait_for_selector(".cell.shown")
     page.keyboard.press("?")
-    page.get_by_label("Shortcuts of a single letter").uncheck()
+    page.get_by_label("Use single-letter shortcuts").uncheck()
     page.keyboard.press("Escape")
     page.locator(".cell").first.focus()
     page.keyboard.press("m")
@@ -147,6 +149,7 @@ def test_single_letters_can_be_switched_off(open_page: OpenPage) -> None:
 
 def test_a_theme_is_kept_and_there_before_the_first_paint(open_page: OpenPage) -> None:
     page = open_page()
+    page.keyboard.press("Escape")  # out of the field
     page.keyboard.press("t")
     page.keyboard.press("t")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(22, 22, 22)"
@@ -195,7 +198,7 @@ def test_results_are_said_once_a_query(open_page: OpenPage) -> None:
     search(page, "red ball")
     page.evaluate("document.querySelector('#scroller').scrollTop = 3000")
     page.wait_for_timeout(400)
-    assert page.evaluate("window.said") == ["125 good matches for red ball"]
+    assert page.evaluate("window.said") == ["125 likely matches · 1,374 more that may fit for red ball"]
 
 
 def test_a_server_that_goes_is_noticed_and_comes_back(open_page: OpenPage, serving: Serving) -> None:
@@ -203,17 +206,58 @@ def test_a_server_that_goes_is_noticed_and_comes_back(open_page: OpenPage, servi
     page.expected = ("ERR_", "Failed to load")
     search(page, "red ball")
     expect(page.locator(".cell.shown").nth(6)).to_be_visible()  # previews come after the results
+    page.clock.install(time=0)
     serving.stop()
     try:
         expect(page.get_by_role("alert")).to_contain_text(
-            re.compile(r"Connection lost — retrying in \d+ s"), timeout=5000
+            "The search service has stopped. Start it again in its terminal: cospace serve things", timeout=5000
         )
         assert page.locator(".cell.shown").count() > 5
+        page.locator("#words").fill("blue moon")
+        expect(page.locator(".summary")).to_have_text("Still showing: red ball")
+        assert page.evaluate("getComputedStyle(document.querySelector('#grid')).opacity") == "0.6"
+        # What is drawn now has its icons: they are within the page.
+        box = "document.querySelector('.notice .icon use').getBoundingClientRect().width"
+        assert page.evaluate(box) > 5
+        page.clock.pause_at(60_000)  # what comes now is not the next try, which would come by itself
     finally:
         serving.start()
-    expect(page.get_by_role("alert")).to_have_count(0, timeout=16_000)
-    page.evaluate("location.hash = '#p=1~t~blue+moon'")
+    page.get_by_role("button", name="Try now").click()
+    expect(page.get_by_role("alert")).to_have_count(0, timeout=3_000)
     expect(page.locator(".cell img").first).to_have_attribute("alt", re.compile("blue moon"))
+
+
+def test_a_view_opened_while_the_service_is_away_says_so_and_comes_by_itself(
+    open_page: OpenPage, serving: Serving
+) -> None:
+    page = open_page("#q=red+ball")
+    page.expected = ("ERR_", "Failed", "WebGL", "GL Driver")
+    page.wait_for_selector(".cell.shown")
+    serving.stop()
+    try:
+        for view in ("Map", "Health"):
+            page.click(f"#views >> text={view}")
+            said = f"{view} cannot be shown. The search service does not answer."
+            expect(page.locator(f"#{view.lower()}-view").get_by_role("alert")).to_contain_text(said)
+        assert page.locator(".notice.error").count() == 0, "it is said where people look, and once"
+        expect(page.locator(".notice.lost")).to_be_visible()
+    finally:
+        serving.start()
+    page.evaluate("document.querySelector('.notice.lost button')?.click()")  # where it is not back by itself already
+    expect(page.locator(".health-facts")).to_be_visible()
+    expect(page.locator("#health-view").get_by_role("alert")).to_have_count(0)
+    page.click("#views >> text=Map")
+    expect(page.locator(".map-stage")).to_be_visible()
+
+
+def test_a_view_whose_data_fail_can_be_tried_again(open_page: OpenPage, stand_in: StandIn) -> None:
+    stand_in.failures["/api/health"] = (503, "the index cannot be read")
+    page = open_page("#view=health")
+    page.expected = ("503",)
+    expect(page.locator("#health-view")).to_contain_text("Health cannot be shown. The index cannot be read")
+    del stand_in.failures["/api/health"]
+    page.locator("#health-view").get_by_role("button", name="Try again").click()
+    expect(page.locator(".health-facts")).to_be_visible()
 
 
 def test_a_query_waits_for_the_model(open_page: OpenPage, stand_in: StandIn) -> None:
@@ -225,7 +269,7 @@ def test_a_query_waits_for_the_model(open_page: OpenPage, stand_in: StandIn) -> 
     page.wait_for_timeout(300)
     assert stand_in.asked("/api/rank") == []
     stand_in.warm = True
-    page.wait_for_selector(".cell .score.good")
+    page.wait_for_selector(".cell .match.strong")
     assert page.locator("#notices").inner_text() == ""
 
 
@@ -233,9 +277,9 @@ def test_the_start_page_says_what_is_here(open_page: OpenPage) -> None:
     page = open_page()
     expect(page.locator(".holdings")).to_have_text("5,000 images · 5,000 texts · nothing leaves this computer")
     expect(page.locator(".example")).to_have_count(6)
-    expect(page.locator(".cell")).to_have_count(24)
     page.locator(".example").nth(4).click()
-    expect(page.locator(".chip-name")).to_have_text("a blue moon")
+    expect(page.locator("#words")).to_have_value("a blue moon")
+    expect(page.locator(".chip")).to_have_count(0)
     page.go_back()
     expect(page.locator(".welcome")).to_be_visible()
 
@@ -245,10 +289,10 @@ def test_asking_shows_what_an_answer_rests_on(open_page: OpenPage) -> None:
     page.locator(".item-action.ask").click()
     expect(page.locator(".captions li")).to_have_count(5)
     expect(page.locator(".generated")).to_have_text("a thing on a ground")
-    page.get_by_role("button", name="What colour is it?").click()
+    page.get_by_role("button", name="What colour is the ball?").click()
     expect(page.locator(".bars li").first).to_contain_text("81 %")
     expect(page.locator(".answer-evidence .mini")).to_have_count(4)
-    page.get_by_role("button", name="Where was it taken?").click()
+    page.get_by_role("button", name="How large is it?").click()
     expect(page.locator(".unsure")).to_be_visible()
 
 
@@ -265,9 +309,9 @@ def test_without_a_decoder_answers_are_given_to_choose_from(open_page: OpenPage,
 
 
 def test_the_start_page_is_small() -> None:
-    """What it loads: 90 kB of scripts without their comments, 25 kB of styles; views bring their own when opened."""
+    """What it loads: 116 kB of scripts without their comments, 33 kB of styles; views bring their own when opened."""
     styles = re.findall(r'"page/(\w+\.css)"', (PAGE / "index.html").read_text("utf-8"))
-    assert sum((PAGE / name).stat().st_size for name in styles) <= 25_000
+    assert sum((PAGE / name).stat().st_size for name in styles) <= 33_000
     reached, new = set(), {"app.js", "theme.js"}
     while new:
         reached |= new
@@ -279,4 +323,52 @@ def test_the_start_page_is_small() -> None:
         }
     comments = re.compile(r"/\*\*[\s\S]*?\*/|^\s*//.*$", re.MULTILINE)
     code = [comments.sub("", (PAGE / name).read_text("utf-8")) for name in reached]
-    assert 60_000 < sum(map(len, code)) <= 90_000
+    assert 60_000 < sum(map(len, code)) <= 116_000
+
+
+TIP = """(node) => { const {content, opacity, position} = getComputedStyle(node, '::after');
+    return position === 'absolute' && opacity === '1' ? content.replaceAll('"', '') : ''; }"""
+
+
+def test_icons_without_words_have_a_name_at_once_under_the_pointer(open_page: OpenPage) -> None:
+    """Drawn by the page: the browser's own come late, and some not at all."""
+    page = open_page("#view=map")
+    page.expected = ("WebGL", "GL Driver")
+    page.get_by_role("button", name="Draw what to search for").click()
+    page.wait_for_selector(".paper")
+    page.wait_for_selector(".map-zoom")
+    for name in ("Help and shortcuts", "Draw a rectangle", "Zoom out (-)", "Thin pen", "Undo (Ctrl+Z)", "Light blue"):
+        icon = page.get_by_role("button", name=name, exact=True)
+        icon.hover()
+        assert icon.evaluate(TIP) == name
+    late = page.locator(":is(.bar, .map-stage, .draw) :is(.icon-button, .swatch):not([aria-label]:not([title]))")
+    assert late.count() == 0
+    mark = "(one) => one.querySelector('use').getAttribute('href')"
+    assert page.get_by_role("button", name="Help and shortcuts").evaluate(mark) == "#i-help"
+
+
+def test_a_tile_goes_to_the_map_by_its_key_after_its_panel_was_closed(open_page: OpenPage) -> None:
+    page = open_page("#q=red+ball", reduced_motion="reduce")
+    page.expected = ("WebGL", "GL Driver")
+    page.wait_for_selector(".cell.shown")
+    page.locator(".cell").nth(2).click()
+    page.wait_for_selector("#inspector:not([hidden]) .verdict")
+    page.keyboard.press("Escape")
+    expect(page.locator(".cell").nth(2)).to_be_focused()
+    page.keyboard.press("o")
+    expect(page.locator("#map-view")).to_be_visible()
+
+
+NOT_FOR_NEWCOMERS = [
+    "Nothing matches well", "good match", "Weaker matches below", "Add as", "Report wrong pair",
+    "does not read", "compared by shape", "Draw around points on the map", "Near points are alike", "by kind",
+    "Health of the space", "line is chance", "two strangers", "up: observed", "Wrong pairs are among",
+    "Separate several", "Shortcuts of a single letter", "This sheet", "That is no picture", "Connection lost",
+]  # fmt: skip
+"""Of sentences that the page once had."""
+
+
+def test_no_sentence_is_back_that_a_newcomer_would_not_understand() -> None:
+    sources = {path.name: path.read_text("utf-8") for path in PAGE.iterdir() if path.suffix in (".js", ".html")}
+    sources["health.py"] = (PAGE.parent / "health.py").read_text("utf-8")
+    assert [(name, words) for name, text in sources.items() for words in NOT_FOR_NEWCOMERS if words in text] == []

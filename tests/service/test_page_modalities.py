@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from service.page_fixtures import OpenPage, search, until
+from service.page_fixtures import OpenPage, search, until, until_received
 from service.stand_in import StandIn
 from service.test_page_query import BRING, picture
 
@@ -47,7 +47,7 @@ def test_each_kind_can_be_found_and_is_named_on_its_tiles(open_page: OpenPage, s
     expect(page.locator(".cell.shown .kind").first).to_have_text("Image")
     page.get_by_role("button", name="Clips").click()
     expect(page.locator(".cell.shown .kind").first).to_have_text("Clip")
-    assert stand_in.asked("/api/rank")[-1]["find"] == "clip"
+    until_received(page, stand_in, "/api/rank", find="clip")
     until(page, "location.hash.includes('find=clip')")
 
 
@@ -88,7 +88,7 @@ def test_a_file_of_the_other_modality_is_searched_by(open_page: OpenPage, stand_
     until(page, "document.querySelector('.chip-preview').naturalWidth > 0")
     page.wait_for_selector(".cell.shown")
     (name,) = stand_in.uploads
-    assert stand_in.asked("/api/rank")[-1]["parts"] == [{"upload": name, "weight": 1}]
+    until_received(page, stand_in, "/api/rank", parts=[{"upload": name, "weight": 1}])
     assert page.title().startswith("your clip")
     page.reload()
     expect(page.locator(".chip-name")).to_have_text("Clip")  # the service knows what was sent
@@ -99,7 +99,9 @@ def test_a_file_of_the_other_modality_is_searched_by(open_page: OpenPage, stand_
 def test_a_file_of_no_modality_is_refused_with_the_formats(open_page: OpenPage, stand_in: StandIn) -> None:
     page = open_page()
     drop(page, "JVBERg==", "application/pdf")
-    expect(page.locator("#notices")).to_contain_text("drop one of these formats: JPEG, PNG, WEBP or RAW.")
+    expect(page.locator("#notices")).to_contain_text(
+        "That file cannot be searched by. These formats work: JPEG, PNG, WEBP or RAW."
+    )
     assert stand_in.uploads == {}
 
 

@@ -2,76 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-
-
-class Served:
-    """A running ``cospace serve``."""
-
-    def __init__(self, index: Path, *options: str) -> None:
-        command = [sys.executable, "-m", "cospace", "serve", str(index), "--port", "0", "--json", *options]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        assert line, self.process.communicate()
-        self.announced = json.loads(line)
-        self.url = str(self.announced["url"]).partition("#")[0].rstrip("/")
-        self.port = int(self.url.rpartition(":")[2])
-
-    def get(self, path: str, **headers: str) -> tuple[int, bytes]:
-        return self._ask(urllib.request.Request(self.url + path, headers=headers))
-
-    def search(self, text: str) -> int:
-        body = json.dumps({"parts": [{"text": text}], "k": 3}).encode()
-        headers = {"content-type": "application/json"}
-        return self._ask(urllib.request.Request(self.url + "/api/search", body, headers))[0]
-
-    def _ask(self, request: urllib.request.Request) -> tuple[int, bytes]:
-        try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
-                return answer.status, answer.read()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read()
-
-    def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=30)
-
-    def memory(self) -> int:
-        """Most bytes of memory that the process has had."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return 1024 * int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
-
-    def computed(self) -> float:
-        """Seconds that the process has spent computing."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def sockets(self) -> int:
-        """Open connections of the process."""
-        links = [os.readlink(entry.path) for entry in os.scandir(f"/proc/{self.process.pid}/fd") if entry.is_symlink()]
-        return sum(link.startswith("socket:") for link in links)
+from served import Served
 
 
 @pytest.fixture(scope="module")
 def served(indexed: Path) -> Iterator[Served]:
     served = Served(indexed)
     yield served
-    served.process.kill()
-    served.process.communicate()
+    served.kill()
 
 
 def test_it_listens_on_this_machine_only_and_says_where(served: Served) -> None:
@@ -91,8 +39,7 @@ def test_the_first_question_is_answered_like_the_tenth(indexed: Path) -> None:
             assert served.search(f"a thing number {number}") == 200
             times.append(served.computed() - began)
     finally:
-        served.process.kill()
-        served.process.communicate()
+        served.kill()
     assert times[0] <= 1.5 * times[9] + 0.03, times
 
 

@@ -14,11 +14,22 @@ from collections.abc import Sequence
 from cyclopts import CycloptsError
 
 from ..types import UserError
-from . import collection, generation, interop, serving, training
+from . import checking, classification, collection, generation, interop, serving, training
 from ._app import app
 from ._readers import READER_LEFT, reader_left, say_no_more
 
-__all__ = ["app", "collection", "generation", "interop", "main", "run", "serving", "training"]
+__all__ = [
+    "app",
+    "checking",
+    "classification",
+    "collection",
+    "generation",
+    "interop",
+    "main",
+    "run",
+    "serving",
+    "training",
+]
 
 _ADVICE = {
     errno.ENOSPC: "make room on this disk and give the same command again",

@@ -106,6 +106,18 @@ class Reading:
         return open_pairs(pairs, options=self.options())
 
 
+def kinds(named: str | None) -> list[str]:
+    """``near_duplicates, blank`` as a list; nothing where nothing was named."""
+    return [kind.strip() for kind in (named or "").split(",") if kind.strip()]
+
+
+def given_pairs(pairs: Sequence[str]) -> list[str]:
+    """The inputs that were named; :class:`UserError` where there is none."""
+    if not pairs:
+        raise UserError("no pairs were given; name a table, a folder, tar shards or a built-in set, e.g. scenes")
+    return list(pairs)
+
+
 PAIRS = (
     "Pairs: a table (.csv, .tsv, .jsonl, .json, also .gz; .parquet), a folder of files, tar shards, hf:NAME, or a "
     "built-in set. Several are concatenated."

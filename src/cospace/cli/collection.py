@@ -12,7 +12,7 @@ from cyclopts import Parameter
 
 from ..modalities import all_modalities, text_modality
 from ..types import UserError
-from ._app import AS_FOUND, RUN, Json, Reading, ReadingOptions, Trust, set_aside, show, verb, write
+from ._app import AS_FOUND, RUN, Json, Reading, ReadingOptions, Trust, kinds, set_aside, show, verb, write
 
 if TYPE_CHECKING:
     from ..commands.index import Indexed
@@ -85,11 +85,18 @@ class IndexOptions:
         Literal["float32", "bfloat16", "int8", "float16"] | None,
         Parameter(help="How vectors are stored (float16: on a server only), chosen when an index is made."),
     ] = None
+    leave_out: Annotated[
+        str | None,
+        Parameter(help="Leave out what cospace check finds, by its kinds, e.g. near_duplicates,blank."),
+    ] = None
     keep_missing: Annotated[
         bool, Parameter(negative="", help="Keep items that the input no longer holds; they are removed otherwise.")
     ] = False
     sources: Annotated[bool, Parameter(negative="", help="List the inputs that the index was made of.")] = False
     forget: Annotated[str | None, Parameter(help="Remove the items of this input from the index.")] = None
+    calibrate: Annotated[
+        bool, Parameter(negative="", help="Calibrate its searches on its own captions, also without RUN and SOURCE.")
+    ] = False
 
 
 AS_USUAL = IndexOptions()
@@ -117,6 +124,8 @@ def index(
     """
     if options.sources or options.forget is not None:
         _show_sources(out, options.forget, json)
+    elif options.calibrate and run is None:
+        _calibrate(out, trust, json)
     elif run is None or source is None:
         raise UserError(f"name a run and what to index: cospace index RUN SOURCE --out {quote(out)}")
     else:
@@ -125,6 +134,7 @@ def index(
 
 def _build(run: Path, source: str, out: str, options: IndexOptions, reading: Reading, trust: Trust, json: bool) -> None:
     """Make an index or bring it up to date, and show what was done."""
+    from ..commands.calibrate import calibrate_index
     from ..commands.index import build_index
     from ..runs.run import Run
     from ..stores.entries import Input
@@ -133,7 +143,7 @@ def _build(run: Path, source: str, out: str, options: IndexOptions, reading: Rea
     with Progress() as progress:
         made = build_index(
             Run.load(run, trust or ()),
-            Input(source, reading.options(pairs=False)),
+            Input(source, reading.options(pairs=False), kinds(options.leave_out)),
             out,
             precision=options.precision,
             keep_missing=options.keep_missing,
@@ -142,7 +152,22 @@ def _build(run: Path, source: str, out: str, options: IndexOptions, reading: Rea
     changes = {change: getattr(made, change) for change in ("added", "changed", "removed", "unchanged")}
     name = made.index.location.name
     data = {"out": name, "in_index": len(made.index.store), **changes, **made.counts.to_json()}
-    show(data, "\n".join(_index_summary(made, name)), json)
+    said = _index_summary(made, name)
+    if options.calibrate:
+        found = calibrate_index(made.index)
+        data |= {"calibrated": dict(found.queries), "calibration_error": found.error}
+        said.insert(-2, found.sentence())
+    show(data, "\n".join(said), json)
+
+
+def _calibrate(out: str, trust: Trust, json: bool) -> None:
+    """Calibrate an index that is there."""
+    from ..commands.calibrate import calibrate_index
+    from ..commands.search import SearchableIndex
+
+    found = calibrate_index(SearchableIndex.open(out, trust or ()))
+    data = {"out": out, "calibrated": dict(found.queries), "calibration_error": found.error}
+    show(data, found.sentence(), json)
 
 
 def _show_sources(out: str, forget: str | None, json: bool) -> None:
@@ -179,6 +204,25 @@ class SearchOptions:
     ] = None
     find: Annotated[str | None, Parameter(help="Modality of the results.")] = None
     rerank: Annotated[bool, Parameter(help="Let the run's decoder re-rank the first results.")] = False
+    at_least: Annotated[
+        Literal["strong", "likely", "maybe"] | None, Parameter(help="Only results that fit at least so well.")
+    ] = None
+    hybrid: Annotated[
+        bool, Parameter(negative="", help="Rank by the words of captions as well as by meaning, without percentages.")
+    ] = False
+    all: Annotated[bool, Parameter(negative="", help="Show weak results too, up to -k.")] = False
+    right: Annotated[
+        list[str] | None, Parameter(negative="", help="Results that are right, by id (ID,ID): the search moves there.")
+    ] = None
+    wrong: Annotated[
+        list[str] | None, Parameter(negative="", help="Results that are wrong, by id (ID,ID): not found again.")
+    ] = None
+    save_class: Annotated[
+        str | None, Parameter(help="Keep what the marks say as a class of this name, beside the index.")
+    ] = None
+    in_class: Annotated[
+        str | None, Parameter(name="--class", help="Only items of a saved class; without a text, the surest first.")
+    ] = None
 
 
 BY_SCORE = SearchOptions()
@@ -199,24 +243,24 @@ def search(
 ) -> None:
     """Search an index by text or by a file.
 
+    Results may be marked right and wrong by their ids, which moves the search, and what the marks say may be saved as a
+    class: cospace search idx "a bus" --right a.jpg,b.jpg --wrong c.jpg --save-class buses, then --class buses.
+
     Example: cospace search idx "a red bus" -k 5
     """
-    from ..commands.search import SearchableIndex
-    from .terminal import results_table
+    from ..commands.collection import Collection
+    from .search_output import results_table
+    from .teaching import search_or_teach
 
-    opened = SearchableIndex.open(index, trust or ())
-    query = {text_modality(): text, **asdict(file)}
-    results = opened.search(options.k, options.find, options.rerank, options.where or (), **query)
+    opened, given = Collection.open(index, trust or ()), options
+    answer = search_or_teach(opened, options, {text_modality(): text, **asdict(file)})
     if json:
-        rows = [{"id": r.id, "score": r.score, "path": r.path, "text": r.text} for r in results]
-        unread = (
-            {"not_reranked": [{"id": r.id, "reason": r.unread} for r in results if r.unread]} if options.rerank else {}
-        )
-        show({"results": rows, **unread}, "", json)
+        show(answer.plain(), "", json)
         return
-    _show_thumbnails(opened, results, thumbnails)
-    write(results_table(results))
-    _say_unread(results)
+    listed = answer.results if given.all or given.rerank else answer.fitting()
+    _show_thumbnails(opened, listed, thumbnails)
+    write(results_table(answer, listed, given.hybrid))
+    _say_unread(answer.results)
 
 
 def _show_thumbnails(opened: SearchableIndex, results: Sequence[Result], when: Thumbnails) -> None:

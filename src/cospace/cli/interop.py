@@ -8,6 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from ..runtime import Precision
 from ._app import RUN, Json, Trust, command, show, verb
 
 
@@ -17,6 +18,9 @@ def import_(
     /,
     *,
     out: Annotated[Path, Parameter(help="Folder of the run.")],
+    precision: Annotated[
+        Precision, Parameter(help="What it embeds in: float32 as its own library, auto faster where there is bfloat16.")
+    ] = "float32",
     json: Json = False,
 ) -> None:
     """Make a run of a published model: CLIP or SigLIP, in the layout of transformers or of OpenCLIP.
@@ -28,7 +32,7 @@ def import_(
     """
     from ..commands.import_model import import_model
 
-    made = import_model(source, out, command())
+    made = import_model(source, out, command(), precision)
     summary = made.summary()
     lines = [
         f"{made.family}, {summary['parameters']:,} parameters, {summary['embed_dim']} dimensions: {out}",

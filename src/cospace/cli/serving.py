@@ -51,3 +51,23 @@ def serve(
         sys.stdout.flush()
 
     run(collection, access, fetch, ready)
+
+
+@verb("INDEX [OPTIONS]")
+def mcp(
+    index: Annotated[str, Parameter(help="The folder of an index, or its postgresql:// address.")],
+    /,
+    *,
+    trust: Trust = None,
+) -> None:
+    """Offer an index to programs with language models: as tools of the Model Context Protocol, on standard input.
+
+    The tools are search and, where the run has learned them, caption and ask. The program starts this command itself;
+    in its settings write the command cospace with the arguments mcp and INDEX.
+
+    Example: cospace mcp idx
+    """
+    from ..commands.search import SearchableIndex
+    from ..service.mcp import serve as run
+
+    run(SearchableIndex.open(index, trust or ()))

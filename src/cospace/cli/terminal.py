@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import textwrap
@@ -17,15 +16,12 @@ from typing import TYPE_CHECKING, Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
-from rich.table import Table
-from rich.text import Text
 
 from ..filenames import without_surrogates
 
 if TYPE_CHECKING:
     from ..commands.demo import Demo
     from ..commands.recipes import Recipe, Setting
-    from ..commands.search import Result
     from ..commands.train import Listener
     from ..runs.settings import RunConfig
 
@@ -170,38 +166,6 @@ def metrics_table(metrics: Mapping[str, float]) -> str:
             rows.append((name, f"{value:6,.0f}", ""))
     width = max((len(name) for name, _, _ in rows), default=0)
     return "\n".join(f"{name:<{width}}  {value}  {chance}".rstrip() for name, value, chance in rows)
-
-
-def results_table(results: Sequence[Result], console: Console | None = None) -> str:
-    """Search results, best first: a table where people look, a line each where a program reads."""
-    if not results:
-        return "nothing found: no item satisfies this search"
-    console = console or Console()
-    rows = [(str(place), _match(result), *_description(result)) for place, result in enumerate(results, 1)]
-    if not console.is_terminal:
-        return "\n".join(f"{place:>3}  {match:>5}  {what}  {where}".rstrip() for place, match, what, where in rows)
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("", justify="right", style="dim")
-    table.add_column("match" if results[0].percent is not None else "score", justify="right", style="bold")
-    table.add_column("", overflow="fold")
-    for place, match, what, where in rows:
-        summary = Text(what)
-        if where:
-            summary.append(f"\n{where}", style="dim")
-        table.add_row(place, match, summary)
-    with console.capture() as capture:
-        console.print(table)
-    return capture.get().rstrip("\n")
-
-
-def _match(result: Result) -> str:
-    return f"{result.score:.3f}" if result.percent is None else f"{result.percent} %"
-
-
-def _description(result: Result) -> tuple[str, str]:
-    """What an item is, and its file, if it is one of its own."""
-    file = result.path if os.path.isabs(result.path) else ""
-    return printable(result.text or result.id), printable(file)
 
 
 def printable(text: str) -> str:

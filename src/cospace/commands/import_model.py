@@ -18,7 +18,7 @@ from ..interop.old_runs import OldRun
 from ..interop.sentence_transformers import prompts_in
 from ..runs.run import Run
 from ..runs.settings import RunConfig
-from ..runtime import describe, device
+from ..runtime import Precision, describe, device
 from ..types import UserError
 
 
@@ -52,10 +52,12 @@ class Imported:
         }
 
 
-def import_model(source: str, out: Path, command: str = "") -> Imported:
+def import_model(source: str, out: Path, command: str = "", precision: Precision = "float32") -> Imported:
     """Read a published model (see :func:`cospace.interop.sources.read`) or a run of version 0.1 into the run ``out``.
 
-    A published model is compared with its own library, an old run with its golden vectors. Nothing is written where a
+    A published model embeds in ``precision``: float32 gives the vectors of its own library, auto is faster on hardware
+    with bfloat16, for cosines of about 0.999 to them. It is compared with its own library, an old run with its golden
+    vectors. Nothing is written where a
     tensor is missing or left over, or where the vectors differ.
     """
     if (out / "model" / "space.json").exists():
@@ -64,6 +66,7 @@ def import_model(source: str, out: Path, command: str = "") -> Imported:
         return _convert(Path(source), out)
     published = sources.read(source)
     compared = parity.compare(published)
+    published.space.precision = precision
     with files.Lock(out):
         files.write_json(out / "run.json", {**_facts(command), "published": published.facts()})
         published.space.save(out / "model", parity.golden(published.space))

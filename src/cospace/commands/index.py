@@ -95,11 +95,27 @@ def build_index(
         with _undone_if_refused(location, work, fresh=held is None):
             work.run(pairs, found, keep_missing, max_bad_fraction)
             store.finish(progress)
+            location.lexicon(store, progress)
     index = SearchableIndex(location, location.open(fingerprint), run.space, run.generator)
     listed = [*pairs.problems, *without_encoder(pairs, run.space.modalities)]
     counts = count_entries(pairs, found, listed, work.problems)
     how = (counts, [*pairs.summary(counts), *work.said])
     return Indexed(index, work.added, work.changed, work.removed, work.unchanged, [*listed, *work.problems], *how)
+
+
+def add_items(run: Run, pairs: Pairs, location: IndexLocation, progress: Progress = silent) -> None:
+    """Store the items of ``pairs`` under their ids, in place of those that are there; everything else stays.
+
+    What is wrong with one of them is a :class:`UserError`, and leaves the index as it was.
+    """
+    store = location.open(run.space.fingerprint)
+    store.checkpoint()
+    work = _Work(run, store, location.thumbnails(), pairs.name, progress)
+    try:
+        with _undone_if_refused(location, work, fresh=False):
+            work.put(pairs, _searchable(pairs, run.space.modalities))
+    finally:
+        store.close()
 
 
 def _searchable(pairs: Pairs, modalities: Sequence[str]) -> dict[str, list[Entry]]:
@@ -195,6 +211,8 @@ class _Work:
         self.added = self.changed = self.unchanged = self.removed = 0
         self.problems: list[Problem] = []
         self.said: list[str] = []
+        self.staged: list[tuple[Sequence[Item], np.ndarray]] | None = None
+        """What is not stored yet, where all of it is to become visible at once."""
         self.shown: set[str] = set()
         """Contents whose previews were added."""
 
@@ -216,6 +234,37 @@ class _Work:
             self.there = self.store.hashes()
             self._store(copies, pairs, max_bad_fraction)
         self._forget({item.id for entry in listed for item in entry.items}, keep_missing)
+
+    def put(self, pairs: Pairs, found: Mapping[str, Sequence[Entry]]) -> None:
+        """Store all entries at once, under the very ids that they have, whichever input held these before."""
+        listed = [entry for group in found.values() for entry in group]
+        named = [item.id for entry in listed for item in entry.items]
+        numbers = self.store.numbers(named)
+        held = self.store.items(numbers[numbers >= 0].tolist())
+        self.mine = {item.id: item for item in held}
+        listed = [replace(e, item=self._own(e.item), copies=[self._own(copy) for copy in e.copies]) for e in listed]
+        self.staged = []
+        self._store(listed, pairs, 0.0)
+        if self.problems:
+            raise UserError(f"nothing was added: {self.problems[0].id}: {self.problems[0].reason}")
+        items = [item for some, _ in self.staged or () for item in some]
+        vectors = [row for _, rows in self.staged or () for row in rows]
+        place = {item.hash: number for number, item in enumerate(items)}
+        for entry in (entry for entry in listed if entry.copies and entry.item.hash not in place):  # it is unchanged
+            number = self.store.numbers([entry.item.id])
+            place[entry.item.hash] = len(vectors)
+            items, vectors = [*items, *self.store.items(number.tolist())], [*vectors, *self.store.vectors(number)]
+        copies = [copy for entry in listed for copy in entry.copies]
+        sources = [place[copy.hash] for copy in copies]
+        items += [_with_appearance(copy, items[number]) for copy, number in zip(copies, sources, strict=True)]
+        vectors += [vectors[number] for number in sources]
+        self.staged = None
+        if items:
+            self._add(items, np.stack(vectors))
+        self._forget(set(named), keep_missing=True)
+
+    def _own(self, item: Item) -> Item:
+        return replace(item, extras={**item.extras, SOURCE: self.source})
 
     def _store(self, listed: Sequence[Entry], pairs: Pairs, max_bad_fraction: float) -> None:
         """Embed what is new, and carry over what the index holds the vector of."""
@@ -291,6 +340,9 @@ class _Work:
             self.progress(f"embedding {modality(name).plural}", done, len(fresh))
 
     def _add(self, items: Sequence[Item], vectors_NE: np.ndarray) -> None:
+        if self.staged is not None:
+            self.staged.append((items, vectors_NE))
+            return
         self.store.add(items, vectors_NE)
         known = sum(item.id in self.mine for item in items)
         self.changed += known

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from shlex import quote
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from torch import Tensor
@@ -16,24 +16,38 @@ from ..config import unknown
 from ..evaluators.reranking import CANDIDATES, evidence
 from ..filenames import unescaped
 from ..modalities import PREVIEW_SIZES, is_text, modality, text_modality
+from ..models.calibration import MATCHES, Relevance
 from ..models.generation.generator import TextGenerator
 from ..models.space import Space
+from ..reading import understood
 from ..runs.run import Run
-from ..stores import Condition, Index, of_modality
-from ..stores.entries import own_columns
-from ..stores.locations import FolderLocation, IndexLocation, ServerLocation, location_of
+from ..stores import Condition, Index, Item, of_modality
+from ..stores.entries import captions_of, own_columns
+from ..stores.lexicon import Lexicon
+from ..stores.locations import CALIBRATION, FolderLocation, IndexLocation, ServerLocation, location_of
 from ..stores.thumbnails import Thumbnails
 from ..types import BadItem, UserError, attempted
+from .relevance import (
+    LITERAL,
+    Found,
+    Gallery,
+    Verdict,
+    Wording,
+    ordered,
+    unknown_sentence,
+    verdict,
+)
 
 BACKGROUND = 2_048
 """Items of a modality that a cosine is measured against."""
-LEAST_DEVIATION = 1e-3
-"""Of a query's cosines; below this it says the same of everything."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One item that was found; ``score`` is its cosine to the query, ``percent`` how likely it matches, if known."""
+    """One item that was found; ``score`` is its cosine to the query, ``probability`` that it fits, if that is known.
+
+    ``match`` is the word for it: strong, likely, maybe or weak (:mod:`cospace.models.calibration`).
+    """
 
     id: str
     score: float
@@ -41,10 +55,93 @@ class Result:
     path: str
     text: str
     hash: str
-    percent: int | None
+    probability: float | None
+    match: str
     extras: Mapping[str, str]
+    number: int
+    width: int
+    height: int
+    rgb: int
+    captions: Sequence[str] = ()
     unread: str = ""
     """Why the decoder could not read the item, so that it has its place by the score alone; empty where it could."""
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON; a person's own columns lie beside ours, whose names win."""
+        own = {name: getattr(self, name) for name in _SHOWN}
+        return {**self.extras, **own, "captions": list(self.captions), "extras": dict(self.extras)}
+
+
+_SHOWN = (
+    "id", "score", "probability", "match", "path", "text", "modality", "hash", "number", "width", "height", "rgb",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """What is found, in which order: ``at_least`` keeps ``strong``, ``likely`` or ``maybe`` results and better ones.
+
+    ``hybrid`` fuses the order by meaning with that of the items whose captions hold the words.
+    """
+
+    k: int = 10
+    find: str | None = None
+    rerank: bool = False
+    where: tuple[str | Condition, ...] = ()
+    at_least: str | None = None
+    hybrid: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Results, how the whole ranking is judged, of how many items, and what the ``captions`` say of the query."""
+
+    results: Sequence[Result]
+    judged: Verdict
+    wording: Wording
+    total: int
+    direction: str
+    captions: int
+    version: int
+    literal: Sequence[int] = ()
+    """Numbers of items whose captions hold all words."""
+    reranked: bool = False
+    """Whether the decoder sorted the first results."""
+
+    def fitting(self) -> Sequence[Result]:
+        """The results that are not weak; where all are, these are guesses, and all are given."""
+        fit = [result for result in self.results if result.match != MATCHES[-1]]
+        return fit or self.results
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON: the same object that the service answers with."""
+        unread = [{"id": one.id, "reason": one.unread} for one in self.results if one.unread]
+        return {
+            "results": [one.plain() for one in self.results],
+            "unknown_words": list(self.wording.unknown),
+            "shown": self.judged.maybe,
+            "total": self.total,
+            "version": self.version,
+            "direction": self.direction,
+            "calibrated": self.judged.calibrated,
+            "literal": list(self.literal),
+            **({"not_reranked": unread} if self.reranked else {}),
+        }
+
+    @property
+    def unknown_sentence(self) -> str:
+        """What is said of words that no caption uses; empty where all occur."""
+        return unknown_sentence(self.wording.unknown, self.captions, bool(self.wording.asked.known))
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """The nearest items of one query by number (-1: no more), their cosines, and what they are judged against."""
+
+    query_E: np.ndarray
+    numbers_K: np.ndarray
+    scores_K: np.ndarray
+    of: Gallery
 
 
 class SearchableIndex:
@@ -56,7 +153,7 @@ class SearchableIndex:
         self.location, self.store, self.space, self.generator = location, store, space, generator
 
     @classmethod
-    def open(cls, target: str | Path, trust: Iterable[str] = ()) -> SearchableIndex:
+    def open(cls, target: str | Path, trust: Iterable[str] = ()) -> Self:
         """Read an index in a folder or at ``postgresql://...``; vectors that another model made are refused.
 
         ``trust``: see :meth:`cospace.runs.run.Run.load`.
@@ -109,6 +206,21 @@ class SearchableIndex:
         """The same collection through another view of its vectors."""
         return SearchableIndex(self.location, store, self.space, self.generator)
 
+    @cached_property
+    def relevance(self) -> Relevance:
+        """What calibrates a search: what was fitted on this index's own captions, otherwise what its model brought."""
+        kept = self.location.calibration()
+        if not kept:
+            return self.space.relevance
+        with understood(Path(self.name) / CALIBRATION):
+            own = Relevance.from_plain(kept)
+        return Relevance({**self.space.relevance.fits, **own.fits})
+
+    @cached_property
+    def lexicon(self) -> Lexicon:
+        """The words of its captions, as of the version that is open."""
+        return self.location.lexicon(self.store)
+
     def search(
         self,
         k: int = 10,
@@ -124,33 +236,24 @@ class SearchableIndex:
         sort the first few (:data:`CANDIDATES`, whatever ``k`` is) of the items found for a text, or of the texts found
         for an item.
         """
-        asked, raw = self._checked(query, k, find)
+        return list(self.find(How(k, find, rerank, tuple(where)), **query).results)
+
+    def find(self, how: How, **query: Any) -> Answer:
+        """The same with what is known of the query: words that no caption uses, how many results fit."""
+        asked, raw = self._checked(query, how.k, how.find)
+        self._not_empty()
+        query_1E = self.space.embed(progress=None, **{asked: [raw]})
+        if not how.rerank:
+            return self._answers(query_1E, how, asked, [raw])[0]
+        wide = self._answers(query_1E, replace(how, k=max(how.k, CANDIDATES), at_least=None), asked, [raw])[0]
+        first = self._reranked(list(wide.results[:CANDIDATES]), asked, raw)
+        return replace(wide, results=[*first, *wide.results[CANDIDATES:]][: how.k], reranked=True)
+
+    def _not_empty(self) -> None:
         if not len(self.store):
             raise UserError(
                 f"{self.name} holds no items; fill it with: cospace index RUN FILES --out {quote(self.name)}"
             )
-        conditions = [Condition.parse(one) if isinstance(one, str) else one for one in where]
-        query_1E = self.space.embed(progress=None, **{asked: [raw]})
-        among = [of_modality(find or self._usual()), *conditions]
-        if not rerank:
-            return self._nearest(query_1E, k, among, asked)
-        first = self._reranked(self._nearest(query_1E, CANDIDATES, among, asked), asked, raw)
-        known = {result.id for result in first}
-        rest = self._nearest(query_1E, k, among, asked) if k > CANDIDATES else []
-        return [*first, *(result for result in rest if result.id not in known)][:k]
-
-    def percents(self, query_E: np.ndarray, cosines: np.ndarray, direction: str) -> list[int | None]:
-        """How likely each of the items found is a match, in per cent; None where that was not calibrated.
-
-        How far a cosine stands out is measured on a seeded sample of the items that could have been found.
-        """
-        matching = self.space.matching.get(direction)
-        if matching is None:
-            return [None] * len(cosines)
-        among = [of_modality(direction.partition("_to_")[2])]
-        sample_N = self.store.vectors(self.store.select(among, BACKGROUND, seed=0)) @ query_E
-        z = (cosines - sample_N.mean()) / max(float(sample_N.std()), LEAST_DEVIATION)
-        return list(matching.percents(cosines, z, len(self.store.select(among))).tolist())
 
     def _checked(self, query: Mapping[str, Any], k: int, find: str | None) -> tuple[str, Any]:
         """The query's modality and raw item."""
@@ -173,18 +276,48 @@ class SearchableIndex:
         names = sorted(self.space.modalities, key=is_text)
         return next((name for name in names if len(self.store.select([of_modality(name)], most=1))), names[0])
 
-    def _nearest(self, query_1E: np.ndarray, k: int, among: list[Condition], asked: str) -> list[Result]:
-        found = self.store.nearest(query_1E, k, among)
-        there = found.numbers_QK[0] >= 0
-        scores, items = found.scores_QK[0][there], self.store.items(found.numbers_QK[0][there].tolist())
-        got = items[0].modality if items else ""
-        percents = self.percents(query_1E[0], scores, f"{asked}_to_{got}")
+    def _answers(self, queries_QE: np.ndarray, how: How, asked: str, raws: Sequence[Any]) -> list[Answer]:
+        """Search for several queries in one pass, judge, and put into the order and the number that are wanted.
+
+        ``asked`` is the modality of the queries, or what has no calibration.
+        """
+        self._not_empty()
+        got = how.find or self._usual()
+        conditions = [Condition.parse(one) if isinstance(one, str) else one for one in how.where]
+        among = [of_modality(got), *conditions]
+        chosen_N = self.store.select(among)
+        only_N = chosen_N if conditions else None
+        wordings = [Wording.of(raw if is_text(asked) else None, self.lexicon, got, only_N) for raw in raws]
+        deepest = max((wording.depth(len(chosen_N)) for wording in wordings), default=0)
+        found = self.store.nearest(queries_QE, max(how.k, deepest), among)
+        background_BE = self.store.vectors(self.store.select([of_modality(got)], BACKGROUND, seed=0))
+        rows = zip(queries_QE, found.numbers_QK, found.scores_QK, wordings, strict=True)
         return [
-            Result(
-                item.id, float(score), item.modality, item.path, item.text, item.hash, percent, own_columns(item.extras)
+            self._answer(
+                Ranked(query_E, numbers_K, scores_K, Gallery(len(chosen_N), background_BE @ query_E)), how, wording,
+                f"{asked}_to_{got}",
             )
-            for item, score, percent in zip(items, scores, percents, strict=True)
-        ]
+            for query_E, numbers_K, scores_K, wording in rows
+        ]  # fmt: skip
+
+    def _answer(self, ranked: Ranked, how: How, wording: Wording, direction: str) -> Answer:
+        """Judge the results of one query."""
+        there = ranked.numbers_K >= 0
+        numbers_N, scores_N = ranked.numbers_K[there], ranked.scores_K[there]
+        judged = verdict(self.relevance, direction, wording, scores_N, numbers_N, ranked.of)
+        judged, found = ordered(
+            judged,
+            Found(numbers_N, scores_N),
+            wording,
+            how.hybrid,
+            lambda numbers_L: self.store.vectors(numbers_L) @ ranked.query_E,
+        )
+        most = how.k if how.at_least is None else min(how.k, judged.until(how.at_least))
+        numbers = found.numbers_N[:most].tolist()
+        rows = zip(self.store.items(numbers), found.scores_N[:most].tolist(), numbers, strict=True)
+        results = [_result(item, score, judged, place, number) for place, (item, score, number) in enumerate(rows)]
+        facts = (self.lexicon.captions, self.store.version, wording.holding_L[:LITERAL].tolist())
+        return Answer(results, judged, wording, ranked.of.items, direction, *facts)
 
     def _reranked(self, results: list[Result], asked: str, raw: Any) -> list[Result]:
         """The same, the likeliest by the decoder first; one that it cannot read keeps its place, and says why."""
@@ -244,3 +377,11 @@ class SearchableIndex:
         if preview is None or not modality(name).recognises(preview):
             raise made
         return preview, prepare(preview)
+
+
+def _result(item: Item, score: float, judged: Verdict, place: int, number: int) -> Result:
+    """The item in a place of the ranking."""
+    fits = judged.probability(place), judged.match(place)
+    seen = number, item.width, item.height, item.rgb
+    own = own_columns(item.extras)
+    return Result(item.id, score, item.modality, item.path, item.text, item.hash, *fits, own, *seen, captions_of(item))

@@ -22,7 +22,8 @@ from ..evaluation.zero_shot import templates_for
 from ..evaluators.embedded import EmbeddedPairs, embed_pairs
 from ..evaluators.forgetting import OWN, REFERENCE, ForgettingBaseline
 from ..evaluators.generation import GenerationResults, complaint, generate_predictions
-from ..evaluators.measures import calibrate, calibrate_search, diagnosis, intervals, measure, reliability_of, watch
+from ..evaluators.measures import calibrate, diagnosis, intervals, measure, watch
+from ..evaluators.relevance import Trial, calibrate_search, reliability_of, trials
 from ..evaluators.reranking import rerank
 from ..evaluators.retrieval_baseline import retrieval_baselines
 from ..evaluators.selection import items_per_modality, score_by_group, thinned, validation_loss
@@ -32,6 +33,7 @@ from ..models.space import Space
 from ..objectives import FEWEST
 from ..runs.datasets import training_batches
 from ..runs.heads import as_facts, describe_fit, fit_heads
+from ..runs.held_out import held_out_content
 from ..runs.identity import FILE, check_identity
 from ..runs.initialization import initialize, stretch
 from ..runs.metrics_log import MetricsLog
@@ -55,6 +57,7 @@ from .training_request import (
     TrainArguments,
     TrainingData,
     check_source,
+    from_nothing_where_better,
     open_data,
     say_what_learns,
     say_what_towers_give,
@@ -97,7 +100,7 @@ def _train(request: TrainArguments) -> Trained:
         )
     with files.Lock(out):
         data = open_data(request, open_config)
-        source = source_of(request, open_config)
+        open_config, source = from_nothing_where_better(request, open_config, data, source_of(request, open_config))
         config = config_from_source(open_config.fitted(data.train), source, request.overrides, data.train)
         say_what_learns(request, config, source)
         check_source(config, data, source)
@@ -127,6 +130,7 @@ class _Session:
         data_facts = facts_of(self.train.pairs).plain()
         self.setup = Setup.of(config.model_dump(), data_facts, pretrained=source is not None)
         self._collapsed = 0
+        self.trials: list[Trial] = []
         self.paired = self._paired()
         self.objective = part("objectives", config.objective).build(list(self.paired)).to(device())  # type: ignore[attr-defined]
         self.towers = source if isinstance(source, JoinedTowers) else None
@@ -246,7 +250,8 @@ class _Session:
         embedded = embed_pairs(space, self.val, progress)
         generated = self._generate(self.val, True, progress)
         if embedded.both():
-            space.calibration, space.matching = calibrate(embedded), calibrate_search(embedded)
+            self.trials = trials(space, embedded)
+            space.calibration, space.relevance = calibrate(embedded), calibrate_search(self.trials)
         generated.metrics |= retrieval_baselines(self.generator, space, embedded, generated)
         generated.metrics |= rerank(self.generator, space, embedded)
         return embedded, generated
@@ -285,13 +290,14 @@ class _Session:
             "config.json": self.config.model_dump(mode="json"),
             "metrics.json": metrics,
             "intervals.json": intervals(embedded),
-            "reliability.json": reliability_of(self.space, embedded),
+            "reliability.json": reliability_of(self.trials),
             "run.json": self._facts() | selected | self.head_facts,
         }
         for name, content in facts.items():
             files.write_json(self.out / name, content)
         # Beside the weights too: wherever the model is copied to, e.g. into an index, it says how good it is.
         beside: dict[str, files.Content] = {f"run/{name}": files.as_json(content) for name, content in facts.items()}
+        beside |= held_out_content(embedded)
         beside |= {} if self.generator is None else self.generator.content()
         write_trained_on(self.out, self.train.pairs, self.signatures)
         self.space.save(self.out / "model", self._golden(), beside)

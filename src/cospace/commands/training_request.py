@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,14 +12,16 @@ from ..data.leakage import contents_of, describe_leaks, leaked
 from ..data.pairs import Pairs, Spec, open_pairs
 from ..data.sources import AS_FOUND, ReadOptions
 from ..data.splits import hold_out
+from ..runs.advice import TOWERS
 from ..runs.datasets import can_train
 from ..runs.pretrained import START_FROM, is_whole
 from ..runs.run import Run
-from ..runs.settings import RunConfig
+from ..runs.settings import RunConfig, resolve
 from ..runs.source import open_source
 from ..runs.towers import JoinedTowers, open_towers
 from ..types import Metrics, Progress, UserError, silent
-from .estimate import estimate_towers
+from .check import CheckArguments, check_pairs
+from .estimate import advise_from_nothing, compare, estimate_towers
 
 
 @dataclass(slots=True)
@@ -41,6 +44,8 @@ class TrainArguments:
     overrides: Sequence[str] = ()
     options: ReadOptions = AS_FOUND
     """How the pairs are read."""
+    clean: bool = False
+    """Whether rows that ``cospace check`` would leave out are left out."""
     source: str | None = None
     """A run or a published model to start from: a folder, ``hf:NAME`` or ``openclip:FOLDER``."""
     reference: Spec | None = None
@@ -74,6 +79,32 @@ def say_what_learns(request: TrainArguments, config: RunConfig, source: Run | No
         how = "frozen" if "all" in frozen or name in frozen else f"learns at {mult}"
         how = f"learns low-rank adapters of rank {config.lora_rank}" if config.lora_rank and how != "frozen" else how
         request.listener.say(f"{tower.describe(name)}, {how}")
+
+
+FORCED = ("towers", "tta", "heads", "locked", "lora_rank", "wise_ft_alpha", "training.steps")
+"""Settings with which a person says that the recipe's towers are wanted, whatever the images are."""
+
+
+def from_nothing_where_better(
+    request: TrainArguments, config: RunConfig, data: TrainingData, source: Run | None
+) -> tuple[RunConfig, Run | None]:
+    """The recipe ``towers`` on images that its towers know little of gives way to learning from nothing, and says so.
+
+    Drawings, glyphs or charts are found better by a space of their own (:mod:`.estimate`). Any of the settings
+    :data:`FORCED` keeps the towers.
+    """
+    chosen = any(
+        text.partition("=")[0] == name or text.startswith(f"{name}.") for text in request.overrides for name in FORCED
+    )
+    if request.recipe != TOWERS or chosen or not isinstance(source, JoinedTowers):
+        return config, source
+    if set(data.train.modalities) != set(source.towers):
+        return config, source
+    found = compare(data.train, data.val, source, request.listener.progress)
+    if not found.from_nothing:
+        return config, source
+    request.listener.say(advise_from_nothing(found))
+    return resolve("small", request.overrides), None
 
 
 def say_what_towers_give(request: TrainArguments, data: TrainingData, source: Run | None) -> None:
@@ -113,6 +144,18 @@ def _read(request: TrainArguments, spec: Spec | Sequence[Spec]) -> Pairs:
     return _said(request, open_pairs(spec, options=request.options))
 
 
+def _training_pairs(request: TrainArguments) -> Pairs:
+    """What was named for training, without the rows that ``check`` would leave out where that was asked for."""
+    if not request.clean:
+        return _read(request, request.pairs)
+    asked = CheckArguments(request.pairs, request.val, request.options)
+    pairs = check_pairs(asked, request.listener.progress).clean()
+    left_out = Counter(problem.kind for problem in pairs.problems if problem.asked)
+    said = ", ".join(f"{count:,} {kind.replace('_', ' ')}" for kind, count in left_out.most_common())
+    request.listener.say(f"{pairs.name}: --clean leaves out {left_out.total():,} rows{': ' if said else ''}{said}")
+    return _said(request, pairs)
+
+
 def _said(request: TrainArguments, pairs: Pairs) -> Pairs:
     for line in pairs.summary():
         request.listener.say(line)
@@ -125,7 +168,7 @@ def open_data(request: TrainArguments, config: RunConfig) -> TrainingData:
     Raises :class:`UserError` where nothing can be learned, or measured.
     """
     fraction = config.data.max_bad_fraction
-    pairs = can_train(_read(request, request.pairs)).stop_above(fraction)
+    pairs = can_train(_training_pairs(request)).stop_above(fraction)
     reference = None if request.reference is None else can_train(_said(request, open_pairs(request.reference)))
     if request.val is None:
         train, val = hold_out(pairs, config.training.seed)

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import islice
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..config import unknown
 from ..files import atomic_write
 from ..modalities import all_modalities, is_text, modality
-from ..types import BadItem, Problem, Progress, UserError, attempted, silent
+from ..types import BadItem, Problem, Progress, UserError, silent
+from . import caption_findings, findings
+from .clean_table import as_csv, write_clean_table
 from .counting import describe_left_alone
-from .joins import describe_join, joining
+from .examining import ItemsSeen, look_at
+from .findings import Finding
+from .known_files import KnownFiles
 from .pairs import Pairs
-from .prepared import different_items
+from .wrong_pairs import Judged
 
-_THREADS = 2
 _SHORT = 60
 """Characters of an item in the report's example rows."""
 _EXAMPLES = 3
@@ -49,8 +48,9 @@ _ADVICE = {
     "missing partner": "add a file of the other kind with the same name, or move these away",
     "duplicate name": "give each pair a name of its own",
 }
+_ALWAYS = ("missing", "undecodable", "empty_text")
+"""Kinds of problems that the JSON counts even where there are none."""
 _READY = "Ready to train on."
-_JOINED = "leave out the rows that are wrong; where all are right, nothing needs to be done"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +59,25 @@ class Checked:
 
     pairs: Pairs
     counts: dict[str, int | float]
-    joined: Sequence[str] = ()
-    """A sentence for each of the first items that are filed under captions which are otherwise apart."""
+    findings: Sequence[Finding] = ()
+    val: Pairs | None = None
+    """The validation pairs that it was compared with, without those that cannot be decoded."""
+    seen: Mapping[str, ItemsSeen] = field(default_factory=dict)
+    """What was seen of the items, with the rows of ``pairs``."""
+    judged: Judged | None = None
+    """What a judge says of the pairs, if one was asked."""
+
+    @property
+    def verdict(self) -> str:
+        """Whether one can train on this."""
+        stopping = [finding.sentence for finding in self.findings if finding.stops and finding.count]
+        ready = _verdict(self.pairs)
+        return f"Not ready to train on: {'; '.join(stopping)}." if ready == _READY and stopping else ready
 
     @property
     def stops(self) -> bool:
-        """Whether training would stop at once: nothing can be used, or too little, or there are no pairs."""
-        return _verdict(self.pairs) != _READY
+        """Whether training would stop at once, or should not be done: too little can be used, or figures would lie."""
+        return self.verdict != _READY
 
     @property
     def examples(self) -> list[str]:
@@ -81,11 +93,56 @@ class Checked:
             kinds.setdefault(problem.kind, []).append(problem)
         return dict(sorted(kinds.items(), key=lambda item: -len(item[1])))
 
+    def leaving(self, kinds: Sequence[str] = (), keep: Sequence[str] = ()) -> Checked:
+        """The same, where the clean table leaves out these kinds of findings too, or keeps those.
+
+        Raises :class:`UserError` for a kind that there is not.
+        """
+        known = {finding.kind for finding in self.findings}
+        for kind in (*kinds, *keep):
+            if kind not in known:
+                raise UserError(unknown(kind, known, "no finding is called"))
+        changed = [
+            replace(one, leave_out=(one.leave_out or one.kind in kinds) and one.kind not in keep)
+            for one in self.findings
+        ]
+        return replace(self, findings=changed)
+
+    def clean(self, only: Sequence[str] | None = None) -> Pairs:
+        """The pairs without the rows that are left out, which are among its problems; ``only`` of these kinds."""
+        left_out = {
+            row: Problem(self.pairs.place(row), one.kind, one.reason, asked=True)
+            for one in reversed(self.findings)  # the first finding of a row says why
+            if (one.leave_out if only is None else one.kind in only)
+            for row in one.rows
+        }
+        return self.pairs.without([left_out[row] for row in sorted(left_out)]) if left_out else self.pairs
+
     def to_json(self) -> dict[str, Any]:
         """One flat object: counts, and ``problems/KIND`` for each kind of problem."""
         found = {f"problems/{kind}": len(problems) for kind, problems in self.problems.items()}
-        joined = {"joined/examples": list(self.joined)} if self.joined else {}
-        return {"name": self.pairs.name, **self.counts, **joined, **found, "fingerprint": self.pairs.fingerprint}
+        flat = dict.fromkeys(_ALWAYS, 0) | {_flat(kind): len(problems) for kind, problems in self.problems.items()}
+        for finding in self.findings:
+            flat[finding.kind] = flat.get(finding.kind, 0) + finding.count
+        fine = {f"fine/{kind}": many for kind, many in self._fine().items()}
+        joined = next((one for one in self.findings if one.kind == "contradictory_labels"), None)
+        joins = {"joined/examples": list(joined.notes[:_EXAMPLES])} if joined is not None and joined.count else {}
+        return {
+            "name": self.pairs.name, **self.counts, **joins, **flat, **fine, **found, **self._of_val(),
+            **({} if self.judged is None else self.judged.counts()),
+            "fingerprint": self.pairs.fingerprint,
+        }  # fmt: skip
+
+    def _fine(self) -> dict[str, int]:
+        """What was called fine before, by kind."""
+        fine: Counter[str] = Counter()
+        for finding in self.findings:
+            fine[finding.kind] += finding.fine
+        return {kind: many for kind, many in fine.items() if many}
+
+    def _of_val(self) -> dict[str, int]:
+        """What was read of the validation pairs: ``val/items``, ``val/used`` ..."""
+        return {} if self.val is None else {f"val/{name}": n for name, n in self.val.counts().to_json().items()}
 
     def to_text(self) -> str:
         """The same for people: counts in a table, then each kind of problem with examples and advice."""
@@ -94,100 +151,123 @@ class Checked:
         lines += [f"  {example}" for example in self.examples]
         lines += [f"  {name:<{width}}  {value:>10,g}" for name, value in self.counts.items()]
         lines += [self.pairs.counts().sentence(), *describe_left_alone(self.pairs.left_alone)]
-        advice = dict(_ADVICE)
-        for one in all_modalities():
-            advice |= one.advice
+        lines += [f"validation: {line}" for line in self.val.summary()] if self.val is not None else []
         for kind, problems in self.problems.items():
-            lines += ["", f"{len(problems):,} {kind}: {advice.get(kind, 'fix these rows or leave them out')}."]
-            lines += [f"  {problem.id}  {problem.reason}" for problem in problems[:_EXAMPLES]]
-            if len(problems) > _EXAMPLES:
-                lines.append(f"  ... and {len(problems) - _EXAMPLES:,} more")
-        if self.joined:
-            count = self.counts["joined"]
-            lines += [
-                "",
-                f"{count:,} have captions that otherwise describe different items (possible label errors): {_JOINED}.",
-            ]
-            lines += [f"  {sentence}" for sentence in self.joined]
-            if count > len(self.joined):
-                lines.append(f"  ... and {count - len(self.joined):,} more")
-        lines += ["", _verdict(self.pairs)]
-        return "\n".join(lines)
+            lines += ["", f"{len(problems):,} {kind}: {advice_about(kind)}."]
+            lines += _some([f"{problem.id}  {problem.reason}" for problem in problems[:_EXAMPLES]], len(problems))
+        for finding in (finding for finding in self.findings if finding.count):
+            named = [finding.names(self.pairs, group) for group in range(min(_EXAMPLES, len(finding.groups)))]
+            lines += ["", f"{finding.sentence}{': ' if finding.advice else ''}{finding.advice}."]
+            lines += _some(named, len(finding.groups))
+        fine = self._fine()
+        if fine:
+            said = ", ".join(f"{many:,} {kind}" for kind, many in fine.items())
+            lines += ["", f"called fine before, and not counted: {said}"]
+        if self.judged is not None and (unjudged := self.judged.counts()["not_judged"]):
+            lines += ["", f"{unjudged:,} pairs were not judged: they lack an item, or there are too few to judge by."]
+        left_out = self.leaves_out()
+        lines += ["", left_out] if left_out else []
+        return "\n".join([*lines, "", self.verdict])
+
+    def leaves_out(self) -> str:
+        """A sentence on what the clean table is without; nothing where it has all rows that can be used."""
+        counts = Counter(problem.kind for problem in self.clean().problems if problem.asked)
+        said = ", ".join(f"{many:,} {kind}" for kind, many in counts.most_common())
+        return f"--out leaves out {counts.total():,} rows that can be read: {said}." if counts else ""
 
     def write(self, folder: Path) -> Path:
-        """Write ``quarantine.csv`` and the clean table to a folder and return the table's path.
+        """Write the clean table, ``quarantine.csv`` and ``findings.csv`` to a folder; the clean table's path.
 
-        The table is ``clean.csv``, or ``clean.jsonl`` where a value holds a line end, with the modalities and then
-        the other columns; its paths are relative to the folder. Items that are no files of their own, such as members
-        of a tar, are written to folders named by modality (``images/``).
+        See :func:`~cospace.data.clean_table.write_clean_table`; ``findings.csv`` has every row of every finding, with
+        how sure it is; where pairs were judged, ``wrong_pairs.csv`` ranks all of them.
         """
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError) as error:
-            raise UserError(f"{folder} is not a folder; name a folder for the clean table") from error
-        set_aside = [(problem.id, problem.kind, problem.reason) for problem in self.pairs.problems]
-        atomic_write(folder / "quarantine.csv", _csv([("id", "kind", "reason"), *set_aside]))
-        table = _table(self.pairs, folder)
-        plain = all(map(_fits_a_line, (value for row in table for value in row)))
-        path = folder / ("clean.csv" if plain else "clean.jsonl")
-        atomic_write(path, _csv(table) if plain else _jsonl(table))
-        (folder / ("clean.jsonl" if plain else "clean.csv")).unlink(missing_ok=True)  # of an earlier check
+        path = write_clean_table(self.clean(), folder)
+        rows = [
+            (finding.kind, self.pairs.place(row), f"{certainty:.3f}", note)
+            for finding in self.findings
+            for group, certainty, note in finding.each(self.pairs)
+            for row in group
+        ]
+        atomic_write(folder / "findings.csv", as_csv([("kind", "id", "certainty", "note"), *rows]))
+        if self.judged is None:
+            (folder / "wrong_pairs.csv").unlink(missing_ok=True)  # of an earlier check
+        else:
+            atomic_write(folder / "wrong_pairs.csv", self.judged.table(self.pairs))
         return path
 
+    def judged_by(self, judged: Judged) -> Checked:
+        """The same, with pairs that look wrong among the findings."""
+        return replace(self, judged=judged, findings=[*self.findings, judged.finding(self.pairs)])
 
-def check(pairs: Pairs, decode: bool = True, progress: Progress = silent) -> Checked:
-    """Count what is there and set aside every item that cannot be decoded.
+
+def check(
+    pairs: Pairs,
+    decode: bool = True,
+    progress: Progress = silent,
+    val: Pairs | None = None,
+    known: KnownFiles | None = None,
+    processes: bool = False,
+) -> Checked:
+    """Count what is there, set aside every item that cannot be decoded, and find what else is wrong with the others.
 
     Each different item is decoded once, in full, since only that shows whether it is whole; with ``decode`` off, texts
-    alone are looked at.
+    alone are looked at. ``val`` are the pairs to validate on, whose files must not be trained on. ``known`` remembers
+    what was seen of files that have not changed; ``processes`` says whether some may be started.
     """
-    measured: dict[str, int | float] = {}
+    whole = _read([name for name in pairs.modalities if decode or is_text(name)], pairs, progress, known, processes)
+    kept, measured, near = whole.kept, dict[str, int | float](), dict[str, list[list[int]]]()
+    of_items: list[Finding] = []
+    for name, seen in whole.seen.items():
+        measured |= _extent(seen)
+        raws = [kept.items[name][row] if row >= 0 else None for row in seen.first_row.tolist()]
+        faults = modality(name).find(raws, seen.measures)
+        of_items += findings.items_found(kept, seen, faults)
+        empty = {item for fault in faults if fault.leave_out for item in fault.items_F}  # all of these are alike
+        groups = [[item for item in group if item not in empty] for group in findings.near_groups(seen, known)]
+        near[name] = [group for group in groups if len(group) > 1]
+    found = [*findings.copies(kept, whole.seen, near), *of_items]
+    found += caption_findings.of_rows(kept, whole.seen, near)
+    held_out = None
+    if val is not None:
+        signed = [name for name, seen in whole.seen.items() if not is_text(name) and name in val.modalities]
+        other = _read(signed, val, progress, known, processes)
+        held_out = other.kept
+        found += findings.leaks(kept, held_out, whole.seen, other.seen)
+    joined = next(one.count for one in found if one.kind == "contradictory_labels")
+    return Checked(kept, {**_counts(kept), "joined": joined, **measured}, found, held_out, whole.seen)
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """Pairs without the rows that cannot be decoded, and what was seen of their items."""
+
+    kept: Pairs
+    seen: Mapping[str, ItemsSeen]
+
+
+def _read(names: Sequence[str], pairs: Pairs, progress: Progress, known: KnownFiles | None, processes: bool) -> _Read:
+    """Look at each different item of some modalities once, and set aside the rows of those that cannot be decoded."""
     bad: dict[int, BadItem] = {}
-    for name in pairs.modalities:
-        if not (decode or is_text(name)):
-            continue
-        found, item_of_row = _inspected(pairs, name, progress)
-        measured |= _extent(name, [one for one in found if not isinstance(one, BadItem)])
-        faults = {number: one for number, one in enumerate(found) if isinstance(one, BadItem)}
-        for row in np.flatnonzero(np.isin(item_of_row, list(faults))).tolist():
-            bad.setdefault(row, faults[int(item_of_row[row])])
+    seen = {name: look_at(pairs, name, progress, known, processes) for name in names}
+    for one in seen.values():
+        for row in np.flatnonzero(np.isin(one.item_of_row, list(one.faults))).tolist():
+            bad.setdefault(row, one.faults[int(one.item_of_row[row])])
+    if not bad:
+        return _Read(pairs, seen)
     problems = [Problem(pairs.place(row), fault.kind, fault.reason) for row, fault in sorted(bad.items())]
-    pairs = pairs.without(problems) if problems else pairs
-    joins = joining(pairs)
-    counts = {**_counts(pairs), "joined": len(joins), **measured}
-    return Checked(pairs, counts, [describe_join(pairs, join) for join in joins[:_EXAMPLES]])
+    rows_N = np.array([row for row in range(len(pairs)) if row not in bad], np.int64)
+    return _Read(pairs.without(problems), {name: one.select(rows_N) for name, one in seen.items()})
 
 
-def _inspected(pairs: Pairs, name: str, progress: Progress) -> tuple[list[dict[str, float] | BadItem], np.ndarray]:
-    """What each different item of a modality measures, or what is wrong with it; and the item of every row."""
-    raws, item_of_row = different_items(pairs, name)
-    found: list[dict[str, float] | BadItem] = []
-    for one in _by_threads(name, raws):
-        found.append(one)
-        if not is_text(name):
-            progress(f"checking {modality(name).plural}", len(found), len(raws))
-    return found, item_of_row
-
-
-def _by_threads(name: str, raws: Sequence[Any]) -> Iterator[dict[str, float] | BadItem]:
-    """Decode in a few threads, which works because decoders release the interpreter's lock."""
-    pending = iter(raws)
-
-    def measure(raw: Any) -> dict[str, float] | BadItem:
-        return attempted(modality(name).inspect, raw)
-
-    with ThreadPoolExecutor(_THREADS) as pool:
-        while chunk := list(islice(pending, 64)):  # in chunks: an interrupt must not wait for all of them
-            yield from pool.map(measure, chunk)
-
-
-def _extent(name: str, measured: Sequence[dict[str, float]]) -> dict[str, int | float]:
-    """Smallest, median and largest of whatever a modality measures: ``image_width/min``, ``text_words/max``."""
+def _extent(seen: ItemsSeen) -> dict[str, int | float]:
+    """Smallest, median and largest of what a modality shows: ``image_width/min``, ``text_words/max``."""
     result: dict[str, int | float] = {}
-    for key in dict.fromkeys(key for one in measured for key in one):
-        values = [one[key] for one in measured if key in one]
-        result |= {f"{name}_{key}/min": min(values), f"{name}_{key}/median": float(np.median(values))}
-        result[f"{name}_{key}/max"] = max(values)
+    for key in (key for key in modality(seen.name).extents if key in seen.measures):
+        values = seen.measures[key][~np.isnan(seen.measures[key])]
+        if len(values):
+            name = f"{seen.name}_{key}"
+            result |= {f"{name}/min": float(values.min()), f"{name}/median": float(np.median(values))}
+            result[f"{name}/max"] = float(values.max())
     return result
 
 
@@ -214,59 +294,24 @@ def _verdict(pairs: Pairs) -> str:
     return _READY
 
 
+def _flat(kind: str) -> str:
+    """A kind of problem as a key of the JSON: ``empty_text`` of an empty caption."""
+    return "empty_text" if kind in ("empty caption", "empty text") else kind.replace(" ", "_").replace("-", "_")
+
+
 def _short(item: Any) -> str:
     """An item in a few characters: a file's name, the beginning of a text."""
     text = item.name if isinstance(item, Path) else item if isinstance(item, str) else type(item).__name__
     return text if len(text) <= _SHORT else f"{text[:_SHORT]}..."
 
 
-def _table(pairs: Pairs, folder: Path) -> list[tuple[str, ...]]:
-    """A header and the rows as texts; an extra that is called like a modality gets an underscore."""
-    columns: dict[str, list[str]] = {}
-    for name, items in pairs.items.items():
-        columns[name] = [item or "" for item in items] if is_text(name) else _paths(pairs, name, folder)
-    for name, values in pairs.extras.items():
-        columns[f"{name}_" if name in pairs.items else name] = list(values)
-    return [tuple(columns), *zip(*columns.values(), strict=True)]
+def advice_about(kind: str) -> str:
+    """What to do about a kind of problem, to follow a colon."""
+    own = [one.advice[kind] for one in all_modalities() if kind in one.advice]
+    return own[-1] if own else _ADVICE.get(kind, "fix these rows or leave them out")
 
 
-def _paths(pairs: Pairs, name: str, folder: Path) -> list[str]:
-    """What to call each item in a table that lies in ``folder``; items that are no files become some."""
-    here, known = folder.resolve(), dict[int, str]()
-    for key, item in zip(pairs.keys[name].tolist(), pairs.items[name], strict=True):
-        if item is not None and key not in known and not isinstance(item, str | Path):
-            known[key] = _export(item, name, folder, f"{key:07d}")
-    return [
-        ""
-        if item is None
-        else os.path.relpath(Path(item).resolve(), here)
-        if isinstance(item, str | Path)
-        else known[key]
-        for key, item in zip(pairs.keys[name].tolist(), pairs.items[name], strict=True)
-    ]
-
-
-def _export(item: Any, name: str, folder: Path, stem: str) -> str:
-    """Write one item and return its path from the folder. Encoded items keep their bytes."""
-    data, suffix = modality(name).export(item)
-    inner = folder / f"{name}s"
-    inner.mkdir(exist_ok=True)
-    path = inner / f"{stem}.{suffix}"
-    path.write_bytes(data)  # not synced one by one: the table that names it is written after all of them
-    return f"{inner.name}/{path.name}"
-
-
-def _fits_a_line(value: str) -> bool:
-    """Whether a csv file can hold the value on one line; undecodable bytes pass through as they came."""
-    return "\n" not in value and "\r" not in value and not any("\ud800" <= c < "\udc80" for c in value)
-
-
-def _csv(rows: Sequence[Sequence[str]]) -> bytes:
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows(rows)
-    return buffer.getvalue().encode("utf-8", "surrogateescape")
-
-
-def _jsonl(table: Sequence[Sequence[str]]) -> bytes:
-    header, *rows = table
-    return "".join(json.dumps(dict(zip(header, row, strict=True))) + "\n" for row in rows).encode()
+def _some(lines: Sequence[str], of: int) -> list[str]:
+    """The first lines, indented, and how many more there are."""
+    more = [f"  ... and {of - len(lines):,} more"] if of > len(lines) else []
+    return [*(f"  {line}" for line in lines), *more]

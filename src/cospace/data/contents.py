@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from pathlib import Path
@@ -16,6 +16,7 @@ from PIL import Image
 from ..modalities import is_text, modality, names
 from ..reading import NotAFile, opened
 from ..types import Fault, Lazy, Progress, UserError, silent
+from .known_files import KnownFiles, now
 
 _READERS = 4
 """Threads that read files. Reading waits for the disk, and hashing releases the interpreter's lock."""
@@ -33,23 +34,42 @@ _LONGEST_NAME = 1000
 """Characters of a path that a message shows."""
 
 
-def contents(column: str, items: Sequence[Any], progress: Progress = silent) -> list[str | Fault]:
+def contents(
+    column: str, items: Sequence[Any], progress: Progress = silent, known: KnownFiles | None = None
+) -> list[str | Fault]:
     """For each item of a column a text that is equal for equal content, or its fault.
 
-    Files are read, each of them once.
+    Files are read, each of them once, but for those that are ``known`` and have not changed.
     """
     if is_text(column):
         what = modality(column).noun if column in names() else column
         return [_text(item, what) for item in items]
-    distinct = list({id(item): item for item in items}.values())
-    chunks = [distinct[i : i + _CHUNK] for i in range(0, len(distinct), _CHUNK)]
-    found: list[str | Fault] = []
+    distinct = {id(item): item for item in items}
+    by_item = {} if known is None else _remembered(distinct, known)
+    missing = [(key, item) for key, item in distinct.items() if key not in by_item]
+    chunks = [missing[i : i + _CHUNK] for i in range(0, len(missing), _CHUNK)]
     with ThreadPoolExecutor(_READERS) as pool:
-        for chunk in pool.map(_read_all, chunks):
-            found += chunk
-            progress(f"reading {modality(column).plural}", len(found), len(distinct))
-    by_item = {id(item): content for item, content in zip(distinct, found, strict=True)}
+        for chunk, (since, found) in zip(chunks, pool.map(_read_all, chunks), strict=True):
+            by_item |= {key: content for (key, _), content in zip(chunk, found, strict=True)}
+            if known is not None:
+                known.keep_digests(_of_files(chunk, found), since)
+            progress(f"reading {modality(column).plural}", len(by_item), len(distinct))
     return [by_item[id(item)] for item in items]
+
+
+def _remembered(distinct: Mapping[int, Any], known: KnownFiles) -> dict[int, str | Fault]:
+    """Contents of files that are as they were."""
+    kept = known.digests([item for item in distinct.values() if isinstance(item, Path)])
+    return {key: kept[str(item)] for key, item in distinct.items() if isinstance(item, Path) and str(item) in kept}
+
+
+def _of_files(chunk: Sequence[tuple[int, Any]], found: Sequence[str | Fault]) -> dict[str, str]:
+    """By path, the contents of those items that are files and could be read."""
+    return {
+        str(item): content
+        for (_, item), content in zip(chunk, found, strict=True)
+        if isinstance(item, Path) and isinstance(content, str)
+    }
 
 
 def is_absent(item: Any) -> bool:
@@ -82,8 +102,10 @@ def _text(text: Any, what: str) -> str | Fault:
     return text
 
 
-def _read_all(items: Sequence[Any]) -> list[str | Fault]:
-    return [_content(item) for item in items]
+def _read_all(chunk: Sequence[tuple[int, Any]]) -> tuple[float, list[str | Fault]]:
+    """Contents of some items, and when reading them began."""
+    since = now()
+    return since, [_content(item) for _, item in chunk]
 
 
 def _content(item: Any) -> str | Fault:

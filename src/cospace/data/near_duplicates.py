@@ -1,12 +1,13 @@
-"""Near-duplicates between what was trained on and what is measured on: re-encoded, resized, mirrored copies.
+"""Near-duplicates: re-encoded, resized, cropped, mirrored copies, among items or between two sets of them.
 
-A copy has other bytes, so that hashes of content do not find it. Every modality may reduce its items to small
-signatures in which a copy is almost equal; images are reduced to 8 x 8 colours.
+A copy has other bytes, so that hashes of content do not find it. Every modality may reduce its items to signatures,
+from which it says whether two are copies (``Modality.copies``). Which two are asked about is decided by their
+outlines: short vectors that are nearly parallel in copies (``Modality.outlines``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -17,18 +18,22 @@ from .prepared import PreparedPairs
 PREFIX = "near_duplicates/"
 """Of the metrics: the share of the different files of a modality with a near-duplicate among the training files."""
 
-UNLIKE = 0.006
-"""Largest squared distance of two signatures without their means, as a share of their summed squares. Copies of 200
-photographs (Flickr8k) at half the size and JPEG quality 30 reach 0.0059 (median 0.0013), at twice the size 0.0001; the
-nearest two different ones of 700, two shots of one scene, have 0.048."""
+PARALLEL = 0.9
+"""Cosine of the outlines from which on two items are compared closely."""
 
-BRIGHTER = 8.0
-"""Largest difference of two means, in levels of 255."""
+NEAREST = 64
+"""Items that each is compared with in one block, the most parallel ones: what is like more of them is like nearly
+all."""
 
-NOISE = 1.0
-"""Squared difference a number that is allowed anyway, for images that are all of one colour."""
+FEW = 6_000
+"""Items up to which all outlines are compared with all. Beyond, each joins the groups of the nearest of some outlines
+drawn at random, and those of one group are compared, so that the work grows with the 1.5th power of the items."""
 
-_ROWS = 1024
+GROUPS = 2
+"""Groups that an item joins for each of its views: copies share one, even where they lie on both sides of a border."""
+
+_CELLS = 1 << 22
+"""Numbers of the largest block: 16 MB."""
 
 
 def signatures(prepared: PreparedPairs) -> dict[str, np.ndarray]:
@@ -42,41 +47,119 @@ def signatures(prepared: PreparedPairs) -> dict[str, np.ndarray]:
     return found
 
 
-def near_duplicates(known_MVS: np.ndarray, measured_NVS: np.ndarray) -> np.ndarray:
-    """Which of the measured items are, in any of their views, a copy of a known one: bool ``(N,)``."""
-    known, found = _Centred(known_MVS[:, 0]), np.zeros(len(measured_NVS), bool)
-    for view in range(measured_NVS.shape[1]):
-        found |= _close(known, _Centred(measured_NVS[:, view]))
-    return found
+def near_duplicates(known_MVS: np.ndarray, measured_NVS: np.ndarray, name: str) -> np.ndarray:
+    """Which of the measured items of a modality are copies of a known one: bool ``(N,)``."""
+    return nearest_copy(known_MVS, measured_NVS, name) >= 0
 
 
-def _close(known: _Centred, measured: _Centred) -> np.ndarray:
-    found = np.zeros(len(measured.rows), bool)
-    for start in range(0, len(known.rows), _ROWS):
-        part = slice(start, start + _ROWS)
-        squares = known.squares[part, None] + measured.squares[None]
-        distance = squares - 2 * known.rows[part] @ measured.rows.T
-        close = distance <= np.maximum(UNLIKE * squares, NOISE * known.rows.shape[1])
-        close &= np.abs(known.means[part, None] - measured.means[None]) <= BRIGHTER
-        found |= close.any(axis=0)
-    return found
+def nearest_copy(known_MVS: np.ndarray, measured_NVS: np.ndarray, name: str) -> np.ndarray:
+    """Of each measured item of a modality the first known one that it is a copy of, or -1: ``(N,)``."""
+    found_N, one = np.full(len(measured_NVS), -1, np.int64), modality(name)
+    for start, known_KD in _blocks(known_MVS, name):
+        for place, views_LWD in _blocks(measured_NVS, name):
+            open_L = np.flatnonzero(found_N[place : place + len(views_LWD)] < 0)
+            pairs_P2 = _parallel(views_LWD[open_L][:, 0], known_KD)
+            pairs_P2 = np.stack([start + pairs_P2[:, 1], place + open_L[pairs_P2[:, 0]]], axis=1)
+            known, measured = pairs_P2[one.copies(known_MVS, measured_NVS, pairs_P2)].T
+            order = np.argsort(-known, kind="stable")  # the first of several is written last
+            found_N[measured[order]] = known[order]
+    return found_N
 
 
-class _Centred:
-    """Signatures without their means, and these."""
+def close_pairs(signatures_NVS: np.ndarray, name: str) -> np.ndarray:
+    """Places ``(P, 2)``, ascending, of items of a modality that are copies of each other.
 
-    def __init__(self, rows_NS: np.ndarray) -> None:
-        rows = rows_NS.astype(np.float32)
-        self.means = rows.mean(axis=1)
-        self.rows = rows - self.means[:, None]
-        self.squares = (self.rows**2).sum(axis=1)
+    Of items with equal signatures the first stands for all, and the others are copies of it.
+    """
+    if not len(signatures_NVS):
+        return np.zeros((0, 2), np.int64)
+    first_N = _first_of_equals(signatures_NVS)
+    alone_U = np.flatnonzero(first_N == np.arange(len(first_N)))
+    equal = np.flatnonzero(first_N != np.arange(len(first_N)))
+    found = [np.stack([first_N[equal], equal], axis=1)]
+    joined_UG = _joined(signatures_NVS[alone_U], name) if len(alone_U) > FEW else np.zeros((len(alone_U), 1), np.int64)
+    order = np.argsort(joined_UG.ravel(), kind="stable")
+    ends = np.cumsum(np.bincount(joined_UG.ravel()))
+    for group, members in enumerate(np.split(order // joined_UG.shape[1], ends[:-1])):
+        found += _pairs_within(signatures_NVS, alone_U, np.unique(members), (joined_UG, group), name)
+    pairs_P2 = np.unique(np.sort(np.concatenate(found), axis=1), axis=0)
+    return pairs_P2.reshape(-1, 2)
+
+
+def _pairs_within(
+    signatures_NVS: np.ndarray, alone_U: np.ndarray, members: np.ndarray, group: tuple[np.ndarray, int], name: str
+) -> Iterator[np.ndarray]:
+    """Copies among the members of a group, without those that an earlier group has found."""
+    joined_UG, number = group
+    group_MVS = signatures_NVS[alone_U[members]]
+    for start, left_LWD in _blocks(group_MVS, name):
+        for place, right_RWD in _blocks(group_MVS[start:], name):
+            pairs_P2 = start + _parallel(left_LWD[:, 0], right_RWD) + (0, place)
+            pairs_P2 = pairs_P2[pairs_P2[:, 0] < pairs_P2[:, 1]]
+            if joined_UG.shape[1] > 1:
+                left, right = (joined_UG[members[side]] for side in pairs_P2.T)
+                shared = (left[:, :, None] == right[:, None]).any(axis=2)
+                first_P = np.where(shared, left, np.iinfo(np.int64).max).min(axis=1)
+                pairs_P2 = pairs_P2[first_P == number]
+            pairs_P2 = pairs_P2[modality(name).copies(group_MVS, group_MVS, pairs_P2)]
+            yield alone_U[members[pairs_P2]]
+
+
+def _first_of_equals(signatures_NVS: np.ndarray) -> np.ndarray:
+    """The first item with the same signature, for each."""
+    rows = signatures_NVS.reshape(len(signatures_NVS), -1)
+    factors = np.random.default_rng(0).integers(1, 1 << 62, rows.shape[1], np.int64)
+    sums = [rows[at : at + 4096].astype(np.int64) @ factors for at in range(0, len(rows), 4096)]
+    _, first, inverse = np.unique(
+        np.concatenate(sums or [np.zeros(0, np.int64)]), return_index=True, return_inverse=True
+    )
+    return np.asarray(first[inverse].astype(np.int64))
+
+
+def _joined(signatures_UVS: np.ndarray, name: str) -> np.ndarray:
+    """The groups that each item joins ``(U, W * GROUPS)``, for its ``W`` views."""
+    many = int(2 * np.sqrt(len(signatures_UVS)))
+    drawn = np.random.default_rng(0).choice(len(signatures_UVS), many, replace=False)
+    centres_KD = np.concatenate([views[:, 0] for _, views in _blocks(signatures_UVS[drawn], name)])
+    joined = []
+    for _, views_LWD in _blocks(signatures_UVS, name, many):
+        near_LWK = views_LWD @ centres_KD.T
+        joined.append(np.argpartition(near_LWK, -GROUPS, axis=2)[:, :, -GROUPS:].reshape(len(near_LWK), -1))
+    return np.concatenate(joined)
+
+
+def _blocks(signatures_NVS: np.ndarray, name: str, beside: int = 0) -> Iterator[tuple[int, np.ndarray]]:
+    """Outlines ``(L, W, D)`` of some items at a time, with the place of the first.
+
+    Those of two blocks, or of one and so many ``beside``, have at most :data:`_CELLS` products.
+    """
+    size = max(1, _CELLS // (2 * beside)) if beside else int(np.sqrt(_CELLS // 2))
+    for start in range(0, len(signatures_NVS), size):
+        yield start, modality(name).outlines(signatures_NVS[start : start + size])
+
+
+def _parallel(left_LD: np.ndarray, right_RWD: np.ndarray) -> np.ndarray:
+    """Pairs ``(P, 2)`` of a left item and a right one that are nearly parallel in any view, a few for each left one."""
+    near_LR = left_LD @ right_RWD[:, 0].T
+    for view in range(1, right_RWD.shape[1]):
+        np.maximum(near_LR, left_LD @ right_RWD[:, view].T, out=near_LR)
+    close_LR = near_LR >= PARALLEL
+    crowded = np.flatnonzero(np.count_nonzero(close_LR, axis=1) > NEAREST)
+    if len(crowded):
+        best = np.argpartition(near_LR[crowded], -NEAREST, axis=1)[:, -NEAREST:]
+        close_LR[crowded] = False
+        close_LR[crowded[:, None], best] = True
+    return np.argwhere(close_LR)
 
 
 def shares(known: Mapping[str, np.ndarray], measured: Mapping[str, np.ndarray], exact: Metrics) -> Metrics:
-    """By modality ``near_duplicates/NAME``, without files that are ``leaked`` byte by byte; nothing where none is."""
+    """By modality ``near_duplicates/NAME``, without files that are ``leaked`` byte by byte; nothing where none is.
+
+    Signatures of a run that was trained when they were others say nothing.
+    """
     found = {}
     for name, rows_NVS in measured.items():
-        if name in known:
-            share = float(near_duplicates(known[name], rows_NVS).mean()) - exact.get(f"leaked/{name}", 0.0)
+        if name in known and known[name].shape[1:] == rows_NVS.shape[1:]:
+            share = float(near_duplicates(known[name], rows_NVS, name).mean()) - exact.get(f"leaked/{name}", 0.0)
             found[f"{PREFIX}{name}"] = share
     return {name: share for name, share in found.items() if share > 1e-9}

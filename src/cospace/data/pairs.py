@@ -21,6 +21,7 @@ from ..modalities import FIELDS, is_text, modality, text_modality
 from ..types import Fault, LeftAlone, Pair, Problem, Progress, UserError, silent
 from .contents import contents, digest, is_absent
 from .counting import Counts, describe_left_alone
+from .known_files import KnownFiles
 from .sources import AS_FOUND, Form, ReadOptions, Rows, Source
 from .unread import meant
 
@@ -128,12 +129,13 @@ class Pairs:
 
     def stop_above(self, fraction: float = 0.01) -> Pairs:
         """These pairs, or :class:`UserError` when none is left or more than ``fraction`` of the rows were set aside."""
-        bad, total = len(self.problems), len(self.problems) + len(self)
+        problems = [problem for problem in self.problems if not problem.asked]
+        bad, total = len(problems), len(self.problems) + len(self)
         if len(self) and bad <= fraction * total:
             return self
-        kinds = Counter(problem.kind for problem in self.problems).most_common()
+        kinds = Counter(problem.kind for problem in problems).most_common()
         counts = ", ".join(f"{count} {kind}" for kind, count in kinds)
-        first = "; ".join(f"{problem.id}: {problem.reason}" for problem in self.problems[:3])
+        first = "; ".join(f"{problem.id}: {problem.reason}" for problem in problems[:3])
         raise UserError(
             f"{self.name}: {bad} of {total} rows cannot be used ({counts}), more than the {fraction:.2%} allowed; "
             f"`cospace check PAIRS --out FOLDER` lists them and writes a clean table (first: {first})"
@@ -151,21 +153,24 @@ def open_pairs(
     progress: Progress = silent,
     *,
     options: ReadOptions = AS_FOUND,
+    known: KnownFiles | None = None,
 ) -> Pairs:
     """Pairs from whatever ``spec`` names: a table, a folder, tar shards, ``hf:NAME``, a built-in set; or several.
 
     ``columns`` maps modalities to a table's columns (``{"image": "file", "text": "title"}``); what is not given is
     sniffed; ``options`` has what else may be said. Several inputs become one set: an item that occurs in two of them
-    joins them. Raises :class:`UserError` when nothing here can be read; single bad rows end in ``problems`` instead.
+    joins them. ``known`` keeps hashes of files, so that those that have not changed are not read again. Raises
+    :class:`UserError` when nothing here can be read; single bad rows end in ``problems`` instead.
     """
     if isinstance(spec, Pairs):
         return spec
     if not isinstance(spec, str | Path):
-        return join_pairs([open_pairs(one, columns, separator, progress, options=options) for one in spec])
+        return join_pairs([open_pairs(one, columns, separator, progress, options=options, known=known) for one in spec])
     options = replace(options, columns=columns or options.columns, separator=separator or options.separator)
     text = str(spec)
     source = find_source(text, options.form).from_spec(text, options)
-    pairs = build(escaped(Path(text).name if Path(text).exists() else text), source.read(), progress)
+    name = escaped(Path(text).absolute().name or text if Path(text).exists() else text)
+    pairs = build(name, source.read(), progress, known)
     if not len(pairs) and not pairs.problems:
         raise UserError(f"{text} holds no pairs; check that it is the file or folder you meant")
     return pairs
@@ -205,12 +210,12 @@ def is_source(spec: str) -> bool:
     return any(cast("type[Source]", lookup(FOLDER, name)).accepts(spec) for name in names(FOLDER))
 
 
-def build(name: str, rows: Rows, progress: Progress = silent) -> Pairs:
+def build(name: str, rows: Rows, progress: Progress = silent, known: KnownFiles | None = None) -> Pairs:
     """Rows with their contents compared; those with missing files or unusable captions are set aside.
 
-    Reads every file once, to know which contents are equal; decodes none.
+    Reads every file once, to know which contents are equal, but for files that are ``known``; decodes none.
     """
-    found = {column: contents(column, values, progress) for column, values in rows.items.items()}
+    found = {column: contents(column, values, progress, known) for column, values in rows.items.items()}
     absent = _absent(rows)
     faults = _faults(rows, found, absent)
     kept = [row for row in range(len(rows.ids)) if row not in faults]

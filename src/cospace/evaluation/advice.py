@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..modalities import all_modalities
 from ..types import Metrics
 from .geometry import CURE
+from .quality import Level
 
 CONTRASTIVE = ("softmax", "sigmoid")
 """Objectives that push apart what does not match."""
@@ -24,6 +25,9 @@ LOW_RECALL = 0.25
 
 OVERFITTED = 1.5
 """How many times the training loss a validation loss is where pairs were learned by heart."""
+
+SHRUNK = 3.0
+"""How many times smaller images are read than they are where detail is lost."""
 
 RECENT = 10
 """Steps over which the training loss is averaged."""
@@ -42,6 +46,16 @@ class Setup:
     files: Mapping[str, int]
     learning_rates: Mapping[str, float]
     pretrained: bool
+    steps: int = 0
+    """Optimizer steps that were planned; none where heads were fitted in closed form."""
+    generates: bool = False
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    """Pixels a side at which files are read, by the plural of a modality that has such a size."""
+
+    @property
+    def items(self) -> int:
+        """Different items that are files; of texts alone, rows."""
+        return sum(self.files.values()) or self.rows
 
     @classmethod
     def of(cls, config: Mapping[str, Any], data: Mapping[str, Any], pretrained: bool) -> Setup | None:
@@ -58,7 +72,83 @@ class Setup:
             files={plural: int(data[plural]) for plural in plurals if plural in data},
             learning_rates={f"training.optim.{name}": optim[name] for name in rates},
             pretrained=pretrained,
+            steps=int(training["steps"] or 0),
+            generates=config.get("tasks", "none") not in ("none", "auto"),
+            sizes=_sizes(config["data"], data),
         )
+
+
+def _sizes(settings: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, int]:
+    found = {one.plural: settings.get(one.name, {}).get("size") for one in all_modalities() if one.plural in data}
+    return {plural: int(size) for plural, size in found.items() if size}
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """The one thing to do about a run: a sentence, and the command that does it where there is one."""
+
+    sentence: str
+    command: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a deed may build on: how the run was trained, its ``run.json``, and what the layers above know.
+
+    ``usual_steps`` are those that data of this size take, ``towers`` the command that starts from published ones.
+    """
+
+    setup: Setup | None
+    facts: Mapping[str, Any]
+    usual_steps: int
+    towers: str
+
+
+def deed(level: Level, known: Known) -> Deed:
+    """What to do next. It is never what was done already, and nothing where the space is good."""
+    setup = known.setup
+    if level == "good":
+        return Deed("Nothing needs to be done.")
+    if level == "unmeasured":
+        return Deed("Measure it on pairs that it has not seen.", "cospace eval RUN pairs.csv")
+    if level == "collapsed":
+        return Deed(f"What helps: {cure(setup)}.", f"cospace train ... {_against_collapse(setup)}")
+    if setup is None:
+        return Deed("Train it further on pairs like those that it will search.", "cospace train pairs.csv --from RUN")
+    return _train_better(setup, known)
+
+
+def _train_better(setup: Setup, known: Known) -> Deed:
+    """What helps a run that learned something else than it was meant to, or too little."""
+    fewest = min(setup.files.items(), key=lambda item: item[1]) if setup.files else None
+    if setup.steps == 0:
+        what = "" if fewest is None else f": the heads of its towers were fitted on {fewest[1]:,} {fewest[0]}"
+        return Deed(f"Train on more pairs{what}.", "cospace train MORE_PAIRS ...")
+    if setup.steps < known.usual_steps:
+        what = f"{setup.steps:,} steps were run, and data of this size usually take {known.usual_steps:,}"
+        return Deed(f"Train longer: {what}.", f"cospace train ... training.steps={known.usual_steps}")
+    if fewest is not None and fewest[1] < FEW_FILES and not setup.pretrained:
+        what, count = fewest
+        return Deed(
+            f"Start from published towers: {count:,} {what} are few to learn {what} from nothing.", known.towers
+        )
+    best, last = known.facts.get("best"), known.facts.get("last")
+    if best and last and best["step"] < last["step"]:
+        when = f"its evaluations were best at step {best['step']:,} of {last['step']:,}, so more steps do not help"
+        return Deed(f"Train on more pairs: {when}.", "cospace train MORE_PAIRS ...")
+    return Deed(
+        f"Train longer: {setup.steps:,} steps were run, and its evaluations still rose.",
+        f"cospace train ... training.steps={2 * setup.steps}",
+    )
+
+
+def _against_collapse(setup: Setup | None) -> str:
+    """The settings that :func:`cure` names, as they are written."""
+    if setup is None or setup.objective not in CONTRASTIVE:
+        return "objective=softmax"
+    lower = [f"{name}={rate / 4:g}" for name, rate in setup.learning_rates.items()]
+    larger = setup.batch_size < SMALL_BATCH <= setup.rows
+    return " ".join([f"training.batch_size={min(setup.rows, 2 * SMALL_BATCH)}"] * larger + lower)
 
 
 def cure(setup: Setup | None) -> str:
@@ -101,6 +191,22 @@ def too_few_files(metrics: Metrics, rows: Sequence[Mapping[str, float]], setup: 
         f"{count:,} {what} are too few to learn {what} from nothing (training loss {training:.1f}, validation loss "
         f"{validation:.1f}); published towers usually give several times more: {start}"
     )
+
+
+def read_small(setup: Setup | None, pixels: Mapping[str, float], start: str) -> str | None:
+    """That files lost their detail as they were read; ``pixels`` are medians of their own longer sides, by plural.
+
+    Nothing where they were not shrunk much, or where published towers are in use already.
+    """
+    if setup is None or setup.pretrained:
+        return None
+    for what, size in setup.sizes.items():
+        if pixels.get(what, 0.0) >= SHRUNK * size:
+            return (
+                f"{what} of {pixels[what]:,.0f} pixels were read at {size}, where photographs lose their detail; "
+                f"published towers read them at 224 or more: {start}"
+            )
+    return None
 
 
 def describe_kept(facts: Mapping[str, Any]) -> str | None:

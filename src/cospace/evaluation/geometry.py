@@ -127,22 +127,35 @@ def diagnose(
 
     ``cure`` is what helps this run against a collapse: see :func:`cospace.evaluation.advice.cure`.
     """
-    for name in (name for name in modalities if f"space/{name}/effective_rank" in metrics):
-        rank, cosine = metrics[f"space/{name}/effective_rank"], metrics[f"space/{name}/mean_cosine"]
-        what, figures = plural(name), f"effective rank {rank:.1f} of {width}"
-        if cosine > CONSTANT:
-            place = f"all {what} land almost on one point ({figures}, mean cosine {cosine:.2f})"
-        elif rank < least_rank(width, metrics.get(f"space/{name}/items", math.inf)):
-            place = f"all {what} lie almost on one line or plane ({figures})"
-        else:
-            continue
-        return f"the space is collapsing: {place}. Cure: {cure}"
+    fault = collapse(metrics, width, modalities)
+    if fault is not None:
+        return f"the space is collapsing: {fault.what} ({fault.figures}). Cure: {cure}"
     gap = metrics["space/modality_gap"]
     if gap > APART:
         return (
             f"the space is split: {' and '.join(map(plural, modalities))} lie apart (gap {gap:.2f} of 2). "
             "Cure: train longer, or check that the pairs belong together"
         )
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Collapse:
+    """What a collapsed space does with a modality's items, in words, and the figures that show it."""
+
+    what: str
+    figures: str
+
+
+def collapse(metrics: Metrics, width: int, modalities: Sequence[str] = ("image", "text")) -> Collapse | None:
+    """Whether the items of a modality share one point, or one line or plane; of several the first."""
+    for name in (name for name in modalities if f"space/{name}/effective_rank" in metrics):
+        rank, cosine = metrics[f"space/{name}/effective_rank"], metrics[f"space/{name}/mean_cosine"]
+        what, figures = plural(name), f"effective rank {rank:.1f} of {width}"
+        if cosine > CONSTANT:
+            return Collapse(f"all {what} land almost on one point", f"{figures}, mean cosine {cosine:.2f}")
+        if rank < least_rank(width, metrics.get(f"space/{name}/items", math.inf)):
+            return Collapse(f"all {what} lie almost on one line or plane", figures)
     return None
 
 

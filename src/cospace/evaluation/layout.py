@@ -8,6 +8,8 @@ start is the PCA map: so the large shape means what PCA's does, and a seed decid
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -29,22 +31,33 @@ _ANCHORS, _REACH, _JITTER = 4, 4.0, 0.35
 _PIVOTS, _PROBED = 128, 8
 
 
-def layout(vectors_NE: Tensor, kind_N: Tensor | None = None, seed: int = 0, landmarks: int = LANDMARKS) -> np.ndarray:
+def nothing() -> None:
+    """Work that is checked by nobody."""
+
+
+def layout(
+    vectors_NE: Tensor,
+    kind_N: Tensor | None = None,
+    seed: int = 0,
+    landmarks: int = LANDMARKS,
+    check: Callable[[], None] = nothing,
+) -> np.ndarray:
     """float32 places ``(N, 2)`` of the rows, near for those that are near; equal rows and seeds give equal places.
 
     Distances are Euclidean: centre the rows as the map is meant. ``kind_N`` (integers) ties kinds of rows together, see
-    :data:`ACROSS`. Where there are more than ``landmarks`` rows, ``seed`` draws those.
+    :data:`ACROSS`. Where there are more than ``landmarks`` rows, ``seed`` draws those. ``check`` is called at every
+    step; what it raises ends the work.
     """
     vectors_NE = vectors_NE.detach().float().cpu()
     kind_N = torch.zeros(len(vectors_NE), dtype=torch.long) if kind_N is None else kind_N
     if len(vectors_NE) <= landmarks:
-        return _by_forces(vectors_NE, kind_N)
+        return _by_forces(vectors_NE, kind_N, check)
     order_N = np.random.default_rng(seed).permutation(len(vectors_NE))
     chosen, others = (torch.from_numpy(np.sort(part)) for part in np.split(order_N, [landmarks]))
     places_N2 = np.empty((len(vectors_NE), 2), np.float32)
-    places_N2[chosen] = _by_forces(vectors_NE[chosen], kind_N[chosen])
+    places_N2[chosen] = _by_forces(vectors_NE[chosen], kind_N[chosen], check)
     generator = np.random.default_rng([seed, 1])
-    places_N2[others] = _between(vectors_NE, (chosen, others), places_N2[chosen], generator)
+    places_N2[others] = _between(vectors_NE, (chosen, others), places_N2[chosen], generator, check)
     return places_N2
 
 
@@ -76,7 +89,7 @@ def principal_plane(vectors_NE: Tensor) -> Tensor:
     return plane_N2
 
 
-def _by_forces(vectors_NE: Tensor, kind_N: Tensor) -> np.ndarray:
+def _by_forces(vectors_NE: Tensor, kind_N: Tensor, check: Callable[[], None]) -> np.ndarray:
     """Gradient descent with momentum and a gain for each coordinate, as t-SNE has always been done."""
     count = len(vectors_NE)
     start_N2 = principal_plane(vectors_NE) if count > 1 else torch.zeros(count, 2, dtype=torch.float64)
@@ -86,6 +99,7 @@ def _by_forces(vectors_NE: Tensor, kind_N: Tensor) -> np.ndarray:
     y_2N = (0.1 * start_N2 / start_N2[:, 0].std().clamp(min=1e-12)).float().T.contiguous()
     speed_2N, gain_2N = torch.zeros_like(y_2N), torch.ones_like(y_2N)
     for step in range(_EARLY + _STEPS):
+        check()
         early = step < _EARLY
         factor, momentum = (_EXAGGERATION, 0.5) if early else (1.0, 0.8)
         downhill_2N = factor * edges.pull(y_2N) - field.push(y_2N)
@@ -177,7 +191,11 @@ class _Field:
 
 
 def _between(
-    vectors_NE: Tensor, parts: tuple[Tensor, Tensor], landmarks_L2: np.ndarray, generator: np.random.Generator
+    vectors_NE: Tensor,
+    parts: tuple[Tensor, Tensor],
+    landmarks_L2: np.ndarray,
+    generator: np.random.Generator,
+    check: Callable[[], None],
 ) -> np.ndarray:
     """Places ``(M, 2)`` at the weighted mean of the nearest landmarks; ``parts`` are rows of landmarks and of others.
 
@@ -191,6 +209,7 @@ def _between(
     pivot_L, pivot_M = pivot_N[chosen], pivot_N[others]
     result_M2 = np.empty((len(others), 2), np.float32)
     for pivot in range(len(pivots)):
+        check()
         own = torch.nonzero(pivot_M == pivot)[:, 0]
         around = torch.nonzero(torch.isin(pivot_L, round_PP[pivot]))[:, 0]
         if not len(own):

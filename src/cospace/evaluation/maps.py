@@ -1,4 +1,4 @@
-"""A flat map of the space by principal components, and how far it can be trusted."""
+"""A flat map of the space, laid out as the page lays out its own, and how far it can be trusted."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .layout import layout
 from .vectors import unit
 
 _NEIGHBOURS = 15
@@ -17,33 +18,30 @@ _TRIED = 1000
 
 @dataclass(frozen=True, slots=True)
 class Map:
-    """Points by modality ``(N, 2)``; the share of variance they keep; the share of true neighbours that stay near."""
+    """Points by modality ``(N, 2)``; the share of true neighbours that are near on the map too."""
 
     points: Mapping[str, np.ndarray]
-    explained: float
     agreement: float
 
 
-def pca_map(vectors: Mapping[str, Tensor], most: int = 1500, seed: int = 0) -> tuple[Map, dict[str, np.ndarray]]:
+def flat_map(vectors: Mapping[str, Tensor], most: int = 1500, seed: int = 0) -> tuple[Map, dict[str, np.ndarray]]:
     """The map of at most ``most`` items a modality, and by modality the rows that were drawn for it.
 
-    Each modality is centred on its own mean: otherwise the gap between them would be the first axis and the map would
-    show nothing else.
+    Each modality is centred on its own mean: otherwise the gap between them would be all that the map shows.
     """
     generator = np.random.default_rng(seed)
     rows = {name: np.sort(generator.permutation(len(v))[:most]) for name, v in vectors.items()}
     centred = {}
     for name, vectors_NE in vectors.items():
-        unit_NE = unit(vectors_NE[torch.as_tensor(rows[name], device=vectors_NE.device)], f"{name} embeddings")
+        unit_NE = unit(vectors_NE[torch.as_tensor(rows[name], device=vectors_NE.device)], f"{name} embeddings").cpu()
         centred[name] = unit_NE - unit_NE.mean(0)
+    sizes = [len(own_NE) for own_NE in centred.values()]
     all_NE = torch.cat(list(centred.values()))
-    _, singular, axes = torch.linalg.svd(all_NE.double(), full_matrices=False)
-    flat_N2 = (all_NE.double() @ axes[:2].T).cpu()
-    pieces = flat_N2.split([len(v) for v in centred.values()])
-    total = float(singular.square().sum())
-    explained = float(singular[:2].square().sum()) / total if total > 0 else 0.0
-    points = {name: np.asarray(piece) for name, piece in zip(centred, pieces, strict=True)}
-    return Map(points, explained, agreement(all_NE.cpu(), flat_N2.float(), generator)), rows
+    kind_N = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
+    flat_N2 = layout(all_NE, kind_N, seed)
+    pieces = np.split(flat_N2.astype(np.float64), np.cumsum(sizes)[:-1])
+    points = dict(zip(centred, pieces, strict=True))
+    return Map(points, agreement(all_NE, torch.from_numpy(flat_N2), generator)), rows
 
 
 def spread_out(points_N2: np.ndarray, count: int = 24) -> list[int]:

@@ -6,8 +6,6 @@ of negatives that happened to be sampled does not leak into a percentage.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -19,15 +17,6 @@ from .vectors import beside, unit
 
 _STEPS = 100
 _HALVINGS = 30
-
-
-@dataclass(frozen=True, slots=True)
-class Bin:
-    """Pairs of similar predicted probability: the mean prediction, the share that truly matched, how many pairs."""
-
-    predicted: float
-    observed: float
-    count: int
 
 
 def fit(scores: np.ndarray, is_match: np.ndarray) -> Calibration:
@@ -48,29 +37,6 @@ def fit(scores: np.ndarray, is_match: np.ndarray) -> Calibration:
     if slope <= 0:
         return Calibration(0.0, 0.0)
     return Calibration(float(slope / spread), float(offset - slope * centre / spread))
-
-
-def reliability(probability: np.ndarray, is_match: np.ndarray, bins: int = 10) -> list[Bin]:
-    """Predicted against observed at the even prior, in bins of equal width; empty bins are left out."""
-    probability, is_match = np.asarray(probability, np.float64), np.asarray(is_match, bool)
-    weights = _balance(is_match)
-    place = np.minimum((probability * bins).astype(int), bins - 1)
-    result = []
-    for number in range(bins):
-        inside = place == number
-        if inside.any():
-            share = weights[inside] / weights[inside].sum()
-            result.append(Bin(float(share @ probability[inside]), float(share @ is_match[inside]), int(inside.sum())))
-    return result
-
-
-def expected_calibration_error(probability: np.ndarray, is_match: np.ndarray, bins: int = 10) -> float:
-    """Mean distance of predicted and observed over the bins of :func:`reliability`, at the even prior; 0 is perfect."""
-    probability, is_match = np.asarray(probability, np.float64), np.asarray(is_match, bool)
-    weights = _balance(is_match)
-    place = np.minimum((probability * bins).astype(int), bins - 1)
-    gap = np.bincount(place, weights * (probability - is_match), minlength=bins)
-    return float(np.abs(gap).sum())
 
 
 def sample_scores(

@@ -35,12 +35,17 @@ def class_vectors(
     embed_text: Callable[[list[str]], Tensor], names: Sequence[str], templates: Sequence[str] = ENSEMBLE
 ) -> Tensor:
     """One unit vector per class, ``(C, E)``: the renormalised mean over the templates, where ``{}`` is the name."""
+    texts = prompts_of([prompt_name(name) for name in names], templates)
+    vectors_CTE = unit(embed_text(texts), "class texts").reshape(len(names), len(templates), -1)
+    return unit(vectors_CTE.mean(1), "class vectors")
+
+
+def prompts_of(names: Sequence[str], templates: Sequence[str]) -> list[str]:
+    """Every name in every template, name by name. Raises :class:`UserError` for a template without a place."""
     for template in templates:
         if "{}" not in template:
             raise UserError(f"the template {template!r} has no place for the class name; write {{}} where it belongs")
-    texts = [template.replace("{}", _words(prompt_name(name))) for name in names for template in templates]
-    vectors_CTE = unit(embed_text(texts), "class texts").reshape(len(names), len(templates), -1)
-    return unit(vectors_CTE.mean(1), "class vectors")
+    return [template.replace("{}", _words(name)) for name in names for template in templates]
 
 
 def templates_for(captions: Sequence[str]) -> tuple[str, ...]:
@@ -162,7 +167,7 @@ def prompt_name(name: str) -> str:
     return name.rpartition("=")[2].strip()
 
 
-def read_names(path: Path) -> list[str]:
+def read_names(path: Path, least: int = 2) -> list[str]:
     """Class names from a text file, one to a line; blank lines do not count.
 
     ``automobile = car``: the data calls the class ``automobile``, prompts call it ``car``.
@@ -170,21 +175,27 @@ def read_names(path: Path) -> list[str]:
     if not path.exists():
         raise UserError(f"there is no class file {path}; give a text file with one class name to a line")
     numbered = [(number, line.strip()) for number, line in enumerate(lines(read_text(path)), 1) if line.strip()]
-    names = [name for _, name in numbered]
-    if len(names) < 2:
-        raise UserError(f"the class file {path} holds {len(names)} class names; write at least two, one to a line")
+    check_names([(f"line {number}", name) for number, name in numbered], f"the class file {path}", least)
+    return [name for _, name in numbered]
+
+
+def check_names(placed: Sequence[tuple[str, str]], where: str, least: int = 2) -> None:
+    """Refuse fewer names than ``least``, a name without its half, two that are called alike; each with its place."""
+    if len(placed) < least:
+        wanted = "at least two" if least > 1 else "one or more"
+        raise UserError(f"{where} holds {len(placed)} class names; write {wanted}, one to a line")
     for part in (data_name, prompt_name):
-        seen: dict[str, int] = {}
-        for number, name in numbered:
+        seen: dict[str, str] = {}
+        for place, name in placed:
             if not part(name):
-                raise UserError(f"line {number} of the class file {path} is {name!r}; write NAME, or FOLDER = NAME")
-            first = seen.setdefault(_key(part(name)), number)
-            if first != number:
+                raise UserError(f"{place} of {where} is {name!r}; write NAME, or FOLDER = NAME")
+            first = seen.setdefault(_key(part(name)), place)
+            if first != place:
+                number = [one.rpartition(" ")[2] for one in (first, place)]
                 raise UserError(
-                    f"the class file {path} names {part(name)!r} more than once (case and _ do not count), on lines "
-                    f"{first} and {number}; keep one"
+                    f"{where} names {part(name)!r} more than once (case and _ do not count), on "
+                    f"{place.partition(' ')[0]}s {number[0]} and {number[1]}; keep one"
                 )
-    return names
 
 
 def _labelled(item_NE: Tensor, class_CE: Tensor, labels: np.ndarray | Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +12,22 @@ import torch
 from torch import Tensor
 
 from ..evaluation.advice import Setup, cure
+from ..evaluation.classes import Classes, read_classes, vectors_of
 from ..evaluation.geometry import aggregate, diagnose, geometry
-from ..evaluation.matches import fit_matching
-from ..evaluation.platt import expected_calibration_error, fit, reliability, sample_scores
+from ..evaluation.platt import fit, sample_scores
 from ..evaluation.retrieval import metric_intervals, summary
 from ..evaluation.zero_shot import (
+    BARE,
+    ENSEMBLE,
     NO_CLASS,
-    class_vectors,
     prompt_name,
-    templates_for,
     true_classes,
     without_class,
     zero_shot,
 )
 from ..matches import BatchMatches
 from ..modalities import is_text, text_modality
-from ..models.calibration import Calibration, Matching
+from ..models.calibration import Calibration
 from ..models.space import Space
 from ..objectives import aligned
 from ..types import Metrics, UserError
@@ -104,7 +104,7 @@ class Classified:
 def classify(
     space: Space,
     embedded: EmbeddedPairs,
-    names: Sequence[str],
+    classes: Classes,
     templates: Sequence[str] | None = None,
     bare: bool | None = None,
 ) -> list[Classified]:
@@ -119,9 +119,11 @@ def classify(
     def embed_text(texts: list[str]) -> Tensor:
         return torch.from_numpy(space.embed(progress=None, **{text: texts}))
 
-    known = [caption for caption in captions if caption is not None]
-    chosen = templates or (("{}",) if bare else templates_for(known))
-    class_CE = class_vectors(embed_text, names, chosen)
+    chosen = templates or (BARE if bare else ENSEMBLE)
+    listed = read_classes(classes)
+    for one in listed:
+        one.check(space.fingerprint, "this run")
+    names, class_CE = [one.name for one in listed], vectors_of(embed_text, listed, chosen)
     found = []
     for name in (name for name in embedded.vectors if not is_text(name)):
         rows = embedded.first_row[name].tolist()
@@ -168,18 +170,6 @@ def _scores(embedded: EmbeddedPairs, seed: int = 0) -> tuple[np.ndarray, np.ndar
     return np.concatenate(scores), np.concatenate(is_match)
 
 
-def calibrate_search(embedded: EmbeddedPairs, seed: int = 0) -> dict[str, Matching]:
-    """What a search may say of its results, by direction, on these held-out pairs."""
-    fitted = {}
-    for pair in embedded.both():
-        for asked, found in (pair[::-1], pair):
-            matched = embedded.among_matched(asked, found)
-            matching = fit_matching(matched.first_NE, matched.second_ME, matched.relation, seed)
-            if matching is not None:
-                fitted[f"{asked}_to_{found}"] = matching
-    return fitted
-
-
 def intervals(embedded: EmbeddedPairs) -> dict[str, list[float]]:
     """95 % intervals of the figures of retrieval, by their keys."""
     found: dict[str, list[float]] = {}
@@ -195,13 +185,3 @@ def query_components(embedded: EmbeddedPairs, direction: str) -> np.ndarray:
     kept = embedded.among_matched(asked, found).kept[0]
     components: np.ndarray = embedded.components(asked)[kept.numpy()]
     return components
-
-
-def reliability_of(space: Space, embedded: EmbeddedPairs) -> dict[str, Any]:
-    """How far the probabilities of matches are from what came true, in bins, on held-out pairs."""
-    scores, is_match = _scores(embedded)
-    if space.calibration is None or not len(scores):
-        return {}
-    chance = space.calibration.probability(scores)
-    bins = [asdict(one) for one in reliability(chance, is_match)]
-    return {"error": expected_calibration_error(chance, is_match), "bins": bins}

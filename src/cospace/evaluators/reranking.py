@@ -26,19 +26,19 @@ QUERIES = 500
 
 
 def rerank(generator: TextGenerator | None, space: Space, embedded: EmbeddedPairs) -> Metrics:
-    """R@1 both ways after re-ranking, and before it among the same queries."""
+    """R@1 both ways after re-ranking, before it among the same queries, and how many those are."""
     if generator is None or "itm" not in generator.tasks:
         return {}
     text, described = text_modality(), generator.modality
     if not {text, described} <= embedded.vectors.keys():
         return {}
     reranker = _Reranker(generator, space, embedded)
-    rates = {f"{text}_to_{described}": reranker.items(), f"{described}_to_{text}": reranker.texts()}
-    return {
-        f"rerank/{name}/R@1{when}": value
-        for name, both in rates.items()
-        for when, value in zip(("", "_before"), both, strict=True)
-    }
+    found: Metrics = {}
+    for asked, wanted, (after, before) in ((text, described, reranker.items()), (described, text, reranker.texts())):
+        name = f"rerank/{asked}_to_{wanted}"
+        found |= {f"{name}/R@1": after, f"{name}/R@1_before": before}
+        found[f"{name}/n"] = float(min(QUERIES, len(embedded.vectors[asked])))
+    return found
 
 
 def evidence(space: Space, odds: np.ndarray, cosine: np.ndarray) -> np.ndarray:

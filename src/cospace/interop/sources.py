@@ -39,11 +39,14 @@ def read(source: str) -> Published:
     """The space behind a source, of one modality or of two.
 
     ``hf:NAME``, ``openclip:FOLDER``, ``timm:NAME`` (see :func:`cospace.interop.timm.read`), a folder in any of these
-    libraries' layouts, a file of OpenAI's, or a short name such as ``all-MiniLM-L6-v2``. Raises :class:`UserError`
-    where it cannot be had or is of an architecture that is not read.
+    libraries' layouts, a file of OpenAI's, or a short name such as ``all-MiniLM-L6-v2``. Its vectors are computed in
+    float32 on every machine, as its own library's are. Raises :class:`UserError` where it cannot be had or is of an
+    architecture that is not read.
     """
     reader = timm.read if source.startswith(timm.OPENING) or _is_timm(Path(source)) else _read
-    return replace(reader(source), source=shown(source))
+    found = reader(source)
+    found.space.precision = "float32"
+    return replace(found, source=shown(source))
 
 
 def _read(source: str) -> Published:

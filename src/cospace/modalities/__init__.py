@@ -18,7 +18,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from ..types import Progress, UserError, silent
 
@@ -97,6 +97,50 @@ class Media:
     type: str
 
 
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What an item measures, and its signature ``(V, S)``, see :meth:`Modality.signatures`."""
+
+    measures: dict[str, float]
+    signature: np.ndarray | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ItemFinding:
+    """Items of one modality with the same fault, such as all that are nearly black, the surest first.
+
+    ``items_F`` are their numbers, ``certainty_F`` how sure it is of each (0 to 1, and 1 where nothing is estimated),
+    and ``notes_F`` what was measured of each ("mean brightness 3 of 255").
+    """
+
+    kind: str
+    """Its key in JSON: ``dark``."""
+    what: str
+    """What they are, after "3 images are": ``nearly black``."""
+    advice: str
+    items_F: Sequence[int] = ()
+    certainty_F: Sequence[float] = ()
+    notes_F: Sequence[str] = ()
+    leave_out: bool = False
+    """Whether the clean table leaves their rows out without being asked to: nothing can be learned from them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Occlusions:
+    """An item, and the same item with one of its parts hidden, for each part; all as the encoder reads them.
+
+    ``spans_P`` says where the parts lie. ``boxes``: left, top, right and bottom as shares of the item's own width and
+    height, row by row in a grid of ``columns``. ``letters``: where a word starts and ends among the letters of a text.
+    ``seconds``: from when to when.
+    """
+
+    kind: Literal["boxes", "letters", "seconds"]
+    spans_P: Sequence[tuple[float, ...]]
+    whole: Tensor
+    hidden_P: Sequence[Tensor]
+    columns: int = 0
+
+
 PREVIEW_SIZES = (64, 256)
 """Longer sides, in pixels, of the previews that an index keeps."""
 
@@ -124,6 +168,11 @@ class Modality(ABC):
     """Settings that a pretrained tower's processor has fixed."""
     job_size: ClassVar[int] = 4096
     """Items that a process embeds at a time in a job that several share."""
+
+    examination: ClassVar[int] = 1
+    """Goes up when :meth:`examine` measures something else, so that what was kept of earlier ones is measured again."""
+    extents: ClassVar[tuple[str, ...]] = ()
+    """What is measured whose smallest, median and largest value ``check`` shows."""
 
     advice: ClassVar[Mapping[str, str]] = {}
     """What to do about problems that only its items have, by the kind of problem; ``check`` says so."""
@@ -217,10 +266,50 @@ class Modality(ABC):
         """A prepared item as an encoded image for a report; nothing where there is nothing to see."""
         return None
 
-    def signatures(self, prepared: Sequence[Any]) -> np.ndarray | None:
-        """A few numbers per item ``(N, V, S)``, uint8, in which a re-encoded or resized copy is almost equal.
+    def examine(self, raw: Any) -> Examined:
+        """The same, with a signature of the item where the modality has one. Raises :class:`~cospace.types.BadItem`."""
+        return Examined(self.inspect(raw))
 
-        Of ``V`` views the first is the item itself, and the others are copies too. Nothing where a modality has none.
+    def find(self, raws: Sequence[Any], measures: Mapping[str, np.ndarray]) -> list[ItemFinding]:
+        """What is wrong with some of the different items of a data set, one finding for each kind, empty ones too.
+
+        ``measures`` has what :meth:`examine` measured, each ``(N,)`` float64, NaN for items that cannot be read.
+        """
+        return []
+
+    def signatures(self, prepared: Sequence[Any]) -> np.ndarray | None:
+        """A few numbers per item ``(N, V, S)``, uint8, from which :meth:`copies` says which are copies of each other.
+
+        Nothing where a modality has none; the two methods below are of those that have.
+        """
+        return None
+
+    def outlines(self, signatures: np.ndarray) -> np.ndarray:
+        """Of signatures vectors of length 1 ``(N, W, D)``, float32: nearly parallel in copies, and short.
+
+        Of ``W`` views the first is the item itself, and the others are copies of it too.
+        """
+        raise NotImplementedError
+
+    def copies(self, known: np.ndarray, measured: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+        """Which pairs ``(P, 2)`` of a known and a measured item, places in their signatures, are copies: ``(P,)``."""
+        raise NotImplementedError
+
+    def occlusions(self, raw: Any, processor: Any) -> Occlusions | None:
+        """An item with each of its parts hidden in turn, to find those that its score rests on. Raises ``BadItem``.
+
+        Nothing where a modality's items have no parts.
+        """
+        return None
+
+    def statistics(self, prepared: Sequence[Any]) -> np.ndarray | None:
+        """A few numbers per item ``(N, S)``, float32, in which kinds of items differ; nothing where there are none."""
+        return None
+
+    def descriptors(self, raws: Sequence[Any], progress: Progress = silent) -> Prepared | None:
+        """Float32 ``(N, D)`` of items, in which items that are alike are near, without a trained network.
+
+        Zeros for those that cannot be read. Nothing where a modality has none.
         """
         return None
 

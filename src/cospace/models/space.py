@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,10 +17,10 @@ from ..config import PartConfig, part, plain, unknown
 from ..modalities import Processor
 from ..prefetch import WINDOW, prefetch
 from ..reading import read_object, understood
-from ..runtime import compute_dtype, device, keep_freed_memory
+from ..runtime import Precision, compute_dtype, device, keep_freed_memory, precision
 from ..trust import trusting
 from ..types import BadItem, Features, PooledFeatures, UserError
-from .calibration import Calibration, Matching
+from .calibration import Calibration, Relevance
 from .formats import check_format, without_fetching
 from .heads import HeadConfig, projection
 from .precision import LowPrecisionCopy, compute_copy
@@ -48,6 +47,8 @@ class Space(nn.Module):
     """Maps raw items of any of its modalities to vectors of one width ``E``; pairs land close to each other.
 
     Parts arrive built: ``encoders`` and ``processors`` by modality. ``configs`` are kept to save the space with.
+    ``precision`` is the number format that items are embedded in; of a published model it is float32, since people
+    compare its vectors with those of its own library.
     """
 
     def __init__(
@@ -65,7 +66,8 @@ class Space(nn.Module):
         self.projections = nn.ModuleDict(made)
         self.configs, self.processors = dict(configs), dict(processors)
         self.calibration: Calibration | None = None
-        self.matching: dict[str, Matching] = {}
+        self.relevance = Relevance()
+        self.precision: Precision = "auto"
         self.fingerprint: str | None = None
         self.low_precision: LowPrecisionCopy | None = None
 
@@ -201,7 +203,7 @@ class Space(nn.Module):
     def _fast(self) -> Space:
         """The compute copy for this device, made again only where a weight has changed since the last time."""
         keep_freed_memory()
-        dtype = compute_dtype("auto", self.device)
+        dtype = compute_dtype(self.precision, self.device)
         if dtype == torch.float32:
             return self
         state = tuple((weight.data_ptr(), weight._version) for weight in _weights(self))
@@ -223,8 +225,9 @@ class Space(nn.Module):
             "width": self.width,
             "encoders": {name: plain(config) for name, config in self.configs.items()},
             **({"heads": {name: head.model_dump() for name, head in self.heads.items()}} if self.heads else {}),
+            **({"precision": self.precision} if self.precision != "auto" else {}),
             "calibration": None if self.calibration is None else [self.calibration.slope, self.calibration.offset],
-            "matching": {direction: asdict(matching) for direction, matching in self.matching.items()},
+            "relevance": self.relevance.plain(),
         }
         content: dict[str, Any] = {
             "space.json": files.as_json(settings),
@@ -276,7 +279,8 @@ class Space(nn.Module):
             space = cls.build(configs, processors, int(settings["width"]), heads)
             if settings["calibration"] is not None:
                 space.calibration = Calibration(*map(float, settings["calibration"]))
-            space.matching = {key: Matching(**data) for key, data in settings.get("matching", {}).items()}
+            space.relevance = Relevance.from_plain(settings.get("relevance", {}))
+            space.precision = precision(settings.get("precision", "auto"))
         return space
 
     def _processor(self, modality: str) -> Processor:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from ..evaluation.advice import Setup, describe_kept, too_few_files
+from collections.abc import Mapping
+from typing import Any
+
+from ..evaluation.advice import Deed, Known, Setup, deed, describe_kept, read_small, too_few_files
+from ..evaluation.quality import Level
 from ..types import Metrics
 from .metrics_log import MetricsLog
 from .run import Run
+from .settings import usual_steps
 
 TOWERS = "towers"
 """The recipe that joins published towers."""
@@ -16,11 +21,21 @@ def setup_of(run: Run) -> Setup | None:
     return Setup.of(run.config(), run.facts.get("data", {}), pretrained=run.facts.get("from") is not None)
 
 
-def advice(run: Run, metrics: Metrics) -> list[str]:
-    """Sentences on the run, measured at ``metrics``: that its data are too few to start from nothing."""
-    rows = MetricsLog(run.path / "metrics.jsonl").rows()
-    sentence = too_few_files(metrics, rows, setup_of(run), start_from_towers())
-    return [] if sentence is None else [sentence]
+def advice(run: Run, metrics: Metrics, pixels: Mapping[str, float] | None = None) -> list[str]:
+    """Sentences on the run, measured at ``metrics``: too few data to start from nothing, images read too small.
+
+    ``pixels`` are medians of the files' own longer sides by the plural of their modality, where they are known.
+    """
+    rows, setup, start = MetricsLog(run.path / "metrics.jsonl").rows(), setup_of(run), start_from_towers()
+    found = [too_few_files(metrics, rows, setup, start), read_small(setup, pixels or {}, start)]
+    return [sentence for sentence in found if sentence is not None]
+
+
+def next_deed(level: Level, config: Mapping[str, Any], facts: Mapping[str, Any]) -> Deed:
+    """The one thing to do about a run of this quality, from its ``config.json`` and ``run.json``."""
+    setup = Setup.of(config, facts.get("data", {}), pretrained=facts.get("from") is not None)
+    usual = usual_steps(max(1, setup.items), setup.batch_size, setup.generates) if setup else 0
+    return deed(level, Known(setup, facts, usual, start_from_towers()))
 
 
 def start_from_towers() -> str:

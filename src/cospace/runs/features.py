@@ -7,8 +7,9 @@ part is computed again. The oldest parts go where all of them take more than :da
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,8 +18,10 @@ from torch import Tensor
 from .. import files, tensors
 from ..data.contents import digest
 from ..data.prepared import PreparedPairs
+from ..modalities import modality as modality_of
 from ..models.space import Space
-from ..types import Progress, UserError, silent
+from ..prefetch import prefetch
+from ..types import BadItem, Progress, UserError, silent
 
 MOST = 4 << 30
 """Bytes of features that a machine keeps."""
@@ -36,22 +39,65 @@ def pooled_features(
     items, first = np.unique(item_of_row[present], return_index=True)
     rows = present[first].tolist()
     keys = [digest([prepared.pairs.contents[modality][row].encode()]) for row in rows]
-    folder = files.cache_folder() / "features" / f"{fingerprint}-{modality}"
+
+    def compute(missing: Sequence[int]) -> np.ndarray:
+        wanted = [prepared.items[modality][int(items[place])] for place in missing]
+        return _computed(space, modality, wanted, len(wanted), progress)
+
+    return torch.from_numpy(_kept(f"{fingerprint}-{modality}", keys, compute)), items
+
+
+def pooled_raws(
+    space: Space, modality: str, raws: Sequence[Any], contents: Sequence[str], fingerprint: str, progress: Progress
+) -> Tensor:
+    """The same of raw items, float32 ``(N, D)``; ``contents`` are equal for equal items.
+
+    Only what is not kept yet is decoded, and never more than a few at a time are in memory. What cannot be read after
+    all, though its caller could, has the features of an example.
+    """
+    keys = [digest([content.encode()]) for content in contents]
+    processor = space.processors[modality]
+
+    def compute(missing: Sequence[int]) -> np.ndarray:
+        def whole() -> Iterator[Tensor]:
+            for item in prefetch([raws[place] for place in missing], processor.prepare):
+                yield processor.prepare(modality_of(modality).example()) if isinstance(item, BadItem) else item
+
+        return _computed(space, modality, whole(), len(missing), progress)
+
+    return torch.from_numpy(_kept(f"{fingerprint}-{modality}", keys, compute))
+
+
+def pooled_texts(space: Space, modality: str, texts: Sequence[str], fingerprint: str) -> Tensor:
+    """The same of texts that are no items: float32 ``(N, D)``."""
+    keys = [digest([b"text", text.encode()]) for text in texts]
+
+    def compute(missing: Sequence[int]) -> np.ndarray:
+        processor = space.processors[modality]
+        prepared = (processor.prepare(texts[place]) for place in missing)
+        return _computed(space, modality, prepared, len(missing), silent)
+
+    return torch.from_numpy(_kept(f"{fingerprint}-{modality}", keys, compute))
+
+
+def _kept(name: str, keys: Sequence[str], compute: Callable[[Sequence[int]], np.ndarray]) -> np.ndarray:
+    """Features by key, in order; ``compute`` makes those of the places that are not kept yet, and then they are."""
+    folder = files.cache_folder() / "features" / name
     known = _read(folder)
     missing = [place for place, key in enumerate(keys) if key not in known]
     if missing:
-        made = _computed(space, modality, [prepared.items[modality][int(items[place])] for place in missing], progress)
+        made = compute(missing)
         found = [keys[place] for place in missing]
         known |= dict(zip(found, made, strict=True))
         _write(folder, found, made)
-    return torch.from_numpy(np.stack([known[key] for key in keys])), items
+    return np.stack([known[key] for key in keys])
 
 
-def _computed(space: Space, modality: str, items: Sequence[Tensor], progress: Progress) -> np.ndarray:
+def _computed(space: Space, modality: str, items: Iterable[Tensor], count: int, progress: Progress) -> np.ndarray:
     def report(done: int, total: int) -> None:
         progress(f"encoding {modality}s", done, total)
 
-    return np.concatenate(list(space.pooled_prepared(modality, iter(items), report, len(items))))
+    return np.concatenate(list(space.pooled_prepared(modality, iter(items), report, count)))
 
 
 def _read(folder: Path) -> dict[str, np.ndarray]:

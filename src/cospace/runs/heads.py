@@ -16,7 +16,7 @@ from ..models.space import Space
 from ..training import closed_form
 from ..training.closed_form import ClassNames, Features, Fit
 from ..types import Progress, UserError
-from .features import pooled_features
+from .features import pooled_features, pooled_texts
 from .towers import JoinedTowers
 
 PROMPT = "a photo of a {}"
@@ -64,9 +64,8 @@ def class_names(space: Space, towers: JoinedTowers, left: str, right: str) -> Cl
     classifier = towers.towers[left].classifier
     if classifier is None or not is_text(right):
         return None
-    processor: Any = space.processors[right]
-    prepared = [processor.prepare(PROMPT.format(name)) for name in classifier.names]
-    names_CK = torch.from_numpy(np.concatenate(list(space.pooled_prepared(right, iter(prepared)))))
+    prompts = [PROMPT.format(name) for name in classifier.names]
+    names_CK = pooled_texts(space, right, prompts, towers.fingerprints[right])
     return ClassNames(classifier.weight_CD, classifier.bias_C, names_CK)
 
 

@@ -147,10 +147,11 @@ def _generator(
     if source is not None and source.generator is not None:
         generator.decoder.load_state_dict(source.generator.decoder.state_dict())
     generator.decoder.to(device())
-    asked = zip(*(train.items[name] for name in FIELDS), strict=True) if "vqa" in tasks else ()
+    asked = list(zip(*(train.items[name] for name in FIELDS), strict=True)) if "vqa" in tasks else []
     captions = train.items[text_modality()] if "caption" in tasks else ()
     generator.prior = FrequencyBaseline.of(
         (caption for caption in captions if caption is not None),
         ((normal_answer(question), answer) for question, answer in asked if question is not None),
+        (question for question, _ in asked if question is not None),
     )
     return generator

@@ -6,28 +6,36 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from .. import __version__
 from ..data.pairs import Pairs
 from ..evaluation import zero_shot
 from ..evaluation.geometry import verdicts
-from ..evaluation.maps import pca_map
-from ..evaluation.platt import reliability, sample_scores
+from ..evaluation.intervals import Interval, interval
+from ..evaluation.maps import flat_map
+from ..evaluation.platt import sample_scores
+from ..evaluation.quality import Quality, judge
+from ..evaluation.relevance import expected_calibration_error, probabilities_of, reliability, shown
 from ..evaluation.report import cautions, map_view, recall_curve, verdict, write_report
 from ..evaluation.report.examples import Item, Side, build_examples
 from ..evaluation.report.parts import Confusion, GeneratedExample, Report
 from ..evaluation.retrieval import metric_intervals
+from ..evaluation.shown import Shown
 from ..evaluators.embedded import EmbeddedPairs
 from ..evaluators.generation import GenerationResults
 from ..evaluators.measures import Classified, diagnosis, query_components
+from ..evaluators.relevance import captions_by_item, trials
 from ..modalities import FIELDS, Media, is_text, modality, text_modality
+from ..reading import read_object
 from ..runtime import describe, device
 from ..types import Metrics, attempted
-from .advice import advice, kept, setup_of
+from .advice import advice, kept, next_deed, setup_of
 from .metrics_log import MetricsLog
 from .run import Run
 
@@ -39,6 +47,9 @@ SHOWN_PREDICTIONS = 8
 
 CONFUSED = 40
 """Most classes drawn as a confusion matrix."""
+
+SEEN = 20
+"""Files whose own size is looked at, to see how much smaller they are read."""
 
 PLAYED = 400_000
 """Bytes of encoded media that the page carries at most."""
@@ -59,10 +70,17 @@ def report(path: Path, run: Run, measured: Measured, more: Mapping[str, Metrics]
     facts, embedded, metrics = run.facts, measured.embedded, measured.metrics
     shown = _items(embedded)
     modalities = list(embedded.vectors)
+    parts = _aligned_parts(run, embedded, shown) if embedded.both() else {"intervals": {}}
+    counts, bounds = _written_figures(embedded, measured.generated)
+    parts["intervals"] |= bounds
+    quality = judge(metrics, parts["intervals"], modalities or run.space.modalities, run.space.width)
     whole = Report(
         name=run.path.name,
         date=str(facts.get("finished", time.strftime("%Y-%m-%d"))),
-        verdict=verdict(metrics, modalities),
+        verdict=verdict(metrics, modalities, quality),
+        quality=quality,
+        deed=None if quality.level == "unmeasured" else next_deed(quality.level, run.config(), facts),
+        counts=counts,
         command=command or str(facts.get("command", "")),
         version=__version__,
         metrics=metrics,
@@ -75,36 +93,84 @@ def report(path: Path, run: Run, measured: Measured, more: Mapping[str, Metrics]
         pairs=_sample(embedded, shown),
         config=run.config(),
         machine={"machine": describe(device())},
-        warnings=cautions(
-            metrics, diagnosis(metrics, run.space.width, modalities, setup_of(run)), advice(run, metrics)
-        ),
-        **(_aligned_parts(run, embedded, shown) if embedded.both() else {}),
+        warnings=_warnings(run, measured, quality),
+        **parts,
     )
     whole = replace(whole, images=_images(embedded, run, whole))
     write_report(path, replace(whole, media=_media(embedded, whole)))
 
 
+def _warnings(run: Run, measured: Measured, quality: Quality) -> list[str]:
+    """What a reader must know; the deed that stands above them is not said again."""
+    metrics, embedded = measured.metrics, measured.embedded
+    sick = diagnosis(metrics, run.space.width, list(embedded.vectors), setup_of(run))
+    deed = next_deed(quality.level, run.config(), run.facts)
+    advised = [] if quality.level == "good" else advice(run, metrics, _pixels(embedded))
+    advised = [one for one in advised if not (deed.command and deed.command in one)]
+    return cautions(metrics, None if quality.level == "collapsed" else sick, advised)
+
+
+def _pixels(embedded: EmbeddedPairs) -> dict[str, float]:
+    """Medians of the longer sides of some files as they are, by the plural of the modalities that have sides."""
+    found: dict[str, float] = {}
+    for name, first_row in embedded.first_row.items():
+        raws = [embedded.pairs.items[name][row] for row in first_row[:SEEN].tolist()]
+        inspected = [facts for raw in raws if isinstance(facts := attempted(modality(name).inspect, raw), dict)]
+        sides = [max(facts["width"], facts["height"]) for facts in inspected if {"width", "height"} <= facts.keys()]
+        found |= {modality(name).plural: float(np.median(sides))} if sides else {}
+    return found
+
+
+def _written_figures(
+    embedded: EmbeddedPairs, results: GenerationResults
+) -> tuple[dict[str, float], dict[str, Interval]]:
+    """How many captions and answers there are, and 95 % intervals of the shares that are correct."""
+    counts: dict[str, float] = {}
+    bounds: dict[str, Interval] = {}
+    for group, predictions in (("caption", results.captions), ("vqa", results.answers)):
+        known = {row: one for row, one in predictions.items() if one.correct is not None}
+        if known:
+            counts[group] = len(known)
+            values, rows = [one.score for one in known.values()], list(known)
+            bounds[f"{group}/accuracy"] = interval(np.array(values), embedded.pairs.groups[rows])
+    return counts, bounds
+
+
 def _aligned_parts(run: Run, embedded: EmbeddedPairs, shown: Mapping[str, Sequence[Item]]) -> dict[str, Any]:
     """What there is to report of a space that aligns modalities: scores, calibration, a map, retrieval."""
-    calibration = run.space.calibration
     right, wrong = [np.zeros(0)], [np.zeros(0)]
     for first, second in embedded.both():
         of_pair = embedded.among_matched(second, first)
         scores = sample_scores(of_pair.first_NE, of_pair.second_ME, of_pair.relation)
         right.append(scores[0])
         wrong.append(scores[1])
-    matched, unmatched = np.concatenate(right), np.concatenate(wrong)
-    scores_N = np.concatenate([matched, unmatched])
-    is_match = np.arange(len(scores_N)) < len(matched)
-    calibrated = calibration is not None and bool(len(matched)) and bool(len(unmatched))
     pictured = next(name for name in embedded.vectors if not is_text(name) or len(embedded.vectors) == 1)
     return {
-        "matched": matched,
-        "unmatched": unmatched,
-        "reliability": reliability(calibration.probability(scores_N), is_match) if calibrated and calibration else (),
-        "map": map_view(pca_map(embedded.vectors), pictured, shown[pictured]),
+        "matched": np.concatenate(right),
+        "unmatched": np.concatenate(wrong),
+        "map": map_view(flat_map(embedded.vectors), pictured, shown[pictured]),
+        "shown": _shown(run, embedded),
         **_retrieval_parts(run, embedded, shown),
     }
+
+
+def _shown(run: Run, embedded: EmbeddedPairs) -> Shown | None:
+    """What the page shows against what is true: as the run kept it of its own held-out pairs, of others measured."""
+    held_out = run.facts.get("validation", {}).get("fingerprint") == embedded.pairs.fingerprint
+    kept = run.path / "reliability.json"
+    if held_out and kept.is_file():
+        return Shown.read(read_object(kept))
+    judged, queries = [], 0
+    for trial in trials(run.space, embedded):
+        chance = probabilities_of(run.space.relevance, trial.direction, trial.scores_QG, trial.texts, trial.captions)
+        if chance is not None:
+            judged.append(shown(chance, trial.is_match_QG))
+            queries += len(chance)
+    if not any(len(chance_S) for chance_S, _ in judged):
+        return None
+    chance_S, is_match_S = (np.concatenate(parts) for parts in zip(*judged, strict=True))
+    error = expected_calibration_error(chance_S, is_match_S)
+    return Shown(reliability(chance_S, is_match_S), error, len(chance_S), queries)
 
 
 def _retrieval_parts(run: Run, embedded: EmbeddedPairs, shown: Mapping[str, Sequence[Item]]) -> dict[str, Any]:
@@ -113,13 +179,23 @@ def _retrieval_parts(run: Run, embedded: EmbeddedPairs, shown: Mapping[str, Sequ
     for direction, ranking in embedded.rankings().items():
         query, gallery = direction.split("_to_")
         matched, components = embedded.among_matched(query, gallery), query_components(embedded, direction)
-        asked, found = ([shown[name][row] for row in kept.tolist()] for name, kept in
-                        zip((query, gallery), matched.kept, strict=True))  # fmt: skip
-        sides = (Side(asked, matched.first_NE), Side(found, matched.second_ME))
+        sides = (
+            _side(embedded, query, (matched.kept[0], matched.first_NE), shown),
+            _side(embedded, gallery, (matched.kept[1], matched.second_ME), shown),
+        )
         parts["intervals"] |= metric_intervals(direction, ranking, components)
         parts["recall"].append(recall_curve(direction, ranking, components))
-        parts["examples"] += build_examples(direction, ranking, sides, matched.relation, run.space.calibration)
+        says = partial(probabilities_of, run.space.relevance, direction)
+        parts["examples"] += build_examples(direction, ranking, sides, matched.relation, says)
     return parts
+
+
+def _side(embedded: EmbeddedPairs, name: str, kept: tuple[Tensor, Tensor], shown: Mapping[str, Sequence[Item]]) -> Side:
+    """The items of a modality that some other one matches, as examples need them."""
+    rows, vectors_NE = kept
+    captions = captions_by_item(embedded, name)
+    chosen = rows.tolist()
+    return Side([shown[name][row] for row in chosen], vectors_NE, [captions[row] for row in chosen], is_text(name))
 
 
 def _items(embedded: EmbeddedPairs) -> dict[str, list[Item]]:

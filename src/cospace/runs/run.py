@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 from .. import files
+from ..evaluation.attribution import Attribution, explain
 from ..interop.writing import LogitScale
 from ..models.generation.generator import TextGenerator
 from ..models.space import Space
@@ -64,6 +65,13 @@ class Run:
         bias = 0.0 if self.space.calibration is None else self.space.calibration.offset
         with understood(self.path / "run.json"):
             return LogitScale(float(published["scale"]), bias)
+
+    def explain(self, *, by: Mapping[str, Any], captions: Sequence[str] = (), **item: Any) -> Attribution:
+        """Which parts of an item a query's score rests on: ``run.explain(image="a.jpg", by={"text": "a red bus"})``.
+
+        Some ``captions`` of the collection make it point better; see :func:`cospace.evaluation.attribution.explain`.
+        """
+        return explain(self.space, item, by, captions)
 
     def need_generator(self, what: str) -> TextGenerator:
         """The decoder, or one sentence that there is none for ``what``."""

@@ -178,13 +178,18 @@ def _fitted_training(training: TrainingConfig, facts: Facts, generates: bool) ->
     wanted = max(2.0, min(facts.rows / 10, facts.distinct * 10))
     largest = 7 if generates else 8
     batch_size = min(training.batch_size or int(2 ** np.clip(round(math.log2(wanted)), 6, largest)), facts.rows)
-    epochs = MIN_EPOCHS_GENERATION if generates else MIN_EPOCHS
-    seen = max(SAMPLES_SEEN * facts.n_items**GROWTH, epochs * facts.n_items)
-    steps = max(20, math.ceil(seen / batch_size)) if training.steps is None else training.steps
+    steps = usual_steps(facts.n_items, batch_size, generates) if training.steps is None else training.steps
     warmup = training.optim.warmup_steps
     warmup = min(100, max(1, steps // 20)) if warmup is None else warmup
     optim = training.optim.model_copy(update={"warmup_steps": warmup})
     return training.model_copy(update={"batch_size": batch_size, "steps": steps, "optim": optim})
+
+
+def usual_steps(items: int, batch_size: int, generates: bool) -> int:
+    """How many steps a run of so many different items takes where nobody asks for a number."""
+    epochs = MIN_EPOCHS_GENERATION if generates else MIN_EPOCHS
+    seen: float = max(SAMPLES_SEEN * items**GROWTH, epochs * items)
+    return max(20, math.ceil(seen / batch_size))
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,18 +5,25 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 
 MOST = 20
 """Regions that get a name."""
+LEAST_SHARE = 0.3
+"""Share of a region's texts that must hold a term before the region is called by it."""
 
 _ROUNDS = 25
 _PER_REGION = 12
-_WORDS = 3
-_SHARE = 0.06
-_LENGTH = 42
+_TERMS = 2
+_STANDS_OUT = 1.3
+"""How many times more frequent in a region than everywhere a term must be."""
+_ALSO = 0.55
+"""Share of the best term's weight that a second one must have."""
+_APART = 3
+"""Places from the first word of a phrase to its last."""
 _STOP = frozenset(
     re.findall(
         r"\w+",
@@ -45,49 +52,76 @@ def regions(places_N2: np.ndarray, seed: int = 0, most: int = MOST) -> np.ndarra
     return _nearest(places_N2.astype(np.float64), centres_K2)
 
 
-def names(texts: Sequence[str], region_N: np.ndarray, places_N2: np.ndarray) -> list[str]:
-    """A name for each region: its typical words, else the text in its middle, else nothing."""
-    words = [_words(text) for text in texts]
-    held = np.array([bool(text.strip()) for text in texts])
-    everywhere = Counter(word for group in words for word in group)
+def names(texts: Sequence[str], region_N: np.ndarray) -> list[str]:
+    """A name for each region, empty where no term is held by :data:`LEAST_SHARE` of its texts.
+
+    Terms are words, two words with no more than small ones between them ("dog in the grass") and three in a row
+    ("medium skin tone"); singular and plural are one. They are
+    weighed by class-based TF-IDF (Grootendorst 2022, section 4.3) on the number of texts that hold them, among those
+    that stand out of the whole collection at all.
+    """
+    terms = [_terms(text) for text in texts]
+    held = np.array([bool(found) for found in terms])
+    everywhere = Counter(key for found in terms for key in found)
+    last = int(region_N.max()) + 1 if len(region_N) else 0
+    words_a_region = sum(everywhere.values()) / max(last, 1)
     result = []
-    for region in range(int(region_N.max()) + 1 if len(region_N) else 0):
-        rows = np.flatnonzero((region_N == region) & held)
-        if not len(rows):
-            result.append("")
-            continue
-        inside = Counter(word for row in rows for word in words[row])
-        typical = _typical(inside, len(rows), everywhere, int(held.sum()))
-        result.append(" · ".join(typical) if typical else _middle(texts, rows, places_N2))
+    for region in range(last):
+        rows = np.flatnonzero((region_N == region) & held).tolist()
+        inside = Counter(key for row in rows for key in terms[row])
+        weights = {
+            key: count * math.log1p(words_a_region / everywhere[key])
+            for key, count in inside.items()
+            if count >= max(2, LEAST_SHARE * len(rows))
+            and count / len(rows) > _STANDS_OUT * everywhere[key] / held.sum()
+        }
+        forms = Counter((key, terms[row][key]) for row in rows for key in terms[row] if key in weights)
+        result.append(" · ".join(_best(weights, forms)))
     return result
 
 
-def _typical(inside: Counter[str], rows: int, everywhere: Counter[str], total: int) -> list[str]:
-    """Words that many texts of the region have and few others: share times information gained."""
-    scored = []
-    for word, count in inside.items():
-        share, common = count / rows, everywhere[word] / total
-        if count >= 2 and share >= _SHARE and share > 1.5 * common:
-            scored.append((share * math.log(share / common), count, word))
-    scored.sort(key=lambda entry: (-entry[0], -entry[1], entry[2]))
-    best: list[str] = []
-    for score, _, word in scored:
-        if len(best) == _WORDS or score < 0.4 * scored[0][0]:
+Term = tuple[str, ...]
+"""One to three words without their plural endings."""
+
+
+def _best(weights: dict[Term, float], forms: Counter[tuple[Term, str]]) -> list[str]:
+    """The heaviest terms that share no word, as they are most often written."""
+    chosen: list[Term] = []
+    for key in sorted(weights, key=lambda key: (-weights[key], -len(key), key)):
+        if len(chosen) == _TERMS or (chosen and weights[key] < _ALSO * weights[chosen[0]]):
             break
-        if not any(word.rstrip("s") == kept.rstrip("s") for kept in best):
-            best.append(word)
-    return best
+        if not any(set(key) & set(other) for other in chosen):
+            chosen.append(key)
+    return [max((n, form) for (of, form), n in forms.items() if of == key)[1] for key in chosen]
 
 
-def _middle(texts: Sequence[str], rows: np.ndarray, places_N2: np.ndarray) -> str:
-    centre_2 = places_N2[rows].mean(0)
-    text = " ".join(texts[rows[np.square(places_N2[rows] - centre_2).sum(1).argmin()]].split())
-    return text if len(text) <= _LENGTH else text[: _LENGTH - 1].rstrip() + "…"
+def _terms(text: str) -> dict[Term, str]:
+    """The different words and phrases of a text that could say what it is about, as they are written there."""
+    found: dict[Term, str] = {}
+    for sentence in re.split(r"[^\w\s'’-]+", text.lower()):
+        words = list(_words(sentence))
+        for _, word in words:
+            found.setdefault((_stem(word),), word)
+        spoken = re.findall(r"\w+", sentence)
+        for (place, word), (then, other) in pairwise(words):
+            if then - place <= _APART and word != other:
+                found.setdefault((_stem(word), _stem(other)), " ".join(spoken[place : then + 1]))
+        for (place, *_), _, (then, *_) in zip(words, words[1:], words[2:], strict=False):
+            if then - place == 2:
+                three = spoken[place : then + 1]
+                found.setdefault(tuple(map(_stem, three)), " ".join(three))
+    return found
 
 
-def _words(text: str) -> set[str]:
-    """The different words of a text, in small letters, that could say what it is about."""
-    return {word for word in re.findall(r"[^\W\d_]{3,}", text.lower()) if word not in _STOP}
+def _words(sentence: str) -> Iterator[tuple[int, str]]:
+    """Words with a meaning, and their places among all words."""
+    for place, word in enumerate(re.findall(r"\w+", sentence)):
+        if len(word) > 2 and word not in _STOP and re.fullmatch(r"[^\W\d_]+", word):
+            yield place, word
+
+
+def _stem(word: str) -> str:
+    return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word
 
 
 def _apart(sample_S2: np.ndarray, wanted: int, generator: np.random.Generator) -> np.ndarray:

@@ -8,11 +8,12 @@ may be read, framed or run by other pages, and a service that is reachable from 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from ipaddress import ip_address
@@ -21,6 +22,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..types import UserError
+from .admission import Admission, Guesses
+from .bodies import Arriving, Body, drained
 from .limits import Limits
 from .problems import Refusal
 from .request_metrics import RequestMetrics, RequestOutcome
@@ -37,9 +40,12 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
 }
 COOKIE = "cospace"
-OPEN = ("/", "/healthz", "/api/session")
+OPEN = ("/", "/healthz", "/api/session", "/docs", "/openapi.json", "/llms.txt")
 """Without a token: what holds no data of the index, and where a token is sent."""
-UPLOAD = "/api/upload"
+UPLOAD, EMBEDDINGS = "/api/upload", "/v1/embeddings"
+"""Where files are sent, as they are and as data URLs."""
+MEASURED = ("/api/search", "/api/rank", "/api/embed", "/api/classify", "/api/caption", "/api/ask", EMBEDDINGS)
+"""Of what takes a model's time no more is admitted than is answered soon."""
 SAFE = ("GET", "HEAD")
 GONE = 499
 """The status under which a request is counted whose sender did not wait for the answer."""
@@ -121,9 +127,17 @@ class Access:
 class AccessMiddleware:
     """The middleware: host, token, origin, size, rate and number of requests, in this order; headers on every reply."""
 
-    def __init__(self, app: ASGIApp, access: Access, limits: Limits, request_metrics: RequestMetrics) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        access: Access,
+        limits: Limits,
+        request_metrics: RequestMetrics,
+        guesses: Guesses | None = None,
+    ) -> None:
         self._app, self._access, self._limits, self._request_metrics = app, access, limits, request_metrics
-        self._active = 0
+        self._admission, self._arriving = Admission(limits.at_once, MEASURED), Arriving(limits.arriving)
+        self._guesses = guesses or Guesses()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -135,48 +149,52 @@ class AccessMiddleware:
         with self._request_metrics.request(scope["path"]) as outcome:
             reply = _Reply(send, outcome, bare=scope["method"] == "HEAD")
             try:
-                self._check(scope)
+                await self._checked(scope)
                 if scope["method"] == "HEAD":  # of every address that has a GET, as HTTP wants it
                     scope = {**scope, "method": "GET"}
-                body = _Body(receive, self._most(scope["path"]), self._limits)
-                if not await self._answer(scope, body, reply):
+                body = Body(receive, self._most(scope["path"]), self._limits, self._arriving)
+                if not (await body.arrived() and await self._answer(scope, body, reply)):
                     outcome.status = outcome.status or GONE
             except Refusal as refusal:
                 if not outcome.status:
-                    await refusal(scope, receive, reply)
+                    await self._refuse(refusal, scope, receive, reply)
 
-    async def _answer(self, scope: Scope, body: _Body, reply: _Reply) -> bool:
-        """Let the application answer, unless the body is refused while it is read; false if the client has gone."""
+    async def _refuse(self, refusal: Refusal, scope: Scope, receive: Receive, reply: _Reply) -> None:
+        """Say no; what has arrived of the request is read, so that the connection can be used again."""
+        if refusal.status == 503:
+            await self._admission.hold()
+        if refusal.status not in (408, 413) and "expect" not in Headers(scope=scope):
+            await drained(receive)
+        await refusal(scope, receive, reply)
 
-        async def unless_refused(message: Message) -> None:
-            if body.refusal is None:
-                await reply(message)
-
-        self._active += 1
-        work = asyncio.ensure_future(self._app(scope, body, unless_refused))
-        leaving = asyncio.ensure_future(body.left())
-        try:
-            await asyncio.wait({work, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            if work.done():
-                await work
-            return work.done()
-        finally:
-            self._active -= 1
-            for task in (work, leaving):
-                task.cancel()
-            await asyncio.wait({work, leaving})
-            if body.refusal is not None:  # whatever the application made of it
-                raise body.refusal
+    async def _answer(self, scope: Scope, body: Body, reply: _Reply) -> bool:
+        """Let the application answer; false if the client has gone."""
+        with contextlib.ExitStack() as stack:
+            if scope["path"] != "/healthz":
+                reply.ready = stack.enter_context(self._admission.admitted(scope["path"]))
+            work = asyncio.ensure_future(self._app(scope, body, reply))
+            leaving = asyncio.ensure_future(body.left())
+            try:
+                await asyncio.wait({work, leaving}, return_when=asyncio.FIRST_COMPLETED)
+                if work.done():
+                    await work
+                return work.done()
+            finally:
+                for task in (work, leaving):
+                    task.cancel()
+                await asyncio.wait({work, leaving})
 
     def _most(self, path: str) -> int:
-        return self._limits.upload if path == UPLOAD else self._limits.body
+        return {UPLOAD: self._limits.upload, EMBEDDINGS: self._limits.pictures}.get(path, self._limits.body)
 
-    def _check(self, scope: Scope) -> None:
+    async def _checked(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
         if not self._access.knows(headers.get("host", "")):
             raise Refusal(403, _unknown_host(headers.get("host", "")))
         path = scope["path"]
         if path not in OPEN and not path.startswith("/page/") and not self._access.admits(headers):
+            if "authorization" in headers:
+                await self._guesses.wrong((scope.get("client") or ("",))[0])
             raise Refusal(401, "this service requires its token; open the address that it printed when it started")
         foreign = None if scope["method"] in SAFE else self._access.foreign(headers)
         if foreign is not None:
@@ -184,8 +202,8 @@ class AccessMiddleware:
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length[:20]) > self._most(path):
             raise Refusal(413, f"a request of at most {self._most(path):,} bytes is read here")
-        if self._active >= self._limits.at_once and path != "/healthz":
-            raise Refusal(503, "too many requests at once; try again in a moment")
+        if path != "/healthz":
+            self._admission.check(path)
 
 
 class _Reply:
@@ -193,6 +211,8 @@ class _Reply:
 
     def __init__(self, send: Send, outcome: RequestOutcome, bare: bool) -> None:
         self._send, self._outcome, self._bare = send, outcome, bare
+        self.ready: Callable[[], None] | None = None
+        """Called before the last part of the answer is sent."""
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -202,42 +222,9 @@ class _Reply:
                 headers[name] = value
         elif self._bare:
             message = {**message, "body": b""}
+        if self.ready is not None and message["type"] == "http.response.body" and not message.get("more_body"):
+            self.ready()
         await self._send(message)
-
-
-class _Body:
-    """A request's body as it comes in: never more than allowed, and never slower; ``refusal`` says why it ended."""
-
-    def __init__(self, receive: Receive, most: int, limits: Limits) -> None:
-        self._receive, self._most, self._limits = receive, most, limits
-        self._read, self._done, self._gone = 0, asyncio.Event(), asyncio.Event()
-        self._until = asyncio.get_running_loop().time() + limits.arrival
-        self.refusal: Refusal | None = None
-
-    async def __call__(self) -> Message:
-        if self._done.is_set():
-            await self._gone.wait()
-            return {"type": "http.disconnect"}
-        left = min(self._limits.pause, self._until - asyncio.get_running_loop().time())
-        try:
-            message = await asyncio.wait_for(self._receive(), max(0.01, left))
-        except TimeoutError:
-            self.refusal = Refusal(408, "the request came too slowly")
-            raise self.refusal from None
-        if message["type"] != "http.request" or not message.get("more_body", False):
-            self._done.set()
-        self._read += len(message.get("body", b""))
-        if self._read > self._most:
-            self.refusal = Refusal(413, f"a request of at most {self._most:,} bytes is read here")
-            raise self.refusal
-        return message
-
-    async def left(self) -> None:
-        """Returns when the client has gone away without waiting for the answer."""
-        await self._done.wait()
-        while (await self._receive())["type"] != "http.disconnect":
-            continue
-        self._gone.set()
 
 
 def _unknown_host(host: str) -> str:

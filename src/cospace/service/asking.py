@@ -81,6 +81,10 @@ class Part(Reference):
         return ("text", "id", "upload", "url")
 
 
+Marked = Annotated[list[Name], Field(max_length=LIMITS.marks)]
+"""Ids of results that somebody marked."""
+
+
 class Query(Form):
     """What is searched for: parts that add up, among items that satisfy the conditions."""
 
@@ -89,6 +93,10 @@ class Query(Form):
     k: Annotated[int, Strict(), Field(ge=1, le=LIMITS.ranks)] = 20
     offset: Annotated[int, Strict(), Field(ge=0, le=LIMITS.ranks)] = 0
     where: Annotated[list[Annotated[Words, Field(max_length=512)]], Field(max_length=16)] = []
+    at_least: Literal["strong", "likely", "maybe"] | None = None
+    hybrid: Annotated[bool, Strict()] = False
+    right: Marked = []
+    wrong: Marked = []
 
 
 class Search(Query):
@@ -113,8 +121,25 @@ class Classify(Form):
     """An item, and the names it may be called."""
 
     item: Annotated[Reference, Field(validation_alias=ONE_ITEM)]
-    classes: Annotated[list[Text], Field(min_length=2, max_length=1000)]
+    classes: Annotated[list[Text], Field(min_length=1, max_length=1000)]
     templates: Annotated[list[Text], Field(min_length=1, max_length=16)] | None = None
+    rest: Annotated[Text, Field(max_length=100)] | None = None
+
+    @model_validator(mode="after")
+    def _enough(self) -> Classify:
+        if len(self.classes) < 2 and self.rest is None:
+            raise ValueError("give at least two classes, or one and a rest")
+        return self
+
+
+class SaveClass(Form):
+    """What a query and marked results give together, under a name."""
+
+    name: Annotated[Text, Field(max_length=100)]
+    parts: Annotated[list[Part], Field(max_length=LIMITS.parts)] = []
+    find: Annotated[str, Field(max_length=32, pattern="^[a-z_]+$")] | None = None
+    right: Marked = []
+    wrong: Marked = []
 
 
 class Caption(Form):

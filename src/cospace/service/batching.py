@@ -40,6 +40,15 @@ class Batcher(Generic[Kind, Task, Made]):
         """The result of one task. Raises :class:`Refusal` when too many wait; cancelled tasks are left out."""
         return await asyncio.wrap_future(self.submit(kind, task))
 
+    async def within(self, seconds: float, kind: Kind, task: Task) -> Made:
+        """The same, if its turn comes within so many seconds. Raises :class:`Refusal` (503) otherwise."""
+        future = self.submit(kind, task)
+        made = asyncio.wrap_future(future)
+        await asyncio.wait({made}, timeout=seconds)
+        if not made.done() and future.cancel():
+            raise Refusal(503, "too many requests are waiting; try again in a moment")
+        return await made
+
     def submit(self, kind: Kind, task: Task) -> Future[Made]:
         """The same, for threads."""
         future: Future[Made] = Future()

@@ -11,8 +11,9 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,31 +21,27 @@ import torch
 
 from ..commands.ask import ask
 from ..commands.caption import caption
+from ..commands.collection import TAUGHT
+from ..commands.mixing import Weighed
+from ..commands.relevance import LITERAL, Found, Gallery, Verdict, Wording, ordered, verdict
 from ..commands.search import SearchableIndex
 from ..config import unknown
 from ..modalities import is_text, modality, text_modality
-from ..models.calibration import Matching
-from ..stores import Condition, Found, Item, of_modality
-from ..types import BadItem
+from ..stores import Condition, Item, of_modality
+from ..types import BadItem, UserError
 from .asking import Part, Query, Reference
 from .batching import Batcher
+from .class_lists import Classifiers, SavedClasses, taught
 from .limits import Limits
-from .mixing import Weighed
-from .problems import Refusal
+from .problems import Refusal, writing
 from .recent import Recent
-from .snapshot import Snapshot, count
-from .uploads import Upload, Uploads, read
+from .snapshot import Snapshot
+from .uploads import Tidying, Upload, Uploads, read
 from .versions import Versions
 
 KEPT_VECTORS = 1_000
-GOOD, WEAK = 70, 30
-"""Percentages from which on a match is called good, and below which it is called weak."""
 UNKNOWN = 255
 """In place of a percentage where none was calibrated."""
-
-UNCALIBRATED_SCALE = 100.0
-"""What a cosine is multiplied by before a softmax where nothing was calibrated: CLIP's own, at the end of training."""
-
 
 Among = tuple[int, int, tuple[Condition, ...]]
 """A search of one kind: the version, how many are wanted, and what they must satisfy."""
@@ -76,36 +73,22 @@ class EncodedQuery:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """The best items for a query, best first; ``percents_N`` is :data:`UNKNOWN` where nothing was calibrated."""
+    """The best items for a query, best first, and how the whole ranking is judged."""
 
     snapshot: Snapshot
     numbers_N: np.ndarray
     scores_N: np.ndarray
-    percents_N: np.ndarray
+    judged: Verdict
+    literal: Sequence[int]
     total: int
     direction: str
     encoded: int
     milliseconds: dict[str, float]
 
-    @property
-    def calibrated(self) -> bool:
-        """True where the percentages mean something."""
-        return bool(len(self.percents_N)) and int(self.percents_N[0]) != UNKNOWN
-
-    @property
-    def good(self) -> int:
-        """How many match well."""
-        return int((self.percents_N >= GOOD).sum()) if self.calibrated else 0
-
-    @property
-    def weak_from(self) -> int:
-        """The first row that matches weakly."""
-        return int((self.percents_N >= WEAK).sum()) if self.calibrated else len(self.percents_N)
-
-    @property
-    def banner(self) -> bool:
-        """True where not even the best matches well."""
-        return self.calibrated and int(self.percents_N[0]) < WEAK
+    def percents(self, rows: slice) -> np.ndarray:
+        """Whole percentages, uint8, of some rows; :data:`UNKNOWN` where nothing was calibrated."""
+        chances = [self.judged.probability(place) for place in range(*rows.indices(len(self.numbers_N)))]
+        return np.array([UNKNOWN if one is None else int(100 * one + 0.5) for one in chances], np.uint8)
 
 
 class Engine:
@@ -122,9 +105,11 @@ class Engine:
             self._run_search, limits.several, limits.waiting
         )
         self._reader: Batcher[str, bytes, Upload] = Batcher(
-            lambda _, sent: [read(data, self.modalities) for data in sent], 1, limits.waiting
+            lambda _, sent: [read(data, self.modalities) for data in sent], 1, limits.decoding
         )
+        self._tidying = Tidying()
         self._feedback = threading.Lock()
+        self.classifiers, self.classes = Classifiers(collection), SavedClasses(collection)
 
     @property
     def modalities(self) -> list[str]:
@@ -161,6 +146,13 @@ class Engine:
         """The result of a task that concerns no single encoder: ``caption``, ``ask`` or ``classify``."""
         return await self._model((what, ""), task)
 
+    async def call(self, task: Callable[[], Any]) -> Any:
+        """The result of a function that uses the model; what is wrong with one is nobody else's trouble."""
+        made = await self._model(("call", ""), task)
+        if isinstance(made, UserError | BadItem):
+            raise made
+        return made
+
     async def vector(self, part: Reference) -> Encoded:
         """The unit vector of a text or an item."""
         if part.id is not None:
@@ -180,6 +172,10 @@ class Engine:
         if text is None:
             sent = self.uploads.get(upload)
             return sent.modality, sent.raw
+        return self.text_item(text)
+
+    def text_item(self, text: str) -> tuple[str, Any]:
+        """The modality of texts and a raw text. Raises :class:`Refusal` (422) where the model embeds none."""
         name = text_modality()
         if name not in self.modalities:
             raise Refusal(422, unknown(name, self.modalities, "this index's model embeds no"))
@@ -201,24 +197,56 @@ class Engine:
     async def rank(self, query: Query, most: int) -> Ranking:
         """The ``most`` best items for a query."""
         snapshot = await asyncio.to_thread(self.snapshot)
-        find = self._found_by(query, snapshot)
-        where = (of_modality(find), *map(Condition.parse, query.where))
+        find = self.wanted(query.find, snapshot)
+        where = (of_modality(find), *await asyncio.to_thread(self.classes.conditions, snapshot, query.where))
         began = time.perf_counter()
         encoded = await self.encoded(query.parts, snapshot, find)
         weighed, then = encoded.weighed, time.perf_counter()
-        wide = most if weighed.linear else self.limits.ranks
+        if query.right or query.wrong:
+            return await self._rank_taught(query, most, snapshot, find, where, encoded)
+        direction = _direction(query.parts, encoded.modalities, find)
+        wording, total = await asyncio.to_thread(_wording, query, snapshot, find, where)
+        wide = max(most, wording.depth(total)) if weighed.linear else self.limits.ranks
         kind = (snapshot.version, wide, where)
         numbers_N, scores_N = await self._search(kind, weighed.direction().astype(np.float32))
         if not weighed.simple:
             numbers_N, scores_N = await asyncio.to_thread(_mixed, snapshot, weighed, numbers_N)
-        total = snapshot.counts[find]
-        if query.where:
-            total = await asyncio.to_thread(count, snapshot.store, where)
-        direction = _direction(query.parts, encoded.modalities, find)
-        percents_N = self._percents(weighed, direction, scores_N, snapshot.counts[find])
+        background_B = weighed.scores(snapshot.background[find]) if len(snapshot.background[find]) else np.zeros(0)
+        of = Gallery(total, background_B)
+        judged = verdict(self.collection.relevance, direction, wording, scores_N, numbers_N, of)
+        judged, found = await asyncio.to_thread(
+            ordered, judged, Found(numbers_N, scores_N), wording, query.hybrid, partial(_scores, snapshot, weighed)
+        )
+        numbers_N, scores_N = found.numbers_N, found.scores_N
+        most = most if query.at_least is None else min(most, judged.until(query.at_least))
         took = {"encode": 1000 * (then - began), "score": 1000 * (time.perf_counter() - then)}
-        numbers_N, scores_N, percents_N = numbers_N[:most], scores_N[:most], percents_N[:most]
-        return Ranking(snapshot, numbers_N, scores_N, percents_N, total, direction, encoded.fresh, took)
+        literal = wording.holding_L[:LITERAL].tolist()
+        return Ranking(
+            snapshot, numbers_N[:most], scores_N[:most], judged, literal, total, direction, encoded.fresh, took
+        )
+
+    async def _rank_taught(
+        self,
+        query: Query,
+        most: int,
+        snapshot: Snapshot,
+        find: str,
+        where: tuple[Condition, ...],
+        encoded: EncodedQuery,
+    ) -> Ranking:
+        """The same after some results were marked: by the cosine to what the marks and the query say together."""
+        began = time.perf_counter()
+        learned, unwanted = await asyncio.to_thread(taught, snapshot, encoded.weighed.direction(), query, find)
+        where = (*where, *unwanted)
+        numbers_N, scores_N = await self._search((snapshot.version, most, where), learned.direction_E)
+        total = len(await asyncio.to_thread(snapshot.store.select, where))
+        of = Gallery(total, snapshot.background[find] @ learned.direction_E)
+        judged = verdict(self.collection.relevance, TAUGHT, Wording(), scores_N, numbers_N, of)
+        most = most if query.at_least is None else min(most, judged.until(query.at_least))
+        took = {"score": 1000 * (time.perf_counter() - began)}
+        return Ranking(
+            snapshot, numbers_N[:most], scores_N[:most], judged, [], total, TAUGHT, encoded.fresh, took
+        )  # fmt: skip
 
     async def encoded(self, parts: Sequence[Part], snapshot: Snapshot, find: str) -> EncodedQuery:
         """The parts of a query as vectors, measured on what is searched for."""
@@ -229,25 +257,18 @@ class Engine:
             raise Refusal(422, "the parts take each other away, so nothing is searched for; change a weight", "parts")
         return EncodedQuery(weighed, [one.modality for one in made], sum(one.fresh for one in made))
 
-    def _found_by(self, query: Query, snapshot: Snapshot) -> str:
+    def wanted(self, find: str | None, snapshot: Snapshot) -> str:
         """The modality of the results: files, where the index holds any, unless the query names another."""
-        if query.find is None:
+        if find is None:
             names = sorted(self.modalities, key=is_text)
             return next((name for name in names if snapshot.counts.get(name)), names[0])
-        if query.find not in snapshot.counts:
-            raise Refusal(422, unknown(query.find, snapshot.counts, "this index holds no"), "find")
-        return query.find
-
-    def _percents(self, weighed: Weighed, direction: str, scores_N: np.ndarray, items: int) -> np.ndarray:
-        matching: Matching | None = self.space.matching.get(direction)
-        if matching is None or not len(scores_N):
-            return np.full(len(scores_N), UNKNOWN, np.uint8)
-        z_N = (scores_N - weighed.means_P[0]) / weighed.deviations_P[0]
-        return matching.percents(scores_N, z_N, items).astype(np.uint8)
+        if find not in snapshot.counts:
+            raise Refusal(422, unknown(find, snapshot.counts, "this index holds no"), "find")
+        return find
 
     def _run_search(self, kind: Among, queries: list[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
         version, wide, where = kind
-        found: Found = self.snapshot(version).store.nearest(np.stack(queries), wide, where)
+        found = self.snapshot(version).store.nearest(np.stack(queries), wide, where)
         results = []
         for numbers_K, scores_K in zip(found.numbers_QK, found.scores_QK, strict=True):
             there = numbers_K >= 0
@@ -265,37 +286,37 @@ class Engine:
                 return caption(self.collection.run, tasks)
             if what == "ask":
                 return [ask(self.collection.run, *task) for task in tasks]
-            return [self._classify(*task) for task in tasks]
+            if what == "call":
+                return [_outcome(task) for task in tasks]
+            return [self.classifiers.get(*task) for task in tasks]
 
     def _embed(self, name: str, raws: Any) -> np.ndarray:
         return self.space.embed(**{name: raws})
 
-    def _classify(self, item_E: np.ndarray, sentences: Sequence[str], templates: int) -> np.ndarray:
-        """Probabilities ``(C,)`` of classes, each given by so many sentences in a row; one of them is right."""
-        sentence_SE = self._embed(text_modality(), sentences)
-        class_CE = sentence_SE.reshape(-1, templates, self.space.width).mean(1)
-        class_CE /= np.maximum(np.linalg.norm(class_CE, axis=1, keepdims=True), 1e-12)
-        calibration = self.space.calibration
-        odds_C = (class_CE @ item_E) * (UNCALIBRATED_SCALE if calibration is None else calibration.slope)
-        chances_C = np.exp(odds_C - odds_C.max())
-        return np.asarray(chances_C / chances_C.sum())
-
     async def read(self, data: bytes) -> Upload:
-        """Decode and remember an item that was sent; one at a time, since each may need a lot of memory."""
-        upload = await self._reader("read", data)
+        """Decode and remember an item that was sent."""
+        upload = await self.decoded(data)
         self.uploads.add(upload)
         return upload
+
+    async def decoded(self, data: bytes) -> Upload:
+        """Decode an item that was sent; one at a time, since each may need a lot of memory."""
+        try:
+            return await self._reader.within(self.limits.patience, "read", data)
+        finally:
+            self._tidying.soon()
+
+    async def embedded(self, name: str, raws: Sequence[Any]) -> np.ndarray:
+        """Unit vectors ``(n, E)`` of items of one modality, as one batch."""
+        return np.asarray(await self._model(("embed batch", name), raws))
 
     def keep_feedback(self, row: dict[str, Any]) -> None:
         """Append what a person said of a pair to ``feedback.jsonl`` beside the index."""
         line = json.dumps({**row, "at": round(time.time())}) + "\n"
         folder = self.collection.folder or self.collection.model_folder
-        try:
-            with self._feedback, (folder / "feedback.jsonl").open("a", encoding="utf-8") as file:
-                file.write(line)
-        except OSError as error:
-            why = str(error.strerror or error).lower()
-            raise Refusal(503, f"feedback cannot be kept: the folder of the index cannot be written ({why})") from error
+        path = folder / "feedback.jsonl"
+        with writing("feedback cannot be kept"), self._feedback, path.open("a", encoding="utf-8") as file:
+            file.write(line)
 
     def described(self, asked: Reference) -> Any:
         """The raw item that a request names, for the decoder, which describes items of one modality."""
@@ -334,13 +355,36 @@ def _examples(name: str) -> Iterator[list[Any]]:
         yield from ([one.example()] * batch for batch in FILES)
 
 
+def _outcome(task: Callable[[], Any]) -> Any:
+    """What a function gives, or the mistake that it found in what it was given."""
+    try:
+        return task()
+    except (UserError, BadItem) as error:
+        return error
+
+
 def _direction(parts: Sequence[Part], modalities: Sequence[str], find: str) -> str:
     """Which calibration applies, such as ``text_to_image``; ``mixed`` where none can."""
     return "mixed" if len(parts) > 1 or parts[0].weight < 0 else f"{modalities[0]}_to_{find}"
 
 
+def _wording(query: Query, snapshot: Snapshot, find: str, where: tuple[Condition, ...]) -> tuple[Wording, int]:
+    """What captions say of a query that is one text, and how many items it may find."""
+    part = query.parts[0]
+    typed = part.text if len(query.parts) == 1 and part.weight > 0 else None
+    if not query.where:
+        return Wording.of(typed, snapshot.lexicon, find), snapshot.counts[find]
+    chosen_N = snapshot.store.select(where)
+    return Wording.of(typed, snapshot.lexicon, find, chosen_N), len(chosen_N)
+
+
+def _scores(snapshot: Snapshot, weighed: Weighed, numbers_N: np.ndarray) -> np.ndarray:
+    """How items fit all parts of a query, by number."""
+    return weighed.scores(snapshot.store.vectors(numbers_N)).astype(np.float32)
+
+
 def _mixed(snapshot: Snapshot, weighed: Weighed, numbers_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Candidates in the order of all parts together."""
-    scores_N = weighed.scores(snapshot.store.vectors(numbers_N)).astype(np.float32)
+    scores_N = _scores(snapshot, weighed, numbers_N)
     order_N = np.argsort(-scores_N, kind="stable")
     return numbers_N[order_N], scores_N[order_N]

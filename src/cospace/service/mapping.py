@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from PIL import Image
 
 from .. import files
 from ..commands.search import SearchableIndex
-from ..evaluation.layout import layout
+from ..evaluation.layout import layout, nothing
 from ..evaluation.maps import agreement
 from ..evaluation.vectors import unit
 from ..modalities import modality as modality_of
@@ -101,15 +101,18 @@ def framed(header: Mapping[str, Any], columns: Sequence[np.ndarray]) -> bytes:
     return b"".join([len(written).to_bytes(4, "little"), written, *(column.tobytes() for column in columns)])
 
 
-def kept_map(collection: SearchableIndex, folder: Path) -> FlatMap:
-    """The map in ``folder``, drawn anew where there is none for the collection's version. Takes seconds then."""
+def kept_map(collection: SearchableIndex, folder: Path, check: Callable[[], None] = nothing) -> FlatMap:
+    """The map in ``folder``, drawn anew where there is none for the collection's version. Takes seconds then.
+
+    ``check`` is called now and then meanwhile; what it raises ends the work.
+    """
     path = folder / f"map-{collection.store.version}.bin"
     if path.is_file():
         with suppress(UserError):
             found = FlatMap.load(path)
             if found.fits(collection):
                 return found
-    drawn = flat_map(collection)
+    drawn = flat_map(collection, check=check)
     with suppress(OSError):  # a folder that cannot be written, or is full: it is drawn again after a restart
         for old in folder.glob("map-*.bin"):
             old.unlink(missing_ok=True)
@@ -117,7 +120,9 @@ def kept_map(collection: SearchableIndex, folder: Path) -> FlatMap:
     return drawn
 
 
-def flat_map(collection: SearchableIndex, most: int = 1_000_000, seed: int = 0) -> FlatMap:
+def flat_map(
+    collection: SearchableIndex, most: int = 1_000_000, seed: int = 0, check: Callable[[], None] = nothing
+) -> FlatMap:
     """Lay out everything the collection holds, or ``most`` items of it drawn by ``seed``.
 
     Each modality is centred on its own mean: otherwise the gap between them would be all that the map shows.
@@ -127,7 +132,8 @@ def flat_map(collection: SearchableIndex, most: int = 1_000_000, seed: int = 0) 
     for code in range(len(modalities)):
         own = torch.from_numpy(np.flatnonzero(modality_N == code))
         vectors_NE[own] -= vectors_NE[own].mean(0)
-    places_N2 = layout(vectors_NE, torch.from_numpy(modality_N.astype(np.int64)), seed)
+    places_N2 = layout(vectors_NE, torch.from_numpy(modality_N.astype(np.int64)), seed, check=check)
+    check()
     agreed = agreement(vectors_NE, torch.from_numpy(places_N2), np.random.default_rng(seed)) if len(numbers_N) else 1.0
     grid_N2 = _quantised(places_N2)
     region_N = regions(places_N2, seed)
@@ -222,7 +228,7 @@ def _clusters(
 ) -> list[dict[str, Any]]:
     """Name and place of every region: where most of it is, on one of its own points."""
     texts = [item.text for item in collection.store.items(numbers_N[:_READ].tolist())]
-    called = names(texts, region_N[:_READ], grid_N2[:_READ].astype(np.float64))
+    called = names(texts, region_N[:_READ])
     result = []
     for region in range(int(region_N.max()) + 1 if len(region_N) else 0):
         own_M2 = grid_N2[region_N == region].astype(np.float64)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +17,7 @@ from ..filenames import unescaped
 from ..modalities import PREVIEW_SIZES, Media, Modality, modality
 from ..reading import whole
 from ..stores import Condition
-from ..types import attempted
+from ..types import UserError, attempted
 from . import asking
 from .engine import Engine
 from .health import space_health
@@ -51,6 +52,8 @@ class Maps:
         self._engine = engine
         self._lock = threading.Lock()
         self._made: tuple[int, FlatMap] | None = None
+        self._ended = threading.Event()
+        self._background: threading.Thread | None = None
 
     def get(self) -> FlatMap:
         """The map; the first call lays it out, which takes seconds."""
@@ -58,8 +61,43 @@ class Maps:
         with self._lock:
             if self._made is None or self._made[0] != version:
                 collection = self._engine.collection.at(self._engine.snapshot(version).store)
-                self._made = (version, kept_map(collection, collection.folder or collection.model_folder))
+                folder = collection.folder or collection.model_folder
+                self._made = (version, kept_map(collection, folder, self._check))
             return self._made[1]
+
+    def begin(self) -> None:
+        """Lay it out in the background, so that it is there when somebody opens the map."""
+        if self._background is None or not self._background.is_alive():
+            self._background = threading.Thread(target=self._in_background, name="map", daemon=True)
+            self._background.start()
+
+    def close(self) -> None:
+        """Stop laying out; a process that ended with this thread at work would be aborted."""
+        self._ended.set()
+        if self._background is not None:
+            self._background.join()
+
+    def ready(self) -> FlatMap | None:
+        """The map if it is there; if not, it is laid out in the background."""
+        made = self._made
+        if made is not None and made[0] == self._engine.snapshot().version:
+            return made[1]
+        if not self._lock.locked() and not self._ended.is_set():
+            self.begin()
+        return None
+
+    def _in_background(self) -> None:
+        """What goes wrong here goes wrong again, and is said, where somebody asks for the map."""
+        with suppress(UserError, OSError, _Ended):
+            self.get()
+
+    def _check(self) -> None:
+        if self._ended.is_set():
+            raise _Ended
+
+
+class _Ended(Exception):
+    """The service ends, and with it the drawing of its map."""
 
 
 @router.get("/")
@@ -130,15 +168,17 @@ def _larger(known: Recent[tuple[str, int], bytes], engine: Engine, content: str,
 
 def _media(engine: Engine, content: str, size: int) -> Media | None:
     """An item's file as its modality shows it, made anew from bytes that still have this hash."""
-    for one, data in _files(engine, content):
+    for one, data in indexed_files(engine, content):
         made = attempted(lambda data, one=one: one.media(data, size), data)  # type: ignore[misc]
         if isinstance(made, Media):
             return made
     return None
 
 
-def _files(engine: Engine, content: str) -> Iterator[tuple[Modality, bytes]]:
+def indexed_files(engine: Engine, content: str) -> Iterator[tuple[Modality, bytes]]:
     """Bytes of indexed files with this content; a file that changed since is somebody else's, and is left alone."""
+    if not _is_hash(content):
+        return
     store = engine.snapshot().store
     for item in store.items(store.select([Condition("@hash", "=", (content,))], most=COPIES).tolist()):
         try:

@@ -88,5 +88,5 @@ class RequestMetrics:
 
 def _route(path: str) -> str:
     """The route of a path: few different values, whatever clients ask for."""
-    match = re.fullmatch(r"/(healthz|metrics|page|t|m|s|u|api/[a-z]{1,10})?(/.*)?", path)
+    match = re.fullmatch(r"/(healthz|metrics|page|t|m|s|u|api/[a-z]{1,10}|v1/embeddings|v1/models)?(/.*)?", path)
     return "other" if match is None else f"/{match[1] or ''}"

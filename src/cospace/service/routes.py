@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
+from dataclasses import asdict
+from functools import partial
 from typing import Annotated, Any, cast
 
 import numpy as np
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, Response
 
-from ..evaluation.zero_shot import templates_for
+from ..commands.caption import judged_caption
+from ..evaluation.generation import normal_answer
 from ..modalities import modality
+from ..runs.run import Run
 from ..stores import Item, of_modality
-from ..stores.entries import own_columns
+from ..stores.entries import captions_of, own_columns
 from ..types import UserError
 from . import asking
 from .asking import Name
-from .engine import UNKNOWN, Engine, Ranking
+from .engine import Engine, Ranking
 from .fetching import Fetcher
+from .index_quality import index_quality
 from .mapping import framed
 from .problems import Refusal
+from .sending import sent_file
 from .snapshot import Snapshot
-from .uploads import Upload, accepted
+from .stacking import hidden_behind
+from .uploads import Upload
 
 router = APIRouter(prefix="/api")
 BINARY = "application/octet-stream"
@@ -55,7 +63,9 @@ async def info(engine: TheEngine, request: Request) -> dict[str, Any]:
         },
         "describes": None if engine.generator is None else engine.generator.modality,
         "columns": snapshot.columns,
-        "calibrated": list(engine.space.matching),
+        "calibrated": list(engine.collection.relevance),
+        "words": len(snapshot.lexicon),
+        "quality": await asyncio.to_thread(index_quality, engine.collection),
         "examples": snapshot.examples,
         "representatives": snapshot.representatives,
         "limits": {
@@ -90,22 +100,33 @@ def _fetches(request: Request) -> bool:
 @router.post("/search")
 async def search(query: asking.Search, engine: TheEngine, request: Request) -> dict[str, Any]:
     """The best items for a query, in words: a text, an item, or several of both with weights."""
-    query = await _fetched(query, engine, request)
+    query = await with_uploads(query, engine, request)
     ranking = await engine.rank(query, min(query.offset + query.k, engine.limits.ranks))
     rows = slice(query.offset, query.offset + query.k)
     items = await asyncio.to_thread(ranking.snapshot.store.items, ranking.numbers_N[rows].tolist())
+    places = range(*rows.indices(len(ranking.numbers_N)))
     results = [
-        shown(int(number), item) | {"score": float(score), "percent": None if percent == UNKNOWN else int(percent)}
-        for number, item, score, percent in zip(
-            ranking.numbers_N[rows], items, ranking.scores_N[rows], ranking.percents_N[rows], strict=True
-        )
+        result(shown(int(ranking.numbers_N[place]), item), float(ranking.scores_N[place]), ranking, place)
+        for place, item in zip(places, items, strict=True)
     ]
+    return {"results": results, **_judged(ranking), "shown": ranking.judged.maybe}
+
+
+def result(item: dict[str, Any], score: float, ranking: Ranking, place: int) -> dict[str, Any]:
+    """One result in words; a person's own columns lie beside ours, whose names win."""
+    judged = {"score": score, "probability": ranking.judged.probability(place), "match": ranking.judged.match(place)}
+    return {**item["extras"], **item, **judged}
+
+
+def _judged(ranking: Ranking) -> dict[str, Any]:
+    """How a ranking is judged as a whole."""
     return {
         "version": ranking.snapshot.version,
         "total": ranking.total,
-        "banner": ranking.banner,
         "direction": ranking.direction,
-        "results": results,
+        "calibrated": ranking.judged.calibrated,
+        "unknown_words": list(ranking.judged.unknown),
+        "literal": list(ranking.literal),
     }
 
 
@@ -116,7 +137,7 @@ async def rank(query: asking.Query, engine: TheEngine, request: Request) -> Resp
     Little endian: the length of a JSON header (uint32), the header, padded to four bytes, and then ``n`` rows each of
     number (uint32), score (float32), mean colour (uint32), width and height (uint16), percentage (uint8, 255: none).
     """
-    query = await _fetched(query, engine, request)
+    query = await with_uploads(query, engine, request)
     ranking = await engine.rank(query, min(query.offset + query.k, engine.limits.ranks))
     return Response(await asyncio.to_thread(_columns, ranking, query.offset, query.k), media_type=BINARY)
 
@@ -124,37 +145,54 @@ async def rank(query: asking.Query, engine: TheEngine, request: Request) -> Resp
 def _columns(ranking: Ranking, offset: int, k: int) -> bytes:
     rows = slice(offset, offset + k)
     numbers_N = ranking.numbers_N[rows]
-    appearance_N3 = ranking.snapshot.store.appearance(numbers_N)
     header = {
-        "version": ranking.snapshot.version,
+        **_judged(ranking),
         "n": len(numbers_N),
-        "total": ranking.total,
-        "good": ranking.good,
-        "weak_from": ranking.weak_from,
-        "banner": ranking.banner,
-        "calibrated": ranking.calibrated,
-        "direction": ranking.direction,
+        "strong": ranking.judged.strong,
+        "likely": ranking.judged.likely,
+        "maybe": ranking.judged.maybe,
         "ms": {name: round(value, 2) for name, value in ranking.milliseconds.items()},
         "encoded": ranking.encoded,
+        "by_caption": ranking.judged.by_caption,
+        "stacked": hidden_behind(ranking.snapshot.store, numbers_N),
     }
-    sides = np.clip(appearance_N3[:, :2], 0, 65_535).astype("<u2")
-    columns = [
+    return framed(header, tile_columns(ranking.snapshot, numbers_N, ranking.scores_N[rows], ranking.percents(rows)))
+
+
+def tile_columns(
+    snapshot: Snapshot, numbers_N: np.ndarray, scores_N: np.ndarray, percents_N: np.ndarray
+) -> list[np.ndarray]:
+    """What a page needs to lay items out, as :func:`rank` says it."""
+    appearance_N3 = snapshot.store.appearance(numbers_N)
+    sides_N2 = np.clip(appearance_N3[:, :2], 0, 65_535).astype("<u2")
+    return [
         numbers_N.astype("<u4"),
-        ranking.scores_N[rows].astype("<f4"),
+        scores_N.astype("<f4"),
         appearance_N3[:, 2].astype("<u4"),
-        sides[:, 0],
-        sides[:, 1],
-        ranking.percents_N[rows],
+        sides_N2[:, 0],
+        sides_N2[:, 1],
+        percents_N,
     ]
-    return framed(header, columns)
+
+
+@router.get("/complete")
+async def complete(
+    engine: TheEngine,
+    q: Annotated[str, Query(max_length=asking.LIMITS.text)],
+    k: Annotated[int, Query(ge=1, le=50)] = 8,
+) -> dict[str, Any]:
+    """How what is being typed may go on, in words of the captions, with how many items have them."""
+    snapshot = await asyncio.to_thread(engine.snapshot)
+    found = await asyncio.to_thread(snapshot.lexicon.complete, q, k, snapshot.usual)
+    return {"completions": [asdict(one) for one in found]}
 
 
 @router.get("/items")
 def items(engine: TheEngine, version: asking.Version, n: Annotated[str, Query(max_length=2500)]) -> dict[str, Any]:
     """What is remembered of items by number, at most a hundred at a time."""
     snapshot = engine.snapshot(version)
-    numbers = _numbers(n, 100)
-    return {"version": version, "items": [shown(number, item) for number, item in _known(snapshot, numbers)]}
+    numbers = numbers_in(n, 100)
+    return {"version": version, "items": [shown(number, item) for number, item in known_items(snapshot, numbers)]}
 
 
 @router.get("/item")
@@ -175,7 +213,7 @@ def near(
 ) -> dict[str, Any]:
     """The nearest items in the full space, leaving out the item itself."""
     snapshot = engine.snapshot(version)
-    _known(snapshot, [n])
+    known_items(snapshot, [n])
     if find is not None and find not in snapshot.counts:
         raise Refusal(422, f"this index holds no {find[:32]}", "find")
     where = [] if find is None else [of_modality(find)]
@@ -189,7 +227,7 @@ def near(
 async def explain(asked: asking.Explain, engine: TheEngine) -> dict[str, Any]:
     """Why an item was found: its cosine with each part of the query, how far that stands out, and each part's share."""
     snapshot = engine.snapshot(asked.version)
-    ((_, item),) = await asyncio.to_thread(_known, snapshot, [asked.number])
+    ((_, item),) = await asyncio.to_thread(known_items, snapshot, [asked.number])
     weighed = (await engine.encoded(asked.parts, snapshot, item.modality)).weighed
     vector_1E = await asyncio.to_thread(snapshot.store.vectors, np.array([asked.number]))
     cosines = (vector_1E @ weighed.vectors_PE.T)[0].tolist()
@@ -202,11 +240,12 @@ async def explain(asked: asking.Explain, engine: TheEngine) -> dict[str, Any]:
 
 @router.post("/upload")
 async def upload(request: Request, engine: TheEngine) -> dict[str, Any]:
-    """Remember a file for the queries that follow; its bytes are the body, in a format that ``/api/info`` names."""
-    if request.headers.get("content-type", "").startswith("multipart/"):
-        types = accepted(engine.modalities)
-        raise Refusal(415, f"this is a form; send the bytes of {types} as the body: curl --data-binary @FILE")
-    return uploaded(await engine.read(await request.body()))
+    """Remember a file for the queries that follow, in a format that ``/api/info`` names.
+
+    Its bytes are the body, or the one file of a form, or the body is a data URL of it.
+    """
+    file = sent_file(await request.body(), request.headers.get("content-type", ""))
+    return uploaded(await engine.read(file))
 
 
 @router.get("/upload/{name}")
@@ -223,44 +262,45 @@ def uploaded(sent: Upload) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@router.post("/classify")
-async def classify(asked: asking.Classify, engine: TheEngine, request: Request) -> dict[str, Any]:
-    """Which of some names suits an item best, without training on them (CLIP, section 3.1)."""
-    templates = asked.templates or templates_for(asked.classes)
-    if any("{}" not in template for template in templates):
-        raise Refusal(422, "a template needs {} where the class name goes", "templates")
-    if len(asked.classes) * len(templates) > 1_000:
-        raise Refusal(422, "too many classes times templates; give at most 1,000 sentences", "classes")
-    item = await _one(asked.item, engine, request)
-    sentences = [template.replace("{}", name) for name in asked.classes for template in templates]
-    item_E = (await engine.vector(item)).vector_E
-    chances = await engine.model("classify", (item_E, sentences, len(templates)))
-    order = np.argsort(-chances, kind="stable")
-    return {"results": [{"class": asked.classes[place], "probability": float(chances[place])} for place in order]}
-
-
 @router.post("/caption")
 async def caption(asked: asking.Caption, engine: TheEngine, request: Request) -> dict[str, Any]:
-    """A sentence about an item, by the run's decoder."""
-    item = await _one(asked.item, engine, request)
+    """A sentence about an item, by the run's decoder.
+
+    ``itm_score`` is the decoder's own image-text matching score, 0 to 1: no probability; a low one means doubt.
+    It is null where the decoder was not trained to judge pairs.
+    """
+    item = await as_upload(asked.item, engine, request)
     raw = await asyncio.to_thread(engine.described, item)
-    return {"caption": await _decoded(engine, "caption", raw)}
+    return dict(await _decoded(engine.call(partial(judged, engine.collection.run, raw))))
+
+
+def judged(run: Run, raw: Any) -> dict[str, Any]:
+    """A caption and its score as the interface gives them."""
+    written = judged_caption(run, raw)
+    return {"caption": written.text, "itm_score": None if written.itm_score is None else round(written.itm_score, 4)}
 
 
 @router.post("/ask")
 async def ask(asked: asking.Ask, engine: TheEngine, request: Request) -> dict[str, Any]:
-    """The likeliest answers to a question about an item, by the run's decoder."""
-    item = await _one(asked.item, engine, request)
+    """The likeliest answers to a question about an item, by the run's decoder.
+
+    A question unlike all that it was taught is refused (422): its answers to such a question mean nothing.
+    """
+    item = await as_upload(asked.item, engine, request)
     raw = await asyncio.to_thread(engine.described, item)
-    answers = await _decoded(engine, "ask", (raw, asked.question))
+    if engine.generator is not None and not engine.generator.taught.knows(normal_answer(asked.question)):
+        raise Refusal(
+            422, "this run was not taught such questions; /api/questions suggests some that it was", "question"
+        )
+    answers = await _decoded(engine.model("ask", (raw, asked.question)))
     top = [{"answer": answer.text, "confidence": float(answer.confidence)} for answer in answers[:10]]
     return {**top[0], "top": top}
 
 
-async def _decoded(engine: Engine, what: str, task: Any) -> Any:
-    """What the decoder gives for a task. Raises :class:`Refusal` (409) where the run was not trained for it."""
+async def _decoded(task: Awaitable[Any]) -> Any:
+    """What the decoder gives. Raises :class:`Refusal` (409) where the run was not trained for it."""
     try:
-        return await engine.model(what, task)
+        return await task
     except UserError as error:
         raise Refusal(409, " ".join(str(error).split())) from error
 
@@ -271,7 +311,7 @@ async def embed(asked: asking.Embed, engine: TheEngine, request: Request) -> dic
     if asked.texts is not None:
         parts: list[Any] = [asking.Part(text=text) for text in asked.texts]
     else:
-        parts = [await _one(item, engine, request) for item in asked.items or ()]
+        parts = [await as_upload(item, engine, request) for item in asked.items or ()]
     made = await asyncio.gather(*(engine.vector(part) for part in parts))
     return {"vectors": [one.vector_E.tolist() for one in made]}
 
@@ -286,25 +326,26 @@ def feedback(asked: asking.Feedback, engine: TheEngine) -> dict[str, bool]:
 
 
 @router.post("/session")
-def session(asked: asking.Session, request: Request) -> Response:
+async def session(asked: asking.Session, request: Request) -> Response:
     """Show the token once; the cookie that comes back takes its place."""
     access = request.app.state.access
     if not access.accepts(asked.token):
+        await request.app.state.guesses.wrong(request.client.host if request.client else "")
         raise Refusal(401, "this is not the token; open the address that the service printed when it started")
     response = JSONResponse({"ok": True})
     response.set_cookie("cospace", access.session(), httponly=True, samesite="strict")
     return response
 
 
-async def _fetched(query: Any, engine: Engine, request: Request) -> Any:
+async def with_uploads(query: Any, engine: Engine, request: Request) -> Any:
     """The query with uploads in place of addresses."""
     if all(part.url is None for part in query.parts):
         return query
-    parts = [await _one(part, engine, request) for part in query.parts]
+    parts = [await as_upload(part, engine, request) for part in query.parts]
     return query.model_copy(update={"parts": parts})
 
 
-async def _one(part: Any, engine: Engine, request: Request) -> Any:
+async def as_upload(part: Any, engine: Engine, request: Request) -> Any:
     """The same reference; an item at an address is fetched first, where that is allowed, and becomes an upload."""
     if part.url is None:
         return part
@@ -315,7 +356,7 @@ async def _one(part: Any, engine: Engine, request: Request) -> Any:
     return part.model_copy(update={"url": None, "upload": sent.name})
 
 
-def _numbers(written: str, most: int) -> list[int]:
+def numbers_in(written: str, most: int) -> list[int]:
     """``1,2,3``, so many at most."""
     parts = written.split(",")
     if len(parts) > most or not all(part.isdecimal() and part.isascii() and len(part) < 19 for part in parts):
@@ -323,7 +364,7 @@ def _numbers(written: str, most: int) -> list[int]:
     return [int(part) for part in parts]
 
 
-def _known(snapshot: Snapshot, numbers: list[int]) -> list[tuple[int, Item]]:
+def known_items(snapshot: Snapshot, numbers: list[int]) -> list[tuple[int, Item]]:
     """Items by number; the store refuses one that there is not."""
     return list(zip(numbers, snapshot.store.items(numbers), strict=True))
 
@@ -340,5 +381,6 @@ def shown(number: int, item: Item) -> dict[str, Any]:
         "width": item.width,
         "height": item.height,
         "rgb": item.rgb,
+        "captions": captions_of(item),
         "extras": own_columns(item.extras),
     }

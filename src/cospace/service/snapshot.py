@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ..commands.search import BACKGROUND
-from ..modalities import is_text
+from ..commands.search import BACKGROUND, SearchableIndex
+from ..modalities import is_text, text_modality
 from ..stores import Condition, Index, of_modality
 from ..stores.entries import own_columns
+from ..stores.lexicon import Lexicon
 
 EXAMPLES, REPRESENTATIVES = 6, 24
 ROUNDS = 12
+TRIED, SEEN, FEWEST, WORKS = 60, 10, 3, 0.6
+"""Phrases that are tried as examples; first results that are looked at; items that an example finds at least, and the
+share of them that have to be among those results."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,32 +29,37 @@ class Snapshot:
     columns: dict[str, int]
     background: dict[str, np.ndarray]
     """Unit vectors ``(B, E)`` of a seeded sample, by modality."""
+    lexicon: Lexicon
     examples: list[str] = field(default_factory=list)
     representatives: list[int] = field(default_factory=list)
+    shared: dict[str, np.ndarray | None] = field(default_factory=dict)
+    """By modality, the direction that all queries share, once it was asked for."""
 
     @property
     def version(self) -> int:
         """Of the store."""
         return self.store.version
 
+    @property
+    def usual(self) -> str:
+        """The modality of the results where nobody says: files, where the index holds any."""
+        names = sorted(self.counts, key=is_text)
+        return next((name for name in names if self.counts[name]), names[0])
+
     @classmethod
-    def of(cls, store: Index, modalities: Sequence[str]) -> Snapshot:
-        """Read from a store, once, what most requests need."""
+    def of(cls, collection: SearchableIndex, store: Index, before: Snapshot | None = None) -> Snapshot:
+        """Read from a store of a collection, once, what most requests need; examples are those of ``before``."""
+        modalities = collection.space.modalities
         counts, background, sampled = {}, {}, {}
         for modality in modalities:
             where = [of_modality(modality)]
             counts[modality] = count(store, where)
             sampled[modality] = store.select(where, BACKGROUND, seed=0)
             background[modality] = store.vectors(sampled[modality])
-        representatives = _representatives(sampled, background)
-        return cls(
-            store,
-            counts,
-            own_columns(store.columns()),
-            background,
-            _examples(store, sampled, background),
-            representatives,
-        )
+        lexicon = collection.location.lexicon(store)
+        made = cls(store, counts, own_columns(store.columns()), background, lexicon)
+        examples = _examples(collection, made) if before is None else before.examples
+        return replace(made, examples=examples, representatives=_representatives(sampled, background))
 
 
 def count(store: Index, where: Sequence[Condition]) -> int:
@@ -65,17 +74,21 @@ def _representatives(sampled: Mapping[str, np.ndarray], background: Mapping[str,
     return [number for name in files for number in sampled[name][medoids(background[name], most)].tolist()]
 
 
-def _examples(store: Index, sampled: Mapping[str, np.ndarray], background: Mapping[str, np.ndarray]) -> list[str]:
-    """Texts that people might search for, unlike each other: from the index's own texts, or what its files say."""
-    for name in sorted(sampled, key=is_text, reverse=True):
-        numbers = sampled[name]
-        if len(numbers):
-            chosen = [int(numbers[place]) for place in medoids(background[name], EXAMPLES)]
-            texts = [item.text.strip() for item in store.items(chosen)]
-            texts = list(dict.fromkeys(text for text in texts if 0 < len(text) <= 80))
-            if texts:
-                return texts
-    return []
+def _examples(collection: SearchableIndex, snapshot: Snapshot) -> list[str]:
+    """Short texts out of the captions that verifiably work: most of their first results have captions that say it."""
+    phrases, text, found = snapshot.lexicon.phrases(TRIED), text_modality(), snapshot.usual
+    if not phrases or text not in collection.space.modalities or is_text(found):
+        return []
+    query_QE = collection.space.embed(progress=None, **{text: phrases})
+    numbers_QK = snapshot.store.nearest(query_QE, SEEN, [of_modality(found)]).numbers_QK
+    kept: list[str] = []
+    for phrase, numbers_K in zip(phrases, numbers_QK, strict=True):
+        holding = snapshot.lexicon.holding(phrase, found)
+        right, possible = np.isin(numbers_K, holding).sum(), min(SEEN, len(holding))
+        alike = any(set(phrase.split()) & set(other.split()) for other in kept)
+        if possible >= FEWEST and right >= WORKS * possible and not alike:
+            kept.append(phrase)
+    return kept[:EXAMPLES]
 
 
 def medoids(vectors_NE: np.ndarray, most: int, seed: int = 0) -> list[int]:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..modalities import PREVIEW_SIZES, Modality, Preview, modality
+from ..runtime import return_freed_memory
 from ..types import BadItem, attempted
 from .problems import Refusal
 from .recent import Recent
 
 STATUS = {"unsupported": 415, "bomb": 413, "too long": 413}
 """HTTP status by the kind of a bad item; 422 for all others."""
+TIDY = 0.5
+"""Seconds after an upload until memory is given back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,3 +115,21 @@ class Uploads:
         if preview is None:
             raise Refusal(404, "this upload has no preview")
         return preview
+
+
+class Tidying:
+    """Gives memory back a moment after uploads: what decoding and the requests took, the C library would keep."""
+
+    def __init__(self) -> None:
+        self._planned = False
+
+    def soon(self) -> None:
+        """Once for all uploads of a moment; within a running event loop."""
+        if not self._planned:
+            self._planned = True
+            loop = asyncio.get_running_loop()
+            loop.call_later(TIDY, lambda: loop.run_in_executor(None, self._tidy))
+
+    def _tidy(self) -> None:
+        self._planned = False
+        return_freed_memory()

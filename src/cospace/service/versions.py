@@ -34,7 +34,7 @@ class Versions:
         self._lock = threading.Lock()
         self._refreshing, self._refreshed = threading.Lock(), 0.0
         self._fault: str | None = None
-        self._keep(Snapshot.of(collection.store, collection.space.modalities))
+        self._keep(Snapshot.of(collection, collection.store))
 
     def get(self, version: int | None = None) -> Snapshot:
         """The newest, or a certain one.
@@ -80,7 +80,7 @@ class Versions:
         # After a fault everything is opened anew: files that are mapped may no longer be those that lie there.
         newer = self._collection.newer(-1 if self._fault is not None else newest.version)
         if newer is not None:
-            opened = Snapshot.of(newer, self._collection.space.modalities)
+            opened = Snapshot.of(self._collection, newer, newest)
             with self._lock:
                 if self._fault is not None:
                     self._kept.clear()

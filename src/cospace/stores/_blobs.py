@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ..files import MANIFEST, write_folder
 from ..reading import opened
@@ -63,6 +64,37 @@ def write_model(url: str, folder: Path) -> None:
                 for part, content in parts:
                     row = [path.relative_to(folder).as_posix(), part, content]
                     connection.execute("INSERT INTO model VALUES (%s, %s, %s)", row)
+
+
+FACTS = "CREATE TABLE IF NOT EXISTS facts (name text PRIMARY KEY, value jsonb NOT NULL)"
+
+
+def write_facts(url: str, name: str, value: Mapping[str, Any]) -> None:
+    """Keep a JSON object under a name in the schema, in place of the one that was there."""
+    from psycopg.types.json import Jsonb
+
+    server = Server(url)
+    with server.writing() as connection:
+        connection.execute(FACTS)
+        insert = "INSERT INTO facts VALUES (%s, %s) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+        connection.execute(insert, [name, Jsonb(dict(value))])
+    server.close()
+
+
+def read_facts(url: str, name: str) -> dict[str, Any]:
+    """What :func:`write_facts` kept; empty where nothing was."""
+    server = Server(url)
+
+    def work(connection: Connection) -> dict[str, Any]:
+        if fetched(connection, "SELECT to_regclass('facts')", [])[0][0] is None:
+            return {}
+        rows = fetched(connection, "SELECT value FROM facts WHERE name = %s", [name])
+        return dict(rows[0][0]) if rows else {}
+
+    try:
+        return server.read(work)
+    finally:
+        server.close()
 
 
 def read_model(url: str, folder: Path) -> None:

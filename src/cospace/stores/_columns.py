@@ -36,7 +36,7 @@ class Columns:
     def __init__(self, path: Path) -> None:
         self._path = path
         with understood(path), as_utf8(path) as name:
-            self._file = pa.memory_map(name)
+            self._file = pa.OSFile(name)  # a mapped file that somebody cuts ends the process
         self._reading = threading.Lock()
         self._read: dict[str, pa.ChunkedArray] = {}
         self._passing: dict[Condition, np.ndarray | bool] = {}

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from ..filenames import as_utf8
+from ._mapping import is_mapped
 
 GRAPH_ROWS = 100_000
 """From so many rows on a segment gets a graph: reading fewer takes some 10 ms, a graph of fewer saves nobody time."""
@@ -31,7 +32,10 @@ class Graph:
     def __init__(self, path: Path, width: int) -> None:
         self._index = _empty(width)
         with as_utf8(path) as name:
-            self._index.view(name)
+            if is_mapped(path):
+                self._index.view(name)
+            else:
+                self._index.load(name)
         self._asking = threading.Lock()
 
     @staticmethod

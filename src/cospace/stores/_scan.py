@@ -92,6 +92,7 @@ def search(
     scores_QK = torch.full((len(queries_QE), wanted), -torch.inf)
     numbers_QK = torch.full((len(queries_QE), wanted), -1)
     left = torch.arange(len(queries_QE))
+    segment.check_mapped()
     while len(left) and fetch * COST < alive:
         rows_QF = torch.from_numpy(segment.graph.near(queries_QE[left], fetch))
         good_QF = rows_QF >= 0 if chosen_N is None else (rows_QF >= 0) & torch.from_numpy(chosen_N)[rows_QF]

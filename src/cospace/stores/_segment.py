@@ -1,8 +1,8 @@
 """One immutable part of a local index: unit vectors of one modality, their items, and which of them are dead.
 
-On disk a segment is files that are written once: ``<name>.vectors.npy`` (memory-mapped), ``<name>.scales.npy`` where
-vectors are int8, ``<name>.items.parquet``, and ``<name>.graph`` where it is large. Beside them lies up to one
-``<name>.dead-<version>.npy`` (row numbers) that each deletion writes anew.
+On disk a segment is files that are written once: ``<name>.vectors.npy`` (memory-mapped where it is large),
+``<name>.scales.npy`` where vectors are int8, ``<name>.items.parquet``, and ``<name>.graph`` where it is large. Beside
+them lies up to one ``<name>.dead-<version>.npy`` (row numbers) that each deletion writes anew.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from ..types import UserError
 from . import Condition, Progress
 from ._columns import EXTRA, Columns
 from ._graph import Graph
+from ._mapping import Mapping as Mapped
+from ._mapping import array, mappings
 
 Precision = Literal["float32", "bfloat16", "int8"]
 STORED = {"float32": np.dtype("<f4"), "bfloat16": np.dtype("<u2"), "int8": np.dtype("i1")}
@@ -66,6 +68,8 @@ class Segment:
     live_N: np.ndarray
     alive: int
     graph: Graph | None
+    mapped: tuple[Mapped, ...] = ()
+    """Its files that are not in memory, see :mod:`._mapping`."""
 
     @classmethod
     def write(cls, folder: Path, name: str, content: Content) -> Segment:
@@ -93,14 +97,20 @@ class Segment:
         if "dead" in paths:
             with understood(paths["dead"]):
                 live_N[np.load(paths["dead"], allow_pickle=False)] = False
-        stored_NE, items = _mapped(paths["vectors"]), Columns(paths["items"])
-        scales_N = _mapped(paths["scales"]) if "scales" in paths else None
+        stored_NE, items = array(paths["vectors"]), Columns(paths["items"])
+        scales_N = array(paths["scales"]) if "scales" in paths else None
         _check_shapes(paths, (stored_NE, scales_N), entry["rows"])
         if thorough:
             items.check(entry["rows"])
         with understood(paths.get("graph", folder)):
             graph = Graph(paths["graph"], stored_NE.shape[1]) if "graph" in paths else None
-        return cls(entry, stored_NE, scales_N, items, live_N, int(live_N.sum()), graph)
+        mapped = mappings(*(path for role, path in paths.items() if role in ("vectors", "scales", "graph")))
+        return cls(entry, stored_NE, scales_N, items, live_N, int(live_N.sum()), graph, mapped)
+
+    def check_mapped(self) -> None:
+        """Refuse to be read where a mapped file was cut short, which would end the process."""
+        for file in self.mapped:
+            file.check()
 
     @property
     def name(self) -> str:
@@ -135,7 +145,8 @@ class Segment:
 
         atomic_write(path, lambda temporary: Graph.build(temporary, self.stored_NE.shape[1], parts, done))
         entry = {**self.entry, "files": {**self.entry["files"], "graph": _entry(path)}}
-        return replace(self, entry=entry, graph=Graph(path, self.stored_NE.shape[1]))
+        graph = Graph(path, self.stored_NE.shape[1])
+        return replace(self, entry=entry, graph=graph, mapped=(*self.mapped, *mappings(path)))
 
     def live_rows(self, ids: Sequence[str]) -> np.ndarray:
         """The row of each id, -1 for one that is not here or dead; int64 ``(n,)``."""
@@ -164,6 +175,7 @@ class Segment:
 
     def floats(self, rows: slice | np.ndarray) -> torch.Tensor:
         """Some vectors as float32 ``(R, E)``; a slice of float32 is not copied."""
+        self.check_mapped()
         values_RE = decoded(self.stored_NE[rows])
         return values_RE if self.scales_N is None else values_RE * torch.from_numpy(self.scales_N[rows])[:, None]
 
@@ -202,12 +214,6 @@ def _check_shapes(paths: Mapping[str, Path], arrays: tuple[np.ndarray, np.ndarra
         raise UserError(f"{paths['vectors']} does not hold {rows} vectors; restore it from a copy or index again")
     if scales_N is not None and (scales_N.shape != (rows,) or scales_N.dtype.kind != "f"):
         raise UserError(f"{paths['scales']} does not hold {rows} scales; restore it from a copy or index again")
-
-
-def _mapped(path: Path) -> np.ndarray:
-    # Copy-on-write: torch wants memory that it may write, and the file stays as it is.
-    with understood(path):
-        return np.asarray(np.load(path, mmap_mode="c", allow_pickle=False))
 
 
 def _entry(path: Path) -> dict[str, Any]:

@@ -11,8 +11,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from ..data.check import check
 from ..data.contents import digest
 from ..data.counting import Counts
+from ..data.fine_marks import FineMarks, beside
+from ..data.known_files import KnownFiles
 from ..data.pairs import Pairs, build, open_pairs
 from ..data.sources import ReadOptions, Rows
 from ..data.sources.table import is_text_table
@@ -31,6 +34,15 @@ SOURCE = "@source"
 
 ROW = "@row"
 """The extra that names the first row in which an item occurs: items of one row belong together."""
+
+CAPTIONS = "@captions"
+"""The extra that holds the captions of a file beyond the first, a line each."""
+
+ROWS = "@rows"
+"""The extra that names all rows of an item that occurs in several, with :data:`SEVERAL` between them."""
+
+OURS = (SOURCE, ROW, ROWS, CAPTIONS)
+"""The extras that an index adds for itself."""
 
 MOST_VALUES = 100
 """Different values of a column that are remembered of one item."""
@@ -61,18 +73,29 @@ class Input:
 
     spec: str | Path
     options: ReadOptions = AS_ITEMS
+    leave_out: Sequence[str] = ()
+    """Kinds of findings of :func:`~cospace.data.check.check` whose items are left out, such as near_duplicates."""
 
 
 def read_input(source: str | Path | Pairs | Input, progress: Progress = silent) -> Pairs:
     """What to embed: pairs or files from any source, or the lines of a ``.txt`` file as texts."""
     if isinstance(source, Pairs):
         return source
-    spec, options = (source.spec, source.options) if isinstance(source, Input) else (source, AS_ITEMS)
-    path = Path(spec)
+    given = source if isinstance(source, Input) else Input(source)
+    if not given.leave_out:
+        return _opened(given, progress)
+    with KnownFiles() as known:
+        checked = check(_opened(given, progress, known), progress=progress, known=known).leaving(given.leave_out)
+    return FineMarks(beside(str(given.spec))).of(checked).clean(given.leave_out)
+
+
+def _opened(given: Input, progress: Progress, known: KnownFiles | None = None) -> Pairs:
+    """Everything that an input holds."""
+    path = Path(given.spec)
     if path.suffix.lower() == ".txt" and path.is_file() and not is_text_table(path):
-        options.only(str(spec))
+        given.options.only(str(given.spec))
         return _lines(path)
-    return open_pairs(spec, progress=progress, options=options)
+    return open_pairs(given.spec, progress=progress, options=given.options, known=known)
 
 
 def _lines(path: Path) -> Pairs:
@@ -160,11 +183,28 @@ def _item(pairs: Pairs, modality: str, name: str, rows: Sequence[int]) -> Item:
     raw, content, texts = pairs.items[modality][row], pairs.contents[modality][row], pairs.items.get(text_modality())
     extras = {_column(column): value for column, values in pairs.extras.items() if (value := _merged(values, rows))}
     extras[ROW] = pairs.ids[row]
+    if len(rows) > 1:
+        extras[ROWS] = _merged(pairs.ids, rows)
     if is_text(modality):
         return Item(name, modality, text=raw, hash=content_hash(modality, raw), extras=extras)
     text = str((texts[row] if texts is not None else None) or "")
+    more = _further_captions(text, [] if texts is None else [texts[one] or "" for one in rows[1:]])
+    extras |= {CAPTIONS: more} if more else {}
     path = _path(raw) if isinstance(raw, Path) else content if isinstance(raw, Lazy) else ""
     return Item(name, modality, path, text, content_hash(modality, content), extras=extras)
+
+
+def captions_of(item: Item) -> list[str]:
+    """All captions of an item, the first one first; a text is its own."""
+    further = item.extras.get(CAPTIONS, "")
+    return [*filter(None, [item.text]), *(further.split("\n") if further else ())]
+
+
+def _further_captions(first: str, others: Sequence[str]) -> str:
+    """Different captions beyond the first, a line each, in order; at most :data:`MOST_VALUES`."""
+    different = dict.fromkeys(" ".join(text.split()) for text in others)
+    kept = [text for text in different if text and text != " ".join(first.split())]
+    return without_surrogates("\n".join(kept[:MOST_VALUES]))
 
 
 def _merged(values: Sequence[str], rows: Sequence[int]) -> str:
@@ -175,12 +215,12 @@ def _merged(values: Sequence[str], rows: Sequence[int]) -> str:
 
 def _column(name: str) -> str:
     """A person's column by a name that is none of ours."""
-    return f"@{name}" if name in (SOURCE, ROW) or own_field(name) else name
+    return f"@{name}" if name in OURS or own_field(name) else name
 
 
 def own_columns(extras: Mapping[str, T]) -> dict[str, T]:
     """The person's own columns: all but the ones that an index adds."""
-    return {name: value for name, value in extras.items() if name not in (SOURCE, ROW)}
+    return {name: value for name, value in extras.items() if name not in OURS}
 
 
 def _path(file: Path) -> str:

@@ -64,7 +64,7 @@ class LocalIndex:
         """Open the newest version, refusing one made by another run than ``fingerprint``.
 
         ``thorough`` compares every file with its hash (about a second a gigabyte); without it only sizes are checked,
-        and nothing is read until it is needed.
+        and large files are read only as they are needed.
         """
         state = load(folder, thorough)
         check_fingerprint(str(folder), str(state.version["fingerprint"]), fingerprint)

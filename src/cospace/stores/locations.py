@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from shlex import quote
 from typing import Any, Protocol, cast
+from zipfile import BadZipFile
 
 from .. import files
-from ..reading import read_bytes
+from ..reading import read_bytes, read_object
 from ..types import StorageError, UserError
-from . import Index, postgres
+from . import Index, Progress, postgres, saved, silent
 from ._versions import check_newest
+from .lexicon import Lexicon
 from .local import LocalIndex, check_settings
 from .thumbnails import LocalThumbnails, Thumbnails
 
-CONTENT = {"model", "vectors", "feedback.jsonl"} | {f"thumbnails.sqlite{suffix}" for suffix in ("", "-wal", "-shm")}
+CALIBRATION = "relevance.json"
+"""What was calibrated on the captions of an index, beside it."""
+
+CONTENT = {"model", "vectors", "feedback.jsonl", "shelf.jsonl", "lexicon.npz", CALIBRATION, saved.FOLDER} | {
+    f"thumbnails.sqlite{suffix}" for suffix in ("", "-wal", "-shm")
+}
 """What may lie in the folder of an index."""
 
 
@@ -44,6 +53,18 @@ class IndexLocation(Protocol):
 
     def thumbnails(self) -> Thumbnails:
         """The previews."""
+
+    def lexicon(self, store: Index, progress: Progress = silent) -> Lexicon:
+        """The words of the version that ``store`` is open at, kept beside the index, or on this machine."""
+
+    def calibration(self) -> dict[str, Any]:
+        """What :meth:`calibrate` has kept; empty where nothing was."""
+
+    def calibrate(self, found: Mapping[str, Any]) -> None:
+        """Keep what was calibrated on the captions of this index."""
+
+    def saved(self) -> saved.SavedFiles:
+        """What people saved beside it."""
 
 
 def location_of(target: str | Path) -> IndexLocation:
@@ -85,7 +106,7 @@ class FolderLocation:
             raise
 
     def remove(self) -> None:
-        for name in sorted(CONTENT - {"feedback.jsonl"}):
+        for name in sorted(CONTENT - {"feedback.jsonl", "shelf.jsonl", saved.FOLDER}):
             path = self.path / name
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
@@ -104,6 +125,19 @@ class FolderLocation:
 
     def thumbnails(self) -> Thumbnails:
         return LocalThumbnails.open(self.path / "thumbnails.sqlite")
+
+    def lexicon(self, store: Index, progress: Progress = silent) -> Lexicon:
+        return _kept(self.path / "lexicon.npz", store, progress)
+
+    def calibration(self) -> dict[str, Any]:
+        path = self.path / CALIBRATION
+        return read_object(path) if path.is_file() else {}
+
+    def calibrate(self, found: Mapping[str, Any]) -> None:
+        files.write_json(self.path / CALIBRATION, dict(found))
+
+    def saved(self) -> saved.SavedFiles:
+        return saved.LocalSaved(self.path / saved.FOLDER)
 
 
 class ServerLocation:
@@ -146,6 +180,31 @@ class ServerLocation:
 
     def thumbnails(self) -> Thumbnails:
         return postgres.PostgresThumbnails(self.url)
+
+    def lexicon(self, store: Index, progress: Progress = silent) -> Lexicon:
+        name = hashlib.sha256(f"{self.name} {store.fingerprint}".encode()).hexdigest()[:32]
+        return _kept(files.cache_folder() / "lexicons" / f"{name}.npz", store, progress)
+
+    def calibration(self) -> dict[str, Any]:
+        return postgres.read_facts(self.url, CALIBRATION)
+
+    def calibrate(self, found: Mapping[str, Any]) -> None:
+        postgres.write_facts(self.url, CALIBRATION, found)
+
+    def saved(self) -> saved.SavedFiles:
+        return saved.PostgresSaved(self.url)
+
+
+def _kept(path: Path, store: Index, progress: Progress) -> Lexicon:
+    """The words of a version from a file; where it holds others, from the captions, and written if that is allowed."""
+    with suppress(UserError, ValueError, KeyError, BadZipFile):  # damaged: it is made again
+        if (kept := Lexicon.load(path, store.version)) is not None:
+            return kept
+    made = Lexicon.of(store, progress)
+    with suppress(OSError, StorageError):  # a read-only index is served all the same
+        path.parent.mkdir(parents=True, exist_ok=True)
+        made.save(path)
+    return made
 
 
 def cached_models() -> Path:

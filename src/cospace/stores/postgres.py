@@ -22,7 +22,7 @@ import numpy as np
 
 from ..types import StorageError, UserError
 from . import Condition, Found, Item, Progress, _links, silent
-from ._blobs import PostgresThumbnails, read_model, write_model
+from ._blobs import PostgresThumbnails, read_facts, read_model, write_facts, write_model
 from ._columns import OWN, own_field, resolved
 from ._links import Search, make_graph
 from ._server import Address, Connection, Server, fetched
@@ -46,7 +46,10 @@ from ._tables import (
 )
 from ._units import check_fingerprint, check_items, replaced, sample, units
 
-__all__ = ["PostgresIndex", "PostgresThumbnails", "exists", "read_model", "remove", "shown", "write_model"]
+__all__ = [
+    "PostgresIndex", "PostgresThumbnails", "exists", "read_facts", "read_model", "remove", "shown", "write_facts",
+    "write_model",
+]  # fmt: skip
 
 
 class PostgresIndex:
@@ -320,7 +323,7 @@ def remove(url: str) -> None:
 
     server = Server(url)
     with closing(server.lock()) as connection, server.writing(connection):
-        for table in ("meta", "items", "model", "thumbnails"):
+        for table in ("meta", "items", "model", "thumbnails", "facts"):
             name = sql.Identifier(server.address.schema, table)
             connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(name))
 

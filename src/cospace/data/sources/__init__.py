@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any, ClassVar, Literal, Protocol
 
+from ...filenames import suffix_of
 from ...modalities import Modality, all_modalities
 from ...types import LeftAlone, Problem, UserError
 
@@ -113,7 +114,7 @@ def file_kinds() -> str:
 
 def modality_of_file(name: str | PurePath) -> str | None:
     """The modality of a file by its suffix, if it is one of ours."""
-    return modality_of_suffix(PurePath(name).suffix)
+    return modality_of_suffix(suffix_of(name) if isinstance(name, str) else name.suffix)
 
 
 def modality_of_suffix(suffix: str) -> str | None:

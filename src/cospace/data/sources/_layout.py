@@ -20,9 +20,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 from typing import Any
 
+from ...filenames import folder_of
 from ...modalities import modality, text_modality
 from ...types import LeftAlone, Problem, UserError
 from . import Rows, file_kinds
@@ -104,7 +104,7 @@ class Layout:
             for name, item in named.items()
         )  # names are unique, so items are never compared
         for name, stem, one, item in files:
-            label = PurePosixPath(name).parent.name if classes else ""
+            label = folder_of(name) if classes else ""
             captions: list[str | None] = list(self.captions.get(stem, [])) if self.uses_captions else []
             alone = sum(map(len, self.files[stem].values())) == 1
             for number, caption in enumerate(captions or [label.replace("_", " ") or None], start=1):
@@ -169,5 +169,5 @@ class Layout:
 
 def are_classes(names: Iterable[str]) -> bool:
     """Whether the folders that files lie in are classes: every file lies in one, they differ, and are called for it."""
-    folders = {PurePosixPath(name).parent.name for name in names}
+    folders = {folder_of(name) for name in names}
     return len(folders) > 1 and "" not in folders and not all(name.casefold() in _PLAIN | SPLITS for name in folders)

@@ -24,7 +24,7 @@ _MOST_WINDOW = 1 << 28
 """Bytes that an xz file may make its decoder keep."""
 
 
-def suffix_of(path: str | PurePath) -> str:
+def unpacked_suffix(path: str | PurePath) -> str:
     """The suffix of what is packed, in small letters: ``.csv`` of ``a.csv.gz`` and of ``a.csv``."""
     path = PurePath(path)
     suffix = path.suffix.lower()

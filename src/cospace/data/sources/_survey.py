@@ -13,11 +13,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from ...filenames import escaped
+from ...filenames import escaped, suffix_of
 from ...reading import opened
 from ...types import LeftAlone
 from . import file_modalities, modality_of_file
-from ._packed import suffix_of
+from ._packed import unpacked_suffix
 
 TABLES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"})
 SHARDS = (".tar", ".tar.gz", ".tgz")
@@ -53,16 +53,16 @@ class File(NamedTuple):
 
     @property
     def suffix(self) -> str:
-        return PurePosixPath(self.name).suffix.lower()
+        return suffix_of(self.name).lower()
 
     @property
     def stem(self) -> str:
         """The path without the last suffix, which is what makes partners."""
-        return self.name[: len(self.name) - len(PurePosixPath(self.name).suffix)]
+        return self.name[: len(self.name) - len(suffix_of(self.name))]
 
     @property
     def parent(self) -> str:
-        return PurePosixPath(self.name).parent.as_posix()
+        return self.name.rpartition("/")[0] or "."
 
 
 @dataclass(slots=True)
@@ -139,7 +139,7 @@ def survey(folder: Path, exclude: Sequence[str] = ()) -> Survey:
             found.left_alone.append(LeftAlone(file.name, reason))
         elif (modality := modality_of_file(file.name)) is not None:
             found.items.append((file, modality))
-        elif suffix_of(file.name) in TABLES:
+        elif unpacked_suffix(file.name) in TABLES:
             found.tables.append(file)
         elif _is_shard(file):
             found.shards.append(file)
@@ -147,7 +147,7 @@ def survey(folder: Path, exclude: Sequence[str] = ()) -> Survey:
             found.captions.append(file)
         elif file.suffix == ".json":
             json_files.append(file)
-        elif suffix_of(file.name) == ".json":
+        elif unpacked_suffix(file.name) == ".json":
             found.left_alone.append(LeftAlone(file.name, "a packed json file, which is read where it is named"))
         elif file.suffix in _UNREAD:
             found.left_alone.append(LeftAlone(file.name, f"{file.suffix} is not read; save it as JPEG or PNG"))
@@ -183,7 +183,7 @@ def _is_shard(file: File) -> bool:
 def _says_nothing(file: File) -> bool:
     """Whether a file's name leaves open what it is."""
     known = {*TABLES, *CAPTIONS, *_UNREAD, ".json"}
-    return not (_is_shard(file) or suffix_of(file.name) in known or file.suffix in known)
+    return not (_is_shard(file) or unpacked_suffix(file.name) in known or file.suffix in known)
 
 
 def _walk(folder: Path, exclude: Sequence[str]) -> Iterator[tuple[File, str]]:
@@ -204,7 +204,10 @@ def _walk(folder: Path, exclude: Sequence[str]) -> Iterator[tuple[File, str]]:
         for name in sorted(names):
             reason = reason_above or left_alone_by_name(prefix + name, exclude)
             path = Path(root, name)
-            yield File(escaped(prefix + name), path), reason or ("" if path.is_file() else "no regular file")
+            yield (
+                File(escaped(prefix + name), path),
+                reason or ("" if path.is_file() else "no regular file"),
+            )
     for error in closed:
         name = Path(error.filename).relative_to(folder).as_posix()
         yield File(escaped(name), Path(error.filename)), f"a folder that cannot be read: {error.strerror}"
@@ -212,12 +215,12 @@ def _walk(folder: Path, exclude: Sequence[str]) -> Iterator[tuple[File, str]]:
 
 def left_alone_by_name(name: str, exclude: Sequence[str]) -> str:
     """Why a file or folder is left alone by its name within the folder; nothing where it is not."""
-    parts = PurePosixPath(name).parts
+    parts = name.split("/")
     if any(part.casefold() in _SYSTEM for part in parts):
         return "made by the system"
     if any(part.startswith(".") for part in parts):
         return "hidden"
-    ways = {"/".join(parts[:depth]) for depth in range(1, len(parts) + 1)} | set(parts)
+    ways = {"/".join(parts[:depth]) for depth in range(1, len(parts) + 1)} | set(parts) if exclude else set()
     if any(fnmatchcase(way, pattern.rstrip("/")) for pattern in exclude for way in ways):
         return "excluded"
     return ""

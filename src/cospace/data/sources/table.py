@@ -19,7 +19,7 @@ from ...types import Problem, UserError
 from . import AS_FOUND, ReadOptions, Rows, modality_of_file
 from ._columns import Table, names_file
 from ._delimited import SEPARATORS, Record, records
-from ._packed import suffix_of, unpacked
+from ._packed import unpacked, unpacked_suffix
 from ._parquet import read_parquet
 from ._paths import without_number
 from .vqa import holds_questions
@@ -45,7 +45,7 @@ class Config(BaseConfig):
         path = Path(spec)
         if path.is_dir():
             return False
-        return suffix_of(path) in _READERS or is_text_table(path) or (is_json(path) and not holds_questions(path))
+        return unpacked_suffix(path) in _READERS or is_text_table(path) or (is_json(path) and not holds_questions(path))
 
     @classmethod
     def from_spec(cls, spec: str, options: ReadOptions = AS_FOUND) -> Config:
@@ -62,7 +62,7 @@ class Config(BaseConfig):
 
     def table(self) -> Table:
         """The columns as the file holds them. Raises :class:`UserError` for a file that is no table."""
-        read = _READERS.get(suffix_of(self.path)) or (_read_json if is_json(self.path) else _read_delimited)
+        read = _READERS.get(unpacked_suffix(self.path)) or (_read_json if is_json(self.path) else _read_delimited)
         try:
             return read(self)
         except FileNotFoundError as error:
@@ -73,7 +73,7 @@ class Config(BaseConfig):
 
 def is_json(path: Path) -> bool:
     """Whether a file is called like one of JSON."""
-    return suffix_of(path) == ".json"
+    return unpacked_suffix(path) == ".json"
 
 
 def is_text_table(path: Path) -> bool:
@@ -171,7 +171,7 @@ def _sniff_separator(text: str, config: Config) -> str:
         if len(header) < 2 or not wanted <= set(map(str.strip, header)):
             continue
         agreeing = sum(len(record.fields) == len(header) for record in first) / len(first)
-        tabs = separator == "\t" and suffix_of(config.path) == ".tsv"
+        tabs = separator == "\t" and unpacked_suffix(config.path) == ".tsv"
         scores[separator] = (round(agreeing, 1), tabs, _has_files(first[1:]), len(header), -rank)
     return max(scores, key=lambda separator: scores[separator], default=",")
 

@@ -14,12 +14,11 @@ import torch
 
 from ...data.leakage import describe_leaks
 from ...files import atomic_write
-from ...matches import modality_pairs
-from ...modalities import modality, names
 from ...types import Metrics, UserError
 from ..geometry import plural
 from ..intervals import intervals
 from ..maps import Map, spread_out
+from ..quality import Quality, describe, directions
 from ..retrieval import Ranking
 from ..vectors import Groups
 from ._images import Sheet
@@ -66,40 +65,27 @@ def write_report(path: Path, report: Report) -> int:
     return len(content)
 
 
-def verdict(metrics: Metrics, modalities: Sequence[str] = ("image", "text")) -> tuple[str, ...]:
-    """What a newcomer understands: a sentence on search, one on captions, one on answers, each beside its chance."""
-    sentences = (*_found(metrics, modalities), _described(metrics), _answered(metrics))
+def verdict(metrics: Metrics, modalities: Sequence[str], quality: Quality) -> tuple[str, ...]:
+    """What a newcomer understands: a sentence on search, then on captions and on answers, each beside its chance."""
+    searches = [] if quality.level == "unmeasured" else [quality.sentence, *_others(metrics, modalities)]
+    sentences = (*(searches or _classified(metrics)), _described(metrics), _answered(metrics))
     return tuple(sentence for sentence in sentences if sentence) or ("Nothing was scored.",)
 
 
-def _found(metrics: Metrics, modalities: Sequence[str]) -> list[str]:
-    """A sentence on the first two modalities, and one on all others where there are more."""
-    parts = [part for pair in modality_pairs(modalities) for part in _both_ways(metrics, *pair)]
-    if parts:
-        return [f"Finds {' and '.join(parts[:2])}.", *([f"Also {_listed(parts[2:])}."] if parts[2:] else [])]
-    if "zero_shot/top1" in metrics:
-        return [
-            f"Names the right one of {metrics['n_classes']:,.0f} classes for {100 * metrics['zero_shot/top1']:.0f} % "
-            f"of {metrics['zero_shot/n']:,.0f} items (chance {100 * metrics['chance/zero_shot/top1']:.2g} %)."
-        ]
-    return []
+def _others(metrics: Metrics, modalities: Sequence[str]) -> list[str]:
+    """The other way, and all other directions where there are more than two modalities."""
+    main, *others = directions(metrics, {}, modalities)
+    back = [one for one in others if (one.asked, one.found) == (main.found, main.asked)]
+    return [f"{'The other way it' if one in back else 'It also'} finds {describe(one)}." for one in others]
 
 
-def _both_ways(metrics: Metrics, first: str, second: str) -> list[str]:
-    parts = []
-    for asked, found in ((first, second), (second, first)):
-        direction = f"{asked}_to_{found}"
-        share, chance = metrics.get(f"{direction}/R@1"), metrics.get(f"chance/{direction}/R@1")
-        if share is not None and chance is not None:
-            queries = f"{metrics[f'n_{asked}s']:,.0f} {noun(asked)}s"
-            parts.append(
-                f"the right {noun(found)} first for {_percent(share)} % of {queries} (chance {100 * chance:.2g} %)"
-            )
-    return parts
-
-
-def _listed(parts: Sequence[str]) -> str:
-    return f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else parts[0]
+def _classified(metrics: Metrics) -> list[str]:
+    if "zero_shot/top1" not in metrics:
+        return []
+    return [
+        f"Names the right one of {metrics['n_classes']:,.0f} classes for {100 * metrics['zero_shot/top1']:.0f} % "
+        f"of {metrics['zero_shot/n']:,.0f} items (chance {100 * metrics['chance/zero_shot/top1']:.2g} %)."
+    ]
 
 
 def _percent(share: float) -> str:
@@ -157,7 +143,7 @@ def recall_curve(direction: str, ranking: Ranking, query_groups: Groups, seed: i
 
 
 def map_view(drawn: tuple[Map, Mapping[str, np.ndarray]], modality: str, items: Sequence[Item]) -> MapView:
-    """The result of ``pca_map`` with images hung on 24 points of ``modality`` that lie far from each other."""
+    """The result of ``flat_map`` with images hung on 24 points of ``modality`` that lie far from each other."""
     flat, rows = drawn
     points_N2 = flat.points[modality]
     hung = [(*map(float, points_N2[at]), items[rows[modality][at]]) for at in spread_out(points_N2)]
@@ -177,8 +163,3 @@ def _thinned(report: Report) -> Report:
     return replace(
         report, examples=kept, map=view, pairs=report.pairs[::2], generated_examples=report.generated_examples[::2]
     )
-
-
-def noun(name: str) -> str:
-    """One item of a modality, in words."""
-    return modality(name).noun if name in names() else f"{name} item"

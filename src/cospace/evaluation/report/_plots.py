@@ -10,6 +10,7 @@ import numpy as np
 from ...types import Metrics
 from ..geometry import plural
 from ..intervals import Interval
+from ..shown import FEWEST, Shown
 from ._images import Sheet
 from ._svg import Axes, Line, chart, heat, histogram
 from .examples import Item
@@ -23,19 +24,15 @@ _SHARE = (0.0, 1.0)
 
 
 def curves(rows: Sequence[Mapping[str, float]], kept: str = "") -> str:
-    """Loss and R@1 against steps and against minutes, and whatever else of interest was logged."""
+    """Loss and R@1 against steps or against minutes, and whatever else of interest was logged."""
     keys = dict.fromkeys(key for row in rows for key in row)
     losses = [key for key in ("loss", "val/loss") if key in keys]
     recalls = [key for key in keys if key.startswith("val/") and key.endswith("/R@1") and key.count("/") == 2]
     generation = [key for key in ("val/caption/accuracy", "val/vqa/accuracy") if key in keys]
     rest = [key for key in ("gradient_norm", "val/space/effective_rank") if key in keys]
+    axes_there: list[str] = [axis for axis in ("step", "minutes") if axis in keys]
+    by_axis = {axis: _by(rows, axis, losses, recalls) for axis in axes_there}
     figures = []
-    for axis, label in (("step", "step"), ("minutes", "minutes")):
-        if axis in keys:
-            figures.append(chart(Axes(f"Loss by {label}", label, "loss"), [_series(rows, axis, k) for k in losses]))
-            if recalls:
-                axes = Axes(f"R@1 by {label}", label, "R@1", y_range=_SHARE, percent=True)
-                figures.append(chart(axes, [_series(rows, axis, key) for key in recalls]))
     if generation:
         axes = Axes("Captions and answers by step", "step", "accuracy", y_range=_SHARE, percent=True)
         figures.append(chart(axes, [_series(rows, "step", key) for key in generation]))
@@ -47,9 +44,33 @@ def curves(rows: Sequence[Mapping[str, float]], kept: str = "") -> str:
     for key in rest:
         name = _name(key)
         figures.append(chart(Axes(f"{name.capitalize()} by step", "step", name), [_series(rows, "step", key)]))
-    if not figures:
+    if not by_axis and not figures:
         return '<p class="none">No steps were logged: heads were fitted in closed form, or the log is not there.</p>'
-    return _plates(figures) + (_kept(kept) if kept else "")
+    return _by_choice(by_axis) + _plates(figures) + (_kept(kept) if kept else "")
+
+
+def _by(rows: Sequence[Mapping[str, float]], axis: str, losses: Sequence[str], recalls: Sequence[str]) -> str:
+    """Loss and R@1 against one axis."""
+    figures = [chart(Axes(f"Loss by {axis}", axis, "loss"), [_series(rows, axis, key) for key in losses])]
+    if recalls:
+        axes = Axes(f"R@1 by {axis}", axis, "R@1", y_range=_SHARE, percent=True)
+        figures.append(chart(axes, [_series(rows, axis, key) for key in recalls]))
+    return _plates(figures)
+
+
+def _by_choice(by_axis: Mapping[str, str]) -> str:
+    """The same curves by one axis at a time; radio buttons choose without a script, and paper shows the first."""
+    if len(by_axis) < 2:
+        return "".join(by_axis.values())
+    words = {"step": "by steps", "minutes": "by minutes"}
+    buttons, shown = "", ""
+    for place, (axis, content) in enumerate(by_axis.items()):
+        checked = "" if place else " checked"
+        buttons += (
+            f'<input type="radio" name="axis" id="by-{axis}"{checked}><label for="by-{axis}">{words[axis]}</label>'
+        )
+        shown += f'<div class="of-{axis}">{content}</div>'
+    return f'<div class="choice">{buttons}{shown}</div>'
 
 
 def _kept(sentence: str) -> str:
@@ -68,7 +89,7 @@ def recall(recalls: Sequence[RecallCurve]) -> str:
 
 
 def scores(report: Report) -> str:
-    """Matched against unmatched scores, and predicted against observed probability."""
+    """Matched against unmatched scores, and what was shown of results against what was true."""
     if not len(report.matched) or not len(report.unmatched):
         return '<p class="none">No scores were sampled.</p>'
     samples = [("matches", report.matched), ("non-matches", report.unmatched)]
@@ -78,21 +99,24 @@ def scores(report: Report) -> str:
             Axes("Scores of matching and of non-matching pairs", "cosine", "share", percent=True, notes=notes), samples
         )
     ]
-    bins = report.reliability
-    if bins:
-        predicted, observed = np.array([b.predicted for b in bins]), np.array([b.observed for b in bins])
-        counts = ", ".join(f"{b.count:,}" for b in bins)
-        axes = Axes(
-            "Calibration: does 80 % mean 80 %?",
-            "predicted probability",
-            "observed",
-            _SHARE,
-            percent=True,
-            notes=[f"pairs per bin, left to right: {counts}; matches and non-matches weigh the same"],
-        )
-        ideal = Line("ideal", np.array(_SHARE), np.array(_SHARE), dashed=True)
-        figures.append(chart(axes, [Line("observed", predicted, observed), ideal]))
+    if report.shown is not None and any(one.count >= FEWEST for one in report.shown.bins):
+        figures.append(_calibration(report.shown))
     return _plates(figures)
+
+
+def _calibration(shown: Shown) -> str:
+    """What a search said of its results against what was true, where there are enough of them."""
+    enough = [one for one in shown.bins if one.count >= FEWEST]
+    counts = ", ".join(f"{one.count:,}" for one in enough)
+    few = sum(one.count for one in shown.bins) - sum(one.count for one in enough)
+    notes = [
+        f"{shown.sentence} Results per point: {counts}."
+        + (f" {few:,} in bins of fewer than {FEWEST} are not drawn." if few else "")
+    ]
+    axes = Axes("Does 80 % mean 80 %?", "shown, %", "true", _SHARE, percent=True, notes=notes)
+    ideal = Line("ideal", 100 * np.array(_SHARE), np.array(_SHARE), dashed=True)
+    predicted = np.array([100 * one.predicted for one in enough])
+    return chart(axes, [Line("true", predicted, np.array([one.observed for one in enough])), ideal])
 
 
 def classes(metrics: Metrics, bounds: Mapping[str, Interval], confusion: Confusion | None, sheet: Sheet) -> str:
@@ -145,11 +169,10 @@ def space_map(view: MapView | None, sheet: Sheet) -> str:
             hung.append(frame + sheet.place(item, (float(left), float(top), _HUNG)))
     return (
         f'<figure class="map"><svg viewBox="0 0 {width} {height}" role="img"><title>Map of the space</title>'
-        f"<desc>Two principal components</desc>{''.join(dots)}{''.join(hung)}</svg></figure>"
-        f'<p class="note">{" ".join(names)} Near points are alike; distances between far groups and group sizes mean '
-        "little. Each modality is centred on its own mean. The two axes keep "
-        f"{100 * view.map.explained:.0f} % of the variance; 15-neighbour agreement with the full space: "
-        f"{view.map.agreement:.2f}.</p>"
+        f"<desc>Items by how alike they are</desc>{''.join(dots)}{''.join(hung)}</svg></figure>"
+        f'<p class="note">{" ".join(names)} Things close together are alike. Ignore how far apart groups are, and how '
+        "large. Laid out as the page's map is, each modality centred on its own mean; of an item's 15 nearest in the "
+        f"full space {100 * view.map.agreement:.0f} % are among its 15 nearest here.</p>"
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from ...matches import Relation
-from ...models.calibration import Calibration
-from ..retrieval import Ranking, nearest
+from ...models.calibration import match
+from ..retrieval import Ranking
 from ..vectors import beside, unit
 
 RULE = "Eight queries drawn at random, four of the best ranks and the eight worst; no other choice was made"
@@ -33,12 +33,16 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A gallery item at its rank; ``percent`` is 0 to 100, or nothing where no calibration was fitted."""
+    """A gallery item at its rank; ``percent`` is 0 to 100, or nothing where no calibration was fitted.
+
+    ``match`` is the word that a search has for it: strong, likely, maybe or weak.
+    """
 
     item: Item
     rank: int
     percent: float | None
     is_match: bool
+    match: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +58,19 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One modality of the evaluated pairs: what it shows and its vectors, row by row."""
+    """One modality of the evaluated pairs: what it shows, its vectors, and all captions of each item, row by row.
+
+    ``captions`` of an item are lines, empty where there are none; ``is_text`` says what the items are.
+    """
 
     items: Sequence[Item]
     vectors_NE: Tensor
+    captions: Sequence[str] | None = None
+    is_text: bool = False
+
+
+Probabilities = Callable[[np.ndarray, Sequence[str] | None, Sequence[str] | None], np.ndarray | None]
+"""From cosines ``(Q, G)`` with the whole gallery, the queries' texts and the gallery's captions: what a search says."""
 
 
 def choose_examples(
@@ -79,47 +92,50 @@ def build_examples(
     ranking: Ranking,
     sides: tuple[Side, Side],
     relation: Relation,
-    calibration: Calibration | None = None,
+    probabilities: Probabilities | None = None,
     seed: int = 0,
 ) -> list[Example]:
     """The chosen queries with their best results; ``sides`` are the queries' and the gallery's, and
     ``relation`` says which of them match.
 
-    Percentages are moved to the gallery's own share of matches: in a larger collection more items that do not match
-    are alike.
+    ``probabilities`` are those that a search of this gallery shows; without them results have neither word nor percent.
     """
     query, gallery = sides
-    share = float(ranking.matches_N.double().mean()) / ranking.gallery
-    calibration = None if calibration is None or share >= 1 else calibration.at(share)
     chosen = choose_examples(ranking.rank_N.cpu(), seed)
     rows = [(stratum, row) for stratum, members in chosen.items() for row in members]
     picked = torch.tensor([row for _, row in rows], device=query.vectors_NE.device)
     query_RE = query.vectors_NE[picked]
     match_RM = beside(relation, query.vectors_NE, gallery.vectors_NE).dense(picked)
-    cosine_RK, place_RK = nearest(query_RE, gallery.vectors_NE, TOP)
-    truths = _best_matches(query_RE, gallery.vectors_NE, match_RM)
+    score_RM = unit(query_RE, "queries") @ unit(gallery.vectors_NE, "gallery items").T
+    chance_RM = _chances(score_RM, [query.items[row] for _, row in rows], sides, probabilities)
+    place_RK = score_RM.topk(min(TOP, len(gallery.items))).indices
+    truth_R = score_RM.masked_fill(~match_RM, -torch.inf).argmax(1)
     examples = []
-    for (stratum, row), cosines, places, match_M, truth in zip(
-        rows, cosine_RK.tolist(), place_RK.tolist(), match_RM.tolist(), truths, strict=True
-    ):
-        rank = int(ranking.rank_N[row])
-        hits = list(zip(places, cosines, range(1, len(places) + 1), strict=True))
-        if not any(match_M[place] for place in places):
-            hits.append((*truth, rank))
+    for at, (stratum, row) in enumerate(rows):
+        rank, match_M = int(ranking.rank_N[row]), match_RM[at].tolist()
+        hits = list(enumerate(place_RK[at].tolist(), start=1))
+        if not any(match_M[place] for _, place in hits):
+            hits.append((rank, int(truth_R[at])))
         results = tuple(
-            Result(gallery.items[place], position, _percent(calibration, cosine), match_M[place])
-            for place, cosine, position in hits
+            _result(gallery.items[place], position, None if chance_RM is None else chance_RM[at, place], match_M[place])
+            for position, place in hits
         )
         examples.append(Example(direction, stratum, query.items[row], rank, results))
     return examples
 
 
-def _best_matches(query_RE: Tensor, gallery_ME: Tensor, match_RM: Tensor) -> list[tuple[int, float]]:
-    """Position and cosine of each query's best true match."""
-    score_RM = unit(query_RE, "queries") @ unit(gallery_ME, "gallery items").T
-    best = score_RM.masked_fill(~match_RM, -torch.inf).max(1)
-    return list(zip(best.indices.tolist(), best.values.tolist(), strict=True))
+def _chances(
+    score_RM: Tensor, asked: Sequence[Item], sides: tuple[Side, Side], probabilities: Probabilities | None
+) -> np.ndarray | None:
+    """What a search says of every gallery item, ``(R, M)``."""
+    if probabilities is None:
+        return None
+    query, gallery = sides
+    texts = [item.text for item in asked] if query.is_text else None
+    return probabilities(np.asarray(score_RM.double().cpu()), texts, gallery.captions)
 
 
-def _percent(calibration: Calibration | None, cosine: float) -> float | None:
-    return None if calibration is None else 100 * float(calibration.probability(cosine))
+def _result(item: Item, rank: int, probability: float | None, is_match: bool) -> Result:
+    if probability is None:
+        return Result(item, rank, None, is_match)
+    return Result(item, rank, 100 * float(probability), is_match, match(float(probability)))

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from ...types import Metrics
+from ..advice import Deed
 from ..geometry import Verdict
 from ..intervals import Interval
 from ..maps import Map
-from ..platt import Bin
+from ..quality import Quality
+from ..shown import Shown
 from .examples import Example, Item
 
 
@@ -79,13 +81,19 @@ class Report:
     metrics: Metrics
     data: Mapping[str, str | float] = field(default_factory=dict)
     intervals: Mapping[str, Interval] = field(default_factory=dict)
+    counts: Mapping[str, float] = field(default_factory=dict)
+    """What a figure is of where the metrics do not count it: ``caption`` items, ``vqa`` questions."""
+    quality: Quality | None = None
+    deed: Deed | None = None
+    """What to do about the run; shown where the space is not good."""
     curves: Sequence[Mapping[str, float]] = ()
     kept: str = ""
     """Which evaluation's weights the run has, where the last was not the best."""
     recall: Sequence[RecallCurve] = ()
     matched: np.ndarray = field(default_factory=_nothing)
     unmatched: np.ndarray = field(default_factory=_nothing)
-    reliability: Sequence[Bin] = ()
+    shown: Shown | None = None
+    """What a search shows of its results against what is true."""
     examples: Sequence[Example] = ()
     generated_examples: Sequence[GeneratedExample] = ()
     confusion: Confusion | None = None

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...types import Progress, silent
-from .. import Media, Modality, Prepared, Preview
+from .. import Examined, ItemFinding, Media, Modality, Occlusions, Prepared, Preview
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 GOLDEN = 4
 """Sounds that are kept with a model."""
+
+SLICES = 24
+"""Slices of time that a sound is cut into, see :meth:`Audio.occlusions`."""
 
 
 class Audio(Modality):
@@ -34,6 +38,8 @@ class Audio(Modality):
     noun = "sound"
     decided = ("sample_rate", "mel_bins", "max_seconds")
     default_encoder = "spectrogram"
+    examination = 2
+    extents = ("seconds",)
     has_preview = True
     suffixes = frozenset(
         {".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf"}
@@ -114,6 +120,21 @@ class Audio(Modality):
         known = {"seconds": sound.seconds, "sample_rate": sound.rate}
         return {key: float(value) for key, value in known.items() if value is not None}
 
+    def examine(self, raw: Any) -> Examined:
+        from .measuring import Measuring
+        from .reading import HOURS, read
+
+        measuring = Measuring()
+        sound = read(raw, seconds=HOURS * 3600, listen=measuring)
+        known = {"seconds": sound.seconds, "sample_rate": sound.rate}
+        shape = {key: float(value) for key, value in known.items() if value is not None}
+        return Examined(shape | measuring.measures())
+
+    def find(self, raws: Sequence[Any], measures: Mapping[str, np.ndarray]) -> list[ItemFinding]:
+        from .faults import find
+
+        return find(measures)
+
     def export(self, raw: Any) -> tuple[bytes, str]:
         from .showing import export
 
@@ -130,6 +151,25 @@ class Audio(Modality):
         from .showing import spectrogram
 
         return png(spectrogram(prepared.numpy()))
+
+    def occlusions(self, raw: Any, processor: Any) -> Occlusions:
+        """The sound with each of up to :data:`SLICES` equal slices of time made silent."""
+        mels_TF = processor.prepare(raw)
+        count = min(SLICES, len(mels_TF))
+        ends = [round(len(mels_TF) * place / count) for place in range(count + 1)]
+        hidden = []
+        for start, end in pairwise(ends):
+            silenced_TF = mels_TF.clone()
+            silenced_TF[start:end] = mels_TF.min()
+            hidden.append(silenced_TF)
+        frame = processor.hop_ms / 1000
+        return Occlusions("seconds", [(a * frame, b * frame) for a, b in pairwise(ends)], mels_TF, hidden)
+
+    def descriptors(self, raws: Sequence[Any], progress: Progress = silent) -> Prepared:
+        from .._descriptors import of_whole
+        from .descriptors import descriptors
+
+        return of_whole(self.prepare_all(raws, self.processor_class()(), progress), len(raws), descriptors)
 
     def excerpt(self, raw: Any) -> Media:
         """The loudest seconds, small enough for a report."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +46,9 @@ _SLACK = 4 * 1152
 _INTEGERS = {np.dtype(np.int16): 1 / 32_768, np.dtype(np.int32): 1 / 2_147_483_648}
 
 
+Listener = Callable[[np.ndarray], None]
+
+
 @dataclass(frozen=True, slots=True)
 class Sound:
     """Samples of one channel, ``(N,)`` float32; ``rate`` is open for an array that came without one.
@@ -71,21 +74,23 @@ def wave(raw: Any, rate: int, seconds: float = SECONDS, hours: float = HOURS) ->
     return resample(torch.from_numpy(sound.samples_N), sound.rate or rate, rate)
 
 
-def read(raw: Any, seconds: float = SECONDS, hours: float = HOURS, rate: int | None = None) -> Sound:
+def read(
+    raw: Any, seconds: float = SECONDS, hours: float = HOURS, rate: int | None = None, listen: Listener | None = None
+) -> Sound:
     """The first ``seconds`` of a sound; raises :class:`BadItem` for everything that cannot be used.
 
     ``raw`` is a path, encoded ``bytes``, an array ``(n,)`` or ``(n, channels)`` of floats or ``int16``, alone (at
     ``rate``) or as ``(array, rate)``, or a :class:`~cospace.types.Lazy` that gives one of these. Files longer than
-    ``hours`` are refused.
+    ``hours`` are refused. ``listen`` gets every block of samples ``(N, channels)`` as it is decoded.
     """
     raw = fetched(raw)
     if isinstance(raw, np.ndarray):
-        return _from_array(raw, None, seconds, rate)
+        return _from_array(raw, None, seconds, rate, listen)
     if isinstance(raw, tuple) and len(raw) == 2 and isinstance(raw[0], np.ndarray):
-        return _from_array(raw[0], int(raw[1]), seconds, rate)
+        return _from_array(raw[0], int(raw[1]), seconds, rate, listen)
     if isinstance(raw, bytes | str | Path):
         with opened(raw) as file:
-            return _from_file(file, seconds, hours)
+            return _from_file(file, seconds, hours, listen)
     raise BadItem(
         "unsupported", f"a sound is a path, bytes, an array or (array, sample rate), not {type(raw).__name__}"
     )
@@ -120,7 +125,7 @@ def opened(source: bytes | str | Path) -> Iterator[BinaryIO]:
         yield file
 
 
-def _from_array(array: np.ndarray, own: int | None, seconds: float, rate: int | None) -> Sound:
+def _from_array(array: np.ndarray, own: int | None, seconds: float, rate: int | None, listen: Listener | None) -> Sound:
     if array.ndim not in (1, 2) or (array.ndim == 2 and not 0 < array.shape[1] <= 64):
         raise BadItem("unsupported", f"an array of samples has shape (n,) or (n, channels), not {array.shape}")
     if not (array.dtype in _INTEGERS or np.issubdtype(array.dtype, np.floating)):
@@ -132,17 +137,17 @@ def _from_array(array: np.ndarray, own: int | None, seconds: float, rate: int | 
     per_second = own or rate
     kept = array if per_second is None else array[: _limit(seconds, per_second)]
     block = kept.astype(np.float32) * np.float32(_INTEGERS.get(array.dtype, 1.0))
-    samples_N = _audible(*_mixed(block.reshape(len(block), -1)))
+    samples_N = _audible(*_mixed(block.reshape(len(block), -1), listen))
     return Sound(samples_N, own, None if per_second is None else len(array) / per_second)
 
 
-def _from_file(file: BinaryIO, seconds: float, hours: float) -> Sound:
+def _from_file(file: BinaryIO, seconds: float, hours: float, listen: Listener | None) -> Sound:
     head = file.read(4096)
     kind = kind_of(head)
     try:
         lacking = missing_bytes(file, kind)
         file.seek(0)
-        return _decoded(file, kind, lacking, (seconds, hours))
+        return _decoded(file, kind, lacking, (seconds, hours), listen)
     except _sndfile_error() as error:
         raise _undecodable(head, kind, error) from error
 
@@ -172,7 +177,9 @@ def _undecodable(head: bytes, kind: str | None, error: Exception) -> BadItem:
     return BadItem("undecodable", f"not a sound in {FORMATS}")
 
 
-def _decoded(file: BinaryIO, kind: str | None, lacking: int, bounds: tuple[float, float]) -> Sound:
+def _decoded(
+    file: BinaryIO, kind: str | None, lacking: int, bounds: tuple[float, float], listen: Listener | None
+) -> Sound:
     seconds, hours = bounds
     with _library().SoundFile(file) as sound:
         rate = _check_rate(sound.samplerate)
@@ -182,7 +189,7 @@ def _decoded(file: BinaryIO, kind: str | None, lacking: int, bounds: tuple[float
         if lacking:
             raise BadItem("truncated", f"the file ends before the sound does: at least {lacking:,} bytes are missing")
         limit = _limit(seconds, rate)
-        mono_N, loudest = _blocks(sound, limit if announced is None else min(limit, announced))
+        mono_N, loudest = _blocks(sound, limit if announced is None else min(limit, announced), listen)
         wanted = 0 if announced is None else min(limit, announced) - (_SLACK if kind == "mp3" else 0)
         if len(mono_N) < wanted:
             there, promised = len(mono_N) / rate, (announced or 0) / rate
@@ -192,7 +199,7 @@ def _decoded(file: BinaryIO, kind: str | None, lacking: int, bounds: tuple[float
     return Sound(_audible(mono_N, loudest), rate, (len(mono_N) if announced is None else announced) / rate)
 
 
-def _blocks(sound: Any, limit: int) -> tuple[np.ndarray, float]:
+def _blocks(sound: Any, limit: int, listen: Listener | None) -> tuple[np.ndarray, float]:
     """Up to ``limit`` frames mixed to one channel, and the largest sample of any channel."""
     block = max(1, _BLOCK // sound.channels)
     parts, loudest, done = [np.zeros(0, np.float32)], 0.0, 0
@@ -200,7 +207,7 @@ def _blocks(sound: Any, limit: int) -> tuple[np.ndarray, float]:
         part_NC = _block(sound, min(block, limit - done))
         if not len(part_NC):
             break
-        mono_N, peak = _mixed(part_NC)
+        mono_N, peak = _mixed(part_NC, listen)
         parts.append(mono_N)
         loudest, done = max(loudest, peak), done + len(mono_N)
     return np.concatenate(parts), loudest
@@ -219,11 +226,13 @@ def _detail(error: Exception) -> str:
     return str(error).split(": ", 1)[-1].strip(" .:")
 
 
-def _mixed(samples_NC: np.ndarray) -> tuple[np.ndarray, float]:
+def _mixed(samples_NC: np.ndarray, listen: Listener | None = None) -> tuple[np.ndarray, float]:
     """The mean of the channels, and the largest sample of any. Raises where one is no number."""
     loudest = float(np.abs(samples_NC).max(initial=0.0))
     if not np.isfinite(loudest):
         raise BadItem("not finite", "some samples are infinite or no numbers (NaN)")
+    if listen is not None:
+        listen(samples_NC)
     mono_N = samples_NC[:, 0] if samples_NC.shape[1] == 1 else samples_NC.mean(axis=1, dtype=np.float32)
     return np.ascontiguousarray(mono_N), loudest
 

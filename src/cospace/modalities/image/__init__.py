@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...types import Progress, silent
-from .. import PREVIEW_SIZES, Batcher, Media, Modality, Prepared, Preview, Previewed
+from .. import PREVIEW_SIZES, Batcher, Examined, ItemFinding, Media, Modality, Occlusions, Prepared, Preview, Previewed
 from .formats import SUFFIXES, format_of
 
 if TYPE_CHECKING:
@@ -33,7 +33,9 @@ class Image(Modality):
         "bomb": "set COSPACE_IMAGE_MEMORY_MB to what the message says, or make these images smaller"
     }
     decided = ("size",)
+    examination = 2
     default_encoder = "cnn"
+    extents = ("width", "height")
     noun = "image"
     suffixes = SUFFIXES
     columns = (
@@ -106,6 +108,24 @@ class Image(Modality):
         height, width = decoded(raw, SMALLEST).upright_size
         return {"width": float(width), "height": float(height)}
 
+    def examine(self, raw: Any) -> Examined:
+        from .decoding import decoded, fetched
+        from .frames import frames
+        from .measuring import SCALE, at_scale, measured
+        from .signatures import signature
+
+        data = fetched(raw)
+        image = decoded(data, SCALE)
+        height, width = image.upright_size
+        pixels_HW3 = at_scale(image.upright())
+        shape = {"width": float(width), "height": float(height), "frames": float(frames(data))}
+        return Examined(shape | measured(pixels_HW3), signature(pixels_HW3))
+
+    def find(self, raws: Sequence[Any], measures: Mapping[str, np.ndarray]) -> list[ItemFinding]:
+        from .faults import find
+
+        return find(measures)
+
     def export(self, raw: Any) -> tuple[bytes, str]:
         from .._pixels import png
         from .decoding import decode, fetched
@@ -138,17 +158,37 @@ class Image(Modality):
             shown = preview_of(decoded(data, max(PREVIEW_SIZES)))
         return Previewed(prepared, shown, data if isinstance(data, bytes) else None)
 
-    def signatures(self, prepared: Sequence[Any]) -> np.ndarray:
-        """Images and their mirror images as 8 x 8 colours."""
-        import numpy as np
-        import torch
-        from torch.nn.functional import adaptive_avg_pool2d
+    def occlusions(self, raw: Any, processor: Any) -> Occlusions:
+        from .occluding import occlusions
 
-        small = [adaptive_avg_pool2d(image.float(), 8).round().to(torch.uint8) for image in prepared]
-        if not small:
-            return np.zeros((0, 2, 3 * 64), np.uint8)
-        views = torch.stack([torch.stack([image, image.flip(-1)]) for image in small])
-        return np.asarray(views.flatten(2).numpy())
+        return occlusions(raw, processor)
+
+    def signatures(self, prepared: Sequence[Any]) -> np.ndarray:
+        """Images as 32 x 32 levels of lightness and 8 x 8 colours."""
+        from .signatures import signatures
+
+        return signatures(prepared)
+
+    def outlines(self, signatures: np.ndarray) -> np.ndarray:
+        from .signatures import outlines
+
+        return outlines(signatures)
+
+    def copies(self, known: np.ndarray, measured: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+        from .copies import copies
+
+        return copies(known, measured, pairs)
+
+    def statistics(self, prepared: Sequence[Any]) -> np.ndarray:
+        from .statistics import statistics
+
+        return statistics(prepared)
+
+    def descriptors(self, raws: Sequence[Any], progress: Progress = silent) -> Prepared:
+        from .._descriptors import of_whole
+        from .descriptors import SIDE, descriptors
+
+        return of_whole(self.prepare_all(raws, self.processor_class()(size=SIDE), progress), len(raws), descriptors)
 
     def prepared_preview(self, prepared: Any, processor: Any) -> bytes:
         from .._pixels import png

@@ -6,13 +6,12 @@ of WebP take 400 MB. The figures of :data:`PER_PIXEL` were measured (docs/decisi
 
 from __future__ import annotations
 
-import ctypes
-import functools
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+from ...runtime import return_freed_memory
 from ...types import BadItem, UserError
 
 SETTING, DEFAULT_MB = "COSPACE_IMAGE_MEMORY_MB", 512
@@ -59,7 +58,7 @@ class _Room:
             with self._changed:
                 self._taken -= cost
                 self._changed.notify_all()
-            _give_back()
+            return_freed_memory()
 
 
 _ROOM = _Room()
@@ -105,20 +104,3 @@ def afforded(cost: int, height: int, width: int) -> Iterator[None]:
     _HELD.stack.close()  # two at a time could wait for each other
     _HELD.stack.enter_context(_ROOM.taken(cost))
     yield
-
-
-def _give_back() -> None:
-    """Free memory goes back to the system: the C library would keep it, and the process stay as large as its peak."""
-    release = _release()
-    if release is not None:
-        release(0)
-
-
-@functools.cache
-def _release() -> Callable[[int], int] | None:
-    """The GNU C library's ``malloc_trim``; others have none."""
-    try:
-        found: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
-    except (AttributeError, OSError, TypeError):
-        return None
-    return found

@@ -10,7 +10,7 @@ from PIL import Image
 
 from ...types import BadItem
 from .. import PREVIEW_SIZES, Media, Preview
-from .._pixels import reduced, small_images, webp
+from .._pixels import SMALL, reduced, small_images, webp
 from .decoding import Decoded, decode, decoded
 from .formats import format_of, unread, unread_format
 
@@ -95,4 +95,5 @@ def at_size(raw: Any, size: int) -> bytes:
 
     ``raw`` is what :func:`~cospace.modalities.image.decoding.decode` takes; raises its :class:`BadItem`.
     """
-    return webp(reduced(Image.fromarray(decode(raw, at_least=size)), size))
+    image = Image.fromarray(decode(raw, at_least=size))
+    return webp(reduced(image, size), lossless=max(image.size) < min(SMALL, size))

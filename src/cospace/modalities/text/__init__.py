@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...types import Progress, silent
-from .. import Batcher, Modality, Prepared
+from .. import Batcher, ItemFinding, Modality, Occlusions, Prepared
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 GOLDEN = 4
 """Texts that are kept with a model."""
 
+WORDS = 64
+"""Words of a text that are left out in turn, see :meth:`Text.occlusions`."""
+
 
 class Text(Modality):
     """Everything that is known of texts."""
@@ -28,6 +33,7 @@ class Text(Modality):
     plural = "texts"
     decided = ("vocab_size",)
     default_encoder = "transformer"
+    extents = ("words",)
     noun = "caption"
     columns = (
         "text", "caption", "captions", "title", "description", "sentence", "alt_text", "alt", "txt", "label", "name",
@@ -83,6 +89,22 @@ class Text(Modality):
 
     def inspect(self, raw: Any) -> dict[str, float]:
         return {"words": float(len(raw.split()))}
+
+    def find(self, raws: Sequence[Any], measures: Mapping[str, np.ndarray]) -> list[ItemFinding]:
+        from .faults import find
+
+        return find(raws)
+
+    def occlusions(self, raw: Any, processor: Any) -> Occlusions:
+        """The text without each of its words; of a long text without the first :data:`WORDS` of them."""
+        spans = [word.span() for word in islice(re.finditer(r"\w[\w'’-]*", raw), WORDS)]
+        hidden = [processor.prepare(f"{raw[:start]}{raw[end:]}") for start, end in spans]
+        return Occlusions("letters", spans, processor.prepare(raw), hidden)
+
+    def descriptors(self, raws: Sequence[Any], progress: Progress = silent) -> Prepared:
+        from .descriptors import descriptors
+
+        return Prepared(descriptors([self.match_key(raw) for raw in raws]))  # type: ignore[arg-type]
 
     def example(self) -> Any:
         return "a"

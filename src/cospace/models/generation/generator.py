@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from math import exp
 from pathlib import Path
 from typing import Any, cast
@@ -23,6 +24,7 @@ from .decoder import Config, Decoder
 from .decoding import Generation, Hypothesis, generate
 from .itm import ITMBatch
 from .prior import FrequencyBaseline
+from .questions import TaughtQuestions
 
 FORMAT = 4
 """Version of the saved folder; a reader refuses what it does not know."""
@@ -57,6 +59,11 @@ class TextGenerator:
     def __init__(self, decoder: Decoder, tokenizer: Tokenizer, tasks: Sequence[str]) -> None:
         self.decoder, self.tokenizer, self.tasks = decoder, tokenizer, tuple(tasks)
         self.prior = FrequencyBaseline()
+
+    @cached_property
+    def taught(self) -> TaughtQuestions:
+        """What it was asked in training."""
+        return TaughtQuestions(self.prior.answers)
 
     @property
     def modality(self) -> str:

@@ -1,6 +1,6 @@
 // What can be done with one item: in its menu, in the inspector, and by single keys.
 
-import { el, icon } from "./dom.js";
+import { original } from "./api.js";
 import { showOnMap } from "./frame.js";
 
 /**
@@ -10,33 +10,50 @@ import { showOnMap } from "./frame.js";
  * @property {string} label
  * @property {string} [key] single letter
  * @property {boolean} [files] for files only
+ * @property {"right"|"wrong"} [mark] for results of a search only; the inspector has buttons of its own for them
  * @property {(app: any, item: number) => void|Promise<void>} run
  */
 
 /** The search by one item alone. */
 export const likeItem = (id) => ({ parts: [{ kind: "item", value: id, weight: 1 }], draft: "" });
 
-async function copyName(app, item) {
+/** The path as this machine knows it; from a service that others reach only the file's name comes. */
+async function copyPath(app, item) {
   const { path, id } = await app.items.one(item);
+  const found = await app.api.get(`api/path?id=${encodeURIComponent(id)}`).catch(() => ({ path: path || id }));
   try {
-    await navigator.clipboard.writeText(path || id);
-    app.toast(`Copied: ${path || id}`);
+    await navigator.clipboard.writeText(found.path);
+    app.toast(`Copied: ${found.path}`);
   } catch {
-    app.toast(`The browser did not allow copying: ${path || id}`);
+    app.toast(`The browser did not allow copying: ${found.path}`);
   }
+}
+
+/** In a window of its own, as it lies on the disk. */
+async function openOriginal(app, item) {
+  const { hash } = await app.items.one(item);
+  open(original(hash), "_blank", "noopener");
 }
 
 async function reportWrong(app, item) {
   const { id } = await app.items.one(item);
   await app.api.post("api/feedback", { id, verdict: "wrong" });
-  app.toast("Noted as a wrong pair.", {
+  app.toast("Marked. Kept in the index folder.", {
     label: "Undo",
-    run: () => app.api.post("api/feedback", { id, verdict: "fine" }),
+    run: () => app.api.post("api/feedback", { id, verdict: "fine" }).catch((error) => app.notices.problem(error)),
   });
 }
 
+/** @returns {ItemAction} */
+const marking = (side, key, iconName) => ({
+  name: `mark-${side}`, icon: iconName, label: `Mark as ${side}`, key, mark: side,
+  run: async (app, item) => (await import("./marks.js")).mark(app, item, side),
+});
+
 /** @type {ItemAction[]} */
 export const ACTIONS = [
+  marking("right", "y", "check"),
+  marking("wrong", "n", "close"),
   {
     name: "like", icon: "similar", label: "More like this", key: "m",
     async run(app, item) {
@@ -45,11 +62,11 @@ export const ACTIONS = [
     },
   },
   {
-    name: "plus", icon: "plus", label: "Add as +", key: "+",
+    name: "plus", icon: "plus", label: "Also like this", key: "+",
     run: async (app, item) => app.addPart({ id: (await app.items.one(item)).id }, 1),
   },
   {
-    name: "minus", icon: "minus", label: "Add as −", key: "-",
+    name: "minus", icon: "minus", label: "Less like this", key: "-",
     run: async (app, item) => app.addPart({ id: (await app.items.one(item)).id }, -1),
   },
   { name: "map", icon: "map", label: "Show on map", key: "o", run: showOnMap },
@@ -60,8 +77,13 @@ export const ACTIONS = [
       app.update({ view: "ask", subject: { kind: "item", value: id, weight: 1 }, item: null }, true);
     },
   },
-  { name: "copy", icon: "copy", label: "Copy file name", run: copyName },
-  { name: "wrong", icon: "flag", label: "Report wrong pair", run: reportWrong },
+  {
+    name: "shelf", icon: "shelf", label: "Put on the shelf", key: "s",
+    run: async (app, item) => app.shelve([(await app.items.one(item)).id]),
+  },
+  { name: "original", icon: "open", label: "Open the original", files: true, run: openOriginal },
+  { name: "copy", icon: "copy", label: "Copy path", files: true, run: copyPath },
+  { name: "wrong", icon: "flag", label: "Mark caption as wrong", run: reportWrong },
 ];
 
 /** Run an action, and say what went wrong. */
@@ -80,34 +102,4 @@ export function actionForKey(app, event) {
 }
 
 /** The actions that make sense for an item. */
-export const actionsFor = (app, item) => ACTIONS.filter(({ files }) => !files || (item && !app.modalities.of(item.modality).is_text));
-
-/** The same actions under the pointer (or Shift+F10). @param {{x: number, y: number}} at */
-export function openMenu(app, item, { x, y }) {
-  const back = /** @type {HTMLElement} */ (document.activeElement);
-  const entries = actionsFor(app, app.items.known(item)).map((action) =>
-    el("button", { type: "button", role: "menuitem", tabindex: "-1", onclick: () => { close(); runAction(app, action, item); } },
-      icon(action.icon), el("span", {}, action.label), action.key && el("kbd", { "aria-hidden": "true" }, action.key)));
-  const menu = el("div", { class: "menu", role: "menu", "aria-label": "With this item", popover: "manual" }, ...entries);
-  const outside = (event) => menu.contains(event.target) || close();
-  const close = () => {
-    removeEventListener("pointerdown", outside, true);
-    menu.remove();
-    back?.focus({ preventScroll: true });
-  };
-  addEventListener("pointerdown", outside, true);
-  menu.addEventListener("keydown", (event) => {
-    const at = entries.indexOf(document.activeElement);
-    const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: entries.length - 1 }[event.key];
-    if (event.key === "Tab" || event.key === "Escape") close();
-    else if (to !== undefined) entries[(to + entries.length) % entries.length].focus();
-    else return;
-    event.preventDefault();
-  });
-  document.body.append(menu);
-  menu.showPopover();
-  const { width, height } = menu.getBoundingClientRect();
-  menu.style.left = `${Math.max(8, Math.min(x, innerWidth - width - 8))}px`;
-  menu.style.top = `${Math.max(8, Math.min(y, innerHeight - height - 8))}px`;
-  entries[0].focus();
-}
+export const actionsFor = (app, item) => ACTIONS.filter(({ files, mark }) => (!mark || app.query()) && (!files || (item && !app.modalities.of(item.modality).is_text)));

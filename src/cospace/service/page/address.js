@@ -9,21 +9,24 @@
  * @typedef {object} State
  * @property {"search"|"map"|"ask"|"health"} view
  * @property {Part[]} parts the chips
- * @property {string} draft words in the field that are no chip yet; they search too
+ * @property {string} draft words in the field; they search as a chip does
  * @property {string|null} find the modality to find; null leaves it to the service
  * @property {string[]} where filters such as `label=cat|dog`
+ * @property {string[]} right ids of results that were marked right; they and the wrong ones move the query
+ * @property {string[]} wrong
  * @property {string|null} item id of the item in the inspector
  * @property {Part|null} subject the item of the Ask view
  */
 
 export const VIEWS = ["search", "map", "ask", "health"];
 export const MINUS = -0.7;
+export const SIDES = /** @type {const} */ (["right", "wrong"]);
 const KINDS = { t: "text", i: "item", u: "upload", d: "drawing" };
 const LETTERS = Object.fromEntries(Object.entries(KINDS).map(([letter, kind]) => [kind, letter]));
 
 /** @returns {State} */
 export const emptyState = () =>
-  ({ view: "search", parts: [], draft: "", find: null, where: [], item: null, subject: null });
+  ({ view: "search", parts: [], draft: "", find: null, where: [], right: [], wrong: [], item: null, subject: null });
 
 /** Weights are kept to a tenth, within what the service takes, and never 0. */
 export function clampWeight(weight) {
@@ -49,6 +52,7 @@ export function writeAddress(state) {
   if (state.draft.trim()) fields.set("q", state.draft);
   if (state.find) fields.set("find", state.find);
   for (const filter of state.where) fields.append("where", filter);
+  for (const side of SIDES) for (const id of state[side]) fields.append(side, id);
   if (state.item !== null) fields.set("item", state.item);
   if (state.subject) fields.set("ask", writePart(state.subject));
   return `#${fields}`;
@@ -65,10 +69,16 @@ export function readAddress(hash) {
     draft: fields.get("q") ?? "",
     find: find && /^[a-z_]+$/.test(find) ? find : null,
     where: fields.getAll("where"),
+    right: fields.getAll("right"),
+    wrong: fields.getAll("wrong"),
     item: fields.get("item"),
     subject: readPart(fields.get("ask") ?? ""),
   };
 }
+
+/** Words without quotation marks, which the model would read as words of their own; `don't` keeps its apostrophe. */
+export const unquoted = (words) =>
+  words.replace(/["“”„«»]/gu, " ").replace(/(^|\s)['‘’]+|['‘’]+(?=\s|$)/gu, "$1").replace(/\s+/gu, " ").trim();
 
 /**
  * The parts that some typed words mean: ` -word` and ` -"two words"` are minus parts, `t-shirt` is a word.
@@ -85,7 +95,7 @@ export function readDraft(typed, sign = 1) {
     if (value) minus.push({ kind: "text", value, weight: MINUS });
     return value ? before : whole;
   });
-  const words = rest.replace(/\s+/gu, " ").trim();
+  const words = unquoted(rest);
   /** @type {Part[]} */
   const plus = words && words !== "-" ? [{ kind: "text", value: words, weight: sign > 0 ? 1 : MINUS }] : [];
   return [...plus, ...minus];
@@ -95,14 +105,18 @@ export function readDraft(typed, sign = 1) {
  * Contrastive models read "cat without glasses" as a cat with glasses. What should be a minus, if anything.
  *
  * @param {string} typed
- * @returns {{rest: string, without: string}|null}
+ * @returns {{rest: string, without: string, word: string}|null}
  */
 export function findNegation(typed) {
-  const match = /(^|\s)(?:not|without|no)\s+(?:(?:an?|the|any)\s+)?([\p{L}\p{N}][\p{L}\p{N}'’-]*)/iu.exec(typed);
+  const match = /(^|\s)(not|without|no)\s+(?:(?:an?|the|any)\s+)?([\p{L}\p{N}][\p{L}\p{N}'’-]*)/iu.exec(typed);
   if (!match) return null;
   const rest = `${typed.slice(0, match.index)} ${typed.slice(match.index + match[0].length)}`;
-  return { rest: rest.replace(/\s+/gu, " ").trim(), without: match[2] };
+  return { rest: rest.replace(/\s+/gu, " ").trim(), without: match[3], word: match[2] };
 }
+
+/** The words of the parts that are looked for, in small letters. @param {Part[]} parts @returns {Set<string>} */
+export const wordsOf = (parts) => new Set(parts.filter(({ kind, weight }) => kind === "text" && weight > 0)
+  .flatMap(({ value }) => value.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? []));
 
 const SERVER_KEYS = { text: "text", item: "id", upload: "upload", drawing: "upload" };
 
@@ -122,4 +136,18 @@ export function describe(parts, nameOf) {
   const plus = parts.filter((part) => part.weight > 0).map(nameOf);
   const minus = parts.filter((part) => part.weight < 0).map(nameOf);
   return [plus.join(" and "), minus.length && `without ${minus.join(" and ")}`].filter(Boolean).join(", ");
+}
+
+/** What marks are about: the words that are looked for; where there are none, the items. @param {State} state */
+function subjects(state) {
+  const parts = searchingParts(state);
+  const texts = parts.filter((part) => part.kind === "text");
+  return (texts.length ? texts : parts).map(({ kind, value }) => kind + value);
+}
+
+/** The state after another: of a query of which nothing is left the marks are forgotten. @param {State} before @param {State} next */
+export function withoutOldMarks(before, next) {
+  if (!next.right.length && !next.wrong.length) return next;
+  const left = new Set(subjects(next));
+  return subjects(before).some((one) => left.has(one)) ? next : { ...next, right: [], wrong: [] };
 }

@@ -1,8 +1,10 @@
 // The service's HTTP interface, as functions that give plain data or throw a Problem.
 
+import { stacked } from "./stacks.js";
+
 /**
  * @typedef {{text: string, weight: number} | {id: string, weight: number} | {upload: string, weight: number}} ServerPart
- * @typedef {{parts: ServerPart[], find?: string|null, where?: string[], k?: number, offset?: number}} Query
+ * @typedef {{parts: ServerPart[], find?: string|null, where?: string[], right?: string[], wrong?: string[], k?: number, offset?: number}} Query
  *
  * @typedef {object} Item what the index remembers of one row
  * @property {number} number a handle that holds for one version of the index
@@ -20,10 +22,14 @@
  * @property {number} version
  * @property {number} n
  * @property {number} total items that could have been found
- * @property {number} good how many are at 70 % or above
- * @property {number} weakFrom the first row below 30 %; n where there is none
- * @property {boolean} banner nothing matches well
+ * @property {number} strong so many of the first rows match strongly
+ * @property {number} likely so many are likely or better
+ * @property {number} maybe so many may fit or are better: what is shown at first
+ * @property {string[]} unknown_words of the query, which occur in no caption
+ * @property {number} by_caption so many come first since their captions hold all the words
+ * @property {number[]} literal items whose captions hold all the words
  * @property {boolean} calibrated whether the percents mean anything
+ * @property {Map<number, number[]>} [behind] numbers of results that show the same as a number
  * @property {string} direction
  * @property {Uint32Array} numbers
  * @property {Float32Array} scores
@@ -104,6 +110,9 @@ export function createApi(connection) {
   /** @param {string} path @param {object} body @param {{signal?: AbortSignal}} [options] @returns {Promise<any>} */
   const post = async (path, body, { signal } = {}) => (await posting(path, body, signal)).json();
 
+  /** @param {string} path @returns {Promise<any>} */
+  const remove = async (path) => (await call(path, { method: "DELETE" })).json();
+
   /** Columns by name and type; see `readColumns`. @param {string} path */
   const columns = async (path, types, { signal } = {}) =>
     readColumns(await (await call(path, { signal })).arrayBuffer(), types);
@@ -111,14 +120,16 @@ export function createApi(connection) {
   return {
     get,
     post,
+    remove,
     columns,
     info: () => get("api/info"),
     /** @param {Query} query @returns {Promise<Ranked>} */
     async rank(query, { signal } = {}) {
       const reply = await posting("api/rank", query, signal);
-      const { weak_from: weakFrom, ...ranked } = readColumns(await reply.arrayBuffer(), RANKED);
-      return { ...ranked, weakFrom };
+      return stacked(readColumns(await reply.arrayBuffer(), RANKED));
     },
+    /** Everything in order, `k` items from a place on, in the columns of a ranking. */
+    browse: (offset, k) => columns(`api/browse?offset=${offset}&k=${k}`, RANKED),
     /** @param {Blob} blob @returns {Promise<import("./uploads.js").Upload>} */
     upload: async (blob) => (await call("api/upload", { method: "POST", body: blob })).json(),
     explain: (parts, item, version, options) => post("api/explain", { parts, number: item, version }, options),
@@ -129,6 +140,9 @@ export function createApi(connection) {
 
 /** Where the file of some content lies, to be played. */
 export const media = (hash) => `m/${hash}`;
+
+/** Where the file of some content lies, byte for byte as it was indexed. */
+export const original = (hash) => `o/${hash}`;
 
 /** Where the preview of some content lies; sizes 64, 256, 512, 1280. */
 export const thumbnail = (hash, size) => `t/${size}/${hash}`;

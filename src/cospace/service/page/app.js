@@ -1,7 +1,7 @@
 // The frame: state, views and the pieces that show them.
 
 import { createApi } from "./api.js";
-import { describe, emptyState, searchingParts, serverPart } from "./address.js";
+import { MINUS, describe, emptyState, searchingParts, serverPart } from "./address.js";
 import { createActions, createViews, loadView } from "./frame.js";
 import { createChips } from "./chips.js";
 import { createConnection } from "./connection.js";
@@ -13,6 +13,7 @@ import { createModalities, withArticle } from "./modalities.js";
 import { createNavigation } from "./navigation.js";
 import { createNotices } from "./notices.js";
 import { createSearch } from "./search.js";
+import { createShelfButton } from "./shelf_button.js";
 import { listenForKeys } from "./shortcuts.js";
 import { createUploads } from "./uploads.js";
 import { byId } from "./dom.js";
@@ -35,9 +36,14 @@ import { byId } from "./dom.js";
  * @property {() => import("./api.js").Ranked|null} results the newest reply to it
  * @property {ReturnType<typeof createItems>} items what the index remembers of rows, by number; fetched as needed
  * @property {(number: number) => Promise<void>} openItem shows it in the inspector
- * @property {(part: {text: string}|{id: string}|{upload: string}, sign?: 1|-1) => void} addPart one more chip
- * @property {(numbers: ArrayLike<number>, label: string) => void} setSelection shows these items in the grid beside
- *     the map, with the label above; an empty list shows the query's results again
+ * @property {(part: {text: string}|{id: string}|{upload: string}, sign?: 1|-1) => void} addPart one more chip;
+ *     words in the field become one too
+ * @property {(text: string, stay?: boolean) => void} searchFor puts words into the field and searches for them
+ * @property {() => Set<string>} words that are looked for, in small letters
+ * @property {(ids: string[], kept?: boolean) => Promise<void>} shelve puts items on the shelf, or takes them off
+ * @property {(numbers: ArrayLike<number>, label: string, inView?: boolean) => void} setSelection shows these items in the
+ *     grid beside the map, with the label above: a selection, or what is `inView`; an empty selection shows the query's
+ *     results again
  * @property {(text: string) => void} say reads it to those who cannot see, politely
  * @property {(text: string, action?: {label: string, run: () => void}) => void} toast says it briefly on screen
  * @property {(part: import("./address.js").Part) => string} nameOf a part of the query in words: "an image"
@@ -68,6 +74,9 @@ function listeners() {
   };
 }
 
+/** As a shell takes it. */
+const quoted = (name) => (/^[\w./:@-]+$/.test(name) ? name : `'${name.replaceAll("'", "'\\''")}'`);
+
 const asPart = (part, weight) => {
   const kind = "text" in part ? "text" : "id" in part ? "item" : "upload";
   return { kind, value: part.text ?? part.id ?? part.upload, weight };
@@ -77,7 +86,11 @@ const asPart = (part, weight) => {
 function createApp() {
   const events = { query: listeners(), info: listeners(), theme: listeners() };
   const notices = createNotices();
-  const connection = createConnection(notices, () => app.refresh());
+  const connection = createConnection(notices, {
+    back: () => app.refresh(),
+    gone: () => app.search?.away(),
+    command: () => `cospace serve ${info ? quoted(info.name) : "INDEX"}`,
+  });
   const api = createApi(connection);
   let info = null;
   const first = Promise.withResolvers();
@@ -95,13 +108,14 @@ function createApp() {
       return Boolean(changed);
     },
     query() {
-      const { find, where } = app.state();
+      const { find, where, right, wrong } = app.state();
       const parts = searchingParts(app.state()).filter((part) => !app.expired.has(part.value)).map(serverPart);
-      return parts.length ? { parts, find, where } : null;
+      const marks = right.length || wrong.length ? { right, wrong } : {};
+      return parts.length ? { parts, find, where, ...marks } : null;
     },
     addPart(part, sign = 1) {
-      const { parts } = app.state();
-      app.update({ parts: [...parts, asPart(part, sign > 0 ? 1 : -0.7)], item: null }, true);
+      const before = searchingParts(app.state());
+      app.update({ parts: [...before, asPart(part, sign > 0 ? 1 : MINUS)], draft: "", item: null }, true);
     },
     expired: new Set(), // uploads that the server has forgotten
     reset: () => app.update({ ...emptyState(), view: app.state().view === "map" ? "map" : "search" }, true),
@@ -136,6 +150,7 @@ function start() {
   app.setSelection = app.search.setSelection;
   const pieces = [createViews(app), createField(app), createChips(app), app.search, createInspector(app)];
   createActions(app);
+  createShelfButton(app);
   const navigation = createNavigation({
     place: () => app.grid.firstVisible(),
     changed(state, before, place) {
@@ -147,6 +162,7 @@ function start() {
   app.state = navigation.state;
   app.update = navigation.update;
   app.savePlace = navigation.savePlace;
+  app.settle = navigation.settle;
   app.openItem = async (item) => {
     const { id } = await app.items.one(item);
     app.update({ item: id }, app.state().item === null);
@@ -155,6 +171,7 @@ function start() {
     const changed = app.setInfo(await app.api.info());
     if (changed) app.items.forget();
     app.search.rerun(changed);
+    app.backInView?.();
   };
   listenForKeys(app);
   return { app, navigation };
@@ -173,6 +190,7 @@ try {
   await exchangeToken(app.api);
   app.setInfo(await app.connection.until(() => app.api.info()));
   navigation.begin();
+  if (!app.query() && app.state().view === "search" && matchMedia("(hover: hover)").matches) app.focusField();
   app.connection.watch(app);
 } catch (error) {
   app.notices.problem(error, () => location.reload());

@@ -11,7 +11,10 @@ const EXAMPLES = 12;
 const CLOSEST = 5;
 const EVIDENCE = 4;
 const SURE = 0.3;
-const questionsOf = (noun) => [`What is in the ${noun}?`, "How many are there?", "What colour is it?", "Where was it taken?"];
+/** Below this score a model doubts its own caption. */
+const DOUBTED = 0.2;
+/** Small pictures are enlarged so many times at most; those of so many pixels at most keep their edges. */
+const [ENLARGED, SMALL] = [4, 128];
 const percent = (share) => `${Math.round(100 * share)} %`;
 
 /** The item as the service takes it. */
@@ -61,20 +64,20 @@ function closestCaptions(app, subject) {
     const { results } = await app.api.post("api/search", { parts: [serverPart({ ...subject, weight: 1 })], find: app.modalities.textName(), k: CLOSEST });
     if (!results.length) return [el("p", { class: "hint" }, "No texts are indexed.")];
     return [el("ol", { class: "captions" }, ...results.map((result) => el("li", {},
-      el("span", { class: "caption-text" }, result.text),
-      el("span", { class: "caption-source" }, [result.percent === null ? `cosine ${result.score.toFixed(2)}` : `${result.percent} %`, result.path || result.id].join(" · ")))))];
+      el("span", { class: "caption-text" }, result.text))))];
   });
-  return el("section", { class: "card" }, el("h3", {}, "Closest captions in your data"), place);
+  return el("section", { class: "card" }, el("h2", {}, "Closest captions in your data"), place);
 }
 
-/** What the decoder writes, kept apart from what people wrote. */
+/** What the decoder writes, kept apart from what people wrote. Its own score is no probability: only a low one is said, in words. */
 function generatedCaption(app, subject) {
   const place = el("div", { class: "answer-place" });
   into(place, async () => {
-    const { caption } = await app.api.post("api/caption", { item: reference(subject) });
-    return [el("p", { class: "generated" }, caption), el("p", { class: "hint" }, "Written by the model; it may be wrong.")];
+    const { caption, itm_score: score = null } = await app.api.post("api/caption", { item: reference(subject) });
+    const judged = score !== null && score < DOUBTED ? "It doubts this caption itself." : "It may be wrong.";
+    return [el("p", { class: "generated" }, caption), el("p", { class: "hint" }, `Written by the model. ${judged}`)];
   });
-  return el("section", { class: "card" }, el("h3", {}, "Generated caption"), place);
+  return el("section", { class: "card" }, el("h2", {}, "Generated caption"), place);
 }
 
 /** Four files that match the item and the answer together. */
@@ -84,7 +87,7 @@ async function evidence(app, subject, answer) {
   const { results } = await app.api.post("api/search", { parts, find: name, k: EVIDENCE + 1 });
   const others = results.filter((result) => subject.kind !== "item" || result.id !== subject.value).slice(0, EVIDENCE);
   if (!others.length) return [];
-  return [el("h4", {}, `${capital(plural)} that go with this answer`), miniTiles(app, others, app.openResult)];
+  return [el("h3", {}, `${capital(plural)} that go with this answer`), miniTiles(app, others, app.openResult)];
 }
 
 function answered(app, subject, answers) {
@@ -95,16 +98,27 @@ function answered(app, subject, answers) {
   return [share < SURE && el("p", { class: "unsure" }, "Not sure. These come closest:"), bars(answers), more].filter(Boolean);
 }
 
-/** One field, one button, and a place for the answer. */
+/** One field, one button, and a place for the answer; `examples` are put in when they come. */
 function asking({ title, label, placeholder, button, examples, ask, hint }) {
   const place = el("div", { class: "answer-place", "aria-live": "polite" });
   const input = el("input", { type: "text", "aria-label": label, placeholder, required: true, autocomplete: "off", enterkeyhint: "send" });
   const send = () => input.value.trim() && into(place, () => ask(input.value.trim()));
   const form = el("form", { class: "ask-form", onsubmit(event) { event.preventDefault(); send(); } }, input, el("button", { class: "primary" }, button));
-  return el("section", { class: "card" }, el("h3", {}, title), form,
-    examples && el("div", { class: "ask-examples" }, ...examples.map((text) =>
-      el("button", { type: "button", class: "example", onclick() { input.value = text; send(); } }, text))),
-    hint && el("p", { class: "hint" }, hint), place);
+  const offered = el("div", { class: "ask-examples" });
+  examples?.then((texts) => offered.append(...texts.map((text) =>
+    el("button", { type: "button", class: "example", onclick() { input.value = text; send(); } }, text))), () => {});
+  return el("section", { class: "card" }, el("h2", {}, title), form, offered, hint && el("p", { class: "hint" }, hint), place);
+}
+
+/** An answer, or that the model was not taught such questions: outside them its answers mean nothing. */
+async function answer(app, subject, question) {
+  try {
+    const { answer, confidence, top } = await app.api.post("api/ask", { item: reference(subject), question });
+    return answered(app, subject, top?.length ? top.map((one) => [one.answer, one.confidence]) : [[answer, confidence]]);
+  } catch (error) {
+    if (error.status !== 422 || error.field !== "question") throw error;
+    return [el("p", { class: "refused" }, icon("alert"), "I was not taught such questions.")];
+  }
 }
 
 /** A free question where the run's decoder knows such items; a choice among given answers everywhere. */
@@ -122,12 +136,9 @@ function questions(app, subject, described) {
   });
   if (!described || !app.info().can?.ask) return [choose];
   return [asking({
-    title: "Ask a question", label: "Question", placeholder: "What would you like to know?", button: "Ask", examples: questionsOf(app.modalities.of(app.info().describes).noun),
-    async ask(question) {
-      const { answer, confidence, top } = await app.api.post("api/ask", { item: reference(subject), question });
-      const answers = top?.length ? top.map((one) => [one.answer, one.confidence]) : [[answer, confidence]];
-      return answered(app, subject, answers);
-    },
+    title: "Ask a question", label: "Question", placeholder: "What would you like to know?", button: "Ask",
+    examples: app.api.post("api/questions", { item: reference(subject) }).then(({ questions }) => questions),
+    ask: (question) => answer(app, subject, question),
   }), choose];
 }
 
@@ -136,7 +147,11 @@ async function identify(app, subject) {
   if (subject.kind === "item") {
     const item = await app.items.withId(subject.value);
     const preview = app.modalities.hasPreview(item) && app.modalities.previewOf(item, 1280);
-    return { modality: item.modality, hash: item.hash, alt: item.text || item.path || item.id, name: item.path || item.id, preview };
+    const isFile = /\.\w+$/.test(item.path); // what was drawn on the fly has no file to be called by
+    return {
+      modality: item.modality, hash: item.hash, alt: item.text || item.path || item.id, preview,
+      name: isFile ? item.path : item.text || item.id, sides: [item.width, item.height],
+    };
   }
   const { modality, preview } = await app.uploads.one(subject.value);
   return { modality, hash: "", alt: app.nameOf(subject), name: "", preview: preview && uploadUrl(subject.value) };
@@ -150,6 +165,11 @@ function figure(app, subject, shown) {
     name.textContent = "The file could not be read.";
     image.remove();
   });
+  if (image && shown.sides) {
+    const [width, height] = shown.sides;
+    image.style.maxWidth = `min(100%, ${ENLARGED * width}px)`;
+    if (Math.max(width, height) <= SMALL) image.classList.add("small");
+  }
   const place = el("div", { class: "player" });
   if (shown.hash) {
     app.modalities.module(app.modalities.of(shown.modality)).then((module) =>

@@ -1,6 +1,5 @@
-// The parts of the query as chips: sign, what it is, weight, and a way to remove it. All of it works by keyboard.
+// The parts of the query as chips: what it is, a menu with its weight, and a way to remove it. All of it works by keyboard.
 
-import { clampWeight } from "./address.js";
 import { byId, el, icon } from "./dom.js";
 import { capital } from "./modalities.js";
 import { uploadUrl } from "./uploads.js";
@@ -40,7 +39,12 @@ export function createChips(app) {
       preview.hidden = !url;
       if (url) preview.src = url;
     };
-    const gone = (why) => { preview.remove(); name.textContent = why; node.classList.add("expired"); };
+    const gone = (why) => {
+      preview.remove();
+      name.textContent = why;
+      node.classList.add("expired");
+      node.querySelector(".chip-amount").textContent = ""; // nothing is weighed any more
+    };
     if (part.kind === "item") {
       app.items.withId(part.value).then((item) => {
         name.textContent = item.text || item.path || item.id;
@@ -60,22 +64,25 @@ export function createChips(app) {
     return [preview, name];
   }
 
+  const openMenu = async (at, label, anchor) => (await import("./chip_menu.js")).openChipMenu(anchor, {
+    label,
+    part: () => app.state().parts[at],
+    change: (patch, push) => change(at, patch, push),
+    weighted: app.state().parts.length > 1 || Boolean(app.state().draft.trim()),
+    edit: app.state().parts[at].kind === "text" ? () => edit(at) : null,
+  });
+
   function chip(part, at) {
     const node = el("li", { class: "chip" });
-    const what = part.kind === "text"
-      ? [el("button", { type: "button", class: "chip-name words", title: "Edit these words", onclick: () => edit(at) }, part.value)]
-      : previewed(part, node);
     const label = part.kind === "text" ? part.value : shortName(part);
-    const sign = el("button", { type: "button", class: "chip-sign", onclick: () => change(at, { weight: -app.state().parts[at].weight }, true) });
-    const slider = el("input", {
-      type: "range", min: "0.1", max: "2", step: "0.1", class: "chip-weight", "aria-label": `Weight of ${label}`,
-      oninput: () => change(at, { weight: clampWeight(Math.sign(app.state().parts[at].weight) * Number(slider.value)) }, false),
-    });
-    const amount = el("output", { class: "chip-amount" });
+    const inside = part.kind === "text" ? [el("span", { class: "chip-name" }, part.value)] : previewed(part, node);
+    const menu = el("button", { type: "button", class: "chip-menu-button", "aria-haspopup": "dialog", "aria-expanded": "false" },
+      el("span", { class: "chip-sign" }), ...inside, el("span", { class: "chip-amount" }));
+    menu.addEventListener("click", () => !node.classList.contains("expired") && openMenu(at, label, menu));
     const cross = el("button", {
       type: "button", class: "chip-remove", "aria-label": `Remove ${label}`, onclick: () => remove(at),
     }, icon("close"));
-    node.append(sign, ...what, slider, amount, cross);
+    node.append(menu, cross);
     node.addEventListener("keydown", (event) => {
       if (event.key !== "Delete") return;
       event.preventDefault();
@@ -84,36 +91,43 @@ export function createChips(app) {
     return node;
   }
 
-  /** Signs and weights change in place: a slider must not be made anew under somebody's hand. */
+  /** Signs and weights change in place: the menu must keep its chip. An even weight is not worth a word. */
   function adjust(node, part) {
     const plus = part.weight > 0;
-    const sign = node.querySelector(".chip-sign");
-    const slider = node.querySelector(".chip-weight");
     const size = Math.abs(part.weight).toFixed(1);
+    const sign = node.querySelector(".chip-sign");
     node.classList.toggle("minus", !plus);
     if (sign.dataset.plus !== String(plus)) {
       sign.dataset.plus = String(plus);
-      sign.replaceChildren(icon(plus ? "plus" : "minus"));
-      sign.setAttribute("aria-label", plus ? "More of this; press for less" : "Less of this; press for more");
-      sign.title = sign.getAttribute("aria-label");
+      sign.replaceChildren(plus ? "" : icon("minus"), el("span", { class: "unseen" }, plus ? "" : "less of "));
     }
-    if (slider.value !== size) slider.value = size;
-    slider.setAttribute("aria-valuetext", `${plus ? "" : "minus "}${size}`);
-    node.querySelector(".chip-amount").textContent = `×${size}`;
+    const usual = plus ? "1.0" : "0.7";
+    node.querySelector(".chip-amount").textContent = size === usual || node.classList.contains("expired") ? "" : `×${size}`;
+  }
+
+  const marks = el("li", { class: "marks", hidden: true });
+
+  /** How many results were marked; the code for it comes when some are. */
+  async function showMarks({ right, wrong }) {
+    marks.hidden = !right.length && !wrong.length;
+    if (!marks.hidden || marks.children.length) (await import("./marks.js")).drawMarks(app, marks);
   }
 
   const clear = el("li", {}, el("button", { type: "button", class: "text-button", onclick: app.reset }, "Clear"));
 
   return {
     /** @param {import("./address.js").State} state */
-    render({ parts }) {
-      if (!sameParts(parts, drawn)) {
-        list.replaceChildren(...parts.map(chip), clear);
+    render(state) {
+      const { parts, view } = state;
+      if (!sameParts(parts, drawn) || !marks.isConnected) {
+        list.replaceChildren(...parts.map(chip), marks, clear);
         list.scrollLeft = list.scrollWidth;
       }
       drawn = parts;
       parts.forEach((part, at) => adjust(list.children[at], part));
-      byId("chips-row").hidden = !parts.length;
+      showMarks(state);
+      clear.hidden = !parts.length;
+      byId("chips-row").hidden = (!parts.length && marks.hidden) || (view !== "search" && view !== "map");
     },
   };
 }

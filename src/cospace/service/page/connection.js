@@ -10,22 +10,27 @@ const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /**
  * @param {ReturnType<typeof import("./notices.js").createNotices>} notices
- * @param {() => Promise<void>} back what to do when the server is there again
+ * @param {object} page
+ * @param {() => Promise<void>} page.back what to do when the server is there again
+ * @param {() => void} page.gone what to do when it goes
+ * @param {() => string} page.command what starts it
  */
-export function createConnection(notices, back) {
+export function createConnection(notices, { back, gone, command }) {
   let away = false;
   /** @type {Promise<void>|null} */
   let warming = null;
 
-  const count = (seconds) =>
-    notices.set("connection", "lost", `Connection lost — retrying in ${seconds} s`);
+  /** Ends the wait for the next try. */
+  let now = () => {};
+
+  const say = () => notices.set("connection", "lost", "The search service has stopped. Start it again in its terminal: ",
+    [{ label: "Try now", run: () => { now(); setTimeout(() => away && say(), 300); } }], command());
 
   async function retry() {
     for (let turn = 0; away; turn += 1) {
-      for (let left = WAITS[Math.min(turn, WAITS.length - 1)]; away && left > 0; left -= 1) {
-        count(left);
-        await sleep(1000);
-      }
+      const waiting = Promise.withResolvers();
+      now = waiting.resolve;
+      await Promise.race([sleep(1000 * WAITS[Math.min(turn, WAITS.length - 1)]), waiting.promise]);
       if (!away) return;
       try {
         await beat();
@@ -40,11 +45,15 @@ export function createConnection(notices, back) {
   function lost() {
     if (away) return;
     away = true;
+    document.body.classList.add("away");
+    say();
+    gone();
     retry();
   }
 
   function found() {
     away = false;
+    document.body.classList.remove("away");
     notices.clear("connection");
   }
 

@@ -22,20 +22,20 @@ export function el(tag, attributes = {}, ...children) {
   return node;
 }
 
-/** A drawing from icons.svg, hidden from screen readers: the control around it has the name. */
+/** A drawing from the sprite in index.html, hidden from screen readers: the control around it has the name. */
 export function icon(name) {
   const svg = document.createElementNS(SVG, "svg");
   svg.setAttribute("class", "icon");
   svg.setAttribute("aria-hidden", "true");
   const use = document.createElementNS(SVG, "use");
-  use.setAttribute("href", `page/icons.svg#${name}`);
+  use.setAttribute("href", `#i-${name}`);
   svg.append(use);
   return svg;
 }
 
-/** A button with an icon, and its name as a tooltip and for screen readers. */
+/** A button with an icon, and its name for screen readers and as a tooltip, which the style sheet draws. */
 export function iconButton(name, label, onclick, attributes = {}) {
-  return el("button", { type: "button", class: "icon-button", "aria-label": label, title: label, onclick, ...attributes },
+  return el("button", { type: "button", class: "icon-button", "aria-label": label, onclick, ...attributes },
     icon(name));
 }
 
@@ -69,3 +69,6 @@ export const count = (value, one, many = `${one}s`) => `${number(value)} ${value
 
 /** 0x12ab34 as a CSS colour. */
 export const colour = (rgb) => `#${(rgb & 0xffffff).toString(16).padStart(6, "0")}`;
+
+/** The first letter large, as a sentence begins. */
+export const sentence = (words) => words.charAt(0).toUpperCase() + words.slice(1);

@@ -1,11 +1,7 @@
-// Why an item is where it is: its percent in words, the share of every part of the query, and the raw numbers.
+// Why an item is where it is: how well it matches in words, the share of every part of the query, and the figures.
 
-import { el, number } from "./dom.js";
-
-const FLOOR = "Measured on pairs that were held out. Matches that nobody paired count as misses, so this is the least it could be.";
-
-/** @param {number} percent */
-const band = (percent) => (percent >= 70 ? "good" : percent >= 30 ? "possible" : "weak");
+import { el, number, sentence } from "./dom.js";
+import { WORDS, matchAt, meaning } from "./matches.js";
 
 /** A bar from the middle: to the right what speaks for the item, to the left what speaks against it. */
 function shareBar(part, share, largest, nameOf) {
@@ -23,17 +19,23 @@ function shareBar(part, share, largest, nameOf) {
  * @param {number} place among the results, from 0; -1 where it is not among them
  * @param {import("./api.js").Ranked|null} ranked
  * @param {(part: import("./address.js").Part) => string} nameOf
+ * @returns {{verdict: HTMLElement[], details: [string, string][]}} what is said at once, and figures for who wants them
  */
 export function explained(parts, explanation, place, ranked, nameOf) {
   const percent = ranked?.percents?.[place] ?? 255;
-  const rank = place >= 0 ? `Rank ${number(place + 1)}` : `Top ${Math.max(0.1, 100 * explanation.share_above).toFixed(1)} %`;
-  const head = percent < 255
-    ? el("p", { class: `verdict ${band(percent)}`, title: FLOOR }, el("strong", {}, `${percent} %`), ` ${band(percent)} match`)
-    : el("p", { class: "verdict" }, el("strong", {}, rank), ranked?.total ? ` of ${number(ranked.total)}` : "");
+  const match = ranked && place >= 0 ? matchAt(ranked, place) : "";
+  const byCaption = place >= 0 && place < (ranked?.by_caption ?? 0);
+  const says = byCaption ? "Its caption says so; by similarity alone this would be less sure." : meaning(percent);
+  const verdict = match && el("p", { class: `verdict ${match}` }, el("strong", {}, sentence(WORDS[match])),
+    says && !byCaption && el("span", { class: "verdict-percent" }, `${percent} %`));
   const largest = Math.max(...explanation.parts.map(({ share }) => Math.abs(share)));
   const shares = parts.length > 1 && explanation.parts.length === parts.length &&
     el("ul", { class: "shares", "aria-label": "Share of each part" }, ...parts.map((part, at) => shareBar(part, explanation.parts[at].share, largest, nameOf)));
-  const raw = [[parts.length > 1 ? "Score" : "Cosine", explanation.score.toFixed(3)], ["z", explanation.z.toFixed(1)], place >= 0 && ["Rank", number(place + 1)]].filter(Boolean);
-  return [head, shares, el("dl", { class: "raw" }, ...raw.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))))]
-    .filter(Boolean);
+  /** @type {[string, string][]} */
+  const details = [
+    [parts.length > 1 ? "Score" : "Similarity", explanation.score.toFixed(3)],
+    ["Stands out by", `${explanation.z.toFixed(1)} deviations`],
+    ["Place", place >= 0 ? `${number(place + 1)} of ${number(ranked?.total ?? 0)}` : `among the top ${Math.max(0.1, 100 * explanation.share_above).toFixed(1)} %`],
+  ];
+  return { verdict: [verdict, says && el("p", { class: "hint" }, says), shares].filter(Boolean), details };
 }

@@ -1,122 +1,29 @@
-// The query field and the other ways in: a file from disk, the clipboard, a camera, a recorder, a drop, or a drawing.
+// The query field: words search as they are typed, Enter keeps them, and they become a chip only where that is asked for.
 
 import { MINUS, findNegation, readDraft } from "./address.js";
-import { byId, el, icon, iconButton, isWriting } from "./dom.js";
-import { withArticle } from "./modalities.js";
-import { isRemote } from "./uploads.js";
+import { byId, el, icon, iconButton } from "./dom.js";
+import { createCompletions } from "./completions.js";
+import { createRecent } from "./recent.js";
+import { createSources, listenForFiles } from "./sources.js";
 
 const DEBOUNCE_MS = 120;
-const REFUSAL = "Save the file first; this page never downloads from the web.";
+/** After such a pause a word counts as written out. */
+const WRITTEN_MS = 1500;
 
-/** A search by a file that somebody brought. @param {any} app @returns {(blob: Blob, kind?: "upload"|"drawing") => Promise<void>} */
-function createFileSearch(app) {
-  let turn = 0;
-  return async function searchBy(blob, kind = "upload") {
-    const mine = ++turn;
-    try {
-      const value = await app.uploads.send(blob);
-      if (mine !== turn) return; // a newer stroke or file is on its way
-      const { view, parts } = app.state();
-      if (view === "ask") return app.update({ subject: { kind, value, weight: 1 } }, true);
-      const drawn = kind === "drawing" ? parts.find((part) => part.kind === "drawing") : undefined;
-      const part = { kind, value, weight: drawn?.weight ?? 1 };
-      const next = drawn ? parts.map((old) => (old === drawn ? part : old)) : [...parts, part];
-      app.update({ parts: next, view: view === "map" ? "map" : "search" }, !drawn);
-    } catch (error) {
-      app.notices.problem(error, () => searchBy(blob, kind));
-    }
-  };
-}
-
-/** @param {import("./app.js").App & Record<string, any>} app */
-function createSources(app) {
-  const { modalities } = app;
-  app.searchBy = createFileSearch(app);
-  const chooser = (attributes) => el("input", {
-    type: "file", hidden: true, tabindex: "-1", ...attributes,
-    onchange(event) {
-      const [file] = event.target.files;
-      event.target.value = "";
-      if (file) app.searchBy(file);
-    },
-  });
-  const files = chooser({ "aria-label": "File" });
-  const camera = chooser({ "aria-label": "Camera", accept: "image/*", capture: "environment" });
-
-  async function pasteByButton() {
-    try {
-      for (const entry of await navigator.clipboard.read()) {
-        const type = entry.types.find(modalities.takes);
-        if (type) return app.searchBy(await entry.getType(type));
-      }
-      return app.toast(`There is no ${modalities.uploadNoun()} on the clipboard.`);
-    } catch {
-      return app.toast("The browser did not allow reading the clipboard; press Ctrl+V instead.");
-    }
-  }
-
-  const canRead = isSecureContext && navigator.clipboard?.read;
-  app.chooseFile = () => files.click();
-  const choose = iconButton("upload", "", app.chooseFile);
-  const recorders = el("span", { class: "recorders" });
-  const paste = iconButton("paste", "Paste from the clipboard", pasteByButton, { class: "icon-button wide-only" });
-  /** A camera and a drawing give images. */
-  const visual = [
-    iconButton("camera", "Take a photograph", () => camera.click(), { class: "icon-button touch-only" }),
-    iconButton("draw", "Draw what to search for", async () => (await import("./draw.js")).openDrawing(app)),
-  ];
-  let offered = "";
-
-  /** What the index's modalities allow. */
-  async function offer() {
-    const key = JSON.stringify(modalities.all());
-    if (key === offered) return;
-    offered = key;
-    const label = `Search by ${withArticle(modalities.uploadNoun())}`;
-    files.accept = modalities.accept();
-    choose.title = label;
-    choose.setAttribute("aria-label", label);
-    for (const button of [choose, paste]) button.hidden = !files.accept;
-    for (const button of visual) button.hidden = !modalities.takes("image/png");
-    const modules = await Promise.all(modalities.all().map(modalities.module));
-    recorders.replaceChildren(...modules.filter((module) => module?.recorder).map((module) => module.recorder((blob) => app.searchBy(blob))));
-  }
-  return { offer, nodes: [files, camera, choose, recorders, visual[0], canRead && paste, visual[1]].filter(Boolean) };
-}
-
-/** Files dropped anywhere, and pasted wherever the focus is. */
-function listenForFiles(app) {
-  const target = byId("drop-target");
-  let depth = 0;
-  const show = (change) => {
-    depth = Math.max(0, depth + change);
-    target.hidden = depth === 0;
-    target.firstElementChild.textContent = `Drop ${withArticle(app.modalities.uploadNoun())} to search with it`;
-  };
-  const carries = (event) => ["Files", "text/uri-list"].some((type) => event.dataTransfer?.types.includes(type));
-
-  addEventListener("dragenter", (event) => carries(event) && show(1));
-  addEventListener("dragleave", (event) => carries(event) && show(-1));
-  addEventListener("dragover", (event) => carries(event) && event.preventDefault());
-  addEventListener("drop", (event) => {
-    show(-depth);
-    if (!carries(event)) return;
-    event.preventDefault();
-    const file = app.uploads.fileIn(event.dataTransfer);
-    if (file) app.searchBy(file);
-    else if (isRemote(event.dataTransfer)) app.notices.set("refusal", "tip", REFUSAL);
-    else app.notices.set("refusal", "tip", `This is no file to search by; drop one of these formats: ${app.modalities.formats()}.`);
-  });
-  document.addEventListener("paste", (event) => {
-    const file = app.uploads.fileIn(event.clipboardData);
-    if (file) {
-      event.preventDefault();
-      app.searchBy(file);
-    } else if (!isWriting(event.target)) {
-      const words = event.clipboardData?.getData("text/plain").replace(/\s+/g, " ").trim().slice(0, 300);
-      if (words) app.update({ draft: words }, true);
-    }
-  });
+/** "Show less of it?": words that the search cannot read, while they are typed or in a chip. */
+function suggestMinus(app, state) {
+  const texts = [state.draft, ...state.parts.filter((part) => part.kind === "text" && part.weight > 0).map((part) => part.value)];
+  const found = texts.map(findNegation);
+  const at = found.findIndex(Boolean);
+  if (at < 0) return app.notices.clear("negation");
+  const { rest, without, word } = /** @type {any} */ (found[at]);
+  const minus = { kind: "text", value: without, weight: MINUS };
+  const others = state.parts.filter((part) => part.value !== texts[at]);
+  const patch = at === 0 ? { draft: rest, parts: [...others, minus] } : { parts: [...others, ...readDraft(rest), minus] };
+  return app.notices.set("negation", "tip", `This search cannot read “${word}”.`, [{
+    label: `Show less “${without}”`,
+    run: () => app.update(patch, true),
+  }]);
 }
 
 /** @param {import("./app.js").App & Record<string, any>} app */
@@ -127,28 +34,60 @@ export function createField(app) {
   });
   const form = byId("query");
   const sources = createSources(app);
-  form.append(icon("search"), input, el("div", { class: "sources" }, ...sources.nodes));
+  const clear = iconButton("close", "Clear the words", () => { input.value = ""; typed(); input.focus(); });
+  const combine = iconButton("plus", "Combine with another", () => { commit(1); input.focus(); });
+  form.append(icon("search"), input, el("div", { class: "sources" }, clear, combine, ...sources.nodes));
+  app.recent = createRecent(app);
+  const completions = createCompletions(app, input, form, (text) => app.searchFor(text, true));
   let timer = 0;
+  let writing = 0; // runs while the last word may go on
   let typing = false; // there are words that the state does not know of yet
 
   const soon = () => { timer = setTimeout(typed, DEBOUNCE_MS); };
+  const front = () => app.state().view !== "map" && { view: "search" };
   function settle() {
     clearTimeout(timer);
     typing = false;
   }
   function typed() {
     settle();
-    if (input.value !== app.state().draft) app.update({ draft: input.value, ...app.state().view !== "map" && { view: "search" } });
+    if (input.value !== app.state().draft) app.update({ draft: input.value, ...front() }, "typing");
+  }
+  function written() {
+    clearTimeout(writing);
+    writing = 0;
+    app.search.reword();
+  }
+  /** The word that may still go on: that no caption has it is not said yet. */
+  app.unfinished = () => (writing ? input.value.toLowerCase().split(/\s+/).at(-1) ?? "" : "");
+  const showTools = () => { clear.hidden = !input.value; combine.hidden = !input.value.trim(); };
+
+  /** Enter: the words stay, those with a minus become chips, and the next letter is another search. */
+  function enter() {
+    const minus = readDraft(input.value).filter((part) => part.weight < 0);
+    app.recent.add(input.value);
+    completions.close();
+    written();
+    if (minus.length) {
+      settle();
+      input.value = readDraft(input.value).find((part) => part.weight > 0)?.value ?? "";
+      app.update({ parts: [...app.state().parts, ...minus], draft: input.value, ...front() }, true);
+    } else {
+      typed();
+      app.settle();
+    }
+    if (matchMedia("(pointer: coarse)").matches) input.blur(); // closes the keyboard of a phone
   }
 
   /** The words become chips. @param {1|-1} sign */
   function commit(sign) {
     settle();
+    completions.close();
     const fresh = readDraft(input.value, sign);
     if (!fresh.length) return;
+    app.recent.add(input.value);
     input.value = "";
-    const { parts, view } = app.state();
-    app.update({ parts: [...parts, ...fresh], draft: "", view: view === "map" ? "map" : "search" }, true);
+    app.update({ parts: [...app.state().parts, ...fresh], draft: "", ...front() }, true);
   }
 
   /** Backspace in the empty field takes the last words back for editing. */
@@ -163,40 +102,42 @@ export function createField(app) {
   input.addEventListener("input", (event) => {
     clearTimeout(timer);
     typing = true;
+    clearTimeout(writing);
+    writing = setTimeout(written, WRITTEN_MS);
+    showTools();
     if (!event.isComposing) soon();
+    if (input.value.trim()) completions.suggest(input.value);
+    else completions.recent();
   });
   input.addEventListener("compositionend", soon);
+  input.addEventListener("click", () => input.value || completions.recent());
   input.addEventListener("keydown", (event) => {
-    if (event.isComposing) return;
+    if (event.isComposing || completions.key(event)) return;
     if (event.key === "Enter") {
       event.preventDefault();
-      commit(event.shiftKey ? -1 : 1);
+      if (event.shiftKey) commit(-1);
+      else enter();
     } else if (event.key === "Backspace" && !input.value) {
       event.preventDefault();
       editLast();
-    } else if (event.key === "ArrowDown" && app.grid.count()) {
+    } else if (event.key === "ArrowDown") {
       event.preventDefault();
+      if (!input.value && completions.recent()) return;
       typed();
       app.grid.focus();
     }
   });
   listenForFiles(app);
   app.focusField = () => { input.focus(); input.select(); };
-
-  /** "Make 'glasses' a minus?": in the words being typed, or in a chip. */
-  function suggest(state) {
-    const texts = [state.draft, ...state.parts.filter((part) => part.kind === "text" && part.weight > 0).map((part) => part.value)];
-    const found = texts.map(findNegation);
-    const at = found.findIndex(Boolean);
-    if (at < 0) return app.notices.clear("negation");
-    const { rest, without } = /** @type {any} */ (found[at]);
-    const others = state.parts.filter((part) => part.value !== texts[at]);
-    const plus = rest ? [{ kind: "text", value: rest, weight: 1 }] : [];
-    return app.notices.set("negation", "tip", `The model does not read “not” or “without”. Make “${without}” a minus?`, [{
-      label: `Make “${without}” a minus`,
-      run: () => app.update({ draft: "", parts: [...others, ...plus, { kind: "text", value: without, weight: MINUS }] }, true),
-    }]);
-  }
+  /** Another text in place of the words in the field. @param {string} text @param {boolean} [stay] in the field */
+  app.searchFor = (text, stay = false) => {
+    settle();
+    written();
+    input.value = text;
+    app.recent.add(text);
+    app.update({ draft: text, item: null, ...front() }, true);
+    if (!stay || matchMedia("(pointer: coarse)").matches) input.blur();
+  };
 
   return {
     /** Words that are being typed stay, whatever is drawn meanwhile; Back and Forward replace them. */
@@ -204,9 +145,10 @@ export function createField(app) {
       const own = document.activeElement === input && input.value.trim() === state.draft.trim();
       const newer = typing && state.draft === before.draft;
       if (!own && !newer && input.value !== state.draft) input.value = state.draft;
-      input.placeholder = state.parts.length ? "Add words" : innerWidth < 480 ? "Search" : `Search your ${app.modalities.plurals()}`;
+      input.placeholder = state.parts.length && ["search", "map"].includes(state.view) ? "Add words" : innerWidth < 480 ? "Search" : `Search your ${app.modalities.plurals()}`;
+      showTools();
       sources.offer();
-      suggest(state);
+      suggestMinus(app, state);
     },
   };
 }

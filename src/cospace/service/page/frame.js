@@ -1,7 +1,7 @@
 // The views as links, the theme, and views whose code is loaded when they are first opened.
 
 import { VIEWS, writeAddress } from "./address.js";
-import { applyStyle, byId, el, icon, iconButton } from "./dom.js";
+import { applyStyle, byId, el, icon, iconButton, sentence } from "./dom.js";
 import { openShortcuts } from "./shortcuts.js";
 
 const LABELS = { search: "Search", map: "Map", ask: "Ask", health: "Health" };
@@ -57,6 +57,17 @@ async function mount(view, app) {
   return (await module.mount(byId(`${view}-view`), app)) ?? {};
 }
 
+/** In place of a view that could not be loaded: why, and another try, which is made by itself when the service is there again. */
+function excuse(app, view, error) {
+  const again = () => { app.backInView = null; loadView(app, app.state(), app.state()); };
+  const why = error.status ? error.message : "The search service does not answer.";
+  if (error instanceof Error && error.status === undefined) console.error(error); // a fault of ours would be hidden otherwise
+  app.backInView = again;
+  byId(`${view}-view`).replaceChildren(el("div", { class: "missing", role: "alert" },
+    el("p", {}, `${LABELS[view]} cannot be shown. ${sentence(why)}`),
+    el("button", { type: "button", class: "secondary", onclick: again }, "Try again")));
+}
+
 /** Bring a view to the front, fetching its code the first time. */
 export async function loadView(app, state, before) {
   if (before.view !== state.view) mounted[before.view]?.then((view) => view.hidden?.());
@@ -71,7 +82,7 @@ export async function loadView(app, state, before) {
     (await mounted[view]).shown?.();
   } catch (error) {
     delete mounted[view];
-    app.notices.problem(error, () => loadView(app, app.state(), app.state()));
+    excuse(app, view, error);
   }
 }
 
@@ -96,12 +107,11 @@ function applyTheme(theme) {
 
 /** @param {import("./app.js").App & Record<string, any>} app */
 export function createActions(app) {
-  const button = iconButton("auto", "", () => app.nextTheme());
+  const button = iconButton("auto", "", () => app.nextTheme(), { class: "icon-button theme-button" });
   const describeTheme = () => {
     const theme = chosenTheme();
     const label = `Theme: ${theme}`;
     button.replaceChildren(icon(theme));
-    button.title = label;
     button.setAttribute("aria-label", label);
     return label;
   };
@@ -111,5 +121,5 @@ export function createActions(app) {
     app.notifyTheme();
   };
   describeTheme();
-  byId("actions").append(button, iconButton("help", "Shortcuts", () => openShortcuts(app), { class: "icon-button wide-only" }));
+  byId("actions").append(button, iconButton("help", "Help and shortcuts", () => openShortcuts(app), { class: "icon-button wide-only" }));
 }

@@ -1,13 +1,17 @@
 // The results as a grid of which only the part in view exists: at most 200 tiles, however many results there are.
 
 import { createTile, assignTile, dropPreview, fillTile } from "./tile.js";
-import { byId, el } from "./dom.js";
+import { byId, count as counted, el } from "./dom.js";
 import { justify, lastNotAbove, shapeOf } from "./layout.js";
 import { listenInGrid } from "./grid_keys.js";
+import { createTileTools } from "./tile_tools.js";
 
 const MOST_TILES = 190;
 const GAP = 4;
 const DIVIDER = 44;
+const REST = 0.7; // height of the rows of the rest, to that of the others
+const ENLARGED = 1.4; // what small previews are; filling a row may add a little
+const CAPTION = 24; // below a tile, where there is no pointer to hover with
 const FAST = 4; // viewports per second above which previews are not asked for
 const CALM_MS = 80;
 const PLACE_MS = 200;
@@ -19,16 +23,23 @@ const PLACE_MS = 200;
  * @property {ArrayLike<number>} [heights]
  * @property {ArrayLike<number>} [rgb]
  * @property {ArrayLike<number>} [percents] 255 where there is none
- * @property {number} [weakFrom]
+ * @property {number} [strong] so many of the first match strongly
+ * @property {number} [likely] so many are likely or better
+ * @property {number} [maybe] so many may fit or are better
+ * @property {{from: number, words: string, rest?: boolean}[]} [dividers] what stands above the tiles from there on
+ * @property {Map<number, number[]>} [behind] what shows the same as a number
  * @property {number} [total] how many there were to choose from
  *
- * @typedef {{index: number, offset: number}} Place a tile, and how far below the upper edge its row is
+ * @typedef {{index: number, offset: number, active?: number}} Place a tile, how far below the upper edge its row is, and the
+ *     tile that the keys move from, if it is another
  */
 
 /** @type {Source} */
 const NOTHING = { numbers: [] };
-/** Wanted height of a row; cards of words need less than previews. */
-const tallness = (width, words) => (words ? 104 : width < 560 ? 112 : 180);
+/** Height of a row of texts. */
+const LINE = 84;
+/** The median of some heights. */
+const usual = (heights) => Float32Array.from(heights).sort()[heights.length >> 1];
 
 /**
  * @param {import("./app.js").App & Record<string, any>} app
@@ -36,8 +47,9 @@ const tallness = (width, words) => (words ? 104 : width < 560 ? 112 : 180);
  * @param {HTMLElement} canvas
  */
 export function createGrid(app, scroller, canvas) {
-  const divider = el("p", { class: "divider", hidden: true }, el("span", {}, "Weaker matches below"));
-  canvas.after(divider);
+  const dividers = el("div", { class: "dividers" });
+  canvas.after(dividers);
+  const captioned = matchMedia("(hover: none)");
   /** @type {Map<number, {node: HTMLElement, tiles: import("./tile.js").Tile[]}>} */
   const rows = new Map();
   /** @type {import("./tile.js").Tile[]} */
@@ -46,9 +58,10 @@ export function createGrid(app, scroller, canvas) {
   const picked = new Set();
   let source = NOTHING;
   let shapes = new Float32Array(0);
-  let layout = justify([], { width: 1, height: 1, gap: GAP, weakFrom: 0, dividerHeight: 0 });
+  let layout = justify([], { width: 1, gap: GAP, below: 0, sections: [] });
   let width = 0;
   let words = false; // nothing but texts
+  let natural = 0; // usual height of the previews, in pixels; 0 where it is not known
   let active = 0;
   let opened = -1; // number of the item in the inspector
   let painted = 0; // grows with every source, so that late fillings know that they are late
@@ -119,7 +132,7 @@ export function createGrid(app, scroller, canvas) {
       const item = app.items.known(tile.number);
       const row = rowOf(tile.index);
       const pixels = layout.scales[row] * Math.max(1, shapes[tile.index]);
-      const done = item && fillTile(tile, item, { pixels, urgent: urgent(tile) }, app.modalities);
+      const done = item && fillTile(tile, item, { pixels, urgent: urgent(tile) }, app);
       return row === first ? done : null;
     });
     await Promise.all(filling);
@@ -142,16 +155,30 @@ export function createGrid(app, scroller, canvas) {
     for (const [row, made] of rows) dropRow(row, made);
   }
 
+  /** Wanted height of a row: small pictures are enlarged a little and no more. */
+  function tallness() {
+    if (words) return LINE;
+    const most = width < 560 ? 112 : 180;
+    return natural ? Math.min(most, Math.max(64, ENLARGED * natural)) : most;
+  }
+
   /** Rows for the width there is now. */
   function measure() {
     width = canvas.clientWidth;
-    layout = justify(shapes, {
-      width, height: tallness(width, words), gap: GAP, weakFrom: source.weakFrom ?? 0, dividerHeight: DIVIDER,
-    });
+    if (words) shapes.fill((width < 1100 ? width : (width - GAP) / 2) / LINE);
+    const below = captioned.matches && !words ? CAPTION : 0;
+    canvas.classList.toggle("captioned", below > 0);
+    canvas.classList.toggle("listed", words);
+    const cuts = source.dividers ?? [];
+    const sections = [{ from: 0, height: tallness(), space: 0 }, ...cuts.map(({ from, rest }) =>
+      ({ from, height: tallness() * (rest && !words ? REST : 1), space: from ? DIVIDER : 0 }))];
+    layout = justify(shapes, { width, gap: GAP, below, sections });
     canvas.style.height = `${layout.tops[layout.rows]}px`;
     canvas.setAttribute("aria-rowcount", String(layout.rows));
-    divider.hidden = layout.divider < 0;
-    divider.style.transform = `translateY(${canvas.offsetTop + layout.divider}px)`;
+    dividers.replaceChildren(...cuts.filter(({ from }) => from).map(({ words: says }) => el("p", { class: "divider" }, el("span", {}, says))));
+    [...dividers.children].forEach((node, at) => {
+      node.style.transform = `translateY(${canvas.offsetTop + layout.dividers[at + 1]}px)`;
+    });
   }
 
   /** @returns {Place} */
@@ -255,7 +282,9 @@ export function createGrid(app, scroller, canvas) {
       for (const tile of alive()) tile.cell.classList.toggle("open", tile.number === item);
     },
     firstVisible,
-    viewRows: () => Math.max(1, Math.floor(scroller.clientHeight / (tallness(width, words) + GAP)) - 1),
+    /** Place of the last tile that can be seen. */
+    lastVisible: () => (count() ? layout.starts[span().end + 1] - 1 : 0),
+    viewRows: () => Math.max(1, Math.floor(scroller.clientHeight / (tallness() + GAP)) - 1),
     /** @param {number} index */
     jump(index) {
       scrollTo({ index: Math.max(0, Math.min(index, count() - 1)), offset: 0 });
@@ -273,9 +302,10 @@ export function createGrid(app, scroller, canvas) {
     },
     /**
      * Show other results, from the top or from where they were left.
-     * @param {Source} fresh @param {Place|null} [place] @returns {Promise<void>} when the first row can be seen
+     * @param {Source} fresh @param {Place|null} [place] @param {boolean} [more] the same, with more at its end
+     * @returns {Promise<void>} when the first row can be seen
      */
-    show(fresh, place = null) {
+    show(fresh, place = null, more = false) {
       const focused = hasFocus();
       clearRows();
       painted += 1;
@@ -283,12 +313,15 @@ export function createGrid(app, scroller, canvas) {
       shapes = Float32Array.from(source.numbers, (_, at) =>
         source.widths ? shapeOf(source.widths[at], source.heights?.[at]) : 1);
       words = Boolean(source.widths?.length) && Array.prototype.every.call(source.widths, (wide) => !wide);
-      if (words) shapes.fill(canvas.clientWidth < 560 ? 3.2 : 2.7);
-      active = place ? Math.min(place.index, count() - 1) : 0;
-      picked.clear();
-      app.pickedChanged?.([]);
+      natural = source.heights?.length && !words ? usual(source.heights) : 0;
+      active = place ? Math.min(place.active ?? place.index, count() - 1) : 0;
+      if (!more) {
+        picked.clear();
+        app.pickedChanged?.([]);
+      }
       canvas.hidden = !count();
-      divider.hidden = true;
+      canvas.setAttribute("aria-label", counted(count(), "item"));
+      dividers.replaceChildren();
       if (!count()) return Promise.resolve();
       measure();
       scrollTo(place ?? { index: 0, offset: canvas.offsetTop });
@@ -298,6 +331,7 @@ export function createGrid(app, scroller, canvas) {
     },
   };
   listenInGrid(app, grid, canvas);
+  createTileTools(app, grid, canvas);
   byId("grid").setAttribute("aria-multiselectable", "true");
   return grid;
 }

@@ -1,6 +1,6 @@
 // Keys and clicks in the grid: moving by the geometry of its rows, and what can be done with a tile.
 
-import { actionForKey, openMenu, runAction } from "./actions.js";
+import { actionForKey, runAction } from "./actions.js";
 
 /** The tile of another row that is nearest to the middle of this one. */
 function across(grid, index, step) {
@@ -39,13 +39,13 @@ export function listenInGrid(app, grid, canvas) {
     const cell = target.closest?.(".cell");
     return cell ? Number(cell.dataset.place) : -1;
   };
-  const menuFor = (index, x, y) => {
+  const menuFor = async (index, x, y) => {
     grid.focus(index, false);
-    openMenu(app, grid.source().numbers[index], { x, y });
+    (await import("./item_menu.js")).openMenu(app, grid.source().numbers[index], { x, y });
   };
 
   canvas.addEventListener("click", (event) => {
-    const index = indexOf(event.target);
+    const index = event.target.closest(".tool") ? -1 : indexOf(event.target);
     if (index < 0) return;
     grid.focus(index, false);
     if (event.ctrlKey || event.metaKey) grid.pick(index);

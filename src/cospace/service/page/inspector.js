@@ -3,12 +3,14 @@
 import { serverPart, searchingParts } from "./address.js";
 import { actionsFor, actionForKey, likeItem, runAction } from "./actions.js";
 import { media } from "./api.js";
-import { byId, colour, el, icon, iconButton, isWriting } from "./dom.js";
+import { byId, el, icon, iconButton, isWriting } from "./dom.js";
 import { capital } from "./modalities.js";
+import { marked } from "./matches.js";
 import { miniTiles } from "./mini_tiles.js";
 
 const NEIGHBOURS = 8;
 const IDLE_MS = 300;
+const MOST_ENLARGED = 2;
 
 /** @param {import("./app.js").App & Record<string, any>} app */
 export function createInspector(app) {
@@ -20,13 +22,26 @@ export function createInspector(app) {
   let idle = 0;
   let controller = new AbortController();
 
+  /** @type {HTMLElement} */
+  let figures = el("div");
+
+  /** What names a button of the panel when it is made anew, so that the focus can stay on it. */
+  const stayOf = (button) => button?.dataset.stay ?? button?.getAttribute("aria-label") ?? "";
+
   const close = () => app.update({ item: null }, true);
 
   /** Place of the item among the results; -1 if it is not there. */
   const place = () => (item ? Array.prototype.indexOf.call(app.grid.source().numbers, item.number) : -1);
 
+  /** Where the item is or was: one that was marked wrong has gone from there, and another has come. */
+  let last = -1;
+  function beside(by) {
+    const here = place();
+    return app.grid.source().numbers[here >= 0 ? here + by : last < 0 ? -1 : last + Math.min(by, 0)];
+  }
+
   async function step(by) {
-    const next = app.grid.source().numbers[place() + by];
+    const next = beside(by);
     if (next === undefined) return;
     app.update({ item: (await app.items.one(next)).id });
   }
@@ -37,12 +52,31 @@ export function createInspector(app) {
   function preview() {
     const shown = /** @type {import("./api.js").Item} */ (item);
     const name = shown.text || shown.path || shown.id;
-    if (!modalities.hasPreview(shown)) return el("blockquote", { class: "inspected-words" }, name);
+    if (!modalities.hasPreview(shown)) return el("blockquote", { class: "inspected-words" }, ...marked(name, app.words()));
     const image = el("img", { alt: name, src: modalities.previewOf(shown, 1280), width: shown.width, height: shown.height });
-    image.style.backgroundColor = colour(shown.rgb);
+    image.style.maxWidth = `${MOST_ENLARGED * shown.width}px`;
     image.addEventListener("error", () => frame.replaceChildren(icon("broken"), el("span", {}, shown.path || shown.id)));
     const frame = el("button", { type: "button", class: "inspected-preview", "aria-label": "Enlarge", onclick: async () => (await import("./viewer.js")).openViewer(app, shown) }, image);
     return frame;
+  }
+
+  /** What stands in the same rows: all captions of a file, of which those with the words searched for are marked; the file of a text. */
+  async function addPaired(place) {
+    const { number } = /** @type {import("./api.js").Item} */ (item);
+    const paired = await app.items.paired(number).catch(() => []);
+    if (item?.number !== number) return;
+    const texts = paired.filter((other) => modalities.of(other.modality).is_text).map(({ text }) => text);
+    if (texts.length > 1) {
+      const words = app.words();
+      panel.querySelector(".inspected-caption")?.remove();
+      place.replaceChildren(el("ul", { class: "inspected-captions", "aria-label": "Captions" }, ...texts.map((text) => el("li", {}, ...marked(text, words)))));
+    }
+    const files = paired.filter((other) => modalities.hasPreview(other));
+    if (files.length) {
+      place.replaceChildren(el("h3", {}, files.length > 1 ? "Its pictures" : `Its ${modalities.of(files[0].modality).noun}`),
+        miniTiles(app, files.slice(0, 8), (other) => app.openItem(/** @type {any} */ (other).number)));
+    }
+    keepInView();
   }
 
   /** A place for the player that the item's modality brings, if it brings one. */
@@ -55,16 +89,49 @@ export function createInspector(app) {
     return place;
   }
 
+  const listOf = (rows) => el("dl", { class: "facts" }, ...rows.filter(([, value]) => value).flatMap(([name, value]) =>
+    [el("dt", {}, name), el("dd", {}, String(value))]));
+
+  /** What the person's own table says of the item; figures and names of ours are for who opens them. */
   function facts() {
     const { path, width, height, id, extras } = /** @type {any} */ (item);
-    const rows = [["File", path], ["Size", width && !modality().page ? `${width} × ${height}` : ""], ["Id", id], ...Object.entries(extras ?? {})];
-    return el("dl", { class: "facts" }, ...rows.filter(([, value]) => value).flatMap(([name, value]) =>
-      [el("dt", {}, name), el("dd", {}, String(value))]));
+    const rows = [["File", path], ["Size", width && !modality().page ? `${width} × ${height}` : ""], ["Id", id]];
+    figures = el("div", { class: "figures" });
+    return [listOf(Object.entries(extras ?? {})), el("details", { class: "details" }, el("summary", {}, "Details"), figures, listOf(rows))];
   }
 
-  const actions = () => el("div", { class: "inspector-actions" }, ...actionsFor(app, item).map((action) =>
-    el("button", { type: "button", class: `item-action ${action.name}`, onclick: () => runAction(app, action, item?.number ?? -1) },
-      icon(action.icon), el("span", {}, action.label), action.key && el("kbd", { "aria-hidden": "true" }, action.key))));
+  const actionButton = (action, label, attributes = {}) => el("button", {
+    type: "button", class: `item-action ${action.name}`, "data-stay": action.name, onclick: () => runAction(app, action, item?.number ?? -1), ...attributes,
+  }, icon(action.icon), el("span", {}, label), action.key && el("kbd", { "aria-hidden": "true" }, action.key));
+
+  const actions = () => el("div", { class: "inspector-actions" },
+    ...actionsFor(app, item).filter(({ mark }) => !mark).map((action) => actionButton(action, action.label)));
+
+  /** Whether it is what was searched for: two buttons. */
+  function markButtons() {
+    const buttons = actionsFor(app, item).filter(({ mark }) => mark).map((action) => actionButton(action, capital(action.mark), { "data-mark": action.mark }));
+    return buttons.length && el("div", { class: "inspector-actions", role: "group", "aria-label": "Is this what you are looking for?" }, ...buttons);
+  }
+
+  function showMarks() {
+    for (const button of panel.querySelectorAll("[data-mark]")) {
+      button.setAttribute("aria-pressed", String(app.state()[button.dataset.mark].includes(item?.id)));
+    }
+  }
+
+  /** What comes late above it must not push the button with the focus out of sight. */
+  function keepInView() {
+    if (panel.contains(document.activeElement)) document.activeElement?.scrollIntoView({ block: "nearest" });
+  }
+
+  /** What shows the same and lies behind the item in the results. */
+  async function addSame(place) {
+    const shown = /** @type {import("./api.js").Item} */ (item);
+    const numbers = app.results()?.behind?.get(shown.number) ?? [];
+    if (!numbers.length) return;
+    const items = await app.items.all(numbers).catch(() => []);
+    if (item === shown) place.replaceChildren(el("h3", {}, "Shows the same"), miniTiles(app, items, (other) => app.openItem(other.number)));
+  }
 
   /** What needs the service: the score's parts, and the nearest items: of the same kind, of a text the nearest files. */
   async function addEvidence(score, nearest) {
@@ -81,7 +148,10 @@ export function createInspector(app) {
       if (explanation) {
         const { explained } = await import("./evidence.js");
         const place = app.results()?.numbers.indexOf(shown.number) ?? -1;
-        score.replaceChildren(...explained(parts, explanation, place, app.results(), app.nameOf));
+        const { verdict, details } = explained(parts, explanation, place, app.results(), app.nameOf);
+        score.replaceChildren(...verdict);
+        figures.replaceChildren(listOf(details));
+        keepInView();
       }
       const items = await app.items.all(near.numbers);
       if (signal.aborted || !items.length) return;
@@ -110,20 +180,31 @@ export function createInspector(app) {
     controller = new AbortController();
     const shown = /** @type {import("./api.js").Item} */ (item);
     const here = place();
-    const last = app.grid.count() - 1;
+    if (here >= 0) last = here;
+    else if (!app.state().wrong.includes(shown.id)) last = -1;
+    const shownItem = preview();
+    const why = el("button", {
+      type: "button", class: "text-button", "aria-pressed": "false",
+      async onclick() { why.setAttribute("aria-pressed", String(await (await import("./why.js")).showWhy(app, shownItem, shown))); },
+    }, icon("spark"), "Why was this found?");
     const score = el("div", { class: "evidence" });
     const nearest = el("div", { class: "nearest" });
-    const focused = panel.contains(document.activeElement) ? document.activeElement?.getAttribute("aria-label") : null;
+    const paired = el("div", { class: "paired" });
+    const same = el("div", { class: "paired" });
+    const focused = panel.contains(document.activeElement) ? stayOf(document.activeElement) : null;
     panel.replaceChildren(
       el("div", { class: "inspector-head" },
         el("h2", {}, capital(modality().noun)),
-        iconButton("left", "Previous", () => step(-1), { disabled: here <= 0 }),
-        iconButton("right", "Next", () => step(1), { disabled: here < 0 || here >= last }),
+        iconButton("left", "Previous", () => step(-1), { disabled: beside(-1) === undefined }),
+        iconButton("right", "Next", () => step(1), { disabled: beside(1) === undefined }),
         iconButton("close", "Close", close)),
-      el("div", { class: "inspector-body" }, preview(), modality().page && player(),
-        modalities.hasPreview(shown) && shown.text && el("p", { class: "inspected-caption" }, shown.text),
-        score, actions(), nearest, facts()));
-    if (focused !== null) (panel.querySelector(`[aria-label="${CSS.escape(focused ?? "")}"]:not([disabled])`) ?? panel).focus();
+      el("div", { class: "inspector-body" }, shownItem, searchingParts(app.state()).length && why, modality().page && player(),
+        modalities.hasPreview(shown) && shown.text && el("p", { class: "inspected-caption" }, ...marked(shown.text, app.words())),
+        paired, score, markButtons(), actions(), same, nearest, ...facts()));
+    showMarks();
+    if (focused !== null) ([...panel.querySelectorAll("button:not([disabled])")].find((button) => stayOf(button) === focused) ?? panel).focus();
+    addPaired(paired);
+    addSame(same);
     addEvidence(score, nearest);
     prefetch();
   }
@@ -152,7 +233,7 @@ export function createInspector(app) {
     wanted = "";
     controller.abort();
     clearTimeout(idle);
-    const focused = panel.contains(document.activeElement);
+    const focused = panel.contains(document.activeElement) || document.activeElement === document.body;
     const here = place();
     panel.hidden = true;
     byId("results").inert = false;
@@ -183,10 +264,11 @@ export function createInspector(app) {
   return {
     /** @param {import("./address.js").State} state */
     render(state) {
-      const id = state.view === "search" || state.view === "map" ? state.item : null;
+      const id = state.view === "ask" ? null : state.item;
       if (id === null) {
         if (!panel.hidden || wanted) shut();
       } else if (id !== wanted) open(id);
+      else showMarks();
     },
   };
 }

@@ -46,8 +46,36 @@ export function createItems(app) {
     await Promise.all(new Set(missing.map((item) => coming.get(item))));
   }
 
+  /** @type {Map<number, Promise<Item[]>>} */
+  const pairs = new Map();
+  /** @type {Map<number, (found: Item[]|Promise<Item[]>) => void>} */
+  let asked = new Map();
+
+  /** Everything that was asked for in one turn goes in one request. */
+  async function fetchPairs() {
+    const mine = [...asked];
+    asked = new Map();
+    for (let at = 0; at < mine.length; at += BATCH) {
+      const batch = mine.slice(at, at + BATCH);
+      const numbers = batch.map(([item]) => item);
+      const reply = app.api.get(`api/paired?version=${app.info().version}&n=${numbers.join(",")}`);
+      batch.forEach(([item, resolve], place) => resolve(reply.then(({ paired }) => paired[place].map(keep))
+        .catch((error) => { pairs.delete(item); throw error; })));
+    }
+  }
+
   return {
     want,
+    /** What stands in the same rows of the table: a picture's captions, a caption's picture. @param {number} item */
+    paired(item) {
+      const found = pairs.get(item);
+      if (found) return found;
+      const { promise, resolve } = Promise.withResolvers();
+      if (!asked.size) queueMicrotask(fetchPairs);
+      asked.set(item, resolve);
+      pairs.set(item, promise);
+      return promise;
+    },
     /** @param {number} item @returns {Item|undefined} what is known without asking */
     known: (item) => known.get(item),
     /** @param {string} id @returns {string|undefined} what is known without asking */
@@ -72,6 +100,7 @@ export function createItems(app) {
     forget() {
       known.clear();
       byId.clear();
+      pairs.clear();
     },
   };
 }

@@ -2,48 +2,51 @@
 
 import { createCamera } from "./map_camera.js";
 import { createCard } from "./map_card.js";
-import { coloursOf, css, legendOf, ramp } from "./map_colours.js";
+import { coloursOf, css, legendOf, ramp, readColours } from "./map_colours.js";
 import { createControls } from "./map_controls.js";
 import { fetchPoints, SIDE } from "./map_data.js";
 import { createFlatPainter } from "./map_flat.js";
 import { createGlPainter } from "./map_gl.js";
 import { listenToMap } from "./map_input.js";
+import { createList } from "./map_list.js";
 import { createOverlay } from "./map_overlay.js";
 import { createPreviews } from "./map_previews.js";
+import { createSheet } from "./map_sheet.js";
 import { createTabStops } from "./map_tab_stops.js";
 import { combine, inside, simplify } from "./lasso.js";
-import { el } from "./dom.js";
+import { el, number } from "./dom.js";
 
 const REACH = 14;
-const MARKED = 200;
+/** Results that are marked: those that may fit, where that is known; at most so many, and so large a share of all. */
+const [MARKED, MARKED_SHARE, MARKED_LEAST] = [200, 0.12, 12];
 const LEADING = 60;
 const MOST_RATIO = 2;
 const SHOW_ZOOM = 10;
+const WAIT_MS = 200;
 /** Milliseconds between drawings: a longer pause is rest; slower or quicker than these, fewer or more points move. */
 const [REST_MS, SETTLE_MS, SLOW_MS, QUICK_MS] = [600, 180, 26, 19];
 
-/** The page's colours, for canvases. */
-function readColours(root) {
-  const solid = (name) => {
-    const node = el("i");
-    node.style.color = `var(${name})`;
-    root.append(node);
-    const value = getComputedStyle(node).color;
-    node.remove();
-    return value;
-  };
-  const faded = (colour, share) => colour.replace(/^rgb\((.*)\)$/, (_, parts) => `rgba(${parts}, ${share})`);
-  const [ground, accent] = [solid("--ground"), solid("--accent")];
-  const [red, green, blue] = ground.match(/\d+/g)?.map(Number) ?? [255, 255, 255];
-  return {
-    dark: red + green + blue < 380, accent, edge: solid("--surface"), line: solid("--line"), text: solid("--text"),
-    plate: faded(ground, 0.88), wash: faded(accent, 0.12),
-  };
+/** The points; while they are not there, a word that the map is being made. */
+async function awaited(root, app) {
+  const words = el("p", { class: "map-wait", role: "status" }, `Drawing the map of ${number(app.info().total)} items, once only…`);
+  const timer = setTimeout(() => root.append(words), WAIT_MS);
+  try {
+    return await fetchPoints(app);
+  } finally {
+    clearTimeout(timer);
+    words.remove();
+  }
+}
+
+/** Texts are hidden at first where there is anything else: they lie where their files lie. */
+function textsOf(points, app) {
+  const texts = points.modalities.flatMap((name, code) => (app.modalities.of(name).is_text ? [code] : []));
+  return new Set(texts.length < points.modalities.length ? texts : []);
 }
 
 /**
  * @param {HTMLElement} root
- * @param {import("./app.js").App} app
+ * @param {import("./app.js").App & Record<string, any>} app
  * @returns {Promise<import("./app.js").View>}
  */
 export async function mount(root, app) {
@@ -55,14 +58,16 @@ export async function mount(root, app) {
   root.replaceChildren(stage);
 
   /** @type {import("./map_data.js").Points} */
-  let points = await fetchPoints(app);
-  let [mode, by, colours] = ["pan", "modality", readColours(root)];
+  let points = await awaited(root, app);
+  let [mode, by, colours] = ["pan", "cluster", readColours(root)];
   let [frame, painted, losses, marked, previewsOn] = [0, false, 0, -1, true];
   /** @type {Set<number>} */
   let chosen = new Set();
   /** @type {Set<number>} keys of the legend that are hidden */
   let hidden = new Set();
-  /** @type {{rows: number[], shares: Map<number, number>, low: number, high: number}|null} the query's results */
+  /** @type {Set<number>} modalities that are hidden */
+  let off = textsOf(points, app);
+  /** @type {{rows: number[], shares: Map<number, number>, low: number, high: number, marked: number}|null} the query's results */
   let found = null;
   /** @type {[number, number][]|null} */
   let shape = null;
@@ -72,12 +77,20 @@ export async function mount(root, app) {
   let above = new Set();
 
   const redraw = () => { frame ||= requestAnimationFrame(draw); };
-  const camera = createCamera(redraw, app.reducedMotion);
+  const shown = (row) => !hidden.has(legend.keys[row]) && !off.has(points.modality[row]);
+  const camera = createCamera(() => (redraw(), list.follow()), app.reducedMotion, (left, top, right, bottom, enough) => {
+    let count = 0;
+    points.within(left, top, right, bottom, (row) => { count += Number(shown(row)); });
+    return count >= Math.min(enough, points.n / 2);
+  });
   const overlay = createOverlay(overlayCanvas, camera);
   const card = createCard(app, stage, { points: () => points, camera, redraw });
   const tabStops = createTabStops(app, tabStopList, () => points, (row) => card.show(row));
   let previews = createPreviews(points, camera, redraw);
-  const shown = (row) => !hidden.has(legend.keys[row]);
+  const list = createList(app, stage, {
+    visible, chosen: () => chosen, found: () => found?.rows ?? [], points: () => points, fit: () => camera.fit(),
+  });
+  const sheet = createSheet(() => resize());
 
   const makePainter = () => createGlPainter(pointsCanvas, (times) => (times > 1 ? flatten() : redraw())) ?? flatPainter();
   function flatPainter() {
@@ -120,6 +133,14 @@ export async function mount(root, app) {
       previewsOn = on;
       redraw();
     },
+    setKind(code, on) {
+      off = new Set(off);
+      if (on) off.delete(code);
+      else off.add(code);
+      chosen = new Set([...chosen].filter(shown));
+      recolour();
+    },
+    resized: () => resize(),
   });
 
   function setMode(next) {
@@ -130,16 +151,15 @@ export async function mount(root, app) {
 
   function visible() {
     const rows = [];
-    points.within(.../** @type {[number, number, number, number]} */ (camera.seen()), (row) => shown(row) && rows.push(row));
+    points.within(.../** @type {[number, number, number, number]} */ (camera.clear()), (row) => shown(row) && rows.push(row));
     return rows;
   }
 
   function choose(rows, how) {
     chosen = combine(chosen, rows, how);
-    const label = `${chosen.size} selected on the map`;
-    app.setSelection(Array.from(chosen, (row) => points.numbers[row]), label);
-    app.say(chosen.size ? label : "Selection cleared");
+    app.say(chosen.size ? `${number(chosen.size)} selected on the map` : "Selection cleared");
     recolour(false);
+    list.follow(true);
   }
 
   /** Bounds of all points, so that the map fills its stage. */
@@ -156,28 +176,31 @@ export async function mount(root, app) {
 
   /** Everything that follows from what is coloured by what. */
   function recolour(rearrange = true) {
-    const coloured = by === "score" && !found ? "modality" : by;
-    legend = legendOf(points, /** @type {any} */ (coloured), colours.dark);
-    controls.legend(legend.entries, hidden);
-    const scored = coloured === "score" && found;
-    controls.ramp(scored ? (share) => css(ramp(share, colours.dark)) : null, scored ? found.low.toFixed(2) : "", scored ? found.high.toFixed(2) : "");
+    const scored = by === "score" && found;
+    legend = legendOf(points, /** @type {any} */ (by === "score" ? "modality" : by), colours.dark);
+    controls.legend(by === "score" ? [] : legend.entries, hidden);
+    controls.ramp(scored ? (share) => css(ramp(share, colours.dark)) : null, "weak", "strong");
     controls.selected(chosen.size > 0);
-    controls.foot(points, chosen.size);
+    controls.kinds(points.labels, off);
+    let there = 0;
+    for (let row = 0; row < points.n; row++) there += Number(shown(row));
+    controls.foot(points, chosen.size, there);
     above = new Set([...(scored ? found.shares.keys() : []), ...chosen].filter(shown));
     if (rearrange) previews.arrange(shown, found?.rows.slice(0, LEADING));
     paintAll();
+    list.follow();
   }
 
   function paintAll() {
     const scores = by === "score" ? found?.shares ?? null : null;
-    painter.setColours(coloursOf(points, { ...legend, hidden, chosen, scores, dark: colours.dark }), Uint32Array.from(above));
+    painter.setColours(coloursOf(points, { ...legend, shown, chosen, scores, dark: colours.dark }), Uint32Array.from(above));
     redraw();
   }
 
   function renewChoices() {
-    const names = ["modality", points.classes.length && "class", points.clusters.length > 1 && "cluster", found && "score"].filter(Boolean);
-    if (!names.includes(by)) by = "modality";
-    controls.choices(/** @type {string[]} */ (names), by);
+    const names = ["cluster", points.classes.length && "class", points.modalities.length > 1 && "modality", found && "score"].filter(Boolean);
+    if (!names.includes(by)) by = "cluster";
+    controls.choices(/** @type {string[]} */ (names), by, points.labels.map((label) => label.toLowerCase()).join(" and "));
   }
 
   function take(ranked) {
@@ -192,7 +215,9 @@ export async function mount(root, app) {
         rows.push(row);
         shares.set(row, (ranked.scores[at] - low) / (high - low || 1));
       }
-      found = { rows, shares, low, high };
+      const likely = ranked.calibrated && ranked.maybe ? ranked.maybe : Infinity;
+      found = { rows, shares, low, high, marked: Math.min(MARKED, likely, Math.max(MARKED_LEAST, Math.ceil(MARKED_SHARE * rows.length))) };
+      if (rows.length && off.delete(points.modality[rows[0]])) off = new Set(off); // what was searched for is shown
     }
     renewChoices();
     recolour();
@@ -232,17 +257,17 @@ export async function mount(root, app) {
     const crowd = (points.n / (zoom * zoom)) * size * size / (camera.width * camera.height * 0.3);
     painter.draw(camera, { size, opacity: Math.min(0.92, Math.max(0.16, 0.85 / Math.max(1, crowd) ** 0.6)), ratio, rows: amount() });
     overlay.clear(ratio);
-    const marks = found ? found.rows.slice(0, MARKED) : [];
     const colourOf = (row) => css(ramp(found?.shares.get(row) ?? 0, colours.dark));
-    const top = new Set(marks.filter(shown));
+    const top = new Map((found?.rows ?? []).slice(0, found?.marked).map((row, at) => [row, at + 1]));
+    const marks = [...top.keys()].filter(shown);
+    overlay.results(points, marks, (at) => colourOf(marks[at]), colours); // beneath the previews, never on a face
     if (previewsOn) {
       const faint = chosen.size ? (row) => !chosen.has(row) : found ? (row) => !top.has(row) : () => false;
-      previews.draw(overlay.context, { fitted: camera.scale / zoom, front: card.row(), faint, fainter: chosen.size ? 0.22 : 0.55, marked: (row) => (top.has(row) ? colourOf(row) : null), colours });
+      previews.draw(overlay.context, { fitted: camera.scale / zoom, front: card.row(), faint, fainter: chosen.size ? 0.22 : 0.55, colours });
     } else previews.none();
-    const drawn = new Set(previews.drawn().map(({ row }) => row));
-    const bare = [...top].filter((row) => !drawn.has(row));
-    overlay.results(points, bare, (at) => colourOf(bare[at]), colours);
-    overlay.names(points, sizes, previews.drawn(), colours);
+    for (const place of previews.drawn()) if (top.has(place.row)) overlay.badge(place, top.get(place.row), colourOf(place.row), colours);
+    const regional = new Map(by === "cluster" ? legend.entries.map(({ key, colour }) => [key, colour]) : []);
+    overlay.names(points, sizes, previews.drawn(), colours, (at) => regional.get(at) ?? null);
     if (marked >= 0) overlay.ring(points, marked, colours, 12);
     const row = card.row();
     if (row >= 0) {
@@ -290,8 +315,8 @@ export async function mount(root, app) {
     points.cluster.forEach((cluster) => sizes[cluster]++);
     surface.setAttribute("aria-label", `Map of ${points.n} items. Arrow keys move, plus and minus zoom, 0 shows all, l draws around points. Tab moves through the previews.`);
     painter.setPoints(points);
-    resize();
     take(app.results());
+    resize();
   }
 
   function resize() {
@@ -302,7 +327,8 @@ export async function mount(root, app) {
       canvas.width = Math.round(width * ratio);
       canvas.height = Math.round(height * ratio);
     }
-    camera.resize(width, height, bounds(), controls.footHeight());
+    sheet.renew();
+    camera.resize(width, height, bounds(), controls.footHeight(sheet.covered()), controls.sideWidth());
   }
 
   async function mark() {
@@ -313,6 +339,7 @@ export async function mount(root, app) {
   }
 
   const started = performance.now();
+  app.clearSelection = () => choose([], "new");
   setMode("pan");
   adopt();
   new ResizeObserver(resize).observe(stage);
@@ -324,7 +351,9 @@ export async function mount(root, app) {
   app.onInfo(async () => {
     previews.close();
     chosen = new Set();
-    points = await fetchPoints(app);
+    points = await awaited(root, app);
+    off = textsOf(points, app);
+    list.forget();
     previews = createPreviews(points, camera, redraw);
     adopt();
   });
@@ -334,6 +363,7 @@ export async function mount(root, app) {
       addEventListener("keydown", input.escape, true);
       resize();
       mark();
+      list.follow();
     },
     hidden() {
       removeEventListener("keydown", input.escape, true);

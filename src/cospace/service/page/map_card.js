@@ -5,6 +5,8 @@ import { el } from "./dom.js";
 const DWELL_MS = 125;
 const NEIGHBOURS = 8;
 const ASIDE = 22;
+/** The longer side of the card's preview in pixels, and how much larger than it is stored it is shown at most. */
+const [LARGE, ENLARGED] = [300, 3.5];
 
 /**
  * @param {import("./app.js").App} app
@@ -43,9 +45,10 @@ export function createCard(app, stage, { points, camera, redraw }) {
     if (mine !== row || !item) return;
     preview.hidden = !app.modalities.hasPreview(item);
     if (!preview.hidden) {
-      preview.src = app.modalities.previewOf(item, 256);
-      preview.width = item.width;
-      preview.height = item.height;
+      const scale = Math.min(LARGE / Math.max(item.width, item.height, 1), ENLARGED);
+      preview.src = app.modalities.previewOf(item, 512);
+      preview.width = Math.round(item.width * scale);
+      preview.height = Math.round(item.height * scale);
     }
     words.textContent = item.text || item.path;
     const region = points().clusters[points().cluster[mine]]?.label;

@@ -26,33 +26,42 @@ function drawing(name) {
 }
 
 const button = (name, label, onclick) =>
-  el("button", { type: "button", class: "icon-button", "aria-label": label, title: label, onclick }, drawing(name));
+  el("button", { type: "button", class: "icon-button", "aria-label": label, onclick }, drawing(name));
 
 const MODES = { pan: ["hand", "Move the map"], lasso: ["lasso", "Draw around points (l)"], rectangle: ["rectangle", "Draw a rectangle"] };
-const BY = { modality: "kind", class: "class", cluster: "region", score: "match" };
+const BY = { class: "labels", cluster: "groups", score: "match with the search" };
+const CAUTION = "Things close together are alike. Ignore how far apart groups are.";
+
+/** How the map was made, and how far it can be trusted, for those who ask. @param {import("./map_data.js").Points} points */
+const about = ({ agreement }) => `${CAUTION} A flat map cannot keep all distances: far groups and the sizes of groups say little. Of the 15 nearest of an item, `
+  + `${Math.round(100 * agreement)} % on average are among its 15 nearest on the map. Groups are places on the map; each is called by words that at least 30 % of its texts hold, or has no name.`;
 
 /**
  * @param {HTMLElement} stage
  * @param {{setMode: (mode: string) => void, zoom: (factor: number) => void, fit: () => void, selectVisible: () => void,
  *     clear: () => void, setBy: (by: string) => void, toggle: (key: number) => void, solo: (key: number) => void,
- *     setPreviews: (on: boolean) => void}} does
+ *     setPreviews: (on: boolean) => void, setKind: (code: number, on: boolean) => void, resized: () => void}} does
  */
 export function createControls(stage, does) {
   const modes = Object.entries(MODES).map(([mode, [name, label]]) => [mode, button(name, label, () => does.setMode(mode))]);
   const clear = button("clear", "Clear the selection (Esc)", does.clear);
   const by = el("select", { "aria-label": "Colour by", onchange: () => does.setBy(by.value) });
   const previews = el("input", { type: "checkbox", checked: true, onchange: () => does.setPreviews(previews.checked) });
-  const [legend, amount, caution] = [el("ul", { class: "map-legend", "aria-label": "Legend" }), el("p", { class: "map-amount" }), el("p", { class: "map-caution" })];
+  const kinds = el("div", { class: "map-kinds" });
+  const legend = el("ul", { class: "map-legend", "aria-label": "Legend" });
+  const [amount, aboutText] = [el("span", { class: "map-amount" }), el("p", {})];
   const [least, most, bar] = [el("span"), el("span"), el("canvas", { width: 96, height: 1, "aria-hidden": "true" })];
-  const foot = el("div", { class: "map-foot" }, amount, caution);
+  const foot = el("div", { class: "map-foot" }, el("p", {}, amount, el("span", { class: "map-dot" }, " · "), el("span", { class: "map-caution" }, CAUTION)),
+    el("details", { class: "map-about", ontoggle: () => does.resized() }, el("summary", {}, "About this map"), aboutText));
   const ramp = el("p", { class: "map-ramp", hidden: true }, least, bar, most);
+  const key = el("details", { class: "map-key", ontoggle: () => does.resized() },
+    el("summary", {}, "Legend"),
+    el("div", { class: "map-choices" }, el("label", {}, "Colours ", by), kinds, el("label", { class: "map-switch" }, previews, "Small pictures")),
+    legend, ramp);
   stage.append(
     el("div", { class: "map-tools", role: "toolbar", "aria-label": "Selecting" }, ...modes.map(([, node]) => node),
       button("visible", "Select what is visible", does.selectVisible), clear),
-    el("details", { class: "map-key", open: stage.clientWidth > 600 },
-      el("summary", {}, "Legend"),
-      el("div", { class: "map-choices" }, el("label", {}, "Colour ", by), el("label", { class: "map-switch" }, previews, "Previews")),
-      legend, ramp),
+    key,
     el("div", { class: "map-zoom", role: "group", "aria-label": "Zoom" },
       button("in", "Zoom in (+)", () => does.zoom(2)), button("out", "Zoom out (-)", () => does.zoom(0.5)), button("fit", "Fit (0)", does.fit)),
     foot);
@@ -62,14 +71,24 @@ export function createControls(stage, does) {
       for (const [name, node] of modes) node.setAttribute("aria-pressed", String(name === mode));
     },
     selected: (any) => { clear.hidden = !any; },
-    /** Pixels that the words at the foot take; the zoom's buttons stand above them. */
-    footHeight() {
-      stage.style.setProperty("--map-foot", `${foot.offsetHeight}px`);
-      return foot.offsetHeight;
+    /** Pixels that the words at the foot take, above what covers the map there; the zoom's buttons stand above both. */
+    footHeight(covered) {
+      stage.style.setProperty("--map-covered", `${covered}px`);
+      stage.style.setProperty("--map-foot", `${foot.offsetHeight + covered}px`);
+      return foot.offsetHeight + covered;
     },
-    /** What can be coloured by. @param {string[]} names @param {string} chosen */
-    choices(names, chosen) {
-      by.replaceChildren(...names.map((name) => el("option", { value: name, selected: name === chosen }, `by ${BY[name]}`)));
+    /** Pixels at the right that an open legend takes of a map that has them to spare. */
+    sideWidth: () => (key.open && stage.clientWidth > 2.5 * key.offsetWidth ? key.offsetWidth : 0),
+    /** What can be coloured by. @param {string[]} names @param {string} chosen @param {string} kindNames */
+    choices(names, chosen, kindNames) {
+      by.replaceChildren(...names.map((name) => el("option", { value: name, selected: name === chosen }, BY[name] ?? kindNames)));
+    },
+    /** What is on the map, where that is of several kinds. @param {string[]} names @param {Set<number>} off */
+    kinds(names, off) {
+      kinds.replaceChildren(...(names.length < 2 ? [] : names.map((name, code) => {
+        const box = el("input", { type: "checkbox", checked: !off.has(code), onchange: () => does.setKind(code, box.checked) });
+        return el("label", { class: "map-switch" }, box, name);
+      })));
     },
     /** @param {import("./map_colours.js").Entry[]} entries @param {Set<number>} hidden */
     legend(entries, hidden) {
@@ -95,12 +114,11 @@ export function createControls(stage, does) {
         context.fillRect(x, 0, 1, 1);
       }
     },
-    /** @param {import("./map_data.js").Points} points */
-    foot(points, chosen) {
-      const drawn = points.n < points.total ? `${number(points.n)} of ${number(points.total)} items, drawn at random` : count(points.n, "item");
+    /** @param {import("./map_data.js").Points} points @param {number} chosen @param {number} there items that are not hidden */
+    foot(points, chosen, there) {
+      const drawn = points.n < points.total ? `${number(there)} of ${number(points.total)} items, drawn at random` : count(there, "item");
       amount.textContent = chosen ? `${number(chosen)} selected of ${drawn}` : drawn;
-      caution.textContent = "Near points are alike; distances between far groups and group sizes mean little. "
-        + `15-neighbour agreement with the full space: ${points.agreement.toFixed(2)}.`;
+      aboutText.textContent = about(points);
     },
   };
 }

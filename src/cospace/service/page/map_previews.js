@@ -178,7 +178,7 @@ export function createPreviews(points, camera, changed) {
     arrange,
     /**
      * @param {CanvasRenderingContext2D} context in pixels of the page
-     * @param {{fitted: number, fainter: number, faint: (row: number) => boolean, marked: (row: number) => string|null, front: number, colours: any}} style
+     * @param {{fitted: number, fainter: number, faint: (row: number) => boolean, front: number, colours: any}} style
      */
     draw(context, style) {
       if (base !== style.fitted) restart(style.fitted);
@@ -190,8 +190,7 @@ export function createPreviews(points, camera, changed) {
       for (const place of drawn) {
         if (place.row === style.front) continue;
         context.globalAlpha = style.faint(place.row) ? style.fainter : 1;
-        const mark = style.marked(place.row);
-        paint(context, place, mark ? { edge: mark, line: style.colours.edge } : style.colours, mark ? 3 : 1.5);
+        paint(context, place, style.colours, 1.5);
       }
       context.globalAlpha = 1;
     },

@@ -1,6 +1,6 @@
 // The state, its address, and the way back: every entry of the history remembers which tile was in view.
 
-import { readAddress, writeAddress } from "./address.js";
+import { readAddress, withoutOldMarks, writeAddress } from "./address.js";
 
 /**
  * @typedef {import("./address.js").State} State
@@ -12,6 +12,7 @@ import { readAddress, writeAddress } from "./address.js";
 export function createNavigation({ place, changed }) {
   let state = readAddress(location.hash);
   let started = false;
+  let typing = false; // the newest entry is of words that are still being typed
 
   const savePlace = () => history.replaceState({ place: place() }, "");
 
@@ -25,24 +26,35 @@ export function createNavigation({ place, changed }) {
   return {
     state: () => state,
     savePlace,
-    /** @param {Partial<State>} patch */
+    /**
+     * @param {Partial<State>} patch
+     * @param {boolean|"typing"} [push] whether Back leads here from what comes; of words being typed the first letter
+     *     makes an entry, which the others change
+     */
     update(patch, push = false) {
-      const next = { ...state, ...patch };
+      const next = withoutOldMarks(state, { ...state, ...patch });
       const address = writeAddress(next);
-      if (push && address !== writeAddress(state)) {
-        // Words that have become a chip shall not come back as words.
-        const committed = state.draft && !next.draft;
-        history.replaceState({ place: place() }, "", writeAddress(committed ? { ...state, draft: "" } : state));
+      const entry = push === "typing" ? !typing : push;
+      if (push) typing = push === "typing";
+      if (entry && address !== writeAddress(state)) {
+        savePlace();
         history.pushState(null, "", address);
       } else {
         history.replaceState(history.state, "", address);
       }
       show(next);
     },
+    /** The words are typed: the next letter is another search. */
+    settle() {
+      typing = false;
+    },
     /** Draw what the address says, as left before a reload, and follow Back and Forward. */
     begin() {
       started = true;
-      addEventListener("popstate", (event) => show(readAddress(location.hash), event.state?.place ?? null));
+      addEventListener("popstate", (event) => {
+        typing = false;
+        show(readAddress(location.hash), event.state?.place ?? null);
+      });
       show(state, history.state?.place ?? null);
     },
   };

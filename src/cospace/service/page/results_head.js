@@ -1,5 +1,6 @@
 // The line above the results: how many there are, what to find, filters, and what has been selected.
 
+import { searchingParts } from "./address.js";
 import { byId, count, el, icon, iconButton, number } from "./dom.js";
 import { capital } from "./modalities.js";
 import { createFilters } from "./filters.js";
@@ -15,14 +16,17 @@ export function createHead(app) {
   let byQuery = true;
   byId("results-head").append(words, picks, group, filters.button);
 
-  /** "5,000 best of 100,000 · 212 good matches" @param {import("./api.js").Ranked} ranked */
-  function summary(ranked) {
-    const shown = ranked.n < ranked.total ? `${number(ranked.n)} best of ${number(ranked.total)}` : count(ranked.n, "result");
-    return ranked.calibrated && !ranked.banner ? `${shown} · ${count(ranked.good, "good match", "good matches")}` : shown;
+  /** "7 likely matches · 24 more that may fit" @param {import("./api.js").Ranked} ranked */
+  function summary({ likely, maybe, n }) {
+    const more = maybe - likely;
+    const sure = likely && count(likely, "likely match", "likely matches");
+    const unsure = more > 0 && (sure ? `${number(more)} more that may fit` : `${number(more)} that may fit`);
+    return [sure, unsure].filter(Boolean).join(" · ") || (n ? "The closest there are" : "No results");
   }
 
   function clearSelection() {
-    app.setSelection([], "");
+    if (app.clearSelection) app.clearSelection();
+    else app.setSelection([], "");
   }
 
   /** What can be found, where there is a choice; nothing chosen means the first of them. @param {string|null} find */
@@ -55,11 +59,15 @@ export function createHead(app) {
     show(ranked, selection) {
       if (selection) {
         order.textContent = byQuery ? "Sorted by query" : "As on the map";
-        words.replaceChildren(`${selection.label} `, ...(ranked ? [order] : []),
-          el("button", { type: "button", class: "text-button", onclick: clearSelection }, "Clear selection"));
+        words.replaceChildren(`${selection.label} `, ...(ranked ? [order] : []), ...(selection.inView ? [] : [
+          el("button", { type: "button", class: "text-button", onclick: clearSelection }, "Clear selection")]));
       } else {
         words.replaceChildren(ranked ? summary(ranked) : "");
       }
+    },
+    /** The results that are shown are not those of the query. @param {string} text */
+    stale(text) {
+      words.replaceChildren(text);
     },
     /** What Space has selected, and what can be done with it. @param {number[]} picked */
     showPicked(picked) {
@@ -69,16 +77,19 @@ export function createHead(app) {
       const addAll = async () => {
         const items = await app.items.all(picked);
         const parts = items.map(({ id }) => ({ kind: "item", value: id, weight: 1 }));
-        app.update({ parts: [...app.state().parts, ...parts].slice(0, app.info().limits?.parts ?? 16) }, true);
+        const before = searchingParts(app.state());
+        app.update({ parts: [...before, ...parts].slice(0, app.info().limits?.parts ?? 16), draft: "" }, true);
       };
       const copyAll = async () => {
         const items = await app.items.all(picked);
         await navigator.clipboard.writeText(items.map(({ path, id }) => path || id).join("\n"));
         app.toast(`Copied ${count(items.length, "name")}.`);
       };
+      const shelveAll = async () => app.shelve((await app.items.all(picked)).map(({ id }) => id));
       picks.replaceChildren(
         el("span", {}, `${number(picked.length)} selected`),
-        iconButton("plus", "Add as +", () => (picked.length === 1 ? runAction(app, plus, picked[0]) : addAll())),
+        iconButton("shelf", "Put on the shelf", shelveAll),
+        iconButton("plus", "Also like these", () => (picked.length === 1 ? runAction(app, plus, picked[0]) : addAll())),
         iconButton("copy", "Copy file names", copyAll),
         iconButton("close", "Clear selection", () => app.grid.unpick()));
     },

@@ -1,6 +1,7 @@
-// A strip beside thousands of results: where they turn from good to weak, and a way to jump anywhere.
+// A strip beside thousands of results: where they turn from likely to less sure, and a way to jump anywhere.
 
 import { byId, el, number } from "./dom.js";
+import { WORDS, matchAt } from "./matches.js";
 
 /** @param {import("./app.js").App & Record<string, any>} app */
 export function createScrubber(app) {
@@ -21,8 +22,8 @@ export function createScrubber(app) {
     return layout.rows ? layout.tops[app.grid.rowOf(index)] / Math.max(1, layout.tops[layout.rows]) : 0;
   };
   const text = (index) => {
-    const percent = app.grid.source().percents?.[index] ?? 255;
-    return percent < 255 ? `${number(index + 1)} · ${percent} %` : number(index + 1);
+    const match = matchAt(app.grid.source(), index);
+    return match ? `${number(index + 1)} · ${WORDS[match]}` : number(index + 1);
   };
 
   function update(index) {
@@ -59,17 +60,15 @@ export function createScrubber(app) {
     event.preventDefault();
     app.grid.jump(to);
   });
-  app.grid.onscroll = update;
-
   return {
+    update,
     /** @param {import("./grid.js").Source|null} source */
     show(source) {
       total = source?.numbers.length ?? 0;
       strip.hidden = byId("scroller").scrollHeight < 1.2 * byId("scroller").clientHeight;
       if (strip.hidden) return;
       slider.setAttribute("aria-valuemax", String(total));
-      const goodEnd = source?.percents ? Array.from(source.percents).findIndex((percent) => percent < 70) : -1;
-      const at = [["good", goodEnd], ["weak", source?.weakFrom ?? -1]];
+      const at = [["good", source?.likely ?? -1], ["weak", source?.maybe ?? -1]];
       marks.replaceChildren(...at.filter(([, index]) => Number(index) > 0 && Number(index) < total).map(([name, index]) => {
         const mark = el("i", { class: `scrub-mark ${name}` });
         mark.style.top = `${100 * share(Number(index))}%`;

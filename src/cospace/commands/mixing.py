@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..commands.search import LEAST_DEVIATION
+from .relevance import LEAST_DEVIATION
 
 SAME = 1 - 1e-5
 """Cosine from which on two parts are the same thing: a text typed twice, an item and an upload of its file."""

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cospace.service.mixing import Weighed
+from cospace.commands.mixing import Weighed
 
 GENERATOR = np.random.default_rng(0)
 

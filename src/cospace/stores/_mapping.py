@@ -1,0 +1,64 @@
+"""Files of numbers in memory: small ones are read, large ones mapped.
+
+Reading a mapped file beyond the end that somebody gave it meanwhile (a copy over it, a disk that filled up) ends the
+process, and no handler can help. What was read is safe from that; of what is mapped the size is compared right before
+each use, so that only a cut within the milliseconds of one search is not noticed.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..reading import understood
+from ..types import StorageError
+
+READ_WHOLE = 256 << 20
+"""Bytes up to which a file is read: a tenth of a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """A file that is mapped, as it was when it was opened."""
+
+    path: Path
+    inode: int
+    size: int
+
+    @classmethod
+    def of(cls, path: Path) -> Mapping:
+        """A file that is about to be mapped."""
+        found = path.stat()
+        return cls(path, found.st_ino, found.st_size)
+
+    def check(self) -> None:
+        """Refuse a file that is shorter now; one that was removed or replaced by name is still there for who has it."""
+        try:
+            found = os.stat(self.path)
+        except FileNotFoundError:
+            return
+        if found.st_ino == self.inode and found.st_size < self.size:
+            was = f"of {self.size:,} bytes {found.st_size:,} are left"
+            raise StorageError(f"{self.path} was cut short while it was in use: {was}; restore it from a copy")
+
+
+def is_mapped(path: Path) -> bool:
+    """True of a file that is too large to be read whole."""
+    return path.stat().st_size > READ_WHOLE
+
+
+def array(path: Path) -> np.ndarray:
+    """The array of an ``.npy`` file, in memory or mapped."""
+    with understood(path):
+        if not is_mapped(path):
+            return np.asarray(np.load(path, allow_pickle=False))
+        # Copy-on-write: torch wants memory that it may write, and the file stays as it is.
+        return np.asarray(np.load(path, mmap_mode="c", allow_pickle=False))
+
+
+def mappings(*paths: Path) -> tuple[Mapping, ...]:
+    """Those of some files that are mapped."""
+    return tuple(Mapping.of(path) for path in paths if is_mapped(path))
