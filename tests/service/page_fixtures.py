@@ -102,6 +102,18 @@ def until_received(page: Any, stand_in: StandIn, path: str, **fields: Any) -> No
         page.wait_for_timeout(25)
 
 
+def box_of(locator: Any) -> dict[str, float]:
+    """Rectangle of an element once it is there and has come to rest; it has none while the page draws it anew."""
+    end, before = time.monotonic() + PATIENCE, None
+    while True:
+        box = locator.bounding_box()
+        if box is not None and box == before:
+            return dict(box)
+        assert time.monotonic() < end, f"{locator} has no rectangle after {PATIENCE:.0f} s, or moves on"
+        before = box
+        locator.page.wait_for_timeout(25)
+
+
 def tiles(page: Any) -> list[dict[str, Any]]:
     """The tiles that exist: place among the results, name, and rectangle."""
     return page.evaluate(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from service.page_fixtures import OpenPage
+from service.page_fixtures import OpenPage, box_of
 from service.stand_in import StandIn
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="the page is tested in a browser, by playwright")
@@ -81,7 +81,7 @@ def test_a_small_picture_keeps_its_edges_and_is_enlarged_four_times_at_most(
     image.wait_for()
     assert image.evaluate("(one) => getComputedStyle(one).imageRendering") == "pixelated"
     width, _ = stand_in.shape(3)
-    assert image.bounding_box()["width"] <= 4 * width
+    assert box_of(image)["width"] <= 4 * width
 
 
 # --- drawing
@@ -89,7 +89,7 @@ def test_a_small_picture_keeps_its_edges_and_is_enlarged_four_times_at_most(
 
 def draw(page: Any, places: list[tuple[int, int]]) -> None:
     """A stroke through places of the paper, which is 384 a side."""
-    box = page.locator(".paper").bounding_box()
+    box = box_of(page.locator(".paper"))
     where = [(box["x"] + x * box["width"] / 384, box["y"] + y * box["height"] / 384) for x, y in places]
     page.mouse.move(*where[0])
     page.mouse.down()
@@ -114,7 +114,7 @@ def test_the_panel_stands_beside_results_that_change(open_page: OpenPage, width:
     page = opened(open_page, width=width, height=height)
     draw(page, [(60, 60), (300, 60)])
     page.wait_for_selector(".cell.shown")
-    panel, results = (page.locator(name).bounding_box() for name in (".draw", "#results"))
+    panel, results = (box_of(page.locator(name)) for name in (".draw", "#results"))
     apart = results["x"] + results["width"] <= panel["x"] or results["y"] + results["height"] <= panel["y"]
     assert apart, "nothing is covered"
     assert results["height"] > 200
@@ -180,7 +180,7 @@ def test_why_an_image_was_found_is_shown_over_it(open_page: OpenPage, stand_in: 
     button = page.get_by_role("button", name="Why was this found?")
     button.click()
     expect(button).to_have_attribute("aria-pressed", "true")
-    veil, image = (page.locator(name).bounding_box() for name in (".why-veil", ".inspected-preview img"))
+    veil, image = (box_of(page.locator(name)) for name in (".why-veil", ".inspected-preview img"))
     assert veil == pytest.approx(image, abs=1.5)
     asked = stand_in.asked("/api/heat")
     assert asked == [{"parts": [{"text": "red ball", "weight": 1}], "number": 40, "version": 3}]

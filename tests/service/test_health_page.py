@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from service.page_fixtures import OpenPage, browser, open_page, serving, stand_in
+from service.page_fixtures import OpenPage, box_of, browser, open_page, serving, stand_in
 from service.stand_in_map import HEALTH
 
 __all__ = ["browser", "open_page", "serving", "stand_in"]  # fixtures
@@ -25,7 +25,7 @@ def test_it_opens_with_one_sentence_and_one_deed(open_page: OpenPage) -> None:
     assert page.locator(".health h2").inner_text() == HEALTH["verdict"]["sentence"]
     assert page.locator(".health-deed span").inner_text() == HEALTH["verdict"]["deed"]
     assert page.locator(".health-deed code").inner_text() == HEALTH["verdict"]["command"]
-    assert opening.bounding_box()["y"] + opening.bounding_box()["height"] < 400, "it is seen at once"
+    assert box_of(opening)["y"] + box_of(opening)["height"] < 400, "it is seen at once"
 
 
 def test_figures_are_told_in_words_that_need_no_papers(open_page: OpenPage) -> None:

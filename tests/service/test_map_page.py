@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from browser import browser_program
+from service.page_fixtures import box_of
 from service.stand_in import Serving, StandIn
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright, which is missing")
@@ -215,7 +216,7 @@ SHAPES = {
 def test_a_lasso_takes_exactly_what_is_inside(serving: Serving, opened: OpenMap, shape: list[tuple[int, int]]) -> None:
     page = opened(serving, *NO_GL)
     page.click("[aria-label^='Draw around']")
-    box = page.locator(".map-surface").bounding_box()
+    box = box_of(page.locator(".map-surface"))
     page.mouse.move(box["x"] + shape[0][0], box["y"] + shape[0][1])
     page.mouse.down()
     for x, y in shape[1:]:
@@ -243,7 +244,7 @@ def test_a_lasso_takes_exactly_what_is_inside(serving: Serving, opened: OpenMap,
 def test_shift_adds_and_alt_removes(serving: Serving, opened: OpenMap) -> None:
     page = opened(serving, *NO_GL)
     page.click("[aria-label='Draw a rectangle']")
-    box = page.locator(".map-surface").bounding_box()
+    box = box_of(page.locator(".map-surface"))
 
     def drag(left: int, right: int, key: str | None = None) -> int:
         if key:
@@ -273,7 +274,7 @@ def test_what_is_visible_is_selected_without_a_drag(serving: Serving, opened: Op
     page.click("[aria-label='Select what is visible']")
     seen = camera(page)
     numbers, places = pictures(page)
-    foot = page.locator(".map-foot").bounding_box()["height"]
+    foot = box_of(page.locator(".map-foot"))["height"]
     least = np.array([seen["width"], seen["height"]]) / -2 / seen["scale"]
     most = np.array([seen["width"], seen["height"] - 2 * foot]) / 2 / seen["scale"]
     from_middle = places - [seen["x"], seen["y"]]
@@ -336,7 +337,7 @@ def test_previews_never_overlap_and_panning_changes_none(serving: Serving, opene
 def test_the_card_comes_after_a_moment_and_beside_its_point(serving: Serving, opened: OpenMap) -> None:
     page = opened(serving, *NO_GL)
     page.wait_for_timeout(500)
-    box = page.locator(".map-surface").bounding_box()
+    box = box_of(page.locator(".map-surface"))
     one = page.evaluate(
         f"{MAP}.previews().drawn().find(({{left, top}}) => left > 200 && top > 200 && left < 420 && top < 500)"
     )
@@ -345,7 +346,7 @@ def test_the_card_comes_after_a_moment_and_beside_its_point(serving: Serving, op
     page.wait_for_timeout(80)
     page.mouse.move(x, y)
     page.wait_for_selector(".map-card", state="visible")
-    card = page.locator(".map-card").bounding_box()
+    card = box_of(page.locator(".map-card"))
     assert not (card["x"] <= x <= card["x"] + card["width"] and card["y"] <= y <= card["y"] + card["height"])
     number = page.evaluate(f"{MAP}.points().numbers[{one['row']}]")
     assert page.inner_text(".map-card-words") == serving.stand_in.text(number)

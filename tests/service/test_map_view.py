@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.page_fixtures import OpenPage, until
+from service.page_fixtures import OpenPage, box_of, until
 from service.stand_in import StandIn
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="the page is tested in a browser, by playwright")
@@ -45,7 +45,7 @@ def opened(open_page: OpenPage, hash: str = "#view=map", **how: Any) -> Any:
 
 
 def box(page: Any, selector: str) -> dict[str, float]:
-    return dict(page.locator(selector).bounding_box())
+    return box_of(page.locator(selector))
 
 
 def test_a_phone_shows_map_and_list_of_a_query(open_page: OpenPage) -> None:

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from service.page_fixtures import OpenPage, search, tiles, until, until_received
+from service.page_fixtures import OpenPage, box_of, search, tiles, until, until_received
 from service.stand_in import StandIn
 from service.test_page_query import bring, picture
 
@@ -117,7 +117,7 @@ def test_a_phone_taps_a_completion_and_its_keyboard_goes(open_page: OpenPage) ->
     page.keyboard.type("gre")
     option = page.get_by_role("option").first
     expect(option).to_contain_text("green")  # and no longer what "gr" gave
-    assert option.bounding_box()["height"] >= 44
+    assert box_of(option)["height"] >= 44
     option.tap()
     expect(page.locator("#words")).to_have_value("green")
     expect(page.locator("#words")).not_to_be_focused()
@@ -126,7 +126,7 @@ def test_a_phone_taps_a_completion_and_its_keyboard_goes(open_page: OpenPage) ->
     expect(page.locator("#words")).not_to_be_focused()
     expect(page.locator("#words")).to_have_value("red ball")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    assert page.locator("#words").bounding_box()["width"] > 150
+    assert box_of(page.locator("#words"))["width"] > 150
 
 
 def test_what_was_searched_for_last_is_offered_in_the_empty_field(open_page: OpenPage) -> None:

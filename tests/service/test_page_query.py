@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from service.page_fixtures import OpenPage, search, tiles, until, until_received
+from service.page_fixtures import OpenPage, box_of, search, tiles, until, until_received
 from service.stand_in import StandIn
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="the page is tested in a browser, by playwright")
@@ -209,7 +209,7 @@ def test_a_drawing_searches_after_a_stroke_and_shows_ranks(open_page: OpenPage, 
     page = open_page()
     page.get_by_role("button", name="Draw what to search for").click()
     paper = page.locator(".paper")
-    box = paper.bounding_box()
+    box = box_of(paper)
     page.get_by_role("button", name="Red", exact=True).click()
 
     def stroke(down: float) -> None:

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from service.page_fixtures import OpenPage, first_visible, search, tiles, until, until_received
+from service.page_fixtures import OpenPage, box_of, first_visible, search, tiles, until, until_received
 from service.stand_in import StandIn
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="the page is tested in a browser, by playwright")
@@ -120,9 +120,9 @@ def test_a_tile_has_its_buttons_under_the_pointer(open_page: OpenPage) -> None:
     expect(strip).to_have_css("opacity", "0")
     cell.hover()
     expect(strip).to_have_css("opacity", "1")
-    assert strip.bounding_box()["height"] < 0.35 * cell.bounding_box()["height"]
+    assert box_of(strip)["height"] < 0.35 * box_of(cell)["height"]
     assert re.fullmatch(r"strong match\s*a red ball [\w ,]+", strip.inner_text())  # and neither rank nor share
-    boxes = [tool.bounding_box() for tool in cell.locator(".tool").all()]
+    boxes = [box_of(tool) for tool in cell.locator(".tool").all()]
     places = sorted((box["x"], box["x"] + box["width"]) for box in boxes)
     assert all(left[1] <= right[0] for left, right in pairwise(places)), (
         "no button lies on another, also on a small tile"
@@ -143,9 +143,7 @@ def test_fingers_see_a_caption_below_each_tile(open_page: OpenPage) -> None:
     page.wait_for_selector(".cell.shown")
     cell, image = page.locator(".cell").first, page.locator(".cell img").first
     expect(cell.locator(".caption")).to_contain_text("a red ball")
-    assert (
-        cell.locator(".caption").bounding_box()["y"] >= image.bounding_box()["y"] + image.bounding_box()["height"] - 1
-    )
+    assert box_of(cell.locator(".caption"))["y"] >= box_of(image)["y"] + box_of(image)["height"] - 1
 
 
 @pytest.mark.slow
@@ -154,7 +152,7 @@ def test_texts_are_a_list_with_their_pictures_and_the_words_in_bold(open_page: O
     page.wait_for_selector(".cell.pictured.shown")
     cell = page.locator(".cell").first
     expect(cell.locator(".words mark")).to_have_text(["red", "ball"])
-    picture, words = cell.locator("img").bounding_box(), cell.locator(".words").bounding_box()
+    picture, words = box_of(cell.locator("img")), box_of(cell.locator(".words"))
     assert picture["x"] + picture["width"] <= words["x"]
     assert words["height"] > 0.15 * picture["height"]
     cell.click()
@@ -185,9 +183,9 @@ def test_the_viewer_goes_on_and_enlarges_at_most_twice(open_page: OpenPage, stan
     expect(page.locator(".viewer-caption")).to_have_text(first)
     number = int(re.search(r"number (\d+)", first)[1])
     width, _ = stand_in.shape(number)
-    assert abs(image.bounding_box()["width"] - 2 * width) < 2
+    assert abs(box_of(image)["width"] - 2 * width) < 2
     page.get_by_role("button", name="Actual size").click()
-    assert abs(image.bounding_box()["width"] - width) < 2
+    assert abs(box_of(image)["width"] - width) < 2
     page.locator(".viewer-stage").focus()
     page.keyboard.press("ArrowRight")
     expect(page.locator(".viewer-caption")).not_to_have_text(first)
@@ -235,7 +233,7 @@ def test_the_query_is_out_of_the_way_where_it_means_nothing(open_page: OpenPage)
     expect(page.locator("#chips-row")).to_be_visible()
     for view in ("Search", "Map", "Ask", "Health"):  # words at the width of a tablet
         expect(page.locator("#views span", has_text=view)).to_be_visible()
-        assert page.locator("#views span", has_text=view).bounding_box()["width"] > 20
+        assert box_of(page.locator("#views span", has_text=view))["width"] > 20
     for view in ("Ask", "Health"):
         page.click(f"#views >> text={view}")
         expect(page.locator("#chips-row")).to_be_hidden()
