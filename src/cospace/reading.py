@@ -7,6 +7,7 @@ file of the wrong kind. :func:`opened` is the one way to a file's bytes that wai
 
 from __future__ import annotations
 
+import codecs
 import errno
 import json
 import os
@@ -120,6 +121,25 @@ def decode_text(data: bytes) -> str:
     else:
         text = data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
     return text.replace("\r", "\n") if "\r" in text and "\n" not in text else text
+
+
+def text_pieces(file: BufferedReader, size: int) -> Iterator[str]:
+    """:func:`decode_text` of a file in pieces of about ``size`` bytes, for one that is larger than memory should be.
+
+    Its ends of lines are LF or CRLF; one whose first piece has neither is read as a whole.
+    """
+    beginning = file.read(size)
+    encoding = _UTF16.get(beginning[:2]) or _unmarked(beginning[:_GLANCE])
+    if len(beginning) < size or b"\n" not in beginning:
+        yield decode_text(beginning + file.read())
+        return
+    marked = beginning[:2] in _UTF16
+    decoder = codecs.getincrementaldecoder(encoding or "utf-8")("replace" if encoding else "surrogateescape")
+    piece = beginning[2:] if marked else beginning.removeprefix(b"" if encoding else b"\xef\xbb\xbf")
+    while piece:
+        yield decoder.decode(piece)
+        piece = file.read(size)
+    yield decoder.decode(b"", final=True)
 
 
 def lines(text: str) -> list[str]:

@@ -15,7 +15,8 @@ from PIL import Image
 
 from cospace.data.batches import Batch, DecoderTargets, TrainingBatches
 from cospace.data.check import check
-from cospace.data.pairs import ABSENT, Pairs, build, join_pairs, open_pairs
+from cospace.data.keys import ABSENT
+from cospace.data.pairs import Pairs, build, join_pairs, open_pairs
 from cospace.data.prepared import PreparedPairs, different_items, prepare_pairs
 from cospace.data.sampler import BatchSampler
 from cospace.data.sources import Rows

@@ -18,7 +18,8 @@ from ..modalities.text.boilerplate import CAMERA
 from .examining import ItemsSeen
 from .findings import Finding, NearGroups
 from .joins import describe_join, joining
-from .pairs import ABSENT, Pairs, encode
+from .keys import ABSENT, encode
+from .pairs import Pairs
 
 FEWEST = 20
 """Rows below which captions may well be alike."""
@@ -214,7 +215,7 @@ def _classes(pairs: Pairs) -> tuple[str, Sequence[str], Links]:
     """What names them, the class of every row, and their items; nothing where there are no classes."""
     for name in (name for name in pairs.extras if name.casefold() in LABELS):
         values = pairs.extras[name]
-        links = links_of(pairs, encode(values, [value or None for value in values]))
+        links = links_of(pairs, encode(value or None for value in values))
         counts = links.counts[links.counts > 0]
         if len(counts) > 1 and counts.mean() >= EACH_LABEL:
             named = "" if list(values) == pairs.items.get(text_modality()) else f' of the column "{name}"'

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,19 @@ from PIL import Image
 from ..modalities import is_text, modality, names
 from ..reading import NotAFile, opened
 from ..types import Fault, Lazy, Progress, UserError, silent
+from .columns import SHORT, column_of
 from .known_files import KnownFiles, now
 
 _READERS = 4
 """Threads that read files. Reading waits for the disk, and hashing releases the interpreter's lock."""
 
 _CHUNK = 64
+
+_BLOCK = SHORT
+"""Items of a column whose files are read before the next ones are looked at."""
+
+_REMEMBERED = 2 * SHORT
+"""Contents that are kept in memory, for items that are named again."""
 
 _LARGEST = 16 << 30
 """Bytes of a file. A sparse file may have any size, and take as long to read."""
@@ -36,34 +44,57 @@ _LONGEST_NAME = 1000
 
 def contents(
     column: str, items: Sequence[Any], progress: Progress = silent, known: KnownFiles | None = None
-) -> list[str | Fault]:
+) -> Sequence[str | Fault]:
     """For each item of a column a text that is equal for equal content, or its fault.
 
-    Files are read, each of them once, but for those that are ``known`` and have not changed.
+    Files are read, each of them once, but for those that are ``known`` and have not changed; of very many files, some
+    are read again where they are named again much later.
     """
     if is_text(column):
         what = modality(column).noun if column in names() else column
-        return [_text(item, what) for item in items]
-    distinct = {id(item): item for item in items}
-    by_item = {} if known is None else _remembered(distinct, known)
-    missing = [(key, item) for key, item in distinct.items() if key not in by_item]
-    chunks = [missing[i : i + _CHUNK] for i in range(0, len(missing), _CHUNK)]
+        if all(type(_text(item, what)) is str for item in items):
+            return items
+        return column_of(_text(item, what) for item in items)
+    return column_of(_of_files(column, items, progress, known))
+
+
+def _of_files(column: str, items: Sequence[Any], progress: Progress, known: KnownFiles | None) -> Iterator[str | Fault]:
+    by_item: dict[Any, str | Fault] = {}
+    pending, done = iter(items), 0
     with ThreadPoolExecutor(_READERS) as pool:
-        for chunk, (since, found) in zip(chunks, pool.map(_read_all, chunks), strict=True):
-            by_item |= {key: content for (key, _), content in zip(chunk, found, strict=True)}
-            if known is not None:
-                known.keep_digests(_of_files(chunk, found), since)
-            progress(f"reading {modality(column).plural}", len(by_item), len(distinct))
-    return [by_item[id(item)] for item in items]
+        while block := list(islice(pending, _BLOCK)):
+            keys = [_key(item, items, done + place) for place, item in enumerate(block)]
+            distinct = {key: item for key, item in zip(keys, block, strict=True) if key not in by_item}
+            whole = len(block) == len(items)
+            total = len(distinct) if whole else len(items)
+            by_item |= {} if known is None else _remembered(distinct, known)
+            missing = [(key, item) for key, item in distinct.items() if key not in by_item]
+            chunks = [missing[i : i + _CHUNK] for i in range(0, len(missing), _CHUNK)]
+            for chunk, (since, found) in zip(chunks, pool.map(_read_all, chunks), strict=True):
+                by_item |= {key: content for (key, _), content in zip(chunk, found, strict=True)}
+                if known is not None:
+                    known.keep_digests(_by_path(chunk, found), since)
+                progress(f"reading {modality(column).plural}", len(by_item) if whole else done, total)
+            yield from (by_item[key] for key in keys)
+            done += len(block)
+            if len(by_item) > _REMEMBERED:
+                by_item.clear()
 
 
-def _remembered(distinct: Mapping[int, Any], known: KnownFiles) -> dict[int, str | Fault]:
+def _key(item: Any, items: Sequence[Any], row: int) -> Any:
+    """What is equal for the same item of a column; the items of a long one are made anew whenever they are read."""
+    if isinstance(items, list | tuple):
+        return id(item)
+    return item if isinstance(item, Path | Lazy) and isinstance(item, Hashable) else row
+
+
+def _remembered(distinct: Mapping[Any, Any], known: KnownFiles) -> dict[Any, str | Fault]:
     """Contents of files that are as they were."""
     kept = known.digests([item for item in distinct.values() if isinstance(item, Path)])
     return {key: kept[str(item)] for key, item in distinct.items() if isinstance(item, Path) and str(item) in kept}
 
 
-def _of_files(chunk: Sequence[tuple[int, Any]], found: Sequence[str | Fault]) -> dict[str, str]:
+def _by_path(chunk: Sequence[tuple[Any, Any]], found: Sequence[str | Fault]) -> dict[str, str]:
     """By path, the contents of those items that are files and could be read."""
     return {
         str(item): content
@@ -102,7 +133,7 @@ def _text(text: Any, what: str) -> str | Fault:
     return text
 
 
-def _read_all(chunk: Sequence[tuple[int, Any]]) -> tuple[float, list[str | Fault]]:
+def _read_all(chunk: Sequence[tuple[Any, Any]]) -> tuple[float, list[str | Fault]]:
     """Contents of some items, and when reading them began."""
     since = now()
     return since, [_content(item) for _, item in chunk]

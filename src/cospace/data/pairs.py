@@ -7,8 +7,9 @@ each with modalities of its own.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,17 +20,16 @@ from ..filenames import escaped
 from ..matches import Matches
 from ..modalities import FIELDS, is_text, modality, text_modality
 from ..types import Fault, LeftAlone, Pair, Problem, Progress, UserError, silent
+from .columns import column_of, mapped, taken
 from .contents import contents, digest, is_absent
 from .counting import Counts, describe_left_alone
+from .keys import ABSENT, encode
 from .known_files import KnownFiles
 from .sources import AS_FOUND, Form, ReadOptions, Rows, Source
 from .unread import meant
 
 FOLDER = "data.sources"
 """Where sources are registered."""
-
-ABSENT = -1
-"""Key of a row that has no item of a modality."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,21 +82,20 @@ class Pairs:
         index = np.asarray(rows if isinstance(rows, np.ndarray) else list(rows), dtype=np.int64)
         if np.array_equal(index, np.arange(len(self))):
             return self
-        order = index.tolist()
 
-        def take(columns: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
-            return {name: [column[row] for row in order] for name, column in columns.items()}
+        def take(columns: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
+            return {name: taken(column, index) for name, column in columns.items()}
 
         return replace(
             self,
-            ids=[self.ids[row] for row in order],
+            ids=taken(self.ids, index),
             items=take(self.items),
             matches=self.matches.select(index),
             keys={name: column[index] for name, column in self.keys.items()},
             contents=take(self.contents),
             extras=take(self.extras),
             names=take(self.names),
-            places=[self.places[row] for row in order] if self.places else (),
+            places=taken(self.places, index) if self.places else (),
             fingerprint=digest([self.fingerprint.encode(), index.astype("<i8").tobytes()]),
         )
 
@@ -124,7 +123,11 @@ class Pairs:
     def without(self, problems: Sequence[Problem]) -> Pairs:
         """Set further rows aside, named by their places or ids, and remember why."""
         bad = {problem.id for problem in problems}
-        kept = self.select(row for row, name in enumerate(self.ids) if not {name, self.place(row)} & bad)
+        places = self.places or self.ids
+        named = zip(self.ids, places, strict=True)
+        kept = self.select(
+            np.flatnonzero(np.fromiter(((one not in bad and two not in bad) for one, two in named), bool))
+        )
         return replace(kept, problems=[*self.problems, *problems])
 
     def stop_above(self, fraction: float = 0.01) -> Pairs:
@@ -218,28 +221,44 @@ def build(name: str, rows: Rows, progress: Progress = silent, known: KnownFiles 
     found = {column: contents(column, values, progress, known) for column, values in rows.items.items()}
     absent = _absent(rows)
     faults = _faults(rows, found, absent)
-    kept = [row for row in range(len(rows.ids)) if row not in faults]
-    ids = [rows.ids[row] for row in kept]
-    assert len(set(ids)) == len(ids), f"the source of {name} gave the same id twice"
-    items = {c: [None if (row, c) in absent else values[row] for row in kept] for c, values in rows.items.items()}
-    tokens = {c: ["" if (row, c) in absent else str(v[row]) for row in kept] for c, v in found.items()}
-    extras = {column: [values[row] for row in kept] for column, values in rows.extras.items()}
-    places = rows.places or rows.ids
-    problems = [*rows.problems, *(Problem(places[row], *fault) for row, fault in sorted(faults.items()))]
-    compared = _compared(name, ids, items, tokens, extras, problems)
-    names = {column: [called[row] for row in kept] for column, called in rows.names.items()}
-    places = [rows.places[row] for row in kept] if rows.places else []
-    return replace(compared, left_alone=rows.left_alone, understood=rows.understood, names=names, places=places)
+    kept_N = np.setdiff1d(np.arange(len(rows.ids)), np.fromiter(faults, np.int64, len(faults)), assume_unique=True)
+
+    def kept(columns: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
+        return {one: taken(values, kept_N) if faults else values for one, values in columns.items()}
+
+    ids = kept({"": rows.ids})[""]
+    assert int(encode(ids).max(initial=ABSENT)) + 1 == len(ids), f"the source of {name} gave the same id twice"
+    items = kept({one: _blanked(values, absent[one], None) for one, values in rows.items.items()})
+    tokens = kept({one: _blanked(values, absent[one], "") for one, values in found.items()})
+    called = rows.places or rows.ids
+    problems = [*rows.problems, *(Problem(called[row], *fault) for row, fault in sorted(faults.items()))]
+    compared = _compared(name, ids, items, tokens, kept(rows.extras), problems)
+    return replace(
+        compared,
+        left_alone=rows.left_alone,
+        understood=rows.understood,
+        names=kept(rows.names),
+        places=kept({"": rows.places})[""] if rows.places else [],
+    )
 
 
-def _faults(rows: Rows, found: Mapping[str, Sequence[str | Fault]], absent: set[tuple[int, str]]) -> dict[int, Fault]:
+def _blanked(values: Sequence[Any], absent_N: np.ndarray, blank: Any) -> Sequence[Any]:
+    """A column with ``blank`` where a row has no item."""
+    if not absent_N.any():
+        return values
+    return column_of(blank if no else value for value, no in zip(values, absent_N.tolist(), strict=True))
+
+
+def _faults(
+    rows: Rows, found: Mapping[str, Sequence[str | Fault]], absent: Mapping[str, np.ndarray]
+) -> dict[int, Fault]:
     """What is wrong with each row: first with what it names, then what it lacks, a caption before a file."""
     texts = (text_modality(), *FIELDS)
     places = [
         (is_absent(rows.items[column][row]), texts.index(column) if column in texts else len(texts), row, content)
         for column, values in found.items()
         for row, content in enumerate(values)
-        if isinstance(content, Fault) and (row, column) not in absent
+        if isinstance(content, Fault) and not absent[column][row]
     ]
     faults: dict[int, Fault] = {}
     for _, _, row, fault in sorted(places, key=lambda place: place[:2]):
@@ -255,14 +274,14 @@ def join_pairs(parts: Sequence[Pairs]) -> Pairs:
         return parts[0]
     parts = _with_distinct_names(parts)
 
-    def joined(columns: str, missing: Any) -> dict[str, list[Any]]:
+    def joined(columns: str, missing: Any) -> dict[str, Sequence[Any]]:
         names = list(dict.fromkeys(name for part in parts for name in getattr(part, columns)))
         return {
-            name: [v for part in parts for v in getattr(part, columns).get(name, [missing] * len(part))]
+            name: column_of(v for part in parts for v in getattr(part, columns).get(name, repeat(missing, len(part))))
             for name in names
         }
 
-    name, ids = " + ".join(part.name for part in parts), [name for part in parts for name in part.ids]
+    name, ids = " + ".join(part.name for part in parts), column_of(name for part in parts for name in part.ids)
     problems = [problem for part in parts for problem in part.problems]
     compared = _compared(name, ids, joined("items", None), joined("contents", ""), joined("extras", ""), problems)
     return replace(
@@ -270,7 +289,9 @@ def join_pairs(parts: Sequence[Pairs]) -> Pairs:
         left_alone=[replace(left, name=f"{part.name}/{left.name}") for part in parts for left in part.left_alone],
         understood="; ".join(f"{part.name}: {part.understood}" for part in parts if part.understood),
         names=joined("names", ""),
-        places=[part.place(row) for part in parts for row in range(len(part))] if any(p.places for p in parts) else (),
+        places=column_of(place for part in parts for place in part.places or part.ids)
+        if any(part.places for part in parts)
+        else (),
     )
 
 
@@ -287,56 +308,56 @@ def _with_distinct_names(parts: Sequence[Pairs]) -> list[Pairs]:
         new = {name: prefix + name if name and seen[name] > 1 else name for name in of_part[number - 1]}
         renamed = replace(
             part,
-            ids=[new[name] for name in part.ids],
-            places=[new[name] for name in part.places],
-            names={modality: [new[name] for name in names] for modality, names in part.names.items()},
+            ids=mapped(new.__getitem__, part.ids),
+            places=mapped(new.__getitem__, part.places),
+            names={modality: mapped(new.__getitem__, names) for modality, names in part.names.items()},
             problems=[replace(problem, id=new[problem.id]) for problem in part.problems],
         )
         made.append(renamed)
     return made
 
 
-def _absent(rows: Rows) -> set[tuple[int, str]]:
-    """Places without an item that are no mistake: of rows that have what they need without it."""
-    absent: set[tuple[int, str]] = set()
+def _absent(rows: Rows) -> dict[str, np.ndarray]:
+    """By column, where rows have no item and that is no mistake (``N``, bool): they have what they need without it."""
+    empty = {
+        name: np.fromiter(map(is_absent, values), bool, len(values)) if rows.least is not None else np.zeros(0, bool)
+        for name, values in rows.items.items()
+    }
     if rows.least is None:
-        return absent
-    for row in range(len(rows.ids)):
-        empty = {name for name, values in rows.items.items() if is_absent(values[row])}
-        present = rows.items.keys() - empty
-        if set(FIELDS) & present:  # a question without its answer is a mistake, and so is the reverse
-            empty -= set(FIELDS)
-        asks = set(FIELDS) <= present and not all(map(is_text, present))
-        if len(present - set(FIELDS)) + asks >= rows.least:
-            absent.update((row, name) for name in empty)
-    return absent
+        return {name: np.zeros(len(rows.ids), bool) for name in empty}
+    there = {name: ~column for name, column in empty.items()}
+    nothing_N = np.zeros(len(rows.ids), bool)
+    fields = [there.get(name, nothing_N) for name in FIELDS]
+    files = [column for name, column in there.items() if not is_text(name)]
+    asks_N = np.logical_and.reduce(fields) & np.logical_or.reduce([nothing_N, *files])
+    have_N = sum((column.astype(int) for name, column in there.items() if name not in FIELDS), asks_N.astype(int))
+    asked_N = np.logical_or.reduce(fields)  # a question without its answer is a mistake, and so is the reverse
+    return {
+        name: column & (have_N >= rows.least) & (~asked_N if name in FIELDS else True) for name, column in empty.items()
+    }
 
 
 def _compared(
     name: str,
-    ids: list[str],
-    items: dict[str, list[Any]],
-    tokens: dict[str, list[str]],
-    extras: dict[str, list[str]],
+    ids: Sequence[str],
+    items: Mapping[str, Sequence[Any]],
+    tokens: Mapping[str, Sequence[str]],
+    extras: Mapping[str, Sequence[str]],
     problems: list[Problem],
 ) -> Pairs:
     """The columns with their keys and matches. Equal questions or answers match nothing: "yes" is true of many."""
     ordered = sorted(items, key=lambda column: (column == text_modality(), column in FIELDS))
     items = {column: items[column] for column in ordered}
-    keys = {column: encode(tokens[column], items[column]) for column in items}
+    keys = {column: encode(_present(tokens[column], items[column])) for column in items}
     codes = {
-        column: encode(map(modality(column).match_key, tokens[column]), items[column])
+        column: encode(_present(map(modality(column).match_key, tokens[column]), items[column]))
         for column in items
         if column not in FIELDS
     }
-    fingerprint = digest(part.encode() for m in sorted(tokens) for part in (m, *ids, *tokens[m]))
+    fingerprint = digest(part.encode() for m in sorted(tokens) for part in chain((m,), ids, tokens[m]))
     return Pairs(name, ids, items, Matches.of(codes), keys, tokens, extras, problems, fingerprint)
 
 
-def encode(values: Iterable[Hashable], items: Sequence[Any]) -> np.ndarray:
-    """One ``int64`` per value, equal for equal values, numbered in order of appearance; ABSENT where no item is."""
-    codes: dict[Hashable, int] = {}
-    return np.array(
-        [ABSENT if item is None else codes.setdefault(v, len(codes)) for v, item in zip(values, items, strict=True)],
-        dtype=np.int64,
-    )
+def _present(values: Iterable[str], items: Iterable[Any]) -> Iterator[str | None]:
+    """The values of rows that have an item."""
+    return (None if item is None else value for value, item in zip(values, items, strict=True))

@@ -7,7 +7,7 @@ through :meth:`cospace.data.pairs.Pairs.without`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any, ClassVar, Literal, Protocol
@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal, Protocol
 from ...filenames import suffix_of
 from ...modalities import Modality, all_modalities
 from ...types import LeftAlone, Problem, UserError
+from ..columns import ColumnWriter
 
 Form = Literal["files", "table", "shards"]
 """What a folder may be read as, where it holds several of them."""
@@ -67,9 +68,9 @@ class Rows:
     ``Lazy`` for the rest; ``None`` where a row names nothing.
     """
 
-    ids: list[str]
-    items: dict[str, list[Any]]
-    extras: dict[str, list[str]] = field(default_factory=dict)
+    ids: Sequence[str]
+    items: Mapping[str, Sequence[Any]]
+    extras: Mapping[str, Sequence[str]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     least: int | None = None
     """How many modalities a row needs where rows may lack some; a question about a file, with its answer, counts as
@@ -78,10 +79,44 @@ class Rows:
     """Files that lie there and are no part of this reading."""
     understood: str = ""
     """How the input was read, for people: ``1,000 images with captions beside them (.txt)``."""
-    names: dict[str, list[str]] = field(default_factory=dict)
+    names: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Of files, by modality: what each is called in every row that has it; without, as the row is called."""
-    places: list[str] = field(default_factory=list)
+    places: Sequence[str] = field(default_factory=list)
     """Where each row stands (``pairs.csv:17``), for those who have to mend it; without, what the row is called."""
+
+
+class RowsWriter:
+    """Collects rows one by one, in memory that does not grow with them; see :class:`Rows` for what they have."""
+
+    def __init__(self, items: Iterable[str], extras: Iterable[str] = (), names: Iterable[str] = ()) -> None:
+        """The columns of each kind."""
+        self._ids = ColumnWriter()
+        self._items, self._extras, self._names = (
+            {name: ColumnWriter() for name in columns} for columns in (items, extras, names)
+        )
+
+    def add(
+        self,
+        name: str,
+        items: Mapping[str, Any],
+        extras: Mapping[str, str] | None = None,
+        names: Mapping[str, str] | None = None,
+    ) -> None:
+        """A row; what it lacks is ``None`` among the items, and an empty text elsewhere."""
+        self._ids.append(name)
+        for column, writer in self._items.items():
+            writer.append(items.get(column))
+        for given, writers in ((extras, self._extras), (names, self._names)):
+            for column, writer in writers.items():
+                writer.append("" if given is None else given.get(column, ""))
+
+    def finish(self, problems: list[Problem] | None = None, least: int | None = None) -> Rows:
+        """The rows; nothing is added to them any more."""
+        items, extras, names = (
+            {name: writer.finish() for name, writer in writers.items()}
+            for writers in (self._items, self._extras, self._names)
+        )
+        return Rows(self._ids.finish(), items, extras, [] if problems is None else problems, least, names=names)
 
 
 class Source(Protocol):

@@ -10,9 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ...config import unknown
 from ...modalities import FIELDS, Modality, is_text, modality, names, text_modality
 from ...types import Problem, UserError
+from ..columns import column_of, mapped, taken
 from . import AS_FOUND, ReadOptions, Rows, file_modalities
 from ._below import Below
 from ._identity import file_name, identify
@@ -37,9 +40,9 @@ class Table:
     """Of the file, for messages."""
     folder: Path
     """What relative paths are relative to."""
-    places: list[str]
+    places: Sequence[str]
     """Of the rows: the file and the line."""
-    columns: dict[str, list[Any]]
+    columns: Mapping[str, Sequence[Any]]
     options: ReadOptions = AS_FOUND
     """Which columns are named, and what paths are relative to."""
     problems: list[Problem] = field(default_factory=list)
@@ -57,20 +60,16 @@ class Table:
         roles, columns = self._roles()
         self.elsewhere, self.called = [], []
         items = {
-            role: [text_value(value) for value in columns[column]]
-            if is_text(role)
-            else self._files(columns[column], role)
+            role: mapped(text_value, columns[column]) if is_text(role) else self._files(columns[column], role)
             for role, column in roles.items()
         }
         used = set(roles.values()) | (self.columns.keys() - columns.keys())
-        extras = {c: [as_text(v) for v in values] for c, values in self.columns.items() if c and c not in used}
+        extras = {c: mapped(as_text, values) for c, values in self.columns.items() if c and c not in used}
         asked = text_modality() in roles and set(FIELDS) <= roles.keys()
         partial = asked or len(roles.keys() - set(FIELDS)) > 2
         alone = not self.options.pairs and roles.keys() - {text_modality(), *FIELDS}
         rows = Rows(self.places, items, extras, self.problems, least=2 if partial else 1 if alone else None)
-        rows.names = {
-            role: [_name_of(v) for v in columns[column]] for role, column in roles.items() if not is_text(role)
-        }
+        rows.names = {role: mapped(_name_of, columns[column]) for role, column in roles.items() if not is_text(role)}
         filters = f"; filters: {', '.join(_some(list(map(str, extras))))}" if extras else ""
         said = ", ".join(f"{role} = {column}" for role, column in roles.items())
         rows.understood = said + filters + self._found_otherwise()
@@ -124,36 +123,49 @@ class Table:
             if name not in self.columns:
                 raise UserError(unknown(name, self.columns, f"{self.name} has no column"))
         rows = zip(*(self.columns[name] for name in several), strict=True)
-        joined: dict[str, Sequence[Any]] = {" + ".join(several): [list(filter(_is_given, values)) for values in rows]}
+        joined = {" + ".join(several): column_of(list(filter(_is_given, values)) for values in rows)}
         return {name: v for name, v in self.columns.items() if name not in several} | joined, list(joined)
 
-    def _files(self, values: Sequence[Any], modality: str) -> list[Any]:
-        """Paths resolved, one object per distinct text; bytes as they are, also in Hugging Face's struct."""
-        values = [str(v) if isinstance(v, int) and not isinstance(v, bool) else unwrap(v) for v in values]
-        texts = dict.fromkeys(v for v in values if isinstance(v, str) and v.strip())
-        locator = Locator(self.below, modality, list(texts), fixed=self.options.root is not None)
-        paths = {text: locator.find(text) for text in texts}
+    def _files(self, values: Sequence[Any], modality: str) -> Sequence[Any]:
+        """Paths resolved, one object per distinct text of a short column; bytes as they are, also in wrappers."""
+        values = mapped(_file_value, values)
+        texts = (v for v in values if isinstance(v, str) and v.strip())
+        locator = Locator(self.below, modality, texts, fixed=self.options.root is not None)
+        found = column_of(locator.find(value) if isinstance(value, str) else value for value in values)
         self.elsewhere += locator.elsewhere
         self.called += locator.called
-        return [paths.get(value) if isinstance(value, str) else value for value in values]
+        return found
+
+
+def _file_value(value: Any) -> Any:
+    """A value of a column of files, taken out of its wrappers; ids may be numbers."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else unwrap(value)
 
 
 def _one_caption_each(rows: Rows) -> None:
     """A row with a list of captions as a row for each of them, called ``NAME#1``, ``NAME#2``, ..."""
-    captions = rows.items.get(text_modality(), [])
+    captions: Sequence[Any] = rows.items.get(text_modality(), [])
     if not any(isinstance(value, list) for value in captions):
         return
-    order, ids, texts = [], list[str](), list[Any]()
-    for row, value in enumerate(captions):
-        several = value if isinstance(value, list) else [value]
-        for number, text in enumerate(several or [None], start=1):
-            order.append(row)
-            ids.append(f"{rows.ids[row]}#{number}" if isinstance(value, list) else rows.ids[row])
-            texts.append(text)
-    rows.ids = ids
-    rows.items = {name: texts if name == text_modality() else [v[r] for r in order] for name, v in rows.items.items()}
-    rows.names = {name: [values[row] for row in order] for name, values in rows.names.items()}
-    rows.extras = {name: [values[row] for row in order] for name, values in rows.extras.items()}
+    rows.ids = column_of(
+        f"{name}#{number}" if isinstance(value, list) else name
+        for name, value in zip(rows.ids, captions, strict=True)
+        for number, _ in enumerate(_several(value), start=1)
+    )
+    texts = column_of(text for value in captions for text in _several(value))
+    order_N = np.repeat(
+        np.arange(len(captions)), np.fromiter((len(_several(v)) for v in captions), np.int64, len(captions))
+    )
+    rows.items = {
+        name: texts if name == text_modality() else taken(values, order_N) for name, values in rows.items.items()
+    }
+    rows.names = {name: taken(values, order_N) for name, values in rows.names.items()}
+    rows.extras = {name: taken(values, order_N) for name, values in rows.extras.items()}
+
+
+def _several(value: Any) -> Sequence[Any]:
+    """The captions of a value, at least one: an empty list is a row without a caption."""
+    return (value or [None]) if isinstance(value, list) else [value]
 
 
 _NUMBERED = re.compile(r"(caption|text|sentence|description|title|comment)s?[ _.-]?\d+", re.IGNORECASE)

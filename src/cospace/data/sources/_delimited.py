@@ -9,10 +9,13 @@ quote is an ordinary character. A line ends with LF or CRLF; blank lines are ski
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 SEPARATORS = (",", "\t", ";", "|")
+
+LONGEST = 1 << 24
+"""Letters of a record with quotes, of a text that is read in pieces."""
 
 
 class Record(NamedTuple):
@@ -23,35 +26,61 @@ class Record(NamedTuple):
     fault: str = ""
 
 
-def records(text: str, separator: str, swallowed: Callable[[list[str]], bool] | None = None) -> Iterator[Record]:
-    """Every record of ``text``, in order.
+def records(
+    text: str | Iterable[str], separator: str, swallowed: Callable[[list[str]], bool] | None = None
+) -> Iterator[Record]:
+    """Every record of ``text``, in order; of a text in pieces, no more than some of them are in memory.
 
     After an unbalanced quote the reader goes on at the next line, so that one typing error costs one row.
     ``swallowed`` is asked about each line inside a quoted field; where it says that the line is a record by itself,
-    the quote is taken to be unbalanced too.
+    the quote is taken to be unbalanced too. In pieces, a quote is unbalanced that is open for :data:`LONGEST` letters.
     """
     quoted = re.compile(r'"([^"]*+(?:""[^"]*+)*+)"(?=' + re.escape(separator) + r"|\r?\n|\r?\Z)")
     plain = re.compile(r"[^\n" + re.escape(separator) + r"]*")
-    line, start = 1, 0
-    while start < len(text):
+    window, line = _Window([text] if isinstance(text, str) else text), 1
+    while window.begin():
+        text, start = window.text, window.start
         end = _line_end(text, start)
-        if _content(text, start, end) == "":
-            line, start = line + 1, end + 1
-            continue
         if '"' not in text[start:end]:
-            yield Record(line, _content(text, start, end).split(separator))
-            line, start = line + 1, end + 1
+            content = _content(text, start, end)
+            if content:
+                yield Record(line, content.split(separator))
+            line, window.start = line + 1, end + 1
             continue
+        window.extend(LONGEST)
+        text, start, end = window.text, window.start, window.start + end - start
         fields, stop, fault = _quoted_record(text, start, quoted, plain)
         inside = [_content(row, 0, len(row)) for row in text[start:stop].split("\n")[1:]]
         if not fault and swallowed and any(swallowed(row.split(separator)) for row in inside):
             fault = "a quote is opened here and the next one is in another row; close it, or double it if it is text"
-        if fault:
-            yield Record(line, [], fault)
-            line, start = line + 1, end + 1
-        else:
-            yield Record(line, fields)
-            line, start = line + len(inside) + 1, stop + 1
+        yield Record(line, [] if fault else fields, fault)
+        line, window.start = (line + 1, end + 1) if fault else (line + len(inside) + 1, stop + 1)
+
+
+class _Window:
+    """The part of a text in pieces that is being read."""
+
+    def __init__(self, pieces: Iterable[str]) -> None:
+        self.text, self.start = "", 0
+        self._pieces: Iterator[str] | None = iter(pieces)
+
+    def begin(self) -> bool:
+        """Whether there is more; if so, at least a whole line of it."""
+        while self._pieces is not None and self.text.find("\n", self.start) < 0:
+            self.extend(len(self.text) - self.start + 1)
+        return self.start < len(self.text)
+
+    def extend(self, wanted: int) -> None:
+        """Have so many letters behind the start, if there are as many."""
+        missing = wanted - (len(self.text) - self.start)
+        if self._pieces is None or missing <= 0:
+            return
+        parts = [self.text[self.start :]]
+        while missing > 0 and (piece := next(self._pieces, None)) is not None:
+            parts.append(piece)
+            missing -= len(piece)
+        self._pieces = self._pieces if missing <= 0 else None
+        self.text, self.start = "".join(parts), 0
 
 
 def _line_end(text: str, start: int) -> int:

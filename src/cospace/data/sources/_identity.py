@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ...filenames import escaped
+from ..columns import column_of, mapped
 from ..contents import digest
+from ..keys import encode, hashes
 from . import Rows
 from ._paths import without_number
 
@@ -29,12 +34,21 @@ def identify(rows: Rows) -> None:
     an id or a file have such a hash behind it (``a.jpg#1f2e3d4c``); equal rows their number.
     """
     column = next((name for name in rows.extras if name.strip().casefold() == _ID), None)
-    own = [value.strip() for value in rows.extras[column]] if column is not None else [""] * len(rows.ids)
-    bases = [own[row] or next((n[row] for n in rows.names.values() if n[row]), "") for row in range(len(own))]
-    sharing = Counter(bases)
+    own: Sequence[str] = [] if column is None else mapped(str.strip, rows.extras[column])
+    called = zip(*rows.names.values(), strict=True) if rows.names else repeat((), len(rows.ids))
+    bases = column_of(
+        base or next(filter(None, names), "")
+        for base, names in zip(own or repeat("", len(rows.ids)), called, strict=True)
+    )
+    codes_N = encode(bases)
+    shared_N = np.bincount(codes_N)[codes_N] > 1 if len(codes_N) else codes_N > 0
+    texts = _texts_of(rows)
     rows.places = rows.ids if column is None else []
     rows.ids = _distinct(
-        [base if base and sharing[base] == 1 else _hashed(base, row, rows) for row, base in enumerate(bases)]
+        column_of(
+            base if base and not shared else _hashed(base, next_texts)
+            for base, shared, next_texts in zip(bases, shared_N.tolist(), texts, strict=True)
+        )
     )
     if column is None:
         rows.names = {name: _where_one_file(called, name, rows) for name, called in rows.names.items()}
@@ -49,31 +63,60 @@ def file_name(value: Any) -> str:
     return escaped(without_number(str(value).strip()).removeprefix("./")) if isinstance(value, str | Path) else ""
 
 
-def _where_one_file(names: Sequence[str], modality: str, rows: Rows) -> list[str]:
+def _where_one_file(names: Sequence[str], modality: str, rows: Rows) -> Sequence[str]:
     """Names for the files of all rows, where all rows of a name have one file; otherwise what the rows are called."""
-    files: dict[str, set[str]] = {}
-    for row, name in enumerate(names):
-        files.setdefault(name, set()).add(_text_of(rows.items[modality][row], rows.names[modality][row]))
-    return [name if name and len(files[name]) == 1 else rows.ids[row] for row, name in enumerate(names)]
+    files = zip(rows.items[modality], rows.names[modality], strict=True)
+    name_N, file_N = encode(names), encode(_text_of(item, called) for item, called in files)
+    _, first_C = np.unique(name_N, return_index=True)
+    several_C = np.bincount(name_N, weights=file_N != file_N[first_C[name_N]]) > 0 if len(name_N) else first_C > 0
+    several_N = several_C[name_N].tolist()
+    return column_of(
+        name if name and not several else own for name, several, own in zip(names, several_N, rows.ids, strict=True)
+    )
 
 
-def _distinct(names: Sequence[str]) -> list[str]:
+def _distinct(names: Sequence[str]) -> Sequence[str]:
     """The names, where several are equal with their number behind the second and later ones."""
-    taken, seen = set(names), Counter[str]()
-    found = []
-    for name in names:
+    codes_N = encode(names)
+    if int(codes_N.max(initial=-1)) + 1 == len(names):
+        return names
+    repeated = (np.bincount(codes_N)[codes_N] > 1).tolist()
+    taken, seen = _Names(names), Counter[str]()
+
+    def numbered(name: str) -> str:
         seen[name] += 1
-        numbered = name
-        while seen[name] > 1 and (numbered := f"{name}.{seen[name]}") in taken:
+        found = name
+        while seen[name] > 1 and (found := f"{name}.{seen[name]}") in taken:
             seen[name] += 1
-        taken.add(numbered)
-        found.append(numbered)
-    return found
+        taken.add(found)
+        return found
+
+    return column_of(numbered(name) if again else name for name, again in zip(names, repeated, strict=True))
 
 
-def _hashed(base: str, row: int, rows: Rows) -> str:
-    names = {name: called[row] for name, called in rows.names.items()}
-    texts = [_text_of(values[row], names.get(name, "")) for name, values in sorted(rows.items.items())]
+class _Names:
+    """The names that are taken, as hashes: one that only has the hash of another is passed over as well."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._sorted = np.sort(hashes(names)[:, 0])
+        self._added: set[str] = set()
+
+    def __contains__(self, name: str) -> bool:
+        wanted = hashes([name])[0, 0]
+        place = int(np.searchsorted(self._sorted, wanted))
+        return name in self._added or (place < len(self._sorted) and bool(self._sorted[place] == wanted))
+
+    def add(self, name: str) -> None:
+        self._added.add(name)
+
+
+def _texts_of(rows: Rows) -> Iterator[list[str]]:
+    """What distinguishes every row from others."""
+    columns = [map(_text_of, values, rows.names.get(name, repeat(""))) for name, values in sorted(rows.items.items())]
+    return map(list, zip(*columns, strict=True)) if columns else repeat([], len(rows.ids))
+
+
+def _hashed(base: str, texts: Sequence[str]) -> str:
     made = digest(text.encode("utf-8", "surrogateescape") for text in texts)
     return f"{base}#{made[:_SHOWN]}" if base else made[: 2 * _SHOWN]
 

@@ -18,14 +18,14 @@ is a row, with its captions, else its class, else neither.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ...filenames import folder_of
 from ...modalities import modality, text_modality
 from ...types import LeftAlone, Problem, UserError
-from . import Rows, file_kinds
+from . import Rows, RowsWriter, file_kinds
 from ._survey import SPLITS
 
 _PLAIN = frozenset(
@@ -93,10 +93,8 @@ class Layout:
 
     def _items(self, modalities: list[str], what: str, classes: bool) -> Rows:
         """A row for each file, or for each of its captions; its class where folders name classes."""
-        columns: dict[str, list[Any]] = {one: [] for one in [*modalities, text_modality()]}
-        rows, labels = Rows([], columns, problems=self.problems, least=1), []
-        rows.names = {one: [] for one in modalities}
         self.uses_captions = not self.pairs and bool(self.files.keys() & self.captions.keys())
+        rows, labels = RowsWriter([*modalities, text_modality()], ("label",) if classes else (), modalities), set[str]()
         files = sorted(
             (name, stem, modality, item)
             for stem, found in self.files.items()
@@ -105,41 +103,33 @@ class Layout:
         )  # names are unique, so items are never compared
         for name, stem, one, item in files:
             label = folder_of(name) if classes else ""
+            labels.add(label)
             captions: list[str | None] = list(self.captions.get(stem, [])) if self.uses_captions else []
             alone = sum(map(len, self.files[stem].values())) == 1
             for number, caption in enumerate(captions or [label.replace("_", " ") or None], start=1):
-                rows.ids.append(name if not captions else f"{stem if alone else name}#{number}")
-                for column in rows.items:
-                    value = caption if column == text_modality() else item if column == one else None
-                    rows.items[column].append(value)
-                for column, called in rows.names.items():
-                    called.append(name if column == one else "")
-                labels.append(label)
-        if classes:
-            rows.extras["label"] = labels
-        if not any(rows.items[text_modality()]):
-            del rows.items[text_modality()]
+                called = name if not captions else f"{stem if alone else name}#{number}"
+                rows.add(called, {one: item, text_modality(): caption}, {"label": label}, {one: name})
         named = "with captions beside them" if self.uses_captions else "without captions"
-        self.meaning = f"{what} in folders named by class ({len(set(labels)):,})" if classes else f"{what} {named}"
-        return rows
+        self.meaning = f"{what} in folders named by class ({len(labels):,})" if classes else f"{what} {named}"
+        made = rows.finish(self.problems, least=1)
+        if not any(made.items.get(text_modality(), ())):
+            made.items = {one: column for one, column in made.items.items() if one != text_modality()}
+        return made
 
     def _partnered(self, modalities: list[str]) -> Rows:
         """A row for each name that files of several modalities share."""
-        rows = Rows([], {one: [] for one in modalities}, problems=self.problems, least=2)
-        rows.names = {one: [] for one in modalities}
+        rows = RowsWriter(modalities, names=modalities)
         for stem, found in sorted(self.files.items()):
             if self._is_unique(stem, found):
                 if len(found) == 1:
                     name = next(iter(next(iter(found.values()))))
                     self.problems.append(Problem(stem, "missing partner", f"{name} has no file of that name beside it"))
                 else:
-                    self._add_row(rows, stem, found, None)
-        return rows
+                    _add_row(rows, stem, found, None)
+        return rows.finish(self.problems, least=2)
 
     def _captioned(self, modalities: list[str]) -> Rows:
-        columns: dict[str, list[Any]] = {one: [] for one in [*modalities, text_modality()]}
-        rows = Rows([], columns, problems=self.problems, least=2 if len(modalities) > 1 else None)
-        rows.names = {one: [] for one in modalities}
+        rows = RowsWriter([*modalities, text_modality()], names=modalities)
         for stem in sorted(self.captions.keys() - self.files.keys()):
             self.problems.append(Problem(stem, "missing file", "the caption has no file beside it"))
         for stem, found in sorted(self.files.items()):
@@ -148,8 +138,8 @@ class Layout:
                 name = next(iter(next(iter(found.values()))))
                 self.problems.append(Problem(stem, "missing caption", f"{name} has no caption beside it"))
             for number, caption in enumerate(self.captions.get(stem, []) if unique else [], start=1):
-                self._add_row(rows, f"{stem}#{number}", found, caption)
-        return rows
+                _add_row(rows, f"{stem}#{number}", found, caption)
+        return rows.finish(self.problems, least=2 if len(modalities) > 1 else None)
 
     def _is_unique(self, stem: str, found: dict[str, dict[str, Any]]) -> bool:
         twice = next((sorted(named) for named in found.values() if len(named) > 1), None)
@@ -158,13 +148,12 @@ class Layout:
             self.problems.append(Problem(stem, "duplicate name", reason))
         return twice is None
 
-    def _add_row(self, rows: Rows, name: str, found: dict[str, dict[str, Any]], caption: str | None) -> None:
-        rows.ids.append(name)
-        for name_, column in rows.items.items():
-            item = next(iter(found[name_].values())) if name_ in found else None
-            column.append(caption if name_ == text_modality() else item)
-        for name_, called in rows.names.items():
-            called.append(next(iter(found[name_])) if name_ in found else "")
+
+def _add_row(rows: RowsWriter, name: str, found: Mapping[str, Mapping[str, Any]], caption: str | None) -> None:
+    """A row of the one file of each modality, and a caption."""
+    files = {one: next(iter(named.items())) for one, named in found.items()}
+    items = {one: item for one, (_, item) in files.items()} | {text_modality(): caption}
+    rows.add(name, items, names={one: called for one, (called, _) in files.items()})
 
 
 def are_classes(names: Iterable[str]) -> bool:

@@ -51,6 +51,11 @@ def unpacked(path: Path) -> bytes:
     return made
 
 
+def is_packed(beginning: bytes) -> bool:
+    """Whether a file that begins so is packed."""
+    return any(beginning.startswith(start) for start, _ in _FORMATS)
+
+
 def refuse_stand_in(beginning: bytes, path: Path) -> None:
     """Raise :class:`UserError` for what a download leaves in the place of a table: a pointer, or a page."""
     if beginning.startswith(b"version https://git-lfs"):

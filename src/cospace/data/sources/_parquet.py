@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from ...reading import MALFORMED, opened
 from ...types import UserError
+from ..columns import ColumnWriter
 from ._packed import refuse_stand_in
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Columns = dict[str, list[Any]]
+Columns = Mapping[str, Sequence[Any]]
+
+_TOGETHER = 1024
+"""Rows that are taken out of Arrow data at a time: they may be large, such as the bytes of images."""
 
 
 def read_parquet(paths: Sequence[Path]) -> Columns:
@@ -22,34 +26,57 @@ def read_parquet(paths: Sequence[Path]) -> Columns:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    tables = []
+    writers: dict[str, ColumnWriter] | None = None
     for path in paths:
         try:
             # A file object, since pyarrow given a path also reads columns from the names of the folders above it.
             with opened(path) as file:
                 refuse_stand_in(file.read(512), path)
-                tables.append(pq.ParquetFile(file).read())
+                parquet = pq.ParquetFile(file)
+                writers = _agreeing(writers, parquet.schema_arrow.names, path, paths[0])
+                names = class_names(parquet.schema_arrow.metadata or {})
+                for batch in parquet.iter_batches(_TOGETHER):
+                    _add(writers, batch, names)
         except (pa.ArrowException, *MALFORMED) as error:
             raise UserError(f"{path} is not a whole parquet file: {error}") from error
-    return merge(tables, paths)
+    return {name: writer.finish() for name, writer in (writers or {}).items()}
 
 
 def merge(tables: Sequence[pa.Table], paths: Sequence[Path]) -> Columns:
     """The columns of tables read from ``paths``, which must agree on their columns."""
+    writers: dict[str, ColumnWriter] | None = None
     for table, path in zip(tables, paths, strict=True):
-        if table.column_names != tables[0].column_names:
-            raise UserError(f"{path} has other columns ({', '.join(table.column_names)}) than {paths[0]}")
-    parts = [plain_columns(table, class_names(table.schema.metadata or {})) for table in tables]
-    return {name: [value for part in parts for value in part[name]] for name in parts[0]} if parts else {}
+        writers = _agreeing(writers, table.column_names, path, paths[0])
+        for batch in table.to_batches(_TOGETHER):
+            _add(writers, batch, class_names(table.schema.metadata or {}))
+    return {name: writer.finish() for name, writer in (writers or {}).items()}
+
+
+def _agreeing(
+    writers: dict[str, ColumnWriter] | None, names: Sequence[str], path: Path, first: Path
+) -> dict[str, ColumnWriter]:
+    if writers is None:
+        return {name: ColumnWriter() for name in names}
+    if list(names) != list(writers):
+        raise UserError(f"{path} has other columns ({', '.join(names)}) than {first}")
+    return writers
+
+
+def _add(writers: Mapping[str, ColumnWriter], batch: pa.RecordBatch, names: Mapping[str, Sequence[str]]) -> None:
+    """Some rows, with class numbers replaced by the names they stand for."""
+    for name, writer in writers.items():
+        known = names.get(name)
+        for value in batch.column(name).to_pylist():
+            named = known is not None and isinstance(value, int) and 0 <= value < len(known)
+            writer.append(known[value] if named and known is not None else value)
 
 
 def plain_columns(table: pa.Table, names: Mapping[str, Sequence[str]]) -> Columns:
-    """A table as Python lists, with class numbers replaced by the names they stand for."""
-    columns: Columns = {name: table.column(name).to_pylist() for name in table.column_names}
-    for column in names.keys() & columns.keys():
-        known = names[column]
-        columns[column] = [known[v] if isinstance(v, int) and 0 <= v < len(known) else v for v in columns[column]]
-    return columns
+    """A table as columns, with class numbers replaced by the names they stand for."""
+    writers = {name: ColumnWriter() for name in table.column_names}
+    for batch in table.to_batches(_TOGETHER):
+        _add(writers, batch, names)
+    return {name: writer.finish() for name, writer in writers.items()}
 
 
 def class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path, PureWindowsPath
 from urllib.parse import unquote
 
@@ -17,25 +18,42 @@ _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _NUMBERED = re.compile(r"(.+)#\d+")
 _SAMPLE = 50
 """Paths that decide which folder a table's paths are relative to."""
+_GLANCE = 10_000
+"""Rows among which these are looked for."""
+MOST_FOUND = 1 << 17
+"""Texts whose files are remembered."""
 
 
 class Locator:
     """Finds the files that the paths of a table name, relative to the folder that fits them."""
 
-    def __init__(self, below: Below, modality: str, sample: Sequence[str], fixed: bool = False) -> None:
-        """``fixed``: whether paths are relative to the folder of ``below`` and no other."""
+    def __init__(self, below: Below, modality: str, texts: Iterable[str], fixed: bool = False) -> None:
+        """``texts``: what the table writes, of which the first different ones are looked at.
+
+        ``fixed``: whether paths are relative to the folder of ``below`` and no other.
+        """
         self._below, self._modality = below, modality
-        sample = [without_number(text.strip()) for text in sample if text.strip()][:_SAMPLE]
+        sample = [] if fixed else _first_different(texts)
         self.base = below.folder if fixed else _fitting(below.folder, sample)
         self.elsewhere: list[str] = []
         """Absolute paths that are none on this machine, whose ends were found here."""
         self.called: list[Path] = []
         """Files that were found by their stems or numbers alone, in whatever folder."""
         self._known: dict[tuple[Path, bool], dict[str, str | None]] = {}
+        self._found: dict[str, Path | Fault | None] = {}
 
-    def find(self, text: str) -> Path | Fault:
-        """The file; where there is none, the path as it was written, or why it cannot be one."""
-        written = text.strip()
+    def find(self, text: str) -> Path | Fault | None:
+        """The file; where there is none, the path as it was written, or why it cannot be one; nothing of no text.
+
+        The same text gives the same object, up to very many different ones.
+        """
+        if text not in self._found:
+            if len(self._found) > MOST_FOUND:
+                self._found.clear()
+            self._found[text] = self._find(text.strip()) if text.strip() else None
+        return self._found[text]
+
+    def _find(self, written: str) -> Path | Fault:
         if _ADDRESS.match(written) and not written.lower().startswith("file://"):
             return Fault("address", f"{written} is an address, not a file here; download it and name the file")
         for way in _spellings(written):
@@ -99,6 +117,15 @@ class Locator:
                     names[folded] = None if folded in names else name
             self._known[folder, suffixes] = names
         return self._known[folder, suffixes]
+
+
+def _first_different(texts: Iterable[str]) -> list[str]:
+    found: dict[str, None] = {}
+    for text in islice(texts, _GLANCE):
+        found[without_number(text.strip())] = None
+        if len(found) == _SAMPLE:
+            break
+    return list(found)
 
 
 def without_number(text: str) -> str:

@@ -24,7 +24,7 @@ from PIL import Image, ImageDraw, ImageFont
 from pydantic import Field
 
 from ...types import UserError
-from . import Rows
+from . import Rows, RowsWriter
 from ._built_in import BuiltIn
 
 __all__ = ["FACES", "HELD_OUT_FACES", "Config", "GlyphImage", "unseen_characters"]
@@ -101,13 +101,12 @@ class Config(BuiltIn):
     def read(self) -> Rows:
         """One row per drawing, face by face in the order of code points."""
         wanted = self._characters()
-        rows = Rows(ids=[], items={"image": [], "text": []})
+        rows = RowsWriter(("image", "text"))
         for face in HELD_OUT_FACES if self.split.endswith("faces") else FACES:
-            codes = sorted(wanted & _outlines(face).keys())
-            rows.ids.extend(f"glyphs/{face}/U+{code:04X}" for code in codes)
-            rows.items["image"].extend(GlyphImage(face, code, self.size) for code in codes)
-            rows.items["text"].extend(_caption(code).removeprefix(self._prefix()) for code in codes)
-        return rows
+            for code in sorted(wanted & _outlines(face).keys()):
+                text = _caption(code).removeprefix(self._prefix())
+                rows.add(f"glyphs/{face}/U+{code:04X}", {"image": GlyphImage(face, code, self.size), "text": text})
+        return rows.finish()
 
     def _characters(self) -> frozenset[int]:
         if self._of_digits:

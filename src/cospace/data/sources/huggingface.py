@@ -14,6 +14,7 @@ from ...config import Config as BaseConfig
 from ...filenames import as_utf8
 from ...reading import read_json
 from ...types import UserError
+from ..columns import column_of
 from . import AS_FOUND, ReadOptions, Rows
 from ._columns import Table
 from ._parquet import Columns, features_with_names, merge, plain_columns, read_parquet
@@ -60,7 +61,7 @@ class Config(BaseConfig):
             files = _parquet_files(folder)
             columns = read_parquet(files[self._choose(list(files))])
         count = len(next(iter(columns.values()), []))
-        ids = [f"{folder.name}:{row}" for row in range(1, count + 1)]
+        ids = column_of(f"{folder.name}:{row}" for row in range(1, count + 1))
         return Table(self.path, folder, ids, columns, self.options).rows()
 
     def _choose(self, splits: Sequence[str]) -> str:

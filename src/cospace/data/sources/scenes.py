@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from . import Rows
+from . import Rows, RowsWriter
 from ._built_in import BuiltIn
 from ._scene_captions import captions, holds
 from ._scene_drawing import draw
@@ -69,15 +69,13 @@ class Config(BuiltIn):
 
     def read(self) -> Rows:
         """One row per question, with the scene's captions in turn; the rows of a scene share its image."""
-        rows = Rows(ids=[], items={"image": [], "text": [], "question": [], "answer": []}, extras={"kind": []})
+        rows = RowsWriter(("image", "text", "question", "answer"), ("kind",))
         for index in range(self.scenes or _SCENES[self.split]):
             image = SceneImage(self.seed, self.split, index, self.size)
             shown, dice = drawn(self.seed, self.split, index)
             texts, asked = captions(shown, dice), questions(shown)
-            rows.ids.extend(f"scenes/{self.split}/{index:06d}#{number}" for number in range(len(asked)))
-            rows.items["image"].extend(image for _ in asked)
-            rows.items["text"].extend(texts[number % len(texts)] for number in range(len(asked)))
-            rows.items["question"].extend(question.text for question in asked)
-            rows.items["answer"].extend(question.answer for question in asked)
-            rows.extras["kind"].extend(question.kind for question in asked)
-        return rows
+            for number, question in enumerate(asked):
+                said = {"text": texts[number % len(texts)], "question": question.text, "answer": question.answer}
+                name = f"scenes/{self.split}/{index:06d}#{number}"
+                rows.add(name, {"image": image, **said}, {"kind": question.kind})
+        return rows.finish()

@@ -8,20 +8,23 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
 from ...config import Config as BaseConfig
-from ...reading import decode_text, lines, opened, parse_json
+from ...reading import lines, opened, parse_json
 from ...types import Problem, UserError
+from ..columns import ColumnWriter, column_of
 from . import AS_FOUND, ReadOptions, Rows, modality_of_file
 from ._columns import Table, names_file
 from ._delimited import SEPARATORS, Record, records
-from ._packed import unpacked, unpacked_suffix
+from ._packed import unpacked_suffix
 from ._parquet import read_parquet
 from ._paths import without_number
+from ._text_files import TextFile
 from .vqa import holds_questions
 
 _NAMED_SEPARATORS = {"\\t": "\t", "tab": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
@@ -89,43 +92,60 @@ def is_text_table(path: Path) -> bool:
 
 
 def _read_delimited(config: Config) -> Table:
-    text = _text(config.path)
-    stated = _STATED.match(text)  # by Excel, on a line before the columns' names
-    text = text[stated.end() :] if stated else text
-    separator = config.options.separator or (stated[1] if stated else _sniff_separator(text, config))
-    sample = list(_first(text, separator))
+    text = TextFile.at(config.path)
+    stated = _STATED.match(text.beginning)  # by Excel, on a line before the columns' names
+    text = replace(text, skipped=stated.end()) if stated else text
+    beginning = text.beginning[text.skipped :]
+    separator = config.options.separator or (stated[1] if stated else _sniff_separator(beginning, config))
+    sample = _first(beginning, separator)
     if not sample:
         raise UserError(f"{config.path} is empty; a table begins with a line of column names")
     named = _has_header(sample[0]) if config.options.header is None else config.options.header
     header = _header(sample[0], config.path) if named else [str(i + 1) for i in range(len(sample[0].fields))]
     blanks = bool(sample[0].fields[1:]) and all(field[:1] == " " for field in sample[0].fields[1:])
-    table = Table(config.path.name, config.path.parent, [], {name: [] for name in header}, config.options)
     whole = [record.fields for record in sample[named:] if len(record.fields) == len(header)]
-    glance = replace(table, columns={name: [fields[i].strip() for fields in whole] for i, name in enumerate(header)})
+    columns = {name: [fields[i].strip() for fields in whole] for i, name in enumerate(header)}
+    glance = Table(config.path.name, config.path.parent, [], columns, config.options)
     swallowed = _swallowed({role: header.index(name) for role, name in glance.file_columns().items()}, header)
-    for record in list(records(text, separator, swallowed))[named:]:
-        _add(table, record, blanks)
-    return table
+    read = _Read(config, header)
+    for record in islice(records(text.pieces(), separator, swallowed), int(named), None):
+        read.add(record, blanks)
+    return read.table()
+
+
+class _Read:
+    """The rows of a table as they are read."""
+
+    def __init__(self, config: Config, header: Sequence[str]) -> None:
+        self._config, self._places = config, ColumnWriter()
+        self._columns = {name: ColumnWriter() for name in header}
+        self._writers = list(self._columns.values())
+        self._problems: list[Problem] = []
+
+    def add(self, record: Record, blanks: bool) -> None:
+        """A record as a row; with ``blanks`` each separator has one after it, which belongs to no field."""
+        name = f"{self._config.path.name}:{record.line}"
+        if record.fault:
+            self._problems.append(Problem(name, "unbalanced quote", f"line {record.line}: {record.fault}"))
+        elif len(record.fields) != len(self._writers):
+            reason = f"line {record.line} has {len(record.fields)} fields where the header has {len(self._writers)}"
+            advice = "put quotes around a field that holds the separator"
+            self._problems.append(Problem(name, "wrong number of fields", f"{reason}; {advice}"))
+        else:
+            self._places.append(name)
+            for column, value in zip(self._writers, record.fields, strict=True):
+                column.append(value.removeprefix(" ") if blanks else value)
+
+    def table(self) -> Table:
+        """All that was read."""
+        columns = {name: column.finish() for name, column in self._columns.items()}
+        path = self._config.path
+        return Table(path.name, path.parent, self._places.finish(), columns, self._config.options, self._problems)
 
 
 def _has_header(first: Record) -> bool:
     """Whether a first line names columns: one that names a file is a row."""
     return not any(modality_of_file(field.partition("#")[0]) for field in first.fields)
-
-
-def _add(table: Table, record: Record, blanks: bool) -> None:
-    """A record as a row; with ``blanks`` each separator has one after it, which belongs to no field."""
-    name = f"{table.name}:{record.line}"
-    if record.fault:
-        table.problems.append(Problem(name, "unbalanced quote", f"line {record.line}: {record.fault}"))
-    elif len(record.fields) != len(table.columns):
-        reason = f"line {record.line} has {len(record.fields)} fields where the header has {len(table.columns)}"
-        advice = "put quotes around a field that holds the separator"
-        table.problems.append(Problem(name, "wrong number of fields", f"{reason}; {advice}"))
-    else:
-        table.places.append(name)
-        for column, value in zip(table.columns.values(), record.fields, strict=True):
-            column.append(value.removeprefix(" ") if blanks else value)
 
 
 def _swallowed(files: Mapping[str, int], header: Sequence[str]) -> Callable[[list[str]], bool]:
@@ -182,53 +202,71 @@ def _has_files(records: Sequence[Record]) -> bool:
     return any(all(modality_of_file(without_number(field.strip())) for field in fields) for fields in columns)
 
 
-def _text(path: Path) -> str:
-    """The file's text; bytes that are not UTF-8 become lone surrogates, so that only their own row is set aside."""
-    return decode_text(unpacked(path))
-
-
 def _read_jsonl(config: Config) -> Table:
-    return _of_lines(config, _text(config.path))
+    return _of_lines(config, TextFile.at(config.path))
 
 
-def _of_lines(config: Config, text: str) -> Table:
-    if text.lstrip()[:1] == "[" and text.rstrip()[-1:] == "]" and _are_objects(value := _parsed(text)):
+def _of_lines(config: Config, text: TextFile) -> Table:
+    if text.beginning.lstrip()[:1] == "[" and _are_objects(value := _parsed(text.text)):
         return _of_json(config, value)  # a list, whatever the file is called
-    objects: list[dict[str, Any]] = []
-    table = Table(config.path.name, config.path.parent, [], {}, config.options)
-    for number, line in enumerate(text.split("\n"), start=1):
+    objects, places, problems = _Objects(config.path), ColumnWriter(), list[Problem]()
+    for number, line in enumerate(text.lines(), start=1):
         if not line.strip():
             continue
-        name = f"{table.name}:{number}"
+        name = f"{config.path.name}:{number}"
         try:
             value = json.loads(line)
         except (ValueError, RecursionError) as error:
-            table.problems.append(Problem(name, "invalid json", f"line {number} is not valid JSON: {error}"))
+            problems.append(Problem(name, "invalid json", f"line {number} is not valid JSON: {error}"))
             continue
         if not isinstance(value, dict):
-            table.problems.append(Problem(name, "invalid json", f"line {number} is not a JSON object"))
+            problems.append(Problem(name, "invalid json", f"line {number} is not a JSON object"))
             continue
-        table.places.append(name)
-        objects.append(value)
-    if not objects:
-        first = f" ({table.problems[0].reason})" if table.problems else ""
+        places.append(name)
+        objects.add(value)
+    if not objects.count:
+        first = f" ({problems[0].reason})" if problems else ""
         raise UserError(f"{config.path} holds no JSON object{first}; write one object on each line")
-    table.columns = _columns(objects, config.path)
-    return table
+    path = config.path
+    return Table(path.name, path.parent, places.finish(), objects.columns(), config.options, problems)
 
 
 _MOST_CELLS = 20_000_000
 """Cells of a table of objects that most of them leave empty."""
 
 
-def _columns(objects: Sequence[Mapping[str, Any]], path: Path) -> dict[str, list[Any]]:
-    names = dict.fromkeys(key for item in objects for key in item)
-    if len(names) * len(objects) > _MOST_CELLS + 20 * sum(map(len, objects)):
-        raise UserError(
-            f"{path} has {len(names):,} different keys in {len(objects):,} objects, so they name no columns; give "
-            f"each row the same keys, such as {_EXAMPLE}"
-        )
-    return {name: [item.get(name) for item in objects] for name in names}
+class _Objects:
+    """JSON objects as the columns of a table; a column is empty where an object lacks its key."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self.count, self._values = path, 0, 0
+        self._columns: dict[str, ColumnWriter] = {}
+
+    def add(self, value: Mapping[str, Any]) -> None:
+        """A row. Raises :class:`UserError` where objects have hardly any key in common."""
+        for name in value.keys() - self._columns.keys():
+            self._columns[name] = ColumnWriter()
+            for _ in range(self.count):
+                self._columns[name].append(None)
+        for name, column in self._columns.items():
+            column.append(value.get(name))
+        self.count, self._values = self.count + 1, self._values + len(value)
+        if len(self._columns) * self.count > _MOST_CELLS + 20 * self._values:
+            raise UserError(
+                f"{self._path} has {len(self._columns):,} different keys in its first {self.count:,} objects, so they "
+                f"name no columns; give each row the same keys, such as {_EXAMPLE}"
+            )
+
+    def columns(self) -> dict[str, Sequence[Any]]:
+        """Each key with the values of all objects."""
+        return {name: column.finish() for name, column in self._columns.items()}
+
+
+def _columns(objects: Iterable[Mapping[str, Any]], path: Path) -> dict[str, Sequence[Any]]:
+    rows = _Objects(path)
+    for one in objects:
+        rows.add(one)
+    return rows.columns()
 
 
 def _parsed(text: str) -> Any:
@@ -240,11 +278,11 @@ def _parsed(text: str) -> Any:
 
 
 def _read_json(config: Config) -> Table:
-    text = _text(config.path)
-    first, _, rest = text.lstrip().partition("\n")
+    text = TextFile.at(config.path)
+    first, _, rest = text.beginning.lstrip().partition("\n")
     if first.rstrip().endswith("}") and rest.lstrip()[:1] == "{":  # an object on each line, whatever the file is called
         return _of_lines(config, text)
-    return _of_json(config, parse_json(text, config.path))
+    return _of_json(config, parse_json(text.text, config.path))
 
 
 def _of_json(config: Config, value: Any) -> Table:
@@ -295,7 +333,7 @@ def _read_parquet(config: Config) -> Table:
         raise UserError(f"{config.path} is packed, and parquet is read as it is; unpack it and name what comes out")
     columns = read_parquet([config.path])
     count = len(next(iter(columns.values()), []))
-    ids = [f"{config.path.name}:{row}" for row in range(1, count + 1)]
+    ids = column_of(f"{config.path.name}:{row}" for row in range(1, count + 1))
     return Table(config.path.name, config.path.parent, ids, columns, config.options)
 
 

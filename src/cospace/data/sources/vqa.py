@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 from ...config import Config as BaseConfig
 from ...reading import opened, read_json
 from ...types import Problem, UserError
-from . import AS_FOUND, ReadOptions, Rows, modality_of_file
+from . import AS_FOUND, ReadOptions, Rows, RowsWriter, modality_of_file
 
 QUESTIONS = "questions.json"
 _GLANCE = 1 << 20
@@ -70,20 +70,26 @@ class _Reader:
 
     def __init__(self, path: Path, images: Mapping[int, Path]) -> None:
         self.path, self.images = path, images
-        self.rows = Rows([], {"image": [], "question": [], "answer": []}, {"answers": [], "question_type": []})
+        self._rows = RowsWriter(("image", "question", "answer"), ("answers", "question_type"))
+        self._problems: list[Problem] = []
 
     def add(self, name: str, image: Any, question: Any, answers: list[Any], kind: str = "") -> None:
         """One question; its answer is the most frequent of those given."""
-        self.rows.ids.append(f"{self.path.name}:{name}")
-        self.rows.items["image"].append(self.images.get(image) if isinstance(image, int) else None)
-        self.rows.items["question"].append(question)
-        self.rows.items["answer"].append(Counter(answers).most_common(1)[0][0] if answers else None)
-        self.rows.extras["answers"].append(json.dumps(answers, ensure_ascii=False))
-        self.rows.extras["question_type"].append(kind)
+        answer = Counter(answers).most_common(1)[0][0] if answers else None
+        file = self.images.get(image) if isinstance(image, int) else None
+        self._rows.add(
+            f"{self.path.name}:{name}",
+            {"image": file, "question": question, "answer": answer},
+            {"answers": json.dumps(answers, ensure_ascii=False), "question_type": kind},
+        )
 
     def refuse(self, name: str, reason: str) -> None:
         """An entry of the wrong form."""
-        self.rows.problems.append(Problem(f"{self.path.name}:{name}", "malformed question", reason))
+        self._problems.append(Problem(f"{self.path.name}:{name}", "malformed question", reason))
+
+    def rows(self) -> Rows:
+        """All that was added."""
+        return self._rows.finish(self._problems)
 
 
 def _triples(entries: list[Any], path: Path) -> Rows:
@@ -94,7 +100,7 @@ def _triples(entries: list[Any], path: Path) -> Rows:
             reader.add(str(number), image, question, [] if answer is None else [answer])
         else:
             reader.refuse(str(number), f"entry {number} is not [question, answer, image's number]")
-    return reader.rows
+    return reader.rows()
 
 
 def _annotated(questions: list[Any], path: Path) -> Rows:
@@ -108,7 +114,7 @@ def _annotated(questions: list[Any], path: Path) -> Rows:
         answers = [given["answer"] for given in note.get("answers", []) if isinstance(given.get("answer"), str)]
         kind = str(note.get("answer_type", ""))
         reader.add(str(entry["question_id"]), entry.get("image_id"), entry.get("question"), answers, kind)
-    return reader.rows
+    return reader.rows()
 
 
 def _annotations(path: Path) -> list[dict[str, Any]]:

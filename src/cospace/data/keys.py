@@ -1,0 +1,64 @@
+"""Which rows of a column hold equal values: one number for each value, in order of appearance.
+
+Short columns are numbered by a dictionary; of long ones every value is hashed to 128 bits, and the hashes are sorted,
+so that a row takes a few numbers however long its value is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from hashlib import blake2b
+from itertools import chain, islice
+
+import numpy as np
+
+from . import columns
+
+ABSENT = -1
+"""Key of a row that has no value."""
+
+_TOGETHER = 1 << 22
+"""Hashes that are sorted at a time: 64 MB, and as much again while they are."""
+
+
+def encode(values: Iterable[str | None]) -> np.ndarray:
+    """One ``int64`` per value ``(N,)``, equal for equal values, numbered from 0 in order of appearance.
+
+    ``ABSENT`` where there is no value.
+    """
+    pending = iter(values)
+    short = list(islice(pending, columns.SHORT + 1))
+    if len(short) > columns.SHORT:
+        return encode_hashes(hashes(chain(short, pending)))
+    codes: dict[str, int] = {}
+    return np.array([ABSENT if v is None else codes.setdefault(v, len(codes)) for v in short], np.int64)
+
+
+def hashes(values: Iterable[str | None]) -> np.ndarray:
+    """128 bits of each value ``(N, 2)``, uint64; zeros where there is none."""
+    return np.concatenate([np.zeros((0, 2), np.uint64), *_hashed(iter(values))])
+
+
+def _hashed(values: Iterator[str | None]) -> Iterator[np.ndarray]:
+    while block := list(islice(values, columns.BLOCK)):
+        data = b"".join(
+            bytes(16) if value is None else blake2b(value.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+            for value in block
+        )
+        yield np.frombuffer(data, np.uint64).reshape(-1, 2)
+
+
+def encode_hashes(hashes_N2: np.ndarray, together: int = _TOGETHER) -> np.ndarray:
+    """:func:`encode` of hashed values; at most about ``together`` of them are sorted at a time."""
+    first_N = np.full(len(hashes_N2), ABSENT, np.int64)
+    parts = 1 << max(0, (len(hashes_N2) // together).bit_length())
+    for part in range(parts):
+        rows = np.flatnonzero(hashes_N2[:, 0] % np.uint64(parts) == part)
+        rows = rows[hashes_N2[rows].any(axis=1)]
+        high, low = hashes_N2[rows].T
+        order = np.lexsort((low, high))  # stable: of equal hashes the first row comes first
+        starts = np.ones(len(order), bool)
+        starts[1:] = (high[order][1:] != high[order][:-1]) | (low[order][1:] != low[order][:-1])
+        first_N[rows[order]] = rows[order][starts][starts.cumsum() - 1]
+    number_N = (first_N == np.arange(len(first_N))).cumsum() - 1
+    return np.asarray(np.where(first_N == ABSENT, ABSENT, number_N[first_N]))
