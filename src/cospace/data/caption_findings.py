@@ -6,7 +6,6 @@ items is as it should be; where captions are otherwise all different, it is susp
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
@@ -65,26 +64,29 @@ def of_rows(pairs: Pairs, seen: Mapping[str, ItemsSeen], near: Mapping[str, Near
 def captions(pairs: Pairs) -> list[Finding]:
     """Captions that say nothing of the items: one for nearly all of them, or what a camera called the files."""
     text = text_modality()
-    rows = [row for row, caption in enumerate(pairs.items.get(text, ())) if caption]
-    written = [pairs.items[text][row] for row in rows]
-    if len(written) < FEWEST or len(pairs.modalities) < 2:
+    written = pairs.items.get(text, ())
+    rows = np.flatnonzero(np.fromiter(map(bool, written), bool))
+    if len(rows) < FEWEST or len(pairs.modalities) < 2:
         return []
-    different = Counter(" ".join(caption.casefold().split()) for caption in written)
-    (caption, often), found = different.most_common(1)[0], []
-    if often >= MOST * len(written):
-        stops = len(different) == 1
+    codes_N, found = pairs.matches.codes[text], []
+    counts = np.bincount(codes_N[rows])
+    different, often = int((counts > 0).sum()), int(counts.max())
+    if often >= MOST * len(rows):
+        first = rows[counts[codes_N[rows]] == often][0]
+        same = rows[codes_N[rows] == codes_N[first]].tolist()
+        stops = different == 1
+        said = f'"{_caption(pairs, same[0]).strip()[:60]}"'
         what = "the only caption of all" if stops else "the caption of"
-        same = [row for row, one in zip(rows, written, strict=True) if " ".join(one.casefold().split()) == caption]
         found.append(Finding(
-            "repeated_text", often, f'"{caption[:60]}" is {what} {often:,} rows: it says nothing of the items',
+            "repeated_text", often, f"{said} is {what} {often:,} rows: it says nothing of the items",
             "write what each one shows", [(row,) for row in same], rows=same, stops=stops, about=text,
         ))  # fmt: skip
-    named = [row for row, one in zip(rows, written, strict=True) if CAMERA.fullmatch(one.strip())]
-    if len(named) >= MOST * len(written) and len(different) >= MOST * len(written):
+    named = [row for row, one in enumerate(written) if one and CAMERA.fullmatch(one.strip())]
+    if len(named) >= MOST * len(rows) and different >= MOST * len(rows):
         found.append(Finding(
             "camera_names", len(named), f"{len(named):,} captions are names that a camera or scanner gave",
             "name the column of captions with --columns", [(row,) for row in named],
-            notes=[pairs.items[text][row] for row in named], rows=named, stops=True, about=text,
+            notes=[_caption(pairs, row) for row in named], rows=named, stops=True, about=text,
         ))  # fmt: skip
     return found
 
@@ -218,7 +220,7 @@ def _classes(pairs: Pairs) -> tuple[str, Sequence[str], Links]:
         links = links_of(pairs, encode(value or None for value in values))
         counts = links.counts[links.counts > 0]
         if len(counts) > 1 and counts.mean() >= EACH_LABEL:
-            named = "" if list(values) == pairs.items.get(text_modality()) else f' of the column "{name}"'
+            named = "" if values == pairs.items.get(text_modality()) else f' of the column "{name}"'
             return named, values, links
     links = links_of(pairs)
     if not links.are_classes:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..columns import column_of, taken
 from ..config import unknown
 from ..files import atomic_write
 from ..modalities import all_modalities, is_text, modality
@@ -219,8 +220,7 @@ def check(
     of_items: list[Finding] = []
     for name, seen in whole.seen.items():
         measured |= _extent(seen)
-        raws = [kept.items[name][row] if row >= 0 else None for row in seen.first_row.tolist()]
-        faults = modality(name).find(raws, seen.measures)
+        faults = modality(name).find(_raws(kept, seen), seen.measures)
         of_items += findings.items_found(kept, seen, faults)
         empty = {item for fault in faults if fault.leave_out for item in fault.items_F}  # all of these are alike
         groups = [[item for item in group if item not in empty] for group in findings.near_groups(seen, known)]
@@ -235,6 +235,14 @@ def check(
         found += findings.leaks(kept, held_out, whole.seen, other.seen)
     joined = next(one.count for one in found if one.kind == "contradictory_labels")
     return Checked(kept, {**_counts(kept), "joined": joined, **measured}, found, held_out, whole.seen)
+
+
+def _raws(pairs: Pairs, seen: ItemsSeen) -> Sequence[Any]:
+    """The different items of a modality; nothing for those that no row has any more."""
+    column, rows = pairs.items[seen.name], seen.first_row
+    if (rows >= 0).all():
+        return taken(column, rows)
+    return column_of(column[row] if row >= 0 else None for row in rows.tolist())
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +263,7 @@ def _read(names: Sequence[str], pairs: Pairs, progress: Progress, known: KnownFi
     if not bad:
         return _Read(pairs, seen)
     problems = [Problem(pairs.place(row), fault.kind, fault.reason) for row, fault in sorted(bad.items())]
-    rows_N = np.array([row for row in range(len(pairs)) if row not in bad], np.int64)
+    rows_N = np.setdiff1d(np.arange(len(pairs)), np.array(list(bad)), assume_unique=True)
     return _Read(pairs.without(problems), {name: one.select(rows_N) for name, one in seen.items()})
 
 

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ..columns import SHORT, column_of
 from ..modalities import is_text, modality, names
 from ..reading import NotAFile, opened
 from ..types import Fault, Lazy, Progress, UserError, silent
-from .columns import SHORT, column_of
 from .known_files import KnownFiles, now
 
 _READERS = 4

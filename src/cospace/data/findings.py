@@ -12,6 +12,7 @@ import numpy as np
 from ..modalities import ItemFinding, is_text, modality
 from .contents import digest
 from .examining import ItemsSeen
+from .keys import ABSENT, encode
 from .known_files import KnownFiles
 from .near_duplicates import close_pairs, nearest_copy
 from .pairs import Pairs
@@ -204,11 +205,18 @@ def counted(many: int, name: str, one: str = "", several: str = "") -> str:
 
 def duplicate_files(pairs: Pairs, name: str) -> list[tuple[int, ...]]:
     """Groups of files of different names with the same bytes, each by its first row."""
-    first: dict[int, dict[str, int]] = {}
-    for row, (key, item) in enumerate(zip(pairs.keys[name].tolist(), pairs.items[name], strict=True)):
-        if isinstance(item, str | Path):
-            first.setdefault(key, {}).setdefault(str(item), row)
-    return [tuple(rows.values()) for rows in first.values() if len(rows) > 1]
+    keys_N = pairs.keys[name]
+    paths_N = encode(str(item) if isinstance(item, str | Path) else None for item in pairs.items[name])
+    rows = np.flatnonzero((paths_N != ABSENT) & (keys_N != ABSENT))
+    rows = rows[np.lexsort((rows, paths_N[rows], keys_N[rows]))]
+    is_first = np.ones(len(rows), bool)
+    is_first[1:] = (np.diff(keys_N[rows]) != 0) | (np.diff(paths_N[rows]) != 0)
+    rows = rows[is_first]
+    alone = np.bincount(keys_N[rows])[keys_N[rows]] < 2 if len(rows) else is_first
+    first: dict[int, list[int]] = {}
+    for row in np.sort(rows[~alone]).tolist():
+        first.setdefault(int(keys_N[row]), []).append(row)
+    return [tuple(group) for group in first.values()]
 
 
 def near_groups(seen: ItemsSeen, known: KnownFiles | None = None) -> list[list[int]]:

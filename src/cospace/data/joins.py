@@ -7,6 +7,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from ..modalities import modality, text_modality
 from .pairs import Pairs
 
@@ -38,29 +40,55 @@ def joining(pairs: Pairs) -> list[Join]:
 
 def _joining(pairs: Pairs, name: str, text: str) -> list[Join]:
     """Those of one modality. A caption's other items count in rows that have none of this modality."""
-    rows_of: dict[int, dict[int, int]] = {}
-    items_of: dict[int, set[tuple[str, int]]] = {}
-    codes = {one: column.tolist() for one, column in pairs.matches.codes.items()}
-    others = codes.keys() - {name, text}
-    for row, (item, caption) in enumerate(zip(codes[name], codes[text], strict=True)):
-        if item >= 0 and caption >= 0:
-            rows_of.setdefault(item, {}).setdefault(caption, row)
-            items_of.setdefault(caption, set()).add((name, item))
-        elif caption >= 0:
-            items_of.setdefault(caption, set()).update((one, codes[one][row]) for one in others if codes[one][row] >= 0)
+    rows, items_of = _of_shared_captions(pairs, name, text)
 
     @cache
     def are_apart(one: int, other: int) -> bool:
         ones, others = items_of[one], items_of[other]
         return not (ones <= others or others <= ones)
 
+    captions_of: dict[int, dict[int, int]] = {}
+    for row in rows.tolist():
+        captions_of.setdefault(int(pairs.matches.codes[name][row]), {}).setdefault(
+            int(pairs.matches.codes[text][row]), row
+        )
     found = []
-    for rows in rows_of.values():
-        shared = sorted(caption for caption in rows if len(items_of[caption]) > 1)
-        joined = {caption for pair in combinations(shared, 2) if are_apart(*pair) for caption in pair}
+    for of_item in captions_of.values():
+        joined = {caption for both in combinations(sorted(of_item), 2) if are_apart(*both) for caption in both}
         if joined:
-            found.append(Join(name, min(rows.values()), sorted(rows[caption] for caption in joined)))
+            item = pairs.matches.codes[name][next(iter(of_item.values()))]
+            first = int(np.argmax((pairs.matches.codes[name] == item) & (pairs.matches.codes[text] >= 0)))
+            found.append(Join(name, first, sorted(of_item[caption] for caption in joined)))
     return found
+
+
+def _of_shared_captions(pairs: Pairs, name: str, text: str) -> tuple[np.ndarray, dict[int, set[tuple[int, int]]]]:
+    """Rows of items with several captions that other items have too, and all items of these captions."""
+    codes, captions = pairs.matches.codes, pairs.matches.codes[text]
+    lists = []
+    for number, one in enumerate((name, *(codes.keys() - {name, text}))):
+        there = (codes[one] >= 0) & (captions >= 0) & ((codes[name] < 0) | (one == name))
+        rows = np.flatnonzero(there)
+        lists.append(np.stack([captions[rows], np.full(len(rows), number), codes[one][rows]], axis=1))
+    links_L3 = _distinct_rows(np.concatenate(lists))
+    shared = np.bincount(links_L3[:, 0], minlength=int(captions.max(initial=0)) + 1) > 1
+    own_L3 = links_L3[(links_L3[:, 1] == 0) & shared[links_L3[:, 0]]]
+    several = np.flatnonzero(np.bincount(own_L3[:, 2], minlength=1) > 1)
+    kept = np.zeros(int(codes[name].max(initial=0)) + 1, bool)
+    kept[several] = True
+    here = np.flatnonzero((codes[name] >= 0) & (captions >= 0))
+    rows = here[kept[codes[name][here]] & shared[captions[here]]]
+    items_of: dict[int, set[tuple[int, int]]] = {}
+    wanted = np.zeros(len(shared), bool)
+    wanted[captions[rows]] = True
+    for caption, number, item in links_L3[wanted[links_L3[:, 0]]].tolist():
+        items_of.setdefault(caption, set()).add((number, item))
+    return rows, items_of
+
+
+def _distinct_rows(rows_L3: np.ndarray) -> np.ndarray:
+    ordered = rows_L3[np.lexsort(rows_L3.T[::-1])]
+    return np.asarray(ordered[np.append(True, (np.diff(ordered, axis=0) != 0).any(axis=1))[: len(ordered)]])
 
 
 def describe_join(pairs: Pairs, join: Join) -> str:

@@ -12,7 +12,7 @@ from itertools import chain, islice
 
 import numpy as np
 
-from . import columns
+from .. import columns
 
 ABSENT = -1
 """Key of a row that has no value."""

@@ -15,12 +15,12 @@ from typing import Any, cast
 
 import numpy as np
 
+from ..columns import column_of, mapped, taken
 from ..config import lookup, names, unknown
 from ..filenames import escaped
 from ..matches import Matches
 from ..modalities import FIELDS, is_text, modality, text_modality
 from ..types import Fault, LeftAlone, Pair, Problem, Progress, UserError, silent
-from .columns import column_of, mapped, taken
 from .contents import contents, digest, is_absent
 from .counting import Counts, describe_left_alone
 from .keys import ABSENT, encode
@@ -101,7 +101,10 @@ class Pairs:
 
     def counts(self) -> Counts:
         """What was read, and what became of it."""
-        used = len(np.unique(np.stack(list(self.keys.values()), axis=1), axis=0)) if len(self) else 0
+        columns = list(self.keys.values())
+        order = np.lexsort(columns) if len(self) else np.zeros(0, np.int64)
+        differs = np.logical_or.reduce([np.diff(column[order]) != 0 for column in columns]) if len(self) else order
+        used = int(differs.sum()) + (len(self) > 0)
         return Counts(used, len(self) - used, len(self.problems), len(self.left_alone))
 
     def summary(self, counts: Counts | None = None) -> list[str]:

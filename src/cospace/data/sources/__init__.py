@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any, ClassVar, Literal, Protocol
 
+from ...columns import ColumnWriter
 from ...filenames import suffix_of
 from ...modalities import Modality, all_modalities
 from ...types import LeftAlone, Problem, UserError
-from ..columns import ColumnWriter
 
 Form = Literal["files", "table", "shards"]
 """What a folder may be read as, where it holds several of them."""

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from ...columns import column_of, mapped, taken
 from ...config import unknown
 from ...modalities import FIELDS, Modality, is_text, modality, names, text_modality
 from ...types import Problem, UserError
-from ..columns import column_of, mapped, taken
 from . import AS_FOUND, ReadOptions, Rows, file_modalities
 from ._below import Below
 from ._identity import file_name, identify

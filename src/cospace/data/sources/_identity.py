@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from ...columns import column_of, mapped
 from ...filenames import escaped
-from ..columns import column_of, mapped
 from ..contents import digest
 from ..keys import encode, hashes
 from . import Rows

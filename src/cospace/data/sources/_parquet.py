@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...columns import ColumnWriter
 from ...reading import MALFORMED, opened
 from ...types import UserError
-from ..columns import ColumnWriter
 from ._packed import refuse_stand_in
 
 if TYPE_CHECKING:

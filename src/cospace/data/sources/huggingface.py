@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from ...columns import column_of
 from ...config import Config as BaseConfig
 from ...filenames import as_utf8
 from ...reading import read_json
 from ...types import UserError
-from ..columns import column_of
 from . import AS_FOUND, ReadOptions, Rows
 from ._columns import Table
 from ._parquet import Columns, features_with_names, merge, plain_columns, read_parquet

@@ -14,10 +14,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
+from ...columns import ColumnWriter, column_of
 from ...config import Config as BaseConfig
 from ...reading import lines, opened, parse_json
 from ...types import Problem, UserError
-from ..columns import ColumnWriter, column_of
 from . import AS_FOUND, ReadOptions, Rows, modality_of_file
 from ._columns import Table, names_file
 from ._delimited import SEPARATORS, Record, records

@@ -11,8 +11,12 @@ import re
 import string
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, cast
+
+import numpy as np
+
+from ...columns import mapped, taken
 
 FEWEST = 10
 """Different captions below which "photo" or "3" may well be a class; and captions that put words must be around."""
@@ -122,16 +126,17 @@ Fault = tuple[int, float, str, bool]
 def boilerplate(texts: Sequence[str | None]) -> tuple[list[Fault], list[Fault]]:
     """Captions that say nothing by themselves, and captions with words around them that many share."""
     nothing = {fault[0]: fault for fault in _empty_talk(texts)}
-    written = [(item, text) for item, text in enumerate(texts) if text is not None and item not in nothing]
+    there = (item for item, text in enumerate(texts) if text is not None and item not in nothing)
+    items_W = np.fromiter(there, np.int64)
+    written = cast("Sequence[str]", taken(texts, items_W))
     shared: dict[int, Fault] = {}
     cores: dict[str, str] = {}
-    for words in [*_around([text for _, text in written], False), *_around([text for _, text in written], True)]:
+    for words in [*_around(written, False), *_around(written, True)]:
         cores[_bare(words.words)] = words.words
-        for place in words.places:
-            item = written[place][0]
+        for item in items_W[words.places].tolist():
             if item not in shared or shared[item][1] < words.certainty:
                 shared[item] = item, words.certainty, words.note, False
-    for item, text in written:
+    for item, text in zip(items_W.tolist(), written, strict=True):
         if cores and (words_alone := cores.get(_bare(text))) is not None:
             nothing[item] = item, PARTED, f'nothing but "{words_alone}", which many captions share', True
         elif item not in shared and _PREFIX.match(text):
@@ -148,8 +153,8 @@ def _bare(text: str) -> str:
 
 def _empty_talk(texts: Sequence[str | None]) -> Iterator[Fault]:
     """Captions in the lists, names of files, digits and punctuation alone."""
-    written = [text for text in texts if text is not None]
-    sentences = sum(" " in text.strip() for text in written) >= SENTENCES * len(written) and len(written) >= FEWEST
+    written = sum(text is not None for text in texts)
+    sentences = written >= FEWEST and sum(" " in text.strip() for text in texts if text) >= SENTENCES * written
     cameras, digits = [], []
     for item, text in enumerate(texts):
         if text is None:
@@ -167,9 +172,9 @@ def _empty_talk(texts: Sequence[str | None]) -> Iterator[Fault]:
         elif _says_nothing(text, sentences):
             yield item, CERTAIN, text, True
     digits += [item for item in cameras if (texts[item] or "").strip().isdigit()]
-    if sentences and len(digits) <= MOST_DIGITS * len(written):
+    if sentences and len(digits) <= MOST_DIGITS * written:
         yield from ((item, CERTAIN, f"no word: {texts[item]}", True) for item in digits)
-    if len(cameras) < MOST * len(written):
+    if len(cameras) < MOST * written:
         named = set(digits)
         yield from ((i, CERTAIN, f"a camera's name of a file: {texts[i]}", True) for i in cameras if i not in named)
 
@@ -208,21 +213,26 @@ def _around(texts: Sequence[str], at_begin: bool) -> list[Around]:
     """Words that are put around many otherwise different captions, at one of their ends."""
     if len(texts) < FEWEST:
         return []
-    turned = [" ".join(text.split()[::-1]) for text in texts] if at_begin else texts
+    turned = mapped(lambda text: " ".join(text.split()[::-1]), texts) if at_begin else texts
     least = max(FEWEST, int(SHARE * len(texts)))
-    counts = Counter(end for text in turned for end in _ends(text))
-    frequent = {end for end, many in counts.items() if many >= least}
-    del counts
-    if not frequent:
-        return []
+    frequent = _frequent((hash(end) for text in turned for end in _ends(text)), least)
     places: dict[str, list[int]] = {}
-    for place, text in enumerate(turned):
+    for place, text in enumerate(turned if frequent else ()):
         for end in _ends(text):
-            if end in frequent:
+            if hash(end) in frequent:
                 places.setdefault(end, []).append(place)
+    places = {end: having for end, having in places.items() if len(having) >= least}
     longer = dict(_extended(turned, end, having) for end, having in places.items())
     named = {end: having for end, having in longer.items() if len(having) >= least and _has_words(end)}
     return _decided(turned, named, at_begin)
+
+
+def _frequent(hashes: Iterable[int], least: int) -> frozenset[int]:
+    """Hashes that occur as often; sorted numbers take a tenth of the memory of what they stand for."""
+    sorted_Q = np.sort(np.fromiter(hashes, np.int64))
+    starts = np.flatnonzero(np.append(True, sorted_Q[1:] != sorted_Q[:-1])[: len(sorted_Q)])
+    counts = np.diff(np.append(starts, len(sorted_Q)))
+    return frozenset(sorted_Q[starts[counts >= least]].tolist())
 
 
 def _ends(text: str) -> Iterator[str]:

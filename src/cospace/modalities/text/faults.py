@@ -76,7 +76,6 @@ def find(texts: Texts, count_tokens: Callable[[str], int] | None = None, limit: 
     ``count_tokens`` counts what a tokenizer makes of a caption, its beginning and end left out; without, it is the
     least that any can make of it. ``limit`` is what the model reads, these two among them.
     """
-    texts = [text if isinstance(text, str) else None for text in texts]
     said, shared = boilerplate(texts)
     languages, advice = wrong_language(texts)
     return [

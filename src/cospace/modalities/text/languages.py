@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
+import numpy as np
+
 CLEAR = 0.7
 """Share of the captions from which on their script or language is that of the set; below, it is a set of several."""
 
@@ -113,7 +115,11 @@ def wrong_language(texts: Sequence[str | None]) -> tuple[list[Found], str]:
         for item, script in enumerate(scripts)
         if script and script != main and _is_enough(texts[item] or "", script)
     ]
-    sentences = [item for item, script in enumerate(scripts) if script == main and _is_sentence(texts[item] or "")]
+    is_main = (script == main for script in scripts)
+    in_main = (
+        item for item, (text, own) in enumerate(zip(texts, is_main, strict=True)) if own and _is_sentence(text or "")
+    )
+    sentences = np.fromiter(in_main, np.int64)
     if main != "LATIN" or len(sentences) < FEWEST_SENTENCES:
         return found, ADVICE
     identifier = _identifier()
@@ -159,10 +165,10 @@ def _identifier() -> Any:
     return langid.LanguageIdentifier.from_model_file(langid.MODEL_FILE)
 
 
-def _by_language(identifier: Any, texts: Sequence[str | None], sentences: Sequence[int]) -> list[Found]:
+def _by_language(identifier: Any, texts: Sequence[str | None], sentences: np.ndarray) -> list[Found]:
     """Captions that are likelier in another language than in the one of most."""
     identifier.set_languages(list(NAMES))
-    sample = sentences[:: max(1, len(sentences) // SAMPLE)]
+    sample = sentences[:: max(1, len(sentences) // SAMPLE)].tolist()
     languages = {item: identifier.classify(texts[item])[0] for item in sample}
     main, many = Counter(languages.values()).most_common(1)[0]
     if many < CLEAR * len(sample):
@@ -170,7 +176,7 @@ def _by_language(identifier: Any, texts: Sequence[str | None], sentences: Sequen
     alike = {main}.union(*(group for group in _ALIKE if main in group))
     known = _known_words([(texts[item] or "", language in alike) for item, language in languages.items()])
     others = {}
-    for item in sentences:
+    for item in map(int, sentences):
         if not _is_known(texts[item] or "", known):
             language, score = identifier.classify(texts[item])
             if language not in alike:

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
 
-from ..files import cache_folder
-from ..types import Fault, UserError
+from .files import cache_folder
+from .types import Fault, UserError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -182,6 +182,8 @@ def mapped(function: Callable[[Any], T], values: Iterable[Any]) -> Sequence[T]:
 
 def taken(column: Sequence[T], rows: np.ndarray) -> Sequence[T]:
     """Some rows of a column: a list of a list, a view of a long one."""
+    if len(rows) == len(column) and (rows == np.arange(len(rows))).all():
+        return column
     if isinstance(column, Taken):
         return taken(column.column, column.rows[rows])
     if len(rows) <= SHORT or isinstance(column, list | tuple):
