@@ -156,6 +156,8 @@ class ColumnWriter:
 
     def finish(self) -> Sequence[Any]:
         """The column; nothing is added to it any more."""
+        if len(self._short) > SHORT:
+            self._spill()
         if self._long is None:
             return self._short
         if self._short:
