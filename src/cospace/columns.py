@@ -87,6 +87,10 @@ class Column(Sequence[T]):
 
     __hash__ = None  # type: ignore[assignment]
 
+    def __reduce__(self) -> tuple[type[list[T]], tuple[list[T]]]:
+        """Another process gets the values: it cannot open a file that has no name."""
+        return list, (list(self),)
+
     def __repr__(self) -> str:
         return f"Column of {self._length:,} values"
 
@@ -131,7 +135,7 @@ class Taken(Sequence[T]):
                     value, place = next(values), place + 1
                 yield value  # type: ignore[misc]
 
-    __eq__, __hash__ = Column.__eq__, None  # type: ignore[assignment]
+    __eq__, __hash__, __reduce__ = Column.__eq__, None, Column.__reduce__  # type: ignore[assignment]
 
 
 class ColumnWriter:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,7 @@ def test_what_no_file_holds_is_kept(long_from_three: None) -> None:
 def test_nothing_is_left_of_a_column(long_from_three: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     column = column_of("abcdef")
-    assert list(column) == list("abcdef")
+    assert copy.copy(column) == list(column) == list("abcdef")
     assert os.listdir(tmp_path / "cospace" / "columns") == [], "its file has no name, so no kill leaves it behind"
 
 

@@ -123,16 +123,18 @@ def links_of(pairs: Pairs, codes: np.ndarray | None = None) -> Links:
     """
     text, columns = text_modality(), pairs.matches.codes
     own = columns.get(text) if codes is None else codes
-    parts = [np.zeros((0, 3), np.int64)]
-    for number, name in enumerate(name for name in columns if name != text):
-        rows = np.flatnonzero((columns[name] != ABSENT) & (own != ABSENT)) if own is not None else parts[0][:, 0]
-        if own is not None and len(rows):
-            both = np.stack([own[rows], np.full(len(rows), number), columns[name][rows]], axis=1)
-            _, first = np.unique(both, axis=0, return_index=True)
-            parts.append(np.stack([own[rows][first], np.full(len(first), number), rows[first]], axis=1))
-    found = np.concatenate(parts)
-    found = found[np.lexsort((found[:, 2], found[:, 0]))]
-    return Links(found[:, 0], found[:, 2])
+    caption, first = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for name in (name for name in columns if name != text):
+        if own is None:
+            break
+        rows = np.flatnonzero((columns[name] != ABSENT) & (own != ABSENT))
+        width = int(columns[name].max(initial=0)) + 1
+        links, at = np.unique(own[rows] * width + columns[name][rows], return_index=True)
+        caption.append(links // width)
+        first.append(rows[at])
+    caption_L, row_L = np.concatenate(caption), np.concatenate(first)
+    order = np.lexsort((row_L, caption_L))
+    return Links(caption_L[order], row_L[order])
 
 
 def duplicate_text(pairs: Pairs, seen: Mapping[str, ItemsSeen], near: Mapping[str, NearGroups]) -> Finding:
