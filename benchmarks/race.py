@@ -25,7 +25,7 @@ import torch
 
 import frame
 from cospace.commands.train import VALIDATED
-from cospace.data.batches import items_of
+from cospace.data.keys import items_of
 from cospace.data.pairs import Pairs, open_pairs
 from cospace.data.prepared import different_items
 from cospace.evaluation.retrieval import retrieval

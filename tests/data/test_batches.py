@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cospace.data.batches import Batch, TrainingBatches, items_of
+from cospace.data.batches import Batch, TrainingBatches
+from cospace.data.keys import items_of
 from cospace.data.sampler import BatchSampler
 from cospace.data.targets import FILL, RowsPerItem, TaskTargets, filling
 from cospace.matches import Matches

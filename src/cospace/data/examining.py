@@ -15,7 +15,7 @@ import numpy as np
 
 from ..modalities import Examined, is_text, modality
 from ..types import BadItem, Progress, attempted, silent
-from .batches import items_of
+from .keys import items_of
 from .known_files import KnownFiles
 from .pairs import Pairs
 from .worker_processes import by_processes

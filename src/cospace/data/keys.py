@@ -62,3 +62,15 @@ def encode_hashes(hashes_N2: np.ndarray, together: int = _TOGETHER) -> np.ndarra
         first_N[rows[order]] = rows[order][starts][starts.cumsum() - 1]
     number_N = (first_N == np.arange(len(first_N))).cumsum() - 1
     return np.asarray(np.where(first_N == ABSENT, ABSENT, number_N[first_N]))
+
+
+def items_of(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """First row of every different item, in order of appearance, and the item of every row; -1 where it has none."""
+    present = np.flatnonzero(keys >= 0)
+    _, first, inverse = np.unique(keys[present], return_index=True, return_inverse=True)
+    order = np.argsort(first, kind="stable")
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = np.arange(len(order))
+    item_of_row = np.full(len(keys), -1, np.int64)
+    item_of_row[present] = rank[inverse]
+    return present[first[order]], item_of_row

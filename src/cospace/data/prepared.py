@@ -11,7 +11,7 @@ import numpy as np
 
 from ..modalities import Processor, is_text, modality
 from ..types import BadItem, Problem, Progress, silent
-from .batches import items_of
+from .keys import items_of
 from .pairs import Pairs
 
 

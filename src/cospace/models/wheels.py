@@ -12,12 +12,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from .. import files
 from ..reading import opened, understood
 from ..types import StorageError, UserError
+
+if TYPE_CHECKING:  # the names of wheels are asked for where nothing is computed
+    from torch import Tensor
 
 INSTALL = "pip install 'cospace[towers]'"
 """What brings these packages."""
