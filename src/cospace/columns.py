@@ -73,12 +73,12 @@ class Column(Sequence[T]):
     def __iter__(self) -> Iterator[T]:
         for number in range(self._scanned.num_record_batches):
             kinds, values = _columns_of(self._scanned.get_batch(number))
+            if (kinds == kinds[0]).all() and kinds[0] in (_TEXT, _PATH):
+                yield from _texts(values) if kinds[0] == _TEXT else map(Path, _texts(values))  # type: ignore[misc]
+                continue
             made, first = values.to_pylist(), number * BLOCK
-            if (kinds == _TEXT).all():
-                yield from (value.decode("utf-8", "surrogatepass") for value in made)
-            else:
-                for place, kind in enumerate(kinds.tolist()):
-                    yield self._value(kind, made[place], first + place)
+            for place, kind in enumerate(kinds.tolist()):
+                yield self._value(kind, made[place], first + place)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Sequence) or isinstance(other, str | bytes):
@@ -218,15 +218,20 @@ class _Spilled:
         """Add a block of values."""
         import pyarrow as pa
 
-        stored = [self._stored(value, self._length + place) for place, value in enumerate(values)]
-        kinds = pa.array(np.fromiter((kind for kind, _ in stored), np.uint8, len(stored)))
-        data = pa.array([value for _, value in stored], pa.large_binary())
+        kinds, data = _all_texts(values) or self._each(values)
         try:
             self._writer.write_batch(pa.record_batch([kinds, data], ["kind", "value"]))
         except OSError as error:
             self._path.unlink(missing_ok=True)
             raise _no_room(self._path.parent, error) from error
         self._length += len(values)
+
+    def _each(self, values: Sequence[Any]) -> tuple[pa.Array, pa.Array]:
+        import pyarrow as pa
+
+        stored = [self._stored(value, self._length + place) for place, value in enumerate(values)]
+        kinds = pa.array(np.fromiter((kind for kind, _ in stored), np.uint8, len(stored)))
+        return kinds, pa.array([value for _, value in stored], pa.large_binary())
 
     def finish(self) -> Column[Any]:
         """The column; its file has no name any more."""
@@ -256,6 +261,30 @@ class _Spilled:
             return _FIELDS, json.dumps([self._classes.index(kind), *fields]).encode()
         self._kept[row] = value
         return _KEPT, b""
+
+
+def _all_texts(values: Sequence[Any]) -> tuple[pa.Array, pa.Array] | None:
+    """A block of texts, or of paths, as Arrow writes them by itself; nothing where it holds anything else."""
+    import pyarrow as pa
+
+    first: type = type(values[0])
+    if first not in (str, _PATHS) or not all(type(value) is first for value in values):
+        return None
+    kind = _TEXT if first is str else _PATH
+    try:
+        texts = pa.array(values if kind == _TEXT else list(map(str, values)), pa.large_string())
+    except (UnicodeError, pa.ArrowInvalid):  # halves of characters, which stand for bytes that were no UTF-8
+        return None
+    return pa.array(np.full(len(values), kind, np.uint8)), texts.cast(pa.large_binary())
+
+
+def _texts(values: pa.Array) -> list[str]:
+    import pyarrow as pa
+
+    try:
+        return list(values.cast(pa.large_string()).to_pylist())
+    except pa.ArrowInvalid:
+        return [value.decode("utf-8", "surrogatepass") for value in values.to_pylist()]
 
 
 def _no_room(folder: Path, error: OSError) -> UserError:
