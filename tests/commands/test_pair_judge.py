@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from cospace.commands import pair_judge
+from cospace.commands.check import CheckArguments, check_pairs
 from cospace.commands.pair_judge import judge_rows
 from cospace.data.pairs import Pairs, build
 from cospace.data.sources import Rows
@@ -86,8 +88,25 @@ def test_a_run_judges_by_what_it_embeds(trained: Path) -> None:
     assert found.judge == str(trained) and len(quality.methods) == 1 and quality.methods[0].cosine
     assert not np.isnan(found.wrong_R).any()
     vectors = Run.load(trained).space.embed(image=list(pairs.items["image"][:3]))
-    described = pair_judge._embedded(pairs, str(trained), lambda *_: None)["image"]
+    described = pair_judge._embedded(pairs, Run.load(trained), lambda *_: None)["image"]
     assert torch.allclose(described.kinds[0][described.item_of_row[:3]], torch.from_numpy(vectors), atol=1e-4)
+
+
+def test_the_end_that_is_cut_is_what_the_judges_tokenizer_cuts(trained: Path, tmp_path: Path) -> None:
+    words = Run.load(trained).space.processors["text"]
+    text = " ".join(["red square"] * words.length)
+    cut = 1 - (words.length - 2) / words.count(text)
+    assert words.count(text) == len(words._bpe.encode(text).ids) - 2 > words.length
+    table = tmp_path / "pairs.csv"
+    colours = [Image.new("RGB", (16, 16), (9 * n, 90, 200 - n)) for n in range(3)]
+    for n, colour in enumerate(colours):
+        colour.save(tmp_path / f"{n}.png")
+    table.write_text("".join(["image,text\n", *(f"{n}.png,{'a red square' if n else text}\n" for n in range(3))]))
+    (found,) = [
+        one for one in check_pairs(CheckArguments(table, judge=str(trained))).findings if one.kind == "over_long"
+    ]
+    assert [list(rows) for rows in found.groups] == [[0]]
+    assert f"{words.count(text)} tokens, of which {words.length - 2} are read: {cut:.0%} is cut" in found.notes[0]
 
 
 def test_what_cannot_be_compared_is_one_sentence() -> None:

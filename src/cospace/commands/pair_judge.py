@@ -25,6 +25,7 @@ from ..modalities import is_text, modality
 from ..runs.advice import TOWERS
 from ..runs.datasets import need
 from ..runs.features import pooled_raws
+from ..runs.run import Run
 from ..runs.settings import recipe_data
 from ..runs.source import open_source
 from ..runs.towers import JoinedTowers, open_towers
@@ -67,16 +68,17 @@ class Described:
 
 
 def judge_rows(
-    pairs: Pairs, judge: str | Path | None = None, seed: int = 0, progress: Progress = silent
+    pairs: Pairs, judge: str | Path | Run | None = None, seed: int = 0, progress: Progress = silent
 ) -> JudgedPairs:
-    """How likely every row is wrong; ``judge`` is a run's folder or a published model, left open what can be fitted.
+    """How likely every row is wrong; ``judge`` is a run or a published model, left open what can be fitted.
 
     Raises :class:`UserError` where the pairs have one modality alone, or the judge does not embed two of them.
     """
     if judge is None:
         described, name = describe_items(pairs, progress)
     else:
-        described, name = _embedded(pairs, str(judge), progress), str(judge)
+        run = judge if isinstance(judge, Run) else open_source(str(judge))
+        described, name = _embedded(pairs, run, progress), str(run.folder if run is judge else judge)
     qualities: dict[tuple[str, str], PairQuality] = {}
     for both in modality_pairs(described):
         left, right = sorted(both, key=is_text)
@@ -154,9 +156,8 @@ def _by_towers(
     return found
 
 
-def _embedded(pairs: Pairs, judge: str, progress: Progress) -> dict[str, Described]:
+def _embedded(pairs: Pairs, run: Run, progress: Progress) -> dict[str, Described]:
     """What a model embeds of the pairs, by modality."""
-    run = open_source(judge)
     known = [name for name in run.space.modalities if name in pairs.items]
     if len(known) < 2:
         need(pairs, *run.space.modalities)

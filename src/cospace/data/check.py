@@ -208,19 +208,21 @@ def check(
     val: Pairs | None = None,
     known: KnownFiles | None = None,
     processes: bool = False,
+    processors: Mapping[str, Any] | None = None,
 ) -> Checked:
     """Count what is there, set aside every item that cannot be decoded, and find what else is wrong with the others.
 
     Each different item is decoded once, in full, since only that shows whether it is whole; with ``decode`` off, texts
     alone are looked at. ``val`` are the pairs to validate on, whose files must not be trained on. ``known`` remembers
-    what was seen of files that have not changed; ``processes`` says whether some may be started.
+    what was seen of files that have not changed; ``processes`` says whether some may be started; ``processors`` are
+    those of the model that will read the items, by modality, where it is known.
     """
     whole = _read([name for name in pairs.modalities if decode or is_text(name)], pairs, progress, known, processes)
     kept, measured, near = whole.kept, dict[str, int | float](), dict[str, list[list[int]]]()
     of_items: list[Finding] = []
     for name, seen in whole.seen.items():
         measured |= _extent(seen)
-        faults = modality(name).find(_raws(kept, seen), seen.measures)
+        faults = modality(name).find(_raws(kept, seen), seen.measures, (processors or {}).get(name))
         of_items += findings.items_found(kept, seen, faults)
         empty = {item for fault in faults if fault.leave_out for item in fault.items_F}  # all of these are alike
         groups = [[item for item in group if item not in empty] for group in findings.near_groups(seen, known)]

@@ -270,10 +270,11 @@ class Modality(ABC):
         """The same, with a signature of the item where the modality has one. Raises :class:`~cospace.types.BadItem`."""
         return Examined(self.inspect(raw))
 
-    def find(self, raws: Sequence[Any], measures: Mapping[str, np.ndarray]) -> list[ItemFinding]:
+    def find(self, raws: Sequence[Any], measures: Mapping[str, np.ndarray], processor: Any = None) -> list[ItemFinding]:
         """What is wrong with some of the different items of a data set, one finding for each kind, empty ones too.
 
-        ``measures`` has what :meth:`examine` measured, each ``(N,)`` float64, NaN for items that cannot be read.
+        ``measures`` has what :meth:`examine` measured, each ``(N,)`` float64, NaN for items that cannot be read;
+        ``processor`` is that of the model that will read them, where it is known.
         """
         return []
 

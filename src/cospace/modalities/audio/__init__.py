@@ -130,7 +130,7 @@ class Audio(Modality):
         shape = {key: float(value) for key, value in known.items() if value is not None}
         return Examined(shape | measuring.measures())
 
-    def find(self, raws: Sequence[Any], measures: Mapping[str, np.ndarray]) -> list[ItemFinding]:
+    def find(self, raws: Sequence[Any], measures: Mapping[str, np.ndarray], processor: Any = None) -> list[ItemFinding]:
         from .faults import find
 
         return find(measures)

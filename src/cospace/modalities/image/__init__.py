@@ -121,7 +121,7 @@ class Image(Modality):
         shape = {"width": float(width), "height": float(height), "frames": float(frames(data))}
         return Examined(shape | measured(pixels_HW3), signature(pixels_HW3))
 
-    def find(self, raws: Sequence[Any], measures: Mapping[str, np.ndarray]) -> list[ItemFinding]:
+    def find(self, raws: Sequence[Any], measures: Mapping[str, np.ndarray], processor: Any = None) -> list[ItemFinding]:
         from .faults import find
 
         return find(measures)

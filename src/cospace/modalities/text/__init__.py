@@ -90,10 +90,10 @@ class Text(Modality):
     def inspect(self, raw: Any) -> dict[str, float]:
         return {"words": float(len(raw.split()))}
 
-    def find(self, raws: Sequence[Any], measures: Mapping[str, np.ndarray]) -> list[ItemFinding]:
+    def find(self, raws: Sequence[Any], measures: Mapping[str, np.ndarray], processor: Any = None) -> list[ItemFinding]:
         from .faults import find
 
-        return find(raws)
+        return find(raws) if processor is None else find(raws, processor.count, processor.length)
 
     def occlusions(self, raw: Any, processor: Any) -> Occlusions:
         """The text without each of its words; of a long text without the first :data:`WORDS` of them."""

@@ -222,6 +222,11 @@ class Tokenizer:
         ids = [encoding.ids for encoding in self._bpe.encode_batch(clean)]
         return [row if len(row) <= cut else [*row[: cut - 1], row[-1]] for row in ids]
 
+    def count(self, text: str) -> int:
+        """How many tokens a whole text has, its beginning and its end left out."""
+        added = self._bpe.encode("").ids
+        return len(self._bpe.encode(self._mended(text.encode("utf-8", "replace").decode("utf-8"))).ids) - len(added)
+
     def _mended(self, text: str) -> str:
         text = cleaned(text) if self.manner.clean else text
         text = text.replace("_", " ") if self.manner.blank else text
