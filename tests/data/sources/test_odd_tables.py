@@ -149,6 +149,7 @@ def test_links_to_folders_and_folders_that_cannot_be_read_are_counted(
     (tree / "circle").symlink_to(tree)
     (tree / "closed").mkdir()
     (tree / "gone.jpg").symlink_to(tree / "nothing.jpg")
+    (tree / "itself.jpg").symlink_to(tree / "itself.jpg")
     scan = os.scandir
 
     def closed(path: str) -> Iterator[os.DirEntry[str]]:
@@ -165,5 +166,6 @@ def test_links_to_folders_and_folders_that_cannot_be_read_are_counted(
         "circle": "a link to a folder; name that one too",
         "closed": "a folder that cannot be read: Permission denied",
         "gone.jpg": "no regular file",
+        "itself.jpg": "no regular file",
     }
-    assert found.counts().items == 5
+    assert found.counts().items == 6

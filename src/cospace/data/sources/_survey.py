@@ -201,16 +201,32 @@ def _walk(folder: Path, exclude: Sequence[str]) -> Iterator[tuple[File, str]]:
         for name in (name for name in folders if Path(root, name).is_symlink()):
             reason = reason_above or left_alone_by_name(prefix + name, exclude)
             yield File(escaped(prefix + name), Path(root, name)), reason or "a link to a folder; name that one too"
+        regular = _regular_files(root)
         for name in sorted(names):
             reason = reason_above or left_alone_by_name(prefix + name, exclude)
-            path = Path(root, name)
             yield (
-                File(escaped(prefix + name), path),
-                reason or ("" if path.is_file() else "no regular file"),
+                File(escaped(prefix + name), Path(root, name)),
+                reason or ("" if name in regular else "no regular file"),
             )
     for error in closed:
         name = Path(error.filename).relative_to(folder).as_posix()
         yield File(escaped(name), Path(error.filename)), f"a folder that cannot be read: {error.strerror}"
+
+
+def _regular_files(folder: str) -> frozenset[str]:
+    """The names of the files of a folder, and of links to files; most systems say so without asking each file."""
+    try:
+        with os.scandir(folder) as entries:
+            return frozenset(entry.name for entry in entries if _is_regular(entry))
+    except OSError:
+        return frozenset()
+
+
+def _is_regular(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # a link that leads to itself
+        return False
 
 
 def left_alone_by_name(name: str, exclude: Sequence[str]) -> str:
