@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cospace.matches import BatchMatches, Matches, Relation, connected, modality_pairs
+from cospace.matches._codes import numbered
 
 NUMBERS = st.integers(-1, 5)
 ROWS = st.lists(st.tuples(NUMBERS, NUMBERS, NUMBERS).filter(lambda row: max(row) >= 0), min_size=1, max_size=14)
@@ -239,3 +240,14 @@ def test_a_batch_is_cheap(rows: int, seconds: float) -> None:
         matches.batch(dice.permutation(50_000)[:rows])
         taken.append(time.perf_counter() - started)
     assert min(taken) < seconds
+
+
+@given(st.lists(st.integers(-1, 12), max_size=12))
+def test_codes_with_gaps_are_numbered_as_by_unique(codes: list[int]) -> None:
+    column = np.array(codes, np.int64)
+    different, place = np.unique(column[column >= 0], return_inverse=True)
+    expected = np.full(len(column), -1)
+    expected[column >= 0] = place
+    made, count = numbered(column)
+    assert made.tolist() == expected.tolist()
+    assert count == len(different)

@@ -62,33 +62,28 @@ def _joining(pairs: Pairs, name: str, text: str) -> list[Join]:
     return found
 
 
-def _of_shared_captions(pairs: Pairs, name: str, text: str) -> tuple[np.ndarray, dict[int, set[tuple[int, int]]]]:
+def _of_shared_captions(pairs: Pairs, name: str, text: str) -> tuple[np.ndarray, dict[int, set[int]]]:
     """Rows of items with several captions that other items have too, and all items of these captions."""
     codes, captions = pairs.matches.codes, pairs.matches.codes[text]
-    lists = []
-    for number, one in enumerate((name, *(codes.keys() - {name, text}))):
-        there = (codes[one] >= 0) & (captions >= 0) & ((codes[name] < 0) | (one == name))
-        rows = np.flatnonzero(there)
-        lists.append(np.stack([captions[rows], np.full(len(rows), number), codes[one][rows]], axis=1))
-    links_L3 = _distinct_rows(np.concatenate(lists))
-    shared = np.bincount(links_L3[:, 0], minlength=int(captions.max(initial=0)) + 1) > 1
-    own_L3 = links_L3[(links_L3[:, 1] == 0) & shared[links_L3[:, 0]]]
-    several = np.flatnonzero(np.bincount(own_L3[:, 2], minlength=1) > 1)
-    kept = np.zeros(int(codes[name].max(initial=0)) + 1, bool)
-    kept[several] = True
-    here = np.flatnonzero((codes[name] >= 0) & (captions >= 0))
-    rows = here[kept[codes[name][here]] & shared[captions[here]]]
-    items_of: dict[int, set[tuple[int, int]]] = {}
+    names = [name, *(codes.keys() - {name, text})]
+    offsets = np.cumsum([0, *(int(codes[one].max(initial=-1)) + 1 for one in names)])
+    width = max(1, int(offsets[-1]))
+    links = []
+    for one, offset in zip(names, offsets, strict=False):
+        rows = np.flatnonzero((codes[one] >= 0) & (captions >= 0) & ((codes[name] < 0) | (one == name)))
+        links.append(captions[rows] * width + codes[one][rows] + offset)
+    caption_L, item_L = np.divmod(np.unique(np.concatenate(links)), width)
+    shared = np.bincount(caption_L, minlength=int(captions.max(initial=0)) + 1) > 1
+    own_L = item_L[(item_L < offsets[1]) & shared[caption_L]]
+    several = np.append(np.bincount(own_L, minlength=int(offsets[1])) > 1, False)  # -1, no item, is the last
+    rows = np.flatnonzero(several[codes[name]] & (captions >= 0))
+    rows = rows[shared[captions[rows]]]
     wanted = np.zeros(len(shared), bool)
     wanted[captions[rows]] = True
-    for caption, number, item in links_L3[wanted[links_L3[:, 0]]].tolist():
-        items_of.setdefault(caption, set()).add((number, item))
+    items_of: dict[int, set[int]] = {}
+    for caption, item in zip(*(one[wanted[caption_L]].tolist() for one in (caption_L, item_L)), strict=True):
+        items_of.setdefault(caption, set()).add(item)
     return rows, items_of
-
-
-def _distinct_rows(rows_L3: np.ndarray) -> np.ndarray:
-    ordered = rows_L3[np.lexsort(rows_L3.T[::-1])]
-    return np.asarray(ordered[np.append(True, (np.diff(ordered, axis=0) != 0).any(axis=1))[: len(ordered)]])
 
 
 def describe_join(pairs: Pairs, join: Join) -> str:

@@ -6,7 +6,7 @@ so that a row takes a few numbers however long its value is.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from hashlib import blake2b
 from itertools import chain, islice
 
@@ -17,8 +17,8 @@ from .. import columns
 ABSENT = -1
 """Key of a row that has no value."""
 
-_TOGETHER = 1 << 22
-"""Hashes that are sorted at a time: 64 MB, and as much again while they are."""
+_TOGETHER = 1 << 19
+"""Hashes that are sorted at a time: 8 MB, and three times as much while they are."""
 
 
 def encode(values: Iterable[str | None]) -> np.ndarray:
@@ -36,16 +36,11 @@ def encode(values: Iterable[str | None]) -> np.ndarray:
 
 def hashes(values: Iterable[str | None]) -> np.ndarray:
     """128 bits of each value ``(N, 2)``, uint64; zeros where there is none."""
-    return np.concatenate([np.zeros((0, 2), np.uint64), *_hashed(iter(values))])
-
-
-def _hashed(values: Iterator[str | None]) -> Iterator[np.ndarray]:
-    while block := list(islice(values, columns.BLOCK)):
-        data = b"".join(
-            bytes(16) if value is None else blake2b(value.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-            for value in block
-        )
-        yield np.frombuffer(data, np.uint64).reshape(-1, 2)
+    data = bytearray()
+    for value in values:
+        encoded = None if value is None else value.encode("utf-8", "surrogatepass")
+        data += bytes(16) if encoded is None else blake2b(encoded, digest_size=16).digest()
+    return np.frombuffer(data, np.uint64).reshape(-1, 2)
 
 
 def encode_hashes(hashes_N2: np.ndarray, together: int = _TOGETHER) -> np.ndarray:

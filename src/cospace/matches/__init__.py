@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ._codes import by_appearance, composed, connected, distinct, distinct_pairs, ranges
+from ._codes import by_appearance, composed, connected, distinct, distinct_pairs, numbered, ranges
 from ._relation import Relation, as_tensors
 
 if TYPE_CHECKING:
@@ -101,21 +101,18 @@ class Matches:
 
         Codes are renumbered: from 0, by component and then in their own order.
         """
-        places: dict[str, np.ndarray] = {}
-        counts = [0]
+        places, counts = {}, [0]
         for name, column in codes.items():
-            different, place_N = np.unique(column[column >= 0], return_inverse=True)
-            places[name] = np.full(len(column), -1, np.int64)
-            places[name][column >= 0] = place_N
-            counts.append(len(different))
+            places[name], count = numbered(column)
+            counts.append(count)
         offsets = dict(zip(codes, np.cumsum(counts), strict=False))
         edges = [np.zeros((0, 2), np.int64)]
         for left, right in modality_pairs(codes):
-            both = (places[left] >= 0) & (places[right] >= 0)
-            edges.append(np.stack([places[m][both] + offsets[m] for m in (left, right)], axis=1))
+            shift_2 = np.array([offsets[left], offsets[right]])
+            edges.append(distinct_pairs(places[left], places[right]) + shift_2)
         component_C = connected(sum(counts), np.concatenate(edges))
-        nodes = {name: np.where(column >= 0, column + offsets[name], -1) for name, column in places.items()}
-        component_C = by_appearance(component_C, list(nodes.values()))
+        del edges
+        component_C = by_appearance(component_C, [(places[name], offset) for name, offset in offsets.items()])
         made, components = {}, {}
         for count, (name, column) in zip(counts[1:], places.items(), strict=True):
             component_c = component_C[offsets[name] : offsets[name] + count]

@@ -28,13 +28,33 @@ def connected(nodes: int, edges_Q2: np.ndarray) -> np.ndarray:
     return np.asarray(((parent == np.arange(nodes)).cumsum() - 1)[parent])
 
 
-def by_appearance(component_C: np.ndarray, columns: Sequence[np.ndarray]) -> np.ndarray:
-    """Components renumbered by the first row that shows one of their nodes; ``columns`` hold nodes per row, or -1."""
-    rows = len(columns[0]) if columns else 0
+def numbered(column_N: np.ndarray) -> tuple[np.ndarray, int]:
+    """Codes numbered from 0 without gaps, in their order, -1 as it is; and how many different ones there are."""
+    most = int(column_N.max(initial=-1)) + 1
+    if most > len(column_N):
+        different, place_N = np.unique(column_N[column_N >= 0], return_inverse=True)
+        made_N = np.full(len(column_N), -1, np.int64)
+        made_N[column_N >= 0] = place_N
+        return made_N, len(different)
+    used = np.zeros(most + 1, bool)  # with a last place for -1
+    used[column_N] = True
+    if used[:most].all():
+        return column_N, most
+    used[most] = False
+    rank_C = np.append(used[:most].cumsum() - 1, -1)
+    return np.asarray(rank_C[column_N]), int(used.sum())
+
+
+def by_appearance(component_C: np.ndarray, columns: Sequence[tuple[np.ndarray, int]]) -> np.ndarray:
+    """Components renumbered by the first row that shows one of their nodes; a row's node is its number and an offset.
+
+    ``columns`` hold numbers ``(rows,)``, -1 for none, and the offset of each column's.
+    """
+    rows = len(columns[0][0]) if columns else 0
     first = np.full(int(component_C.max(initial=-1)) + 1, rows)
-    for nodes in columns:
-        row = np.flatnonzero(nodes >= 0)
-        np.minimum.at(first, component_C[nodes[row]], row)
+    for number_N, offset in columns:
+        row = np.flatnonzero(number_N >= 0)
+        np.minimum.at(first, component_C[number_N[row] + offset], row)
     rank = np.argsort(np.argsort(first, kind="stable"), kind="stable")
     return np.asarray(rank[component_C])
 
