@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -78,6 +79,13 @@ def write_shapes(folder: Path, copies: int, name: str = "pairs.csv", first: int 
         writer.writeheader()
         writer.writerows(rows)
     return folder / name
+
+
+@pytest.fixture
+def lancedb() -> None:
+    """Skips where the library is missing."""
+    if importlib.util.find_spec("lancedb") is None:
+        pytest.skip("needs LanceDB: pip install 'cospace[lance]'")
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 from pathlib import Path
 
@@ -78,13 +77,6 @@ class LancePlace:
     @property
     def opened_by(self) -> str:
         return f"from cospace.stores.lance import LanceIndex as Store; at = {self.target!r}"
-
-
-@pytest.fixture
-def lancedb() -> None:
-    """Skips where the library is missing."""
-    if importlib.util.find_spec("lancedb") is None:
-        pytest.skip("needs LanceDB: pip install 'cospace[lance]'")
 
 
 @pytest.fixture(params=["local", "tcp", "socket", "lance"])

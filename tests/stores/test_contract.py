@@ -429,7 +429,7 @@ def test_what_was_acknowledged_survives_kill(place: Any, seed: int) -> None:
     """The adder adds n and n + 1 and deletes n, for every even n, and is killed at any moment, three times over."""
     place.create(WIDTH).close()
     drawn = np.random.default_rng(seed)
-    for _ in range(1 if hasattr(place, "url") else 3):
+    for _ in range(3 if hasattr(place, "path") else 1):
         program = ADDER.format(opened_by=place.opened_by)
         child = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
         assert child.stdout is not None

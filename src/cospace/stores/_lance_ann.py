@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ._ann import EXACT, Ann, Options
 from ._lance_tables import Table
+from .ann import EXACT, Ann, Options
 
 KINDS: dict[str, Options] = {
     EXACT: {},
@@ -64,7 +64,7 @@ def _config(ann: Ann, rows: int, width: int) -> Any:
     if ann.kind == "ivf_flat":
         return IvfFlat(distance_type="dot", num_partitions=count)
     if ann.kind == "ivf_hnsw_sq":
-        options = {name: ann.options[name] for name in ("m", "ef_construction") if name in ann.options}
+        options: dict[str, Any] = {name: ann.options[name] for name in ("m", "ef_construction") if name in ann.options}
         return HnswSq(distance_type="dot", num_partitions=count, **options)
     parts = ann.options.get("num_sub_vectors") or (width // SUB_VECTOR if width % SUB_VECTOR == 0 else None)
     return IvfPq(distance_type="dot", num_partitions=count, num_sub_vectors=parts)

@@ -1,4 +1,4 @@
-"""What lies beside the vectors of an index in LanceDB, in tables of its own: previews, the model's files, saved files."""
+"""What lies beside the vectors of an index in LanceDB, in tables of its own: previews, model, saved files."""
 
 from __future__ import annotations
 
@@ -27,8 +27,6 @@ AT_A_TIME = 500
 """Hashes in one condition in SQL."""
 
 MODEL, THUMBNAILS, SAVED, FACTS = "model", "thumbnails", "saved", "facts"
-BESIDE = {MODEL, THUMBNAILS, SAVED, FACTS}
-"""Names of these tables."""
 REMADE = (MODEL, THUMBNAILS, FACTS)
 """Those that an index makes by itself: what people saved is theirs."""
 

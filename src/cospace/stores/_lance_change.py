@@ -15,8 +15,8 @@ import pyarrow as pa
 
 from ..types import StorageError
 from . import _lance_ann, _lance_part
-from ._ann import EXACT, Ann
 from ._lance_tables import Database
+from .ann import EXACT, Ann
 
 GROWN = 1.5
 """A vector index is made anew when there are so many times the rows that it was built from."""
@@ -24,7 +24,7 @@ AT_A_TIME = 5000
 """Rows in one condition in SQL."""
 
 Entry = Mapping[str, Any]
-"""What a record says of a table: ``name``, ``version``, ``rows``; ``built`` (ann, rows) and ``measured`` of its index."""
+"""What a record says of a table: ``name``, ``version``, ``rows``; of its vector index ``built`` and ``measured``."""
 
 
 class Change:
@@ -111,4 +111,3 @@ def addresses(part: _lance_part.Part, ids: Sequence[str]) -> list[int]:
     """What Lance calls the rows of those ids that are in a part."""
     rows = np.array(sorted(part.rows_of_ids(ids).values()), dtype=np.int64)
     return [int(address) for address in part.addresses_N[rows]] if len(rows) else []
-

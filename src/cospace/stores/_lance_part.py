@@ -20,10 +20,10 @@ import torch
 
 from ..types import StorageError, UserError
 from . import Condition, Item
-from ._ann import Measured
 from ._columns import APPEARANCE, OWN, own_field, passing, resolved
 from ._lance_tables import Database, among
 from ._scan import TILE_ROWS, Best
+from .ann import Measured
 
 ANN_ROWS = 50_000
 """From so many items of a modality on a vector index is built; the vectors of fewer are kept in memory and all read."""
@@ -159,7 +159,9 @@ class Part:
             return self._vectors_NE[torch.from_numpy(np.asarray(rows, dtype=np.int64))]
         return _floats(self._taken(rows, ("vector",)).column("vector"), self.width)
 
-    def search(self, chosen_N: np.ndarray | None, queries_QE: torch.Tensor, offset: int, best: Best, effort: int) -> None:
+    def search(
+        self, chosen_N: np.ndarray | None, queries_QE: torch.Tensor, offset: int, best: Best, effort: int
+    ) -> None:
         """Offer the nearest of the chosen rows to ``best``, as numbers from ``offset`` on.
 
         The vector index is asked where there is one and that is cheaper than reading every vector that is meant; where

@@ -36,7 +36,9 @@ class Database:
     def __init__(self, target: str) -> None:
         self.uri = target.removeprefix(PREFIX)
         if not self.uri:
-            raise UserError(f"after {PREFIX} stands a folder or an address such as s3://BUCKET/PATH; nothing stands there")
+            raise UserError(
+                f"after {PREFIX} stands a folder or an address such as s3://BUCKET/PATH; nothing stands there"
+            )
         if _SECRET.search(self.uri):
             raise UserError(
                 "an address of object storage holds no user or password; LanceDB reads them from the environment"
@@ -56,8 +58,7 @@ class Database:
         try:
             yield
         except (RuntimeError, ValueError, OSError) as error:  # the classes that its errors arrive in
-            words = re.split(r"\n|, /|: /rustc|\bLocation\b", str(error).strip())[0]
-            raise StorageError(f"{self.shown} cannot be used: {words[:300] or type(error).__name__}") from error
+            raise StorageError(f"{self.shown} cannot be used: {_words(error)}") from error
 
     def names(self) -> set[str]:
         """Of the tables that are there; none where nothing is."""
@@ -101,6 +102,15 @@ class Database:
             if self._connected is None:
                 self._connected = library().connect(self.uri)
             return self._connected
+
+
+def _words(error: Exception) -> str:
+    """The cause in what LanceDB says, which is followed by places in its source, or wrapped in the request's parts."""
+    said = str(error).strip().removeprefix("lance error: ")
+    for cause in (r"<Message>(.*?)</Message>", r"Os \{[^}]*message: \"([^\"]+)\""):
+        if (found := re.search(cause, said)) is not None:
+            return found[1]
+    return re.split(r"\n|, /|, location: ", said)[0][:300] or type(error).__name__
 
 
 def library() -> Any:

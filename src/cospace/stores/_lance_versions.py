@@ -96,8 +96,14 @@ class Records:
         """Records by number, in the order in which they were written."""
         if self._table is None and TABLE not in self._database.names():
             return {}
-        with self._database.translated_errors():
-            self._opened().checkout_latest()
+        try:
+            with self._database.translated_errors():
+                self._opened().checkout_latest()
+        except StorageError:
+            if TABLE in self._database.names():
+                raise
+            self._table = None
+            return {}
         found: dict[int, list[str]] = {}
         read = self._database.read(self._opened(), ["number", "record"])
         for number, record in zip(read["number"].to_pylist(), read["record"].to_pylist(), strict=True):

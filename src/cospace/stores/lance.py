@@ -8,7 +8,7 @@ In a folder one writer at a time holds a lock from its first change until :meth:
 no locks: of two writers there one is refused as soon as it meets a version that it has not written.
 
 Search is exact until :meth:`LanceIndex.finish` has built the vector index of a modality with many items. The recall of
-each is measured then, and one that does not keep the promise of :mod:`._ann` is not used.
+each is measured then, and one that does not keep the promise of :mod:`.ann` is not used.
 
 The number of an item is its row, counted through the tables of the open version.
 """
@@ -20,6 +20,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -29,15 +30,17 @@ import torch
 from ..files import LOCK, Lock
 from ..types import StorageError, UserError
 from . import Condition, Found, Item, Progress, _lance_ann, silent
-from ._ann import Ann, Measured, measure
-from ._lance_blobs import BESIDE
+from ._lance_blobs import REMADE
 from ._lance_change import Change, addresses
 from ._lance_part import STORED, Part, State, rows_of, schema
-from ._lance_tables import Database, library
+from ._lance_tables import SUFFIX, Database, library
 from ._lance_versions import FORMAT, TABLE, Record, Records
 from ._scan import TILE_QUERIES, Best
 from ._units import check_fingerprint, check_items, replaced, sample, units
+from .ann import QUERIES, Ann, Measured, measure
 
+ANN_KINDS = _lance_ann.KINDS
+"""What :meth:`LanceIndex.choose_ann` may choose, with options."""
 ITEMS = "items_"
 """What the names of the tables of items begin with."""
 KEPT = timedelta(days=1)
@@ -52,17 +55,15 @@ class LanceIndex:
         self._lock = None if database.folder is None else Lock(database.folder)
         self._writing = False
         self._checkpoint: Record | None = None
+        self._ann: Ann | None = None
+        self.queries = QUERIES
         self.effort = 0
         """Rows that an approximate search keeps in sight; 0: as many as its measurement asks for."""
 
     @classmethod
     def create(cls, target: str, fingerprint: str, width: int, precision: str = "float32") -> LanceIndex:
         """A new, empty index; ``target`` is a folder or an address, ``precision`` is ``float32`` or ``float16``."""
-        if width < 1:
-            raise UserError(f"an index needs vectors of width 1 or more, {width} was given")
-        if precision not in STORED:
-            raise UserError(f"LanceDB cannot store {precision!r}; choose one of {', '.join(STORED)}")
-        library()
+        check_settings(width, precision)
         database = Database(target)
         records = Records(database)
         made = {"format": FORMAT, "version": 1, "fingerprint": fingerprint, "width": width, "precision": precision}
@@ -158,10 +159,7 @@ class LanceIndex:
 
     def choose_ann(self, written: str) -> None:
         """Choose the vector index that :meth:`finish` builds, such as ``ivf_hnsw_sq:m=32``; the index remembers it."""
-        ann = str(Ann.parse(written, _lance_ann.KINDS))
-        self._begin()
-        if ann != self._state.record["ann"]:
-            self._commit(self._tables, ann=ann)
+        self._ann = Ann.parse(written, ANN_KINDS)
 
     def add(self, items: Sequence[Item], vectors_NE: np.ndarray) -> None:
         """Store items by id; an id that is already there is replaced, in the same step."""
@@ -192,15 +190,16 @@ class LanceIndex:
     def finish(self, progress: Progress = silent) -> None:
         """Join small pieces, build and measure vector indexes, and remove what only versions of days ago need."""
         self._begin()
-        ann, before, changes = Ann.parse(self._state.record["ann"], _lance_ann.KINDS), self._tables, {}
+        ann, before, changes = self._ann or self._remembered(), self._tables, {}
         for modality, entry in before.items():
             changes[modality] = Change(self._database, entry)
             changes[modality].tidy(KEPT)
             progress(f"indexing vectors of {modality}s", 0, entry["rows"])
             changes[modality].index_vectors(ann, self.width)
             progress(f"indexing vectors of {modality}s", entry["rows"], entry["rows"])
-        if any(change.entry != before[modality] for modality, change in changes.items()):
-            self._commit_changes(changes)
+        tables = {modality: change.entry for modality, change in changes.items()}
+        if tables != before or ann != self._remembered():
+            self._commit(tables, ann=str(ann))
         measured = {part.modality: self._measure(part, first) for part, first in self._unmeasured()}
         if measured:
             tables = self._tables
@@ -313,6 +312,9 @@ class LanceIndex:
                 changes[part.modality].remove(gone)
         return changes
 
+    def _remembered(self) -> Ann:
+        return Ann.parse(self._state.record["ann"], ANN_KINDS)
+
     def _unmeasured(self) -> list[tuple[Part, int]]:
         """Parts whose vector index was not measured yet, with the number of their first row."""
         parts = zip(self._state.parts, self._state.starts.tolist(), strict=False)
@@ -331,10 +333,30 @@ class LanceIndex:
             scores, numbers = best.ranked()
             return Found(numbers, scores)
 
-        ann = Ann.parse(part.entry["built"]["ann"], _lance_ann.KINDS)
+        ann = Ann.parse(part.entry["built"]["ann"], ANN_KINDS)
         modalities = [each.modality for each in self._state.parts]
         search, recall, queries = measure(self, part.modality, modalities, answer, _lance_ann.tried(ann, len(part)))
         return Measured(str(ann), len(part), recall, queries, search)
+
+
+def check_settings(width: int, precision: str) -> None:
+    """Refuse vectors that no index in LanceDB holds, and a missing library."""
+    if width < 1:
+        raise UserError(f"an index needs vectors of width 1 or more, {width} was given")
+    if precision not in STORED:
+        raise UserError(f"LanceDB cannot store {precision!r}; choose one of {', '.join(STORED)}")
+    library()
+
+
+def is_blank(folder: Path) -> bool:
+    """True of a folder that holds nothing but what an index in LanceDB may leave, and people keep beside one."""
+    ours = {LOCK, "feedback.jsonl", "shelf.jsonl"}
+    return folder.is_dir() and all(path.suffix == SUFFIX or path.name in ours for path in folder.iterdir())
+
+
+def folder(target: str) -> Path | None:
+    """Where an index lies on this machine; none for object storage."""
+    return Database(target).folder
 
 
 def exists(target: str) -> bool:
@@ -348,7 +370,7 @@ def remove(target: str) -> None:
     names = database.names()
     # The versions first: what they list is no index without them.
     database.drop([TABLE])
-    database.drop([name for name in names if name.startswith(ITEMS) or name in BESIDE])
+    database.drop([name for name in names if name.startswith(ITEMS) or name in REMADE])
     if database.folder is not None:
         (database.folder / LOCK).unlink(missing_ok=True)
         with suppress(OSError):  # something else lies there

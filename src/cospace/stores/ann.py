@@ -1,4 +1,4 @@
-"""Approximate nearest neighbours (ANN) in large indexes: the kind of vector index as a setting, and its measured recall.
+"""Approximate nearest neighbours (ANN) in large indexes: the vector index as a setting, and its measured recall.
 
 A setting is written as ``hnsw`` or ``hnsw:m=32,ef_construction=200``; ``exact`` asks for none. After every build a
 sample of stored vectors is searched for exactly and approximately; of the search parameters that are tried, the
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 
@@ -22,7 +22,7 @@ PROMISE = 0.98
 """Recall@10 that an approximate search has to reach in its own measurement; otherwise every vector is read."""
 NEAREST = 10
 QUERIES = 100
-"""Stored vectors of each modality that are searched for in a measurement."""
+"""Stored vectors of each modality that are searched for in a measurement, at most."""
 SAME = 1e-6
 """Scores that differ by less are equal: of items with equal vectors any will do."""
 
@@ -95,6 +95,18 @@ class Measured:
         return f"{self.rows:,} {of} are searched exactly: {self.ann} has {found}, {PROMISE:g} is asked for"
 
 
+@runtime_checkable
+class Approximate(Protocol):
+    """A store whose large indexes are searched in a way that can be chosen, and that measures it."""
+
+    @property
+    def measured(self) -> Mapping[str, Measured]:
+        """By modality, what was measured of its vector index; nothing where every vector is read."""
+
+    def choose_ann(self, written: str) -> None:
+        """Choose the kind of vector index that ``finish`` builds; the index remembers it from then on."""
+
+
 class Answer(Protocol):
     """A search in the items of one modality: exact, or with some parameters of its vector index."""
 
@@ -102,7 +114,9 @@ class Answer(Protocol):
 
 
 class Sampled(Protocol):
-    """Of a store: what gives the queries."""
+    """Of a store: what gives the queries, and how many."""
+
+    queries: int
 
     def select(self, where: Sequence[Condition] = (), most: int | None = None, seed: int = 0) -> np.ndarray: ...
 
@@ -125,14 +139,14 @@ class _Group:
 
 
 def measure(
-    store: Sampled, modality: str, queried: Iterable[str], answer: Answer, tried: Iterable[Mapping[str, int]]
+    sampled: Sampled, modality: str, queried: Iterable[str], answer: Answer, tried: Iterable[Mapping[str, int]]
 ) -> tuple[Mapping[str, int], float, int]:
     """The first of the parameters ``tried`` that keeps the promise (else the last), its recall, and how many queries.
 
     Queries are stored vectors of every modality in ``queried``; a query that is itself among what is searched does not
     count as found.
     """
-    groups = [group for name in queried if (group := _group(store, modality, name, answer)) is not None]
+    groups = [group for name in queried if (group := _group(sampled, modality, name, answer)) is not None]
     count = sum(len(group.queries_QE) for group in groups)
     search: Mapping[str, int] = {}
     recall = 0.0
@@ -143,11 +157,11 @@ def measure(
     return search, recall, count
 
 
-def _group(store: Sampled, modality: str, queried: str, answer: Answer) -> _Group | None:
-    numbers_Q = store.select([of_modality(queried)], QUERIES, seed=1)
+def _group(sampled: Sampled, modality: str, queried: str, answer: Answer) -> _Group | None:
+    numbers_Q = sampled.select([of_modality(queried)], sampled.queries, seed=1)
     if not len(numbers_Q):
         return None
-    queries_QE, own_Q = store.vectors(numbers_Q), numbers_Q if queried == modality else None
+    queries_QE, own_Q = sampled.vectors(numbers_Q), numbers_Q if queried == modality else None
     scores_QK = _others(answer(queries_QE, NEAREST + 1, None), own_Q)
     true = int(np.isfinite(scores_QK[0]).sum())
     return _Group(queries_QE, own_Q, scores_QK[:, true - 1], true) if true else None
@@ -159,4 +173,3 @@ def _others(found: Found, own_Q: np.ndarray | None) -> np.ndarray:
     if own_Q is not None:
         scores_QK[found.numbers_QK == own_Q[:, None]] = -np.inf
     return -np.sort(-scores_QK, axis=1)[:, :NEAREST]
-
