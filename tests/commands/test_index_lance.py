@@ -14,6 +14,7 @@ from cospace.commands.collection import Collection
 from cospace.commands.search import SearchableIndex
 from cospace.service import versions
 from cospace.service.app import create_app
+from cospace.stores import _lance_part
 from cospace.stores.locations import FolderLocation, LanceLocation, cached_models, location_of
 
 pytestmark = pytest.mark.usefixtures("lancedb")
@@ -97,7 +98,7 @@ def test_changes_and_a_refusal(shell: Shell, cospace: Cospace, trained: Path, tm
     assert "stores float16" in cospace("index", trained, folder, "--out", out, "--precision", "float32").refusal()
     before = index.store.hashes()
     for number in range(30):
-        (folder / f"bad-{number}.png").write_bytes(b"no picture")
+        (folder / f"bad-{number}.png").write_bytes(b"no picture %d" % number)
     assert cospace("index", trained, folder, "--out", out).code == 2
     index.store.refresh()
     assert index.store.hashes() == before
@@ -125,3 +126,29 @@ def test_it_is_served_while_it_changes(
         assert client.get("/healthz").json()["status"] == "degraded"
     finally:
         client.close()
+
+
+def test_a_vector_index_is_chosen_and_its_recall_shown(
+    shell: Shell,
+    cospace: Cospace,
+    trained: Path,
+    shapes: Path,
+    tmp_path: Path,
+    away: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = f"lance:{tmp_path}/idx"
+    said = cospace("index", trained, shapes, "--out", out, "--ann", "hnsw").refusal()
+    assert "choose one of exact, ivf_flat, ivf_hnsw_sq, ivf_pq" in said and not (tmp_path / "idx").exists()
+    said = cospace("index", trained, shapes, "--out", tmp_path / "local", "--ann", "ivf_pq").refusal()
+    assert "has one kind of vector index" in said and f"lance:{tmp_path}/local" in said
+    made = shell.json("index", trained, shapes, "--out", out, "--ann", "ivf_flat")
+    assert made["ann"] == {} and made["added"] == 128, "so few are all read"
+    monkeypatch.setattr(_lance_part, "ANN_ROWS", 60)
+    assert shell.json("index", "--out", out, "--ann", "exact")["ann"] == {}
+    found = shell.json("index", "--out", out, "--ann", "ivf_flat")["ann"]
+    assert found.keys() == {"image", "text"} and found["image"]["ann"] == "ivf_flat" and found["image"]["rows"] == 64
+    assert "64 images by ivf_flat: recall@10 1.000 (128 queries)" in shell.text(
+        "index", "--out", out, "--ann", "ivf_flat"
+    )
+    assert "64 images by ivf_flat" in shell.text("index", trained, shapes, "--out", out)

@@ -23,6 +23,9 @@ GROWN = 1.5
 AT_A_TIME = 5000
 """Rows in one condition in SQL."""
 
+NEVER = timedelta(days=36_500)
+"""Nothing is so old."""
+
 Entry = Mapping[str, Any]
 """What a record says of a table: ``name``, ``version``, ``rows``; of its vector index ``built`` and ``measured``."""
 
@@ -61,10 +64,10 @@ class Change:
                 version = self._table.delete(f"_rowid IN ({', '.join(map(str, some))})").version
             self._step(version, -len(some))
 
-    def tidy(self, keep: timedelta) -> None:
-        """Join small pieces, bring what is indexed up to date, forget versions older than ``keep``."""
+    def tidy(self) -> None:
+        """Join small pieces, and bring what is indexed up to date."""
         with self._database.translated_errors():
-            self._table.optimize(cleanup_older_than=keep)
+            self._table.optimize(cleanup_older_than=NEVER)
             if self.entry["rows"] >= _lance_ann.IDS_ROWS and _lance_ann.IDS not in self._indexes():
                 _lance_ann.build_ids(self._table)
         self._settle()
@@ -82,6 +85,13 @@ class Change:
                 _lance_ann.build(self._table, ann, rows, width)
             self.entry.update(built={"ann": str(ann), "rows": rows}, measured=None)
         self._settle()
+
+    def forget(self, keep: timedelta) -> None:
+        """Remove versions older than ``keep``; only once a record lists the newest, or a kill would leave none."""
+        with self._database.translated_errors():
+            self._table.checkout_latest()
+            if self._table.version == self.entry["version"]:
+                self._table.optimize(cleanup_older_than=keep)
 
     def _indexes(self) -> set[str]:
         return {index.name for index in self._table.list_indices()}

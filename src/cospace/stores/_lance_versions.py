@@ -57,8 +57,9 @@ class Records:
         return record
 
     def create(self) -> None:
-        """An empty table, in place of one without any record that a killed process may have left."""
-        self._table = self._database.create(TABLE, _SCHEMA)
+        """An empty table, unless a process that was killed, or one at this very moment, has made one."""
+        if TABLE not in self._database.names():
+            self._table = self._database.create(TABLE, _SCHEMA)
 
     def append(self, record: Mapping[str, Any]) -> Record:
         """Make ``record`` the newest. Raises :class:`StorageError` where another process wrote its number first."""

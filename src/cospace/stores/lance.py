@@ -67,13 +67,12 @@ class LanceIndex:
         database = Database(target)
         records = Records(database)
         made = {"format": FORMAT, "version": 1, "fingerprint": fingerprint, "width": width, "precision": precision}
-        if records.newest() is not None:
-            raise UserError(f"{database.shown} holds an index; name another place, or open this one")
         index = cls(database, records, State({}, ()))
         if index._lock is not None:
             index._lock.acquire()
         try:
-            database.drop([name for name in database.names() if name.startswith(ITEMS)])  # a killed process left them
+            if records.newest() is not None:
+                raise UserError(f"{database.shown} holds an index; name another place, or open this one")
             records.create()
             index._state = State(records.append({**made, "tables": {}, "ann": str(_lance_ann.DEFAULT)}), ())
         finally:
@@ -193,7 +192,7 @@ class LanceIndex:
         ann, before, changes = self._ann or self._remembered(), self._tables, {}
         for modality, entry in before.items():
             changes[modality] = Change(self._database, entry)
-            changes[modality].tidy(KEPT)
+            changes[modality].tidy()
             progress(f"indexing vectors of {modality}s", 0, entry["rows"])
             changes[modality].index_vectors(ann, self.width)
             progress(f"indexing vectors of {modality}s", entry["rows"], entry["rows"])
@@ -204,6 +203,8 @@ class LanceIndex:
         if measured:
             tables = self._tables
             self._commit({**tables, **{name: {**tables[name], "measured": m.plain()} for name, m in measured.items()}})
+        for change in changes.values():
+            change.forget(KEPT)
         self._records.tidy(KEPT)
 
     def hashes(self) -> dict[str, str]:
