@@ -229,11 +229,13 @@ SYSTEMS: dict[str, System] = {
     OURS: Ours(),
     "cospace bfloat16": Ours("bfloat16"),
     "PostgreSQL store (pgvector)": OnServer(),
+    "LanceDB store (ivf_rq)": InLance("ivf_rq"),
     "LanceDB store (ivf_pq)": InLance("ivf_pq"),
     "LanceDB store (ivf_hnsw_sq)": InLance("ivf_hnsw_sq:m=16,ef_construction=128"),
     "FAISS HNSW": Faiss(),
     "FAISS HNSW float16": Faiss("float16"),
     "usearch float16": Usearch(),
+    "LanceDB IVF_RQ": LanceLibrary("ivf_rq"),
     "LanceDB IVF_PQ": LanceLibrary("ivf_pq"),
     "LanceDB IVF_HNSW_SQ": LanceLibrary("ivf_hnsw_sq"),
 }

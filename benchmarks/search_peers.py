@@ -116,13 +116,13 @@ class Usearch:
 class LanceLibrary:
     """LanceDB by itself, refined by itself: a sixteenth of the effort is how many partitions are read."""
 
-    kind: Literal["ivf_pq", "ivf_hnsw_sq"] = "ivf_pq"
+    kind: Literal["ivf_rq", "ivf_pq", "ivf_hnsw_sq"] = "ivf_rq"
 
     def build(self, vectors_NE: np.ndarray, place: Place) -> None:
         """Add in parts, join them, and build."""
         import lancedb
         import pyarrow as pa
-        from lancedb.index import HnswSq, IvfPq
+        from lancedb.index import HnswSq, IvfPq, IvfRq
 
         shape = pa.schema([("row", pa.int64()), ("vector", pa.list_(pa.float32(), WIDTH))])
         table = lancedb.connect(place.index).create_table("vectors", schema=shape)
@@ -132,12 +132,12 @@ class LanceLibrary:
             table.add(pa.table({"row": np.arange(start, start + len(part)), "vector": stored}, schema=shape))
         table.optimize()
         count = max(1, round(len(vectors_NE) / PARTITION_ROWS))
-        made = (
-            IvfPq(distance_type="dot", num_partitions=count, num_sub_vectors=WIDTH // 8)
-            if self.kind == "ivf_pq"
-            else HnswSq(distance_type="dot", num_partitions=1, m=LINKS, ef_construction=BUILD_EFFORT)
-        )
-        table.create_index("vector", config=made)
+        kinds: dict[str, Any] = {
+            "ivf_rq": IvfRq(distance_type="dot", num_partitions=count, num_bits=1),
+            "ivf_pq": IvfPq(distance_type="dot", num_partitions=count, num_sub_vectors=WIDTH // 8),
+            "ivf_hnsw_sq": HnswSq(distance_type="dot", num_partitions=1, m=LINKS, ef_construction=BUILD_EFFORT),
+        }
+        table.create_index("vector", config=kinds[self.kind])
 
     def open(self, place: Place) -> Opened:
         """Open the table."""
@@ -150,7 +150,7 @@ class LanceLibrary:
             asked = asked.distance_type("dot").limit(NEAREST)
             asked = asked.select(["row", "_distance"]).nprobes(max(1, effort // 16))
             asked = asked.ef(effort) if self.kind == "ivf_hnsw_sq" else asked
-            found = asked.refine_factor(-(-effort // NEAREST)).to_arrow()
+            found = asked.refine_factor(max(1, effort // NEAREST)).to_arrow()
             return np.asarray(found["row"].to_numpy()).reshape(len(queries_QE), -1)
 
         return Opened(search, np.asarray, [os.getpid()])

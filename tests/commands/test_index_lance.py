@@ -108,6 +108,7 @@ def test_changes_and_a_refusal(shell: Shell, cospace: Cospace, trained: Path, tm
     assert (saved.names(), saved.get("seas"), saved.remove("seas"), saved.names()) == (["seas"], b"{}", True, [])
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # of what lays out the map
 def test_it_is_served_while_it_changes(
     shell: Shell, trained: Path, shapes: Path, tmp_path: Path, away: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,6 +129,21 @@ def test_it_is_served_while_it_changes(
         client.close()
 
 
+def test_on_object_storage(shell: Shell, trained: Path, tmp_path: Path, away: Path, bucket: str) -> None:
+    folder = write_shapes(tmp_path, 2).parent / "images"
+    assert shell.json("index", trained, folder, "--out", bucket)["added"] == 16
+    first = shell.json("search", bucket, "a red circle", "-k", "3")["results"]
+    assert len(first) == 3 and "▀" in shell.text("search", bucket, "a red circle", "--thumbnails", "always")
+    (folder / first[0]["id"]).unlink()
+    made = shell.json("index", trained, folder, "--out", bucket)
+    assert (made["removed"], made["unchanged"]) == (1, 15)
+    shutil.rmtree(away)
+    assert [row["id"] for row in shell.json("search", bucket, "a red circle", "-k", "2")["results"]] == [
+        row["id"] for row in first[1:]
+    ]
+    assert not list(tmp_path.glob("s3*"))
+
+
 def test_a_vector_index_is_chosen_and_its_recall_shown(
     shell: Shell,
     cospace: Cospace,
@@ -139,7 +155,7 @@ def test_a_vector_index_is_chosen_and_its_recall_shown(
 ) -> None:
     out = f"lance:{tmp_path}/idx"
     said = cospace("index", trained, shapes, "--out", out, "--ann", "hnsw").refusal()
-    assert "choose one of exact, ivf_flat, ivf_hnsw_sq, ivf_pq" in said and not (tmp_path / "idx").exists()
+    assert "choose one of exact, ivf_flat, ivf_hnsw_sq, ivf_pq, ivf_rq" in said and not (tmp_path / "idx").exists()
     said = cospace("index", trained, shapes, "--out", tmp_path / "local", "--ann", "ivf_pq").refusal()
     assert "has one kind of vector index" in said and f"lance:{tmp_path}/local" in said
     made = shell.json("index", trained, shapes, "--out", out, "--ann", "ivf_flat")

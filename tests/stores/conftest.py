@@ -60,10 +60,10 @@ class PostgresPlace:
 
 
 class LancePlace:
-    """A LanceDB database in a folder."""
+    """A LanceDB database in a folder, or on object storage."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.target = folder, str(folder / f"lance{next(COUNTER)}")
+    def __init__(self, folder: Path | str) -> None:
+        self.folder, self.target = folder, f"{folder}/lance{next(COUNTER)}"
 
     def another(self) -> LancePlace:
         return LancePlace(self.folder)
@@ -79,12 +79,14 @@ class LancePlace:
         return f"from cospace.stores.lance import LanceIndex as Store; at = {self.target!r}"
 
 
-@pytest.fixture(params=["local", "tcp", "socket", "lance"])
+@pytest.fixture(params=["local", "tcp", "socket", "lance", pytest.param("objects", marks=pytest.mark.slow)])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> LocalPlace | PostgresPlace | LancePlace:
     if request.param == "local":
         return LocalPlace(tmp_path)
     if request.param == "lance":
         request.getfixturevalue("lancedb")
         return LancePlace(tmp_path)
+    if request.param == "objects":
+        return LancePlace(request.getfixturevalue("bucket"))
     started = request.getfixturevalue("server")
     return PostgresPlace(started.tcp if request.param == "tcp" else started.socket)

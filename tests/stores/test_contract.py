@@ -367,8 +367,9 @@ def test_a_second_writer_is_told_who_writes_while_readers_read_on(place: Any) ->
     index: Index = place.create(WIDTH)
     index.add([item(n) for n in range(5)], vectors(5))
     reader = place.open()
-    with pytest.raises(UserError, match=f"process {os.getpid()}"):
-        reader.add([item(9)], vectors(1))
+    if not str(getattr(place, "folder", "")).startswith("s3://"):  # which has no locks: see test_lance.py
+        with pytest.raises(UserError, match=f"process {os.getpid()}"):
+            reader.add([item(9)], vectors(1))
     numbers = reader.numbers(["1", "2"])
     for n in range(4):
         index.add([item(n, turn=1)], vectors(1, seed=n))

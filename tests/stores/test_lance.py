@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
 from datetime import timedelta
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -39,33 +37,6 @@ def rows_of(target: str) -> list[str]:
 @pytest.fixture
 def target(tmp_path: Path) -> str:
     return str(tmp_path / "idx")
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[str]:
-    """The address of a server for objects, on this machine's loopback."""
-    if find_spec("moto") is None:
-        pytest.skip("needs a server for objects: pip install 'moto[server]'")
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture
-def bucket(s3: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
-    """A place in a bucket of its own."""
-    import boto3
-
-    secrets = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "s3cret", "AWS_REGION": "us-east-1"}
-    for name, value in {**secrets, "AWS_ENDPOINT": s3, "AWS_ALLOW_HTTP": "true"}.items():
-        monkeypatch.setenv(name, value)
-    name = request.node.name.lower().replace("_", "-")[:60]
-    boto3.client("s3", endpoint_url=s3, region_name="us-east-1").create_bucket(Bucket=name)
-    return f"s3://{name}/some/index"
 
 
 def test_objects_hold_an_index(bucket: str, tmp_path: Path) -> None:
@@ -173,6 +144,23 @@ def test_rows_that_another_wrote_meanwhile_are_not_recorded(target: str) -> None
     assert rows_of(target) == ["0", "1", "6"]
 
 
+def test_a_writer_that_slept_through_many_versions_is_refused(target: str) -> None:
+    """Also when the records that it would have met are removed."""
+    LanceIndex.create(target, "f00d", 4).close()
+    late, busy = LanceIndex.open(target), LanceIndex.open(target)
+    late._lock = None
+    record = {**late._state.record, "version": 2}
+    for turn in range(_lance_versions.KEPT + 3):
+        busy.add(items(1, turn), ONES)
+    busy.close()
+    with pytest.raises(StorageError, match="meanwhile"):
+        late._records.append(record)
+    assert LanceIndex.open(target).version == _lance_versions.KEPT + 4
+    late.refresh()
+    late.add([Item("x", "image")], ONES)
+    assert rows_of(target) == ["0", "x"]
+
+
 def test_a_reader_keeps_its_version_whatever_is_done(target: str) -> None:
     index = LanceIndex.create(target, "f00d", 4)
     index.add(items(3), np.eye(4)[:3])
@@ -190,7 +178,7 @@ def test_a_reader_keeps_its_version_whatever_is_done(target: str) -> None:
 
 def test_no_version_is_forgotten_before_a_record_lists_another(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """An index that was left alone for long, finished by a process that dies before its record."""
-    monkeypatch.setattr(lance, "KEPT", timedelta(0))
+    monkeypatch.setattr(lance, "KEPT", timedelta(microseconds=1))
     index = LanceIndex.create(target, "f00d", 4)
     for turn in range(3):
         index.add(items(3, turn), np.eye(4)[:3])
@@ -208,7 +196,14 @@ def test_no_version_is_forgotten_before_a_record_lists_another(target: str, monk
     again.close()
 
 
-KINDS = ["ivf_pq", "ivf_pq:num_partitions=8,num_sub_vectors=4", "ivf_hnsw_sq:m=12", "ivf_flat"]
+KINDS = [
+    "ivf_pq",
+    "ivf_pq:num_partitions=8,num_sub_vectors=4",
+    "ivf_rq",
+    "ivf_rq:num_bits=4",
+    "ivf_hnsw_sq:m=12",
+    "ivf_flat",
+]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -254,6 +249,17 @@ def test_an_index_that_fails_its_promise_is_not_used(target: str, monkeypatch: p
     index.close()
 
 
+def test_a_width_that_eight_does_not_divide_has_an_index_too(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_lance_part, "ANN_ROWS", 500)
+    monkeypatch.setattr(_lance_part, "COST", 1)
+    data, queries = latent(1000, 1, width=30), latent(20, 2, width=30)
+    index = LanceIndex.create(target, "f00d", 30)
+    index.add([Item(str(n), "image") for n in range(1000)], data)
+    index.finish()
+    assert index.measured["image"].ann == "ivf_pq" and recall_of(index, data, queries) >= 0.95
+    index.close()
+
+
 def test_recall_is_what_a_full_matrix_says() -> None:
     """A search that loses a known share; of equal vectors any will do, and a query is no answer to itself."""
     data = units(latent(300, 1))
@@ -286,7 +292,7 @@ def test_recall_is_what_a_full_matrix_says() -> None:
 @pytest.mark.parametrize(
     ("written", "said"),
     [
-        ("annoy", "no vector index of this store; choose one of exact, ivf_flat, ivf_hnsw_sq, ivf_pq"),
+        ("annoy", "no vector index of this store; choose one of exact, ivf_flat, ivf_hnsw_sq, ivf_pq, ivf_rq"),
         ("ivf_pq:m=3", "ivf_pq has no option 'm'; allowed are: num_partitions, num_sub_vectors"),
         ("ivf_hnsw_sq:m=1", "m of ivf_hnsw_sq is a whole number from 2 to 256, '1' was given"),
         ("ivf_hnsw_sq:m=x", "'x' was given"),

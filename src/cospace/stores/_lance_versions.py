@@ -62,7 +62,10 @@ class Records:
             self._table = self._database.create(TABLE, _SCHEMA)
 
     def append(self, record: Mapping[str, Any]) -> Record:
-        """Make ``record`` the newest. Raises :class:`StorageError` where another process wrote its number first."""
+        """Make ``record``, with the token of the one it follows, the next version.
+
+        Raises :class:`StorageError` where another process was first to write that version.
+        """
         made = {**record, "writer": f"process {os.getpid()} on {platform.node()}", "token": uuid.uuid4().hex}
         number = int(made["version"])
         row = pa.table({"number": [number], "record": [as_sealed(made).decode()]}, schema=_SCHEMA)
@@ -70,7 +73,9 @@ class Records:
         with self._database.translated_errors():
             table.add(row)
         rows = self._rows()
-        if max(rows) != number or self._first(rows, number)["token"] != made["token"]:
+        first = {one: self._first(rows, one)["token"] for one in (number - 1, number) if one in rows}
+        # Without the version that this one follows, a first of its number may be late: what came between was removed.
+        if first.get(number) != made["token"] or first.get(number - 1) != record.get("token"):
             raise self.refused(self._first(rows, max(rows)))
         if sum(map(len, rows.values())) > KEPT:
             with self._database.translated_errors():

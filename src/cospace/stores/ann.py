@@ -88,7 +88,7 @@ class Measured:
         return {**asdict(self), "search": dict(self.search)}
 
     def sentence(self, of: str) -> str:
-        """``120,000 images by ivf_pq: recall@10 0.991 (200 queries)``."""
+        """``60,000 images by ivf_rq: recall@10 0.994 (200 queries)``."""
         found = f"recall@{NEAREST} {self.recall:.3f} ({self.queries} queries)"
         if self.used:
             return f"{self.rows:,} {of} by {self.ann}: {found}"

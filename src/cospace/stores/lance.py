@@ -74,7 +74,7 @@ class LanceIndex:
             if records.newest() is not None:
                 raise UserError(f"{database.shown} holds an index; name another place, or open this one")
             records.create()
-            index._state = State(records.append({**made, "tables": {}, "ann": str(_lance_ann.DEFAULT)}), ())
+            index._state = State(records.append({**made, "tables": {}, "ann": str(_lance_ann.default(width))}), ())
         finally:
             index.close()
         return index
