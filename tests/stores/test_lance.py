@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
 import sys
 import threading
 from datetime import timedelta
@@ -334,6 +336,7 @@ def test_any_text_is_a_text(target: str) -> None:
     index.close()
     reader = LanceIndex.open(target)
     assert reader.items(reader.numbers(NASTY).tolist()) == made
+    assert reader.numbers(["\udcff", "none"]).tolist() == [-1, -1] and reader.delete(["\udcff"]) == 0
     assert reader.delete(NASTY[::2]) == len(NASTY[::2]) and sorted(reader.hashes()) == sorted(NASTY[1::2])
     small = LanceThumbnails(target)
     small.add([(name, 64, name.encode()) for name in NASTY])
@@ -360,6 +363,42 @@ def test_small_pictures_and_files_are_replaced(target: str, monkeypatch: pytest.
     files.put("two", b"two")
     assert (files.names(), files.get("two"), files.get("three")) == (["one", "two"], b"two", None)
     assert files.remove("one") and not files.remove("one")
+
+
+FINISHER = """
+import sys
+from cospace.stores import _lance_part
+from cospace.stores.lance import LanceIndex
+_lance_part.ANN_ROWS = 300
+index = LanceIndex.open(sys.argv[1])
+for turn in range(10**6):
+    index.choose_ann(("ivf_rq", "ivf_flat", "exact")[turn % 3])
+    index.finish()
+    print(turn, flush=True)
+"""
+
+
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 6))])
+def test_killed_while_it_builds(target: str, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whenever it is killed, everything is found, and the next writer goes on."""
+    monkeypatch.setattr(_lance_part, "ANN_ROWS", 300)
+    monkeypatch.setattr(_lance_part, "COST", 1)
+    data = latent(600, 1)
+    with LanceIndex.create(target, "f00d", 32) as index:
+        index.add([Item(str(n), "image") for n in range(600)], data)
+    drawn = np.random.default_rng(seed)
+    child = subprocess.Popen([sys.executable, "-c", FINISHER, target], stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    for _ in range(int(drawn.integers(1, 5))):
+        child.stdout.readline()
+    threading.Event().wait(float(drawn.random()) * 0.4)
+    child.send_signal(signal.SIGKILL)
+    child.communicate()
+    again = LanceIndex.open(target)
+    assert len(again) == 600 and recall_of(again, data, data[::20]) >= 0.95
+    again.finish()
+    assert recall_of(again, data, data[::20]) >= 0.95
+    again.close()
 
 
 def test_damage_is_noticed(target: str) -> None:

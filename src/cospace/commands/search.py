@@ -154,7 +154,7 @@ class SearchableIndex:
 
     @classmethod
     def open(cls, target: str | Path, trust: Iterable[str] = ()) -> Self:
-        """Read an index in a folder or at ``postgresql://...``; vectors that another model made are refused.
+        """Read an index in a folder or at an address; vectors that another model made are refused.
 
         ``trust``: see :meth:`cospace.runs.run.Run.load`.
         """

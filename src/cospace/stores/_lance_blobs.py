@@ -13,7 +13,7 @@ import pyarrow as pa
 from ..files import MANIFEST, as_json, write_folder
 from ..reading import opened, understood
 from ..types import UserError
-from ._lance_tables import Database, Table, among, quoted
+from ._lance_tables import Database, Table, among, quoted, storable
 from .saved import check_name
 
 PART = 1 << 24
@@ -102,7 +102,7 @@ class LanceThumbnails:
 
     def get(self, hash: str, size: int) -> bytes | None:
         """The preview of one size, if it is there."""
-        rows = self._kept.rows(["webp"], f"hash = {quoted(hash)} AND size = {int(size)}") if _storable(hash) else []
+        rows = self._kept.rows(["webp"], f"hash = {quoted(hash)} AND size = {int(size)}") if storable(hash) else []
         return bytes(rows[0]["webp"]) if rows else None
 
     def known(self, hashes: Sequence[str]) -> set[str]:
@@ -195,13 +195,5 @@ def _pieces(path: Path) -> Iterator[bytes]:
 
 def _parts(hashes: Iterable[str]) -> Iterator[list[str]]:
     """Different hashes that a column of text can hold, some at a time."""
-    names = sorted({name for name in hashes if _storable(name)})
+    names = sorted({name for name in hashes if storable(name)})
     yield from (names[start : start + AT_A_TIME] for start in range(0, len(names), AT_A_TIME))
-
-
-def _storable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from ..types import StorageError
-from . import _lance_ann, _lance_part
+from . import Progress, _lance_ann, _lance_part
 from ._lance_tables import Database
 from .ann import EXACT, Ann
 
@@ -27,7 +27,8 @@ NEVER = timedelta(days=36_500)
 """Nothing is so old."""
 
 Entry = Mapping[str, Any]
-"""What a record says of a table: ``name``, ``version``, ``rows``; of its vector index ``built`` and ``measured``."""
+"""What a record says of a table: ``name``, ``version``, ``rows``, and of its vector index ``built``, ``measured``,
+``stale`` (what was measured is of an earlier version)."""
 
 
 class Change:
@@ -72,7 +73,7 @@ class Change:
                 _lance_ann.build_ids(self._table)
         self._settle()
 
-    def index_vectors(self, ann: Ann, width: int) -> None:
+    def index_vectors(self, ann: Ann, width: int, progress: Progress, modality: str) -> None:
         """Build the vector index where there is none as ``ann`` says, or none of nearly so many rows."""
         rows, built = self.entry["rows"], self.entry.get("built")
         if rows < _lance_part.ANN_ROWS or ann.kind == EXACT:
@@ -81,8 +82,10 @@ class Change:
                     self._table.drop_index(_lance_ann.NAME)
             self.entry.update(built=None, measured=None)
         elif built is None or built["ann"] != str(ann) or rows >= GROWN * built["rows"]:
+            progress(f"indexing vectors of {modality}s", 0, rows)
             with self._database.translated_errors():
                 _lance_ann.build(self._table, ann, rows, width)
+            progress(f"indexing vectors of {modality}s", rows, rows)
             self.entry.update(built={"ann": str(ann), "rows": rows}, measured=None)
         self._settle()
 
@@ -109,7 +112,7 @@ class Change:
                 raise self._refused()
         if self._table.version != self._version:
             self._version = self._table.version
-            self.entry.update(version=self._version, measured=None)
+            self.entry.update(version=self._version, stale=True)
 
     def _refused(self) -> StorageError:
         return StorageError(

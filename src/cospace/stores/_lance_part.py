@@ -21,7 +21,7 @@ import torch
 from ..types import StorageError, UserError
 from . import Condition, Item
 from ._columns import APPEARANCE, OWN, own_field, passing, resolved
-from ._lance_tables import Database, among
+from ._lance_tables import Database, among, storable
 from ._scan import TILE_ROWS, Best
 from .ann import Measured
 
@@ -109,8 +109,9 @@ class Part:
     def rows_of_ids(self, ids: Sequence[str]) -> dict[str, int]:
         """The row of each id that is here."""
         found: dict[str, int] = {}
-        for start in range(0, len(ids), IDS_AT_A_TIME):
-            some = self._read(["id"], among("id", ids[start : start + IDS_AT_A_TIME]))
+        names = [name for name in ids if storable(name)]
+        for start in range(0, len(names), IDS_AT_A_TIME):
+            some = self._read(["id"], among("id", names[start : start + IDS_AT_A_TIME]))
             rows = self.rows(some.column(ADDRESS).to_numpy().astype(np.int64)) if some.num_rows else ()
             found.update(zip(some.column("id").to_pylist(), (int(row) for row in rows), strict=True))
         return found

@@ -122,6 +122,15 @@ def library() -> Any:
     return lancedb
 
 
+def storable(text: str) -> bool:
+    """True of what a column of text can hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def quoted(text: str) -> str:
     """A text as a literal of SQL."""
     return "'" + text.replace("'", "''") + "'"

@@ -193,16 +193,14 @@ class LanceIndex:
         for modality, entry in before.items():
             changes[modality] = Change(self._database, entry)
             changes[modality].tidy()
-            progress(f"indexing vectors of {modality}s", 0, entry["rows"])
-            changes[modality].index_vectors(ann, self.width)
-            progress(f"indexing vectors of {modality}s", entry["rows"], entry["rows"])
+            changes[modality].index_vectors(ann, self.width, progress, modality)
         tables = {modality: change.entry for modality, change in changes.items()}
         if tables != before or ann != self._remembered():
             self._commit(tables, ann=str(ann))
         measured = {part.modality: self._measure(part, first) for part, first in self._unmeasured()}
         if measured:
-            tables = self._tables
-            self._commit({**tables, **{name: {**tables[name], "measured": m.plain()} for name, m in measured.items()}})
+            renewed = {name: {"measured": found.plain(), "stale": False} for name, found in measured.items()}
+            self._commit({name: {**entry, **renewed.get(name, {})} for name, entry in self._tables.items()})
         for change in changes.values():
             change.forget(KEPT)
         self._records.tidy(KEPT)
@@ -317,9 +315,9 @@ class LanceIndex:
         return Ann.parse(self._state.record["ann"], ANN_KINDS)
 
     def _unmeasured(self) -> list[tuple[Part, int]]:
-        """Parts whose vector index was not measured yet, with the number of their first row."""
+        """Parts whose vector index was not measured as it is, with the number of their first row."""
         parts = zip(self._state.parts, self._state.starts.tolist(), strict=False)
-        return [(part, first) for part, first in parts if part.entry.get("built") and part.measured is None]
+        return [(part, first) for part, first in parts if part.entry.get("built") and part.entry.get("stale")]
 
     def _measure(self, part: Part, first: int) -> Measured:
         """Search with a sample of the vectors, exactly and approximately."""
