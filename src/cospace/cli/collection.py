@@ -88,7 +88,7 @@ class IndexOptions:
     ] = None
     ann: Annotated[
         str | None,
-        Parameter(help="The vector index of a large index in LanceDB or PostgreSQL, e.g. ivf_pq or hnsw:m=32; may be "
+        Parameter(help="The vector index of a large index in LanceDB or PostgreSQL, e.g. ivf_flat or hnsw:m=32; may be "
                   "chosen without RUN and SOURCE too."),
     ] = None  # fmt: skip
     leave_out: Annotated[
