@@ -1,4 +1,4 @@
-"""Approximate search in a large index: our stores and FAISS, one after the other, on the same vectors in one run.
+"""Approximate search in a large index: our stores, FAISS, usearch and LanceDB in turns, on the same vectors.
 
     python benchmarks/search.py --vectors 1000000 --rounds 3
     python benchmarks/search.py --quick
@@ -8,10 +8,11 @@ graph finds little among independent random vectors, and nobody searches those. 
 the index; truth is a full matrix in float32. Every graph has 16 links a row (32 on its lowest level).
 
 Each system builds once, and then opens and searches in a process of its own, in turns, round by round; for every
-effort (the rows that a search keeps in sight: ours ``effort``, FAISS ``efSearch``, pgvector ``hnsw.ef_search``) it
-answers all queries one at a time, and as one batch with all threads. A ratio compares queries a second, one at a time,
-at the smallest effort whose recall@10 reaches the goal. Memory is what the process holds after its searches, mapped
-file pages included; of PostgreSQL, the server's processes together.
+effort (the rows that a search keeps in sight: ours ``effort``, FAISS ``efSearch``, pgvector ``hnsw.ef_search``; of an
+inverted file, as many are refined, and a partition is read for every sixteen) it answers all queries one at a time, and
+as one batch with all threads. A ratio compares queries a second, one at a time, at the smallest effort whose recall@10
+reaches the goal. Memory is what the process holds after its searches, mapped file pages included; of PostgreSQL, the
+server's processes together.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,21 +36,16 @@ import torch
 import frame
 from cospace.stores import Index, Item
 from cospace.stores._segment import Precision
+from cospace.stores.lance import LanceIndex
 from cospace.stores.local import LocalIndex
 from cospace.stores.postgres import PostgresIndex
 from database import database
+from search_peers import NEAREST, PART, WIDTH, Faiss, LanceLibrary, Opened, Place, System, Usearch
 
-WIDTH, LATENT, CENTRES = 256, 24, 1000
-NEAREST = 10
+LATENT, CENTRES = 24, 1000
 EFFORTS = (16, 32, 64, 128, 256, 512)
-LINKS, BUILD_EFFORT = 16, 128
-PART = 8192
-"""Rows that are made and added at a time."""
 SERVER = {"shared_buffers": "4GB", "maintenance_work_mem": "4GB", "max_wal_size": "8GB"}
 QUICK_SERVER = {"shared_buffers": "128MB"}
-
-Search = Callable[[np.ndarray, int], np.ndarray]
-"""Queries and effort to the rows that are found, ``(Q, 10)``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +65,6 @@ class Run:
     opened: float
     memory: int
     points: tuple[Point, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a system finds the vectors, keeps its index, and its server if it has one."""
-
-    data: Path
-    index: Path
-    server: Path
-    url: str
 
 
 def main() -> None:
@@ -192,25 +178,6 @@ def measure(name: str, place: Place) -> Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
-    """How to search, how to make rows of what is found, and the processes whose memory counts."""
-
-    search: Search
-    rows: Callable[[np.ndarray], np.ndarray]
-    processes: Sequence[int]
-
-
-class System(Protocol):
-    """A contestant."""
-
-    def build(self, vectors_NE: np.ndarray, place: Place) -> None:
-        """Make an index of all rows and put it where it can be opened."""
-
-    def open(self, place: Place) -> Opened:
-        """Make it ready to answer."""
-
-
-@dataclass(frozen=True, slots=True)
 class Ours:
     """The store in a folder."""
 
@@ -241,36 +208,20 @@ class OnServer:
 
 
 @dataclass(frozen=True, slots=True)
-class Faiss:
-    """FAISS's graph over vectors of one precision; all of it is read into memory."""
+class InLance:
+    """The store in LanceDB, with one kind of vector index."""
 
-    precision: Literal["float32", "float16"] = "float32"
+    kind: str
 
     def build(self, vectors_NE: np.ndarray, place: Place) -> None:
-        """Add everything at once, as its manual does, and write it."""
-        import faiss
-
-        if self.precision == "float32":
-            index = faiss.IndexHNSWFlat(WIDTH, LINKS, faiss.METRIC_INNER_PRODUCT)
-        else:
-            kind = faiss.ScalarQuantizer.QT_fp16
-            index = faiss.IndexHNSWSQ(WIDTH, kind, LINKS, faiss.METRIC_INNER_PRODUCT)
-        index.hnsw.efConstruction = BUILD_EFFORT
-        index.train(vectors_NE[:PART])
-        index.add(vectors_NE)
-        faiss.write_index(index, str(place.index))
+        """Add in parts, and finish, which also measures."""
+        with LanceIndex.create(str(place.index), "benchmark", WIDTH) as index:
+            index.choose_ann(self.kind)
+            fill(index, vectors_NE)
 
     def open(self, place: Place) -> Opened:
-        """Read it."""
-        import faiss
-
-        index = faiss.read_index(str(place.index))
-
-        def search(queries_QE: np.ndarray, effort: int) -> np.ndarray:
-            index.hnsw.efSearch = effort
-            return np.asarray(index.search(queries_QE, NEAREST)[1])
-
-        return Opened(search, np.asarray, [os.getpid()])
+        """Open the newest version."""
+        return opened(LanceIndex.open(str(place.index)), [os.getpid()])
 
 
 OURS = "cospace"
@@ -278,8 +229,15 @@ SYSTEMS: dict[str, System] = {
     OURS: Ours(),
     "cospace bfloat16": Ours("bfloat16"),
     "PostgreSQL store (pgvector)": OnServer(),
+    "LanceDB store (ivf_rq)": InLance("ivf_rq"),
+    "LanceDB store (ivf_pq)": InLance("ivf_pq"),
+    "LanceDB store (ivf_hnsw_sq)": InLance("ivf_hnsw_sq:m=16,ef_construction=128"),
     "FAISS HNSW": Faiss(),
     "FAISS HNSW float16": Faiss("float16"),
+    "usearch float16": Usearch(),
+    "LanceDB IVF_RQ": LanceLibrary("ivf_rq"),
+    "LanceDB IVF_PQ": LanceLibrary("ivf_pq"),
+    "LanceDB IVF_HNSW_SQ": LanceLibrary("ivf_hnsw_sq"),
 }
 
 
@@ -291,7 +249,7 @@ def fill(index: Index, vectors_NE: np.ndarray) -> None:
     index.finish()
 
 
-def opened(index: LocalIndex | PostgresIndex, processes: Sequence[int]) -> Opened:
+def opened(index: LocalIndex | PostgresIndex | LanceIndex, processes: Sequence[int]) -> Opened:
     """How one of our stores is asked; its numbers are turned into rows after the clock has stopped."""
 
     def search(queries_QE: np.ndarray, effort: int) -> np.ndarray:

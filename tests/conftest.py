@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +21,8 @@ from peers import declare_operators
 
 hypothesis.settings.register_profile("cospace", deadline=None)  # a time limit would judge the machine, not the code
 hypothesis.settings.load_profile("cospace")
+
+BUCKETS = itertools.count()
 
 LONGEST = (
     "commands/test_embed.py",
@@ -78,6 +82,41 @@ def write_shapes(folder: Path, copies: int, name: str = "pairs.csv", first: int 
         writer.writeheader()
         writer.writerows(rows)
     return folder / name
+
+
+@pytest.fixture
+def lancedb() -> None:
+    """Skips where the library is missing."""
+    if importlib.util.find_spec("lancedb") is None:
+        pytest.skip("needs LanceDB: pip install 'cospace[lance]'")
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """The address of a server for objects, on this machine's loopback."""
+    if importlib.util.find_spec("moto") is None:
+        pytest.skip("needs a server for objects: pip install 'moto[server]'")
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
+    """A place in a bucket of its own."""
+    import boto3
+
+    request.getfixturevalue("lancedb")
+    secrets = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "s3cret", "AWS_REGION": "us-east-1"}
+    for name, value in {**secrets, "AWS_ENDPOINT": s3, "AWS_ALLOW_HTTP": "true"}.items():
+        monkeypatch.setenv(name, value)
+    name = f"bucket-{next(BUCKETS)}"
+    boto3.client("s3", endpoint_url=s3, region_name="us-east-1").create_bucket(Bucket=name)
+    return f"s3://{name}/some/index"
 
 
 @pytest.fixture(scope="session")

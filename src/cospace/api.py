@@ -134,9 +134,10 @@ def index(
 ) -> Collection:
     """Make files (or pairs) searchable: ``index(model, "photos/", out="idx").search(text="a red bus", k=10)``.
 
-    ``out`` is a folder or ``postgresql://USER@HOST/DATABASE``. Where it is an index already, only what is new or
-    changed in ``source`` is embedded, and what ``source`` no longer holds is removed, unless ``keep_missing``; items of
-    other sources stay. ``precision`` of the stored vectors (float32, bfloat16 or int8) is chosen when an index is made.
+    ``out`` is a folder, ``lance:FOLDER``, ``s3://BUCKET/PATH`` or ``postgresql://USER@HOST/DATABASE``. Where it is an
+    index already, only what is new or changed in ``source`` is embedded, and what ``source`` no longer holds is
+    removed, unless ``keep_missing``; items of other sources stay. ``precision`` of the stored vectors (float32,
+    bfloat16 or int8; outside a folder float32 or float16) is chosen when an index is made.
     Items that cannot be read are left out; more than ``max_bad_fraction`` of them is a :class:`UserError`. ``options``
     says how ``source`` is read.
     """

@@ -1,4 +1,4 @@
-"""The places where an index may live, and a PostgreSQL that the tests start for themselves."""
+"""The places where an index may live; servers are started by the tests themselves."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cospace.stores import Index
+from cospace.stores.lance import LanceIndex
 from cospace.stores.local import LocalIndex
 from cospace.stores.postgres import PostgresIndex
 
@@ -58,9 +59,34 @@ class PostgresPlace:
         return f"from cospace.stores.postgres import PostgresIndex as Store; at = {self.url!r}"
 
 
-@pytest.fixture(params=["local", "tcp", "socket"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> LocalPlace | PostgresPlace:
+class LancePlace:
+    """A LanceDB database in a folder, or on object storage."""
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder, self.target = folder, f"{folder}/lance{next(COUNTER)}"
+
+    def another(self) -> LancePlace:
+        return LancePlace(self.folder)
+
+    def create(self, width: int, precision: str = "float32") -> Index:
+        return LanceIndex.create(self.target, "f00d", width, precision)
+
+    def open(self, fingerprint: str | None = None) -> Index:
+        return LanceIndex.open(self.target, fingerprint)
+
+    @property
+    def opened_by(self) -> str:
+        return f"from cospace.stores.lance import LanceIndex as Store; at = {self.target!r}"
+
+
+@pytest.fixture(params=["local", "tcp", "socket", "lance", pytest.param("objects", marks=pytest.mark.slow)])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> LocalPlace | PostgresPlace | LancePlace:
     if request.param == "local":
         return LocalPlace(tmp_path)
+    if request.param == "lance":
+        request.getfixturevalue("lancedb")
+        return LancePlace(tmp_path)
+    if request.param == "objects":
+        return LancePlace(request.getfixturevalue("bucket"))
     started = request.getfixturevalue("server")
     return PostgresPlace(started.tcp if request.param == "tcp" else started.socket)

@@ -15,7 +15,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cospace.stores import NUMBER, SEVERAL, Condition, Index, Item, _graph, _links, _scan, of_modality, search
+from cospace.stores import (
+    NUMBER,
+    SEVERAL,
+    Condition,
+    Index,
+    Item,
+    _graph,
+    _lance_part,
+    _links,
+    _scan,
+    of_modality,
+    search,
+)
 from cospace.types import UserError
 
 WIDTH = 8
@@ -213,6 +225,9 @@ def soon_linked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_links, "GRAPH_ROWS", 500)
     monkeypatch.setattr(_scan, "COST", 1)
     monkeypatch.setattr(_links, "FEW", 50)
+    monkeypatch.setattr(_lance_part, "ANN_ROWS", 500)
+    monkeypatch.setattr(_lance_part, "COST", 1)
+    monkeypatch.setattr(_lance_part, "FEW", 50)
 
 
 @pytest.mark.usefixtures("soon_linked")
@@ -221,11 +236,12 @@ def test_a_graph_finds_nearly_all_with_exact_scores(
     place: Any, filters: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index = place.create(32)
-    index.effort = 40
     truth = filled(index, 3000)
+    index.effort = 0 if getattr(index, "measured", None) else 40  # what was measured after the build is used
     asked: list[int] = []
-    near = _graph.Graph.near
-    monkeypatch.setattr(_graph.Graph, "near", lambda self, *given: asked.append(1) or near(self, *given))
+    for kind in (_graph.Graph, _lance_part.Part):
+        near = kind.near
+        monkeypatch.setattr(kind, "near", lambda *given, near=near: asked.append(1) or near(*given))
     where, queries = [Condition.parse(written) for written in filters], latent(40, 2)
     chosen = [(one, unit) for one, unit in truth.values() if all(satisfies(one, each) for each in where)]
     matrix = units(queries) @ np.array([unit for _, unit in chosen]).T
@@ -237,7 +253,7 @@ def test_a_graph_finds_nearly_all_with_exact_scores(
         np.testing.assert_allclose([hit.score for hit in found], row[places], atol=2e-6)
         hits += len(set(places) & set(np.argsort(-row)[:count].tolist()))
     assert hits >= 0.95 * count * len(queries)
-    assert bool(asked) == (hasattr(index, "_folder") and len(chosen) > 3), "where many are meant the graph is asked"
+    assert bool(asked) == (not hasattr(place, "url") and len(chosen) > 3), "where many are meant the graph is asked"
     index.close()
 
 
@@ -351,8 +367,9 @@ def test_a_second_writer_is_told_who_writes_while_readers_read_on(place: Any) ->
     index: Index = place.create(WIDTH)
     index.add([item(n) for n in range(5)], vectors(5))
     reader = place.open()
-    with pytest.raises(UserError, match=f"process {os.getpid()}"):
-        reader.add([item(9)], vectors(1))
+    if not str(getattr(place, "folder", "")).startswith("s3://"):  # which has no locks: see test_lance.py
+        with pytest.raises(UserError, match=f"process {os.getpid()}"):
+            reader.add([item(9)], vectors(1))
     numbers = reader.numbers(["1", "2"])
     for n in range(4):
         index.add([item(n, turn=1)], vectors(1, seed=n))
@@ -413,7 +430,7 @@ def test_what_was_acknowledged_survives_kill(place: Any, seed: int) -> None:
     """The adder adds n and n + 1 and deletes n, for every even n, and is killed at any moment, three times over."""
     place.create(WIDTH).close()
     drawn = np.random.default_rng(seed)
-    for _ in range(1 if hasattr(place, "url") else 3):
+    for _ in range(3 if hasattr(place, "path") else 1):
         program = ADDER.format(opened_by=place.opened_by)
         child = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
         assert child.stdout is not None

@@ -12,11 +12,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cospace import files
-from cospace.stores import Item, _blobs, _tables, search
+from cospace.stores import Item, _blobs, _links, _tables, ann, search
 from cospace.stores._server import Address, Server
 from cospace.stores.postgres import PostgresIndex, PostgresThumbnails, exists, read_model, write_model
 from cospace.types import UserError
 from database import Database
+from stores.test_contract import latent, units
 
 ONES = np.ones((1, 4))
 
@@ -152,6 +153,84 @@ def test_dead_rows_go_when_it_is_finished(url: str) -> None:
     index.finish()
     assert rows() == 2 == len(index.hashes())
     index.close()
+
+
+def definitions(url: str) -> list[str]:
+    """Of the vector indexes of a schema."""
+    with Server(url).writing() as connection:
+        asked = "SELECT indexdef FROM pg_indexes WHERE schemaname = %s AND indexname LIKE 'graph%%'"
+        return [row[0] for row in connection.execute(asked, [Address.parse(url).schema]).fetchall()]
+
+
+@pytest.mark.parametrize(
+    ("kind", "written"),
+    [("hnsw:m=8,ef_construction=40", "USING hnsw"), ("ivfflat:lists=12", "USING ivfflat"), ("ivfflat", "lists='2'")],
+)
+def test_the_vector_index_is_a_setting_and_is_measured(
+    url: str, kind: str, written: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_links, "GRAPH_ROWS", 500)
+    data, queries = latent(1500, 1), latent(30, 2)
+    index = PostgresIndex.create(url, "f00d", 32)
+    index.choose_ann(kind)
+    index.add(items(1500), data)
+    assert index.measured == {} and definitions(url) == []
+    index.finish()
+    index.close()
+    (made,) = definitions(url)
+    assert written in made and all(f"{name}='{value}'" in made for name, value in index._ann.options.items())
+    again = PostgresIndex.open(url)
+    found = again.measured["image"]
+    assert found == index.measured["image"] and (found.ann, found.rows) == (kind, 1500) and found.recall >= ann.PROMISE
+    truth = np.argsort(-(units(queries) @ units(data).T), axis=1)[:, :10]
+    hits = [{int(hit.id) for hit in hits} for hits in search(again, queries, 10)]
+    assert np.mean([len(some & set(true)) / 10 for some, true in zip(hits, truth.tolist(), strict=True)]) >= 0.95
+    again.finish()
+    assert definitions(url) == [made], "nothing is built twice"
+    again.choose_ann("exact")
+    again.finish()
+    assert again.measured == {} == PostgresIndex.open(url).measured and definitions(url) == []
+    again.close()
+
+
+def test_a_vector_index_that_fails_its_promise_is_dropped(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_links, "GRAPH_ROWS", 500)
+    index = PostgresIndex.create(url, "f00d", 32)
+    index.add(items(600), latent(600, 1))
+    with monkeypatch.context() as patch:
+        patch.setattr(ann, "PROMISE", 1.01)
+        index.finish()
+        assert not index.measured["image"].used and definitions(url) == []
+        index.finish()
+        assert definitions(url) == [], "it is not tried again until there is more"
+    index.add([Item(f"more {n}", "image") for n in range(300)], latent(300, 2))
+    index.finish()
+    assert index.measured["image"].rows == 900 and len(definitions(url)) == 1
+    index.close()
+
+
+def test_a_graph_of_before_is_kept_and_measured(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_links, "GRAPH_ROWS", 500)
+    index = PostgresIndex.create(url, "f00d", 32)
+    index.add(items(600), latent(600, 1))
+    index.finish()
+    with Server(url).writing() as connection:
+        connection.execute("DROP TABLE facts")
+        (before,) = connection.execute("SELECT 'graph_' || max(relfilenode) FROM pg_class WHERE relname LIKE 'graph%'")
+    index.refresh()
+    assert index.measured == {} and len(search(index, latent(1, 2), 10)[0]) == 10
+    index.finish()
+    with Server(url).writing() as connection:
+        (after,) = connection.execute("SELECT 'graph_' || max(relfilenode) FROM pg_class WHERE relname LIKE 'graph%'")
+    assert index.measured["image"].used and before == after
+    index.close()
+
+
+def test_what_pgvector_has_not_is_refused(url: str) -> None:
+    index = PostgresIndex.create(url, "f00d", 4)
+    for written, said in (("ivf_pq", "choose one of exact, hnsw, ivfflat"), ("hnsw:m=1", "from 2 to 100, '1'")):
+        with pytest.raises(UserError, match=said):
+            index.choose_ann(written)
 
 
 @pytest.mark.parametrize(("precision", "bound"), [("float32", 1e-6), ("float16", 2**-11 + 1e-6)])

@@ -127,6 +127,12 @@ PAIRS = (
 RUN = "The folder of a finished run."
 """Help of the argument that names a run."""
 
+PLACE = "A folder, or an address: lance:FOLDER, s3://BUCKET/PATH, postgresql://USER@HOST/DATABASE."
+"""Help of the argument that names where an index shall be."""
+
+INDEX = "The folder of an index, or its address: lance:FOLDER, s3://BUCKET/PATH, postgresql://USER@HOST/DATABASE."
+"""Help of the argument that names an index."""
+
 ReadingOptions = Annotated[Reading, Parameter(name="*")]
 """How an input is read, among a command's own options."""
 

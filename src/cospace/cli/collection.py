@@ -6,17 +6,18 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, make_dataclass
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from ..modalities import all_modalities, text_modality
 from ..types import UserError
-from ._app import AS_FOUND, RUN, Json, Reading, ReadingOptions, Trust, kinds, set_aside, show, verb, write
+from ._app import AS_FOUND, INDEX, PLACE, RUN, Json, Reading, ReadingOptions, Trust, kinds, set_aside, show, verb, write
 
 if TYPE_CHECKING:
     from ..commands.index import Indexed
     from ..commands.search import Result, SearchableIndex
+    from ..stores import Index
 
 INPUT = "Files or pairs: a folder, a table, tar shards, hf:NAME, or a built-in set."
 """Help of the argument that names what is embedded."""
@@ -83,8 +84,13 @@ class IndexOptions:
 
     precision: Annotated[
         Literal["float32", "bfloat16", "int8", "float16"] | None,
-        Parameter(help="How vectors are stored (float16: on a server only), chosen when an index is made."),
+        Parameter(help="How vectors are stored (float16: in LanceDB or on a server), chosen when an index is made."),
     ] = None
+    ann: Annotated[
+        str | None,
+        Parameter(help="The vector index of a large index in LanceDB or PostgreSQL, e.g. ivf_flat or hnsw:m=32; may be "
+                  "chosen without RUN and SOURCE too."),
+    ] = None  # fmt: skip
     leave_out: Annotated[
         str | None,
         Parameter(help="Leave out what cospace check finds, by its kinds, e.g. near_duplicates,blank."),
@@ -109,7 +115,7 @@ def index(
     source: Annotated[str | None, Parameter(help=INPUT)] = None,
     /,
     *,
-    out: Annotated[str, Parameter(help="A folder, or postgresql://USER@HOST/DATABASE.")],
+    out: Annotated[str, Parameter(help=PLACE)],
     options: Annotated[IndexOptions, Parameter(name="*")] = AS_USUAL,
     reading: ReadingOptions = AS_FOUND,
     trust: Trust = None,
@@ -118,7 +124,8 @@ def index(
     """Make a folder of files (or any pairs) searchable. The index holds its own copy of the model.
 
     The same command again embeds only what is new or changed. Several inputs may go into one index; one that was moved
-    or renamed is recognised. The index is a folder, or lives on a server: --out postgresql://USER@HOST/DATABASE.
+    or renamed is recognised. The index is a folder, or lives in LanceDB (--out lance:FOLDER, s3://BUCKET/PATH) or on a
+    server (--out postgresql://USER@HOST/DATABASE).
 
     Example: cospace index run photos/ --out idx
     """
@@ -126,6 +133,8 @@ def index(
         _show_sources(out, options.forget, json)
     elif options.calibrate and run is None:
         _calibrate(out, trust, json)
+    elif options.ann is not None and run is None:
+        _choose_ann(out, options.ann, json)
     elif run is None or source is None:
         raise UserError(f"name a run and what to index: cospace index RUN SOURCE --out {quote(out)}")
     else:
@@ -138,13 +147,14 @@ def _build(run: Path, source: str, out: str, options: IndexOptions, reading: Rea
     from ..commands.index import build_index
     from ..runs.run import Run
     from ..stores.entries import Input
+    from ..stores.locations import location_of
     from .terminal import Progress
 
     with Progress() as progress:
         made = build_index(
             Run.load(run, trust or ()),
             Input(source, reading.options(pairs=False), kinds(options.leave_out)),
-            out,
+            location_of(out, options.ann),
             precision=options.precision,
             keep_missing=options.keep_missing,
             progress=progress.long_work,
@@ -152,6 +162,7 @@ def _build(run: Path, source: str, out: str, options: IndexOptions, reading: Rea
     changes = {change: getattr(made, change) for change in ("added", "changed", "removed", "unchanged")}
     name = made.index.location.name
     data = {"out": name, "in_index": len(made.index.store), **changes, **made.counts.to_json()}
+    data |= _measured(made.index.store)
     said = _index_summary(made, name)
     if options.calibrate:
         found = calibrate_index(made.index)
@@ -168,6 +179,25 @@ def _calibrate(out: str, trust: Trust, json: bool) -> None:
     found = calibrate_index(SearchableIndex.open(out, trust or ()))
     data = {"out": out, "calibrated": dict(found.queries), "calibration_error": found.error}
     show(data, found.sentence(), json)
+
+
+def _choose_ann(out: str, ann: str, json: bool) -> None:
+    """Build another vector index in an index that is there."""
+    from ..commands.ann import choose_ann, recall_sentences
+    from ..stores.locations import location_of
+    from .terminal import Progress
+
+    with Progress() as progress:
+        store = choose_ann(location_of(out, ann), progress.long_work)
+    said = recall_sentences(store) or [f"{len(store):,} items, so few that all are read; larger ones get {ann}"]
+    show({"out": out, **_measured(store)}, "\n".join(said), json)
+
+
+def _measured(store: Index) -> dict[str, Any]:
+    """What was measured of an approximate search, as JSON; nothing of a store that measures none."""
+    from ..stores.ann import Approximate
+
+    return {"ann": {k: v.plain() for k, v in store.measured.items()}} if isinstance(store, Approximate) else {}
 
 
 def _show_sources(out: str, forget: str | None, json: bool) -> None:
@@ -231,7 +261,7 @@ BY_SCORE = SearchOptions()
 
 @verb('INDEX "TEXT" [OPTIONS]')
 def search(
-    index: Annotated[str, Parameter(help="The folder of an index, or its postgresql:// address.")],
+    index: Annotated[str, Parameter(help=INDEX)],
     text: Annotated[str | None, Parameter(help="What to look for, in words.")] = None,
     /,
     *,

@@ -7,12 +7,12 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from ._app import Json, Trust, show, verb
+from ._app import INDEX, Json, Trust, show, verb
 
 
 @verb("INDEX [OPTIONS]")
 def serve(
-    index: Annotated[str, Parameter(help="The folder of an index, or its postgresql:// address.")],
+    index: Annotated[str, Parameter(help=INDEX)],
     /,
     *,
     host: Annotated[
@@ -55,7 +55,7 @@ def serve(
 
 @verb("INDEX [OPTIONS]")
 def mcp(
-    index: Annotated[str, Parameter(help="The folder of an index, or its postgresql:// address.")],
+    index: Annotated[str, Parameter(help=INDEX)],
     /,
     *,
     trust: Trust = None,

@@ -30,6 +30,7 @@ from ..stores.entries import SOURCE, Entry, Input, count_entries, entries, read_
 from ..stores.locations import IndexLocation, location_of
 from ..stores.thumbnails import Thumbnails
 from ..types import BadItem, Problem, Progress, StorageError, UserError, silent
+from .ann import recall_sentences
 from .search import SearchableIndex
 
 PART = 1024
@@ -65,22 +66,23 @@ class Indexed:
 def build_index(
     run: Run,
     source: str | Path | Pairs | Input,
-    out: str | Path,
+    out: str | Path | IndexLocation,
     *,
     precision: str | None = None,
     keep_missing: bool = False,
     max_bad_fraction: float = 0.01,
     progress: Progress = silent,
 ) -> Indexed:
-    """Bring the index ``out`` (a folder or ``postgresql://...``, made where there is none) up to date with ``source``.
+    """Bring the index ``out`` up to date with ``source``; it is made where there is none.
 
-    Items of ``source`` that it no longer holds are removed, unless ``keep_missing``; those of other inputs stay.
-    ``precision`` (float32, bfloat16 or int8; float32 or float16 on a server) is chosen when an index is made. The same
-    call again goes on where a killed one stopped; one that is refused leaves everything as it was. Raises
+    ``out`` is a folder, an address, or a place from :func:`~cospace.stores.locations.location_of`. Items of ``source``
+    that it no longer holds are removed, unless ``keep_missing``; those of other inputs stay.
+    ``precision`` (float32, bfloat16 or int8 in a folder; float32 or float16 elsewhere) is chosen when an index is made.
+    The same call again goes on where a killed one stopped; one that is refused leaves everything as it was. Raises
     :class:`UserError` where another process writes the index, where another run made it, and where more than
     ``max_bad_fraction`` of the rows cannot be used.
     """
-    location, fingerprint = location_of(out), str(run.space.fingerprint)
+    location, fingerprint = out if isinstance(out, IndexLocation) else location_of(out), str(run.space.fingerprint)
     held = _held(location, fingerprint, precision) if location.there() else None
     with ExitStack() as opened:
         if held is not None:
@@ -99,7 +101,7 @@ def build_index(
     index = SearchableIndex(location, location.open(fingerprint), run.space, run.generator)
     listed = [*pairs.problems, *without_encoder(pairs, run.space.modalities)]
     counts = count_entries(pairs, found, listed, work.problems)
-    how = (counts, [*pairs.summary(counts), *work.said])
+    how = (counts, [*pairs.summary(counts), *work.said, *recall_sentences(index.store)])
     return Indexed(index, work.added, work.changed, work.removed, work.unchanged, [*listed, *work.problems], *how)
 
 

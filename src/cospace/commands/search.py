@@ -24,7 +24,7 @@ from ..runs.run import Run
 from ..stores import Condition, Index, Item, of_modality
 from ..stores.entries import captions_of, own_columns
 from ..stores.lexicon import Lexicon
-from ..stores.locations import CALIBRATION, FolderLocation, IndexLocation, ServerLocation, location_of
+from ..stores.locations import CALIBRATION, FolderLocation, IndexLocation, LanceLocation, ServerLocation, location_of
 from ..stores.thumbnails import Thumbnails
 from ..types import BadItem, UserError, attempted
 from .relevance import (
@@ -154,7 +154,7 @@ class SearchableIndex:
 
     @classmethod
     def open(cls, target: str | Path, trust: Iterable[str] = ()) -> Self:
-        """Read an index in a folder or at ``postgresql://...``; vectors that another model made are refused.
+        """Read an index in a folder or at an address; vectors that another model made are refused.
 
         ``trust``: see :meth:`cospace.runs.run.Run.load`.
         """
@@ -172,7 +172,7 @@ class SearchableIndex:
     @property
     def folder(self) -> Path | None:
         """The index's own folder; none for one on a server."""
-        return self.location.path if isinstance(self.location, FolderLocation) else None
+        return self.location.path if isinstance(self.location, FolderLocation | LanceLocation) else None
 
     @property
     def url(self) -> str | None:

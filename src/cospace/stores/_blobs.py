@@ -11,7 +11,7 @@ from ..files import MANIFEST, write_folder
 from ..reading import opened
 from ..types import UserError
 from ._server import Connection, Server, fetched
-from ._tables import make_shared, storable
+from ._tables import facts_in, keep_fact, make_shared, storable
 
 PART = 1 << 24
 """Bytes of a model's file in one row."""
@@ -66,18 +66,11 @@ def write_model(url: str, folder: Path) -> None:
                     connection.execute("INSERT INTO model VALUES (%s, %s, %s)", row)
 
 
-FACTS = "CREATE TABLE IF NOT EXISTS facts (name text PRIMARY KEY, value jsonb NOT NULL)"
-
-
 def write_facts(url: str, name: str, value: Mapping[str, Any]) -> None:
     """Keep a JSON object under a name in the schema, in place of the one that was there."""
-    from psycopg.types.json import Jsonb
-
     server = Server(url)
     with server.writing() as connection:
-        connection.execute(FACTS)
-        insert = "INSERT INTO facts VALUES (%s, %s) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
-        connection.execute(insert, [name, Jsonb(dict(value))])
+        keep_fact(connection, name, value)
     server.close()
 
 
@@ -85,14 +78,8 @@ def read_facts(url: str, name: str) -> dict[str, Any]:
     """What :func:`write_facts` kept; empty where nothing was."""
     server = Server(url)
 
-    def work(connection: Connection) -> dict[str, Any]:
-        if fetched(connection, "SELECT to_regclass('facts')", [])[0][0] is None:
-            return {}
-        rows = fetched(connection, "SELECT value FROM facts WHERE name = %s", [name])
-        return dict(rows[0][0]) if rows else {}
-
     try:
-        return server.read(work)
+        return server.read(lambda connection: facts_in(connection, server, name))
     finally:
         server.close()
 

@@ -92,12 +92,7 @@ class Columns:
         name = own or EXTRA + condition.column
         if name not in self.names:
             return condition.relation == "!="
-        if condition.relation in (">=", "<="):
-            return _compared(self.column(name), condition)
-        column = self.column(name)
-        texts = column if pa.types.is_string(column.type) else column.cast(pa.string())
-        among = _among(texts, condition.values, several=own is None)
-        return np.asarray(among if condition.relation == "=" else ~among)
+        return passing(self.column(name), condition, several=own is None)
 
     def items(self, rows: np.ndarray) -> list[Item]:
         """The items of ``rows``, in their order."""
@@ -127,6 +122,15 @@ def table_of(items: Sequence[Item]) -> pa.Table:
         return pa.table(columns)
     except UnicodeEncodeError as error:
         raise UserError(f"{error.object!r} is not valid Unicode; rename that file or mend that text") from error
+
+
+def passing(column: pa.ChunkedArray, condition: Condition, several: bool) -> np.ndarray:
+    """Bool ``(N,)`` of the rows whose value satisfies a condition; ``several``: a value may be several in one text."""
+    if condition.relation in (">=", "<="):
+        return _compared(column, condition)
+    texts = column if pa.types.is_string(column.type) else column.cast(pa.string())
+    among = _among(texts, condition.values, several)
+    return np.asarray(among if condition.relation == "=" else ~among)
 
 
 def own_field(column: str) -> str | None:

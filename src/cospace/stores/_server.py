@@ -10,7 +10,7 @@ import platform
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote
@@ -161,6 +161,21 @@ class Server:
         connection.close()
         name = f"{holder[0]} (server process {holder[1]})" if holder else "another process"
         raise UserError(f"{self.address.shown} is being written by {name}; wait for it to end, or stop it")
+
+    @contextmanager
+    def locked(self) -> Iterator[Connection]:
+        """The same for as long as the block lasts."""
+        connection = self.lock()
+        try:
+            yield connection
+        finally:
+            self.release(connection)
+
+    def release(self, connection: Connection) -> None:
+        """Give back the right to write, at once: a server may take a while to notice that a connection has ended."""
+        with suppress(library().Error):
+            connection.execute("SELECT pg_advisory_unlock_all()")
+        connection.close()
 
     @contextmanager
     def writing(self, connection: Connection | None = None) -> Iterator[Connection]:

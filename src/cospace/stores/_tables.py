@@ -14,6 +14,7 @@ from . import NUMBER, SEVERAL, Condition, Item
 from ._columns import APPEARANCE, own_field
 from ._server import Connection, Server, fetched, register
 from ._units import check_format
+from .ann import Measured
 
 FORMAT = 2
 """As that of a folder: see ``_versions.py``."""
@@ -59,6 +60,8 @@ class Seen:
     version: int
     counts: dict[str, int]
     graphs: frozenset[str]
+    ann: str
+    measured: dict[str, Measured]
 
     @property
     def alive(self) -> list[int]:
@@ -111,7 +114,31 @@ def look(server: Server, connection: Connection) -> Seen:
     names = {name for (name,) in fetched(connection, asked, [f"{server.address.schema}.items"])}
     graphs = frozenset(modality for modality in row[5] if graph_of(modality) in names)
     _, fingerprint, width, precision, version, counts = row
-    return Seen(fingerprint, width, precision, version, counts, graphs)
+    kept = facts_in(connection, server, ANN)
+    measured = {name: Measured.from_plain(found) for name, found in kept.get("measured", {}).items() if name in counts}
+    return Seen(fingerprint, width, precision, version, counts, graphs, kept.get("ann", ""), measured)
+
+
+FACTS = "CREATE TABLE IF NOT EXISTS facts (name text PRIMARY KEY, value jsonb NOT NULL)"
+ANN = "ann"
+"""The fact that says which vector indexes are built, and what was measured of them."""
+
+
+def facts_in(connection: Connection, server: Server, name: str) -> dict[str, Any]:
+    """A JSON object that a schema keeps under a name; empty where there is none."""
+    if fetched(connection, "SELECT to_regclass(%s)", [f"{server.address.schema}.facts"])[0][0] is None:
+        return {}
+    rows = fetched(connection, "SELECT value FROM facts WHERE name = %s", [name])
+    return dict(rows[0][0]) if rows else {}
+
+
+def keep_fact(connection: Connection, name: str, value: Mapping[str, Any]) -> None:
+    """Keep a JSON object under a name, in place of the one that was there."""
+    from psycopg.types.json import Jsonb
+
+    connection.execute(FACTS)
+    insert = "INSERT INTO facts VALUES (%s, %s) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+    connection.execute(insert, [name, Jsonb(dict(value))])
 
 
 def graph_of(modality: str) -> str:

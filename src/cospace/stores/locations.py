@@ -1,21 +1,25 @@
-"""Where an index lives: in a folder, or in a schema of a PostgreSQL server. Each keeps vectors, previews and model."""
+"""Where an index lives: in a folder, in LanceDB, or on a PostgreSQL server. Each keeps vectors, previews and model."""
 
 from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from shlex import quote
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 from zipfile import BadZipFile
 
 from .. import files
 from ..reading import read_bytes, read_object
 from ..types import StorageError, UserError
-from . import Index, Progress, postgres, saved, silent
+from . import Index, Progress, _lance_blobs, lance, postgres, saved, silent
+from ._lance_tables import PREFIX, REMOTE, SUFFIX
+from ._lance_versions import TABLE
 from ._versions import check_newest
+from .ann import Ann
 from .lexicon import Lexicon
 from .local import LocalIndex, check_settings
 from .thumbnails import LocalThumbnails, Thumbnails
@@ -29,6 +33,7 @@ CONTENT = {"model", "vectors", "feedback.jsonl", "shelf.jsonl", "lexicon.npz", C
 """What may lie in the folder of an index."""
 
 
+@runtime_checkable
 class IndexLocation(Protocol):
     """The place of one index, whether or not it is there yet."""
 
@@ -67,11 +72,19 @@ class IndexLocation(Protocol):
         """What people saved beside it."""
 
 
-def location_of(target: str | Path) -> IndexLocation:
-    """The place that ``target`` names: ``postgresql://...`` or a folder."""
+def location_of(target: str | Path, ann: str | None = None) -> IndexLocation:
+    """The place that ``target`` names: ``postgresql://...``, ``lance:...``, ``s3://...`` or a folder.
+
+    A folder that holds an index in LanceDB is one without the ``lance:`` too. ``ann`` chooses the kind of vector index
+    (see :mod:`.ann`) that is built when the index is next brought up to date; it is remembered there.
+    """
     text = str(target)
     if text.startswith(("postgresql://", "postgres://")):
-        return ServerLocation(text)
+        return ServerLocation(text, ann)
+    if text.startswith((PREFIX, *REMOTE)) or (Path(target) / f"{TABLE}{SUFFIX}").is_dir():
+        return LanceLocation(text, ann)
+    if ann is not None:
+        raise UserError(f"the index in a folder has one kind of vector index; leave out {ann!r}, or use lance:{target}")
     return FolderLocation(Path(target))
 
 
@@ -143,8 +156,9 @@ class FolderLocation:
 class ServerLocation:
     """An index in a schema of a PostgreSQL server; its model is read once into a folder of this machine."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, ann: str | None = None) -> None:
         self.url = url
+        self._ann = None if ann is None else Ann.parse(ann, postgres.ANN_KINDS)
 
     @property
     def name(self) -> str:
@@ -154,11 +168,16 @@ class ServerLocation:
         return postgres.exists(self.url)
 
     def open(self, fingerprint: str | None = None, thorough: bool = False) -> Index:
-        return postgres.PostgresIndex.open(self.url, fingerprint)
+        return self._chosen(postgres.PostgresIndex.open(self.url, fingerprint))
 
     def create(self, model: Path, fingerprint: str, width: int, precision: str) -> Index:
         postgres.write_model(self.url, model)  # first: what is created is an index, and complete
-        return postgres.PostgresIndex.create(self.url, fingerprint, width, precision)
+        return self._chosen(postgres.PostgresIndex.create(self.url, fingerprint, width, precision))
+
+    def _chosen(self, store: postgres.PostgresIndex) -> Index:
+        if self._ann is not None:
+            store.choose_ann(str(self._ann))
+        return store
 
     def remove(self) -> None:
         postgres.remove(self.url)
@@ -167,23 +186,14 @@ class ServerLocation:
         if not self.there():
             raise StorageError(f"{self.name} holds no index; make one with: cospace index RUN FILES --out ADDRESS")
         with postgres.PostgresIndex.open(self.url) as store:
-            folder = cached_models() / store.fingerprint
-        files.settle(folder)
-        if folder.is_dir():
-            try:
-                files.verify(folder)
-            except UserError:
-                shutil.rmtree(folder)
-        if not folder.is_dir():
-            postgres.read_model(self.url, folder)
-        return folder
+            fingerprint = store.fingerprint
+        return _model_on_this_machine(fingerprint, partial(postgres.read_model, self.url))
 
     def thumbnails(self) -> Thumbnails:
         return postgres.PostgresThumbnails(self.url)
 
     def lexicon(self, store: Index, progress: Progress = silent) -> Lexicon:
-        name = hashlib.sha256(f"{self.name} {store.fingerprint}".encode()).hexdigest()[:32]
-        return _kept(files.cache_folder() / "lexicons" / f"{name}.npz", store, progress)
+        return _kept(_cached_lexicon(self.name, store), store, progress)
 
     def calibration(self) -> dict[str, Any]:
         return postgres.read_facts(self.url, CALIBRATION)
@@ -193,6 +203,80 @@ class ServerLocation:
 
     def saved(self) -> saved.SavedFiles:
         return saved.PostgresSaved(self.url)
+
+
+class LanceLocation:
+    """An index in LanceDB, in a folder or on object storage; its model is read once into a folder of this machine."""
+
+    def __init__(self, target: str, ann: str | None = None) -> None:
+        self.target = target
+        self._ann = None if ann is None else Ann.parse(ann, lance.ANN_KINDS)
+        self.path = lance.folder(target)
+        """Its folder; none on object storage."""
+
+    @property
+    def name(self) -> str:
+        return lance.shown(self.target)
+
+    def there(self) -> bool:
+        return lance.exists(self.target)
+
+    def open(self, fingerprint: str | None = None, thorough: bool = False) -> Index:
+        return self._chosen(lance.LanceIndex.open(self.target, fingerprint))
+
+    def create(self, model: Path, fingerprint: str, width: int, precision: str) -> Index:
+        if self.path is not None and self.path.exists() and not lance.is_blank(self.path):
+            raise UserError(f"{self.path} is not empty and holds no index in LanceDB; choose another --out")
+        lance.check_settings(width, precision)
+        _lance_blobs.write_model(self.target, model)  # first: what is created is an index, and complete
+        return self._chosen(lance.LanceIndex.create(self.target, fingerprint, width, precision))
+
+    def _chosen(self, store: lance.LanceIndex) -> Index:
+        if self._ann is not None:
+            store.choose_ann(str(self._ann))
+        return store
+
+    def remove(self) -> None:
+        lance.remove(self.target)
+
+    def model(self) -> Path:
+        store = lance.LanceIndex.open(self.target)
+        return _model_on_this_machine(store.fingerprint, partial(_lance_blobs.read_model, self.target))
+
+    def thumbnails(self) -> Thumbnails:
+        return _lance_blobs.LanceThumbnails(self.target)
+
+    def lexicon(self, store: Index, progress: Progress = silent) -> Lexicon:
+        return _kept(_cached_lexicon(self.name, store), store, progress)
+
+    def calibration(self) -> dict[str, Any]:
+        return _lance_blobs.read_facts(self.target, CALIBRATION)
+
+    def calibrate(self, found: Mapping[str, Any]) -> None:
+        _lance_blobs.write_facts(self.target, CALIBRATION, found)
+
+    def saved(self) -> saved.SavedFiles:
+        return _lance_blobs.LanceSaved(self.target)
+
+
+def _model_on_this_machine(fingerprint: str, read: Callable[[Path], None]) -> Path:
+    """The copy of a model on this machine, read where it is missing or damaged."""
+    folder = cached_models() / fingerprint
+    files.settle(folder)
+    if folder.is_dir():
+        try:
+            files.verify(folder)
+        except UserError:
+            shutil.rmtree(folder)
+    if not folder.is_dir():
+        read(folder)
+    return folder
+
+
+def _cached_lexicon(name: str, store: Index) -> Path:
+    """Where this machine keeps the words of an index that is elsewhere."""
+    called = hashlib.sha256(f"{name} {store.fingerprint}".encode()).hexdigest()[:32]
+    return files.cache_folder() / "lexicons" / f"{called}.npz"
 
 
 def _kept(path: Path, store: Index, progress: Progress) -> Lexicon:

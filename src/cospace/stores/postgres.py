@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -21,13 +20,14 @@ from typing import Any, Self
 import numpy as np
 
 from ..types import StorageError, UserError
-from . import Condition, Found, Item, Progress, _links, silent
+from . import Condition, Found, Item, Progress, _links, of_modality, silent
 from ._blobs import PostgresThumbnails, read_facts, read_model, write_facts, write_model
 from ._columns import OWN, own_field, resolved
-from ._links import Search, make_graph
+from ._links import ANN_KINDS, Search, by_effort, drop_graph, make_graph, tried
 from ._server import Address, Connection, Server, fetched
 from ._tables import (
     ALIVE,
+    ANN,
     COPIED,
     FORMAT,
     KINDS,
@@ -36,6 +36,7 @@ from ._tables import (
     changed,
     clauses,
     joined,
+    keep_fact,
     look,
     make_items,
     make_shared,
@@ -45,11 +46,17 @@ from ._tables import (
     storable,
 )
 from ._units import check_fingerprint, check_items, replaced, sample, units
+from .ann import EXACT, Ann, Measured, measure
 
 __all__ = [
-    "PostgresIndex", "PostgresThumbnails", "exists", "read_facts", "read_model", "remove", "shown", "write_facts",
-    "write_model",
+    "ANN_KINDS", "PostgresIndex", "PostgresThumbnails", "exists", "read_facts", "read_model", "remove", "shown",
+    "write_facts", "write_model",
 ]  # fmt: skip
+
+GROWN = 1.5
+"""A vector index is measured anew when there are so many times the items of the last measurement."""
+QUERIES = 50
+"""Each is answered exactly too, which makes the server read every vector."""
 
 
 class PostgresIndex:
@@ -60,8 +67,12 @@ class PostgresIndex:
         self._writer: Connection | None = None
         self._checkpoint: Seen | None = None
         self._columns: tuple[int, dict[str, int]] | None = None
-        self.effort = 100
-        """Items that a graph keeps in sight; a search with more finds more of the nearest, and takes longer."""
+        self._ann: Ann | None = None
+        self.queries = QUERIES
+        """Stored vectors of each modality that are searched for in a measurement."""
+        self.effort = 0
+        """Items that a graph keeps in sight; a search with more finds more of the nearest, and takes longer. 0: as many
+        as its measurement asks for."""
 
     @classmethod
     def create(cls, url: str, fingerprint: str, width: int, precision: str = "float32") -> PostgresIndex:
@@ -71,7 +82,7 @@ class PostgresIndex:
         if not 1 <= width <= WIDEST[precision]:
             raise UserError(f"an index of {precision} holds widths from 1 to {WIDEST[precision]}, {width} was given")
         server = Server(url)
-        with closing(server.lock()) as connection, server.writing(connection):
+        with server.locked() as connection, server.writing(connection):
             if meta_of(connection, server) is not None:
                 raise UserError(f"{server.address.shown} holds an index; name another schema, or open this one")
             make_shared(server, connection)
@@ -108,6 +119,15 @@ class PostgresIndex:
         """Grows with every change that this object has seen."""
         return self._seen.version
 
+    @property
+    def measured(self) -> dict[str, Measured]:
+        """By modality, the recall of its vector index; nothing where every vector is read."""
+        return dict(self._seen.measured)
+
+    def choose_ann(self, written: str) -> None:
+        """Choose the vector index that :meth:`finish` builds, such as ``hnsw:m=32``; the index remembers it."""
+        self._ann = Ann.parse(written, ANN_KINDS)
+
     def __len__(self) -> int:
         return sum(self._seen.counts.values())
 
@@ -120,7 +140,7 @@ class PostgresIndex:
     def close(self) -> None:
         """Let another process write; this object can still search, with new connections."""
         if self._writer is not None:
-            self._writer.close()
+            self._server.release(self._writer)
             self._writer = None
         self._server.close()
 
@@ -196,15 +216,43 @@ class PostgresIndex:
         with self._server.writing(connection):
             connection.execute("DELETE FROM items WHERE died IS NOT NULL")
             connection.execute("CREATE INDEX IF NOT EXISTS extras ON items USING gin (extras jsonb_path_ops)")
-        for modality, count in self._seen.counts.items():
-            if count >= _links.GRAPH_ROWS and modality not in self._seen.graphs:
-                progress(f"linking {modality}s", 0, count)
+        ann, measured = self._ann or Ann.parse(self._seen.ann or str(_links.DEFAULT), ANN_KINDS), self.measured
+        for modality, count in sorted(self._seen.counts.items()):
+            known = measured.get(modality)
+            if count < _links.GRAPH_ROWS or ann.kind == EXACT:
                 with self._server.writing(connection):
-                    make_graph(connection, modality, self._seen.width, count, KINDS[self.precision])
+                    drop_graph(connection, modality)
+                measured.pop(modality, None)
+            elif not _still_true(known, self._seen, modality, ann):
+                progress(f"linking {modality}s", 0, count)
+                measured[modality] = self._linked(connection, modality, ann)
                 progress(f"linking {modality}s", count, count)
+        with self._server.writing(connection):
+            plain = {modality: found.plain() for modality, found in measured.items()}
+            keep_fact(connection, ANN, {"ann": str(ann), "measured": plain})
         with self._server.translated_errors():
             connection.execute("VACUUM (ANALYZE) items")
         self._look_again(connection)
+
+    def _linked(self, connection: Connection, modality: str, ann: Ann) -> Measured:
+        """Build a vector index, and search with a sample of the vectors, exactly and by it; drop one that fails."""
+        known = self.measured.get(modality)
+        same = ann.kind == "hnsw" and (known is None or known.ann == str(ann))  # lists belong to what was there
+        if modality not in self._seen.graphs or not same:
+            with self._server.writing(connection):
+                make_graph(connection, self._seen, modality, ann)
+            self._look_again(connection)
+        count = self._seen.counts[modality]
+
+        def answer(queries_QE: np.ndarray, k: int, options: Mapping[str, int] | None) -> Found:
+            return self._found(queries_QE, min(k, count), [of_modality(modality)], options)
+
+        search, recall, queries = measure(self, modality, self._seen.counts, answer, tried(ann, count))
+        found = Measured(str(ann), count, recall, queries, search)
+        if not found.used:
+            with self._server.writing(connection):
+                drop_graph(connection, modality)
+        return found
 
     def hashes(self) -> dict[str, str]:
         """The content hash of every item by id."""
@@ -214,15 +262,24 @@ class PostgresIndex:
         """The ``k`` nearest items of each query among those that satisfy all conditions."""
         if k < 1:
             raise UserError(f"k must be 1 or more, {k} was given")
-        seen, queries_QE = self._seen, np.asarray(queries_QE)
-        queries_QE = units(queries_QE, seen.width, [f"query {row}" for row in range(len(queries_QE))])
-        where = self._resolved(where)
-        k = min(k, sum(seen.counts.values()))
+        queries_QE = np.asarray(queries_QE)
+        queries_QE = units(queries_QE, self._seen.width, [f"query {row}" for row in range(len(queries_QE))])
+        measured: dict[str, int] = {}
+        for found in self._seen.measured.values():
+            measured |= {name: max(value, measured.get(name, 0)) for name, value in found.search.items()}
+        options = by_effort(self.effort) if self.effort else measured
+        return self._found(queries_QE, min(k, len(self)), self._resolved(where), options)
+
+    def _found(
+        self, queries_QE: np.ndarray, k: int, where: Sequence[Condition], options: Mapping[str, int] | None
+    ) -> Found:
+        """What :meth:`nearest` finds with some parameters; exactly, without any."""
+        seen = self._seen
         numbers_QK = np.full((len(queries_QE), k), -1, dtype=np.int64)
         scores_QK = np.full((len(queries_QE), k), -np.inf, dtype=np.float32)
 
         def work(connection: Connection) -> None:
-            search = Search(connection, seen, where, k, self.effort)
+            search = Search(connection, seen, where, k, options)
             for row, query_E in enumerate(queries_QE):
                 scores, numbers = search.of(query_E)
                 order = np.lexsort((numbers, -scores))[:k]
@@ -308,6 +365,13 @@ class PostgresIndex:
         connection.execute("UPDATE meta SET version = version + 1, counts = %s", [Jsonb(counts)])
 
 
+def _still_true(known: Measured | None, seen: Seen, modality: str, ann: Ann) -> bool:
+    """Whether a measurement is of the vector index that is asked for, and of nearly as many items."""
+    if known is None or known.ann != str(ann) or seen.counts[modality] >= GROWN * known.rows:
+        return False
+    return not known.used or modality in seen.graphs
+
+
 def exists(url: str) -> bool:
     """True where the schema of an address holds an index."""
     server = Server(url)
@@ -322,7 +386,7 @@ def remove(url: str) -> None:
     from psycopg import sql
 
     server = Server(url)
-    with closing(server.lock()) as connection, server.writing(connection):
+    with server.locked() as connection, server.writing(connection):
         for table in ("meta", "items", "model", "thumbnails", "facts"):
             name = sql.Identifier(server.address.schema, table)
             connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(name))
