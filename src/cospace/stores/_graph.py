@@ -1,14 +1,18 @@
-"""A graph over the vectors of one large segment: HNSW by usearch, in float16, memory-mapped.
+"""A graph over the vectors of one large segment: HNSW by FAISS over bytes, memory-mapped.
 
 Malkov and Yashunin, "Efficient and robust approximate nearest neighbor search using hierarchical navigable small world
-graphs", https://arxiv.org/abs/1603.09320. A graph proposes rows; their scores are always computed from the segment's
-own vectors. It finds little among vectors without any structure, such as independent random ones.
+graphs", https://arxiv.org/abs/1603.09320; Douze et al., "The Faiss library", https://arxiv.org/abs/2401.08281. A graph
+proposes rows; their scores are always computed from the segment's own vectors, so it may keep a byte a coordinate. It
+finds little among vectors without any structure, such as independent random ones.
+
+All coordinates are multiplied by one scale, and compared by Euclidean distance: every row keeps its length up to
+rounding, so the order is that of the cosine, also for a query that had to be made shorter to fit into bytes.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,53 +20,99 @@ import numpy as np
 import torch
 
 from ..filenames import as_utf8
+from ..types import UserError
 from ._mapping import is_mapped
 
 GRAPH_ROWS = 100_000
 """From so many rows on a segment gets a graph: reading fewer takes some 10 ms, a graph of fewer saves nobody time."""
 LINKS, BUILD_EFFORT = 16, 128
-"""Neighbours a row is linked with, and rows kept in sight while it is placed: the library's own choice."""
-SHARED = 8
-"""From so many queries on they are shared out among all cores; starting the threads takes longer than one search."""
+"""Neighbours a row is linked with, and rows kept in sight while it is placed."""
+MIDDLE, STEPS = 128, 127
+"""The byte that stands for zero, and the steps to either side."""
+LANES = 16
+"""The library's fast comparison takes so many coordinates at a time; a width is filled up to a multiple."""
+
+Done = Callable[[int], None]
+"""Hears how many rows are in."""
 
 
 class Graph:
-    """An open graph. It is asked by one thread at a time, since the library's searches share their working memory."""
+    """An open graph; several threads may ask it at the same time."""
 
-    def __init__(self, path: Path, width: int) -> None:
-        self._index = _empty(width)
+    def __init__(self, path: Path, rows: int, scale: float) -> None:
+        faiss = _library()
         with as_utf8(path) as name:
-            if is_mapped(path):
-                self._index.view(name)
-            else:
-                self._index.load(name)
-        self._asking = threading.Lock()
+            read = faiss.read_index(name, faiss.IO_FLAG_MMAP_IFC if is_mapped(path) else 0)
+        self._rows_N = faiss.vector_to_array(read.id_map)
+        self._index = faiss.downcast_index(read.index)
+        self._owner = read  # which owns the index
+        if self._index.ntotal != rows or len(self._rows_N) != rows:
+            raise UserError(f"{path} does not link {rows} rows; restore it from a copy or index again")
+        self._scale = scale
+        self._settings: dict[int, Any] = {}
 
     @staticmethod
-    def build(path: Path, width: int, parts: Iterable[torch.Tensor], done: Callable[[int], None]) -> None:
-        """Write a graph over rows 0, 1, 2, ... of ``parts`` to ``path``; ``done`` hears how many rows are in."""
-        index, rows = _empty(width), 0
-        for part_RE in parts:
-            index.add(np.arange(rows, rows + len(part_RE), dtype=np.uint64), part_RE.numpy())
-            rows += len(part_RE)
-            done(rows)
-        with as_utf8(path) as name:
-            index.save(name)
+    def build(path: Path, parts: Iterable[torch.Tensor], order_N: np.ndarray, scale: float, done: Done) -> None:
+        """Write a graph over rows 0, 1, 2, ... of ``parts`` to ``path``; ``done`` hears how many rows are in.
 
-    def near(self, queries_QE: torch.Tensor, count: int) -> np.ndarray:
-        """Rows near each query, int64 ``(Q, count)``; a row of the answer ends in -1 where fewer were reached."""
-        threads = 0 if len(queries_QE) >= SHARED else 1
-        with self._asking:
-            found = self._index.search(queries_QE.numpy(), count, threads=threads)
-        keys_QF = np.atleast_2d(found.keys)  # one query comes back as a row, cut to what was reached
-        counts_Q = np.broadcast_to(np.asarray(getattr(found, "counts", keys_QF.shape[1])), len(keys_QF))
-        rows_QF: np.ndarray = np.full((len(queries_QE), count), -1, dtype=np.int64)
-        there_QF = np.arange(keys_QF.shape[1]) < counts_Q[:, None]
-        rows_QF[:, : keys_QF.shape[1]][there_QF] = keys_QF[there_QF]
+        ``order_N`` is the order in which rows lie in the file, see :mod:`._layout`; ``scale`` is from :func:`scale_of`.
+        """
+        faiss, rest = _library(), iter(parts)
+        first_RE = next(rest)
+        index = _empty(first_RE.shape[1])
+        numbered = faiss.IndexIDMap(index)
+        for part_RE in chain([first_RE], rest):
+            index.add(_bytes(part_RE.numpy(), np.float32(scale)))
+            done(index.ntotal)
+        index.permute_entries(order_N)
+        faiss.copy_array_to_vector(order_N, numbered.id_map)
+        numbered.ntotal = index.ntotal
+        with as_utf8(path) as name:
+            faiss.write_index(numbered, name)
+
+    def near(self, queries_QE: np.ndarray, count: int, effort: int) -> np.ndarray:
+        """Rows near each query, int64 ``(Q, count)``; a row of the answer ends in -1 where fewer were reached.
+
+        ``effort`` is the number of rows that are kept in sight.
+        """
+        reach_Q1 = np.abs(queries_QE).max(axis=1, keepdims=True)
+        scales_Q1 = np.minimum(np.float32(self._scale), np.float32(STEPS) / reach_Q1)
+        codes_QP = _bytes(queries_QE, scales_Q1)
+        places_QF = self._index.search(codes_QP, count, params=self._setting(effort))[1]
+        rows_QF: np.ndarray = self._rows_N[places_QF]
+        rows_QF[places_QF < 0] = -1
         return rows_QF
+
+    def _setting(self, effort: int) -> Any:
+        """The library's object for an effort; it is only read, so threads may share it."""
+        if effort not in self._settings:
+            self._settings[effort] = _library().SearchParametersHNSW(efSearch=effort)
+        return self._settings[effort]
+
+
+def scale_of(parts: Iterable[torch.Tensor]) -> float:
+    """The factor with which the largest coordinate of all rows just fits into a byte."""
+    return STEPS / max(float(part_RE.abs().max()) for part_RE in parts)
+
+
+def _bytes(vectors_RE: np.ndarray, scales: np.ndarray | np.float32) -> np.ndarray:
+    """Coordinates as whole numbers 1 to 255 in float32, filled up with zeros: ``(R, P)``."""
+    rows, width = vectors_RE.shape
+    codes_RP = np.full((rows, -(-width // LANES) * LANES), MIDDLE, dtype=np.float32)
+    codes_RP[:, :width] += np.rint(vectors_RE * scales)
+    return codes_RP
 
 
 def _empty(width: int) -> Any:
-    from usearch.index import Index
+    faiss = _library()
+    kind = faiss.ScalarQuantizer.QT_8bit_direct
+    index = faiss.IndexHNSWSQ(-(-width // LANES) * LANES, kind, LINKS, faiss.METRIC_L2)
+    index.hnsw.efConstruction = BUILD_EFFORT
+    return index
 
-    return Index(ndim=width, metric="ip", dtype="f16", connectivity=LINKS, expansion_add=BUILD_EFFORT)
+
+def _library() -> Any:
+    """FAISS, whose types do not know all that it has."""
+    import faiss
+
+    return faiss

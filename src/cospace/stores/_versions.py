@@ -20,8 +20,11 @@ from ._columns import own_field, resolved
 from ._segment import Segment
 from ._units import check_format, replaced
 
-FORMAT = 3
-"""Raised where what an older version wrote cannot be read: version 0.2 changed the model that an index holds."""
+FORMAT = 4
+"""Raised where what an older version wrote cannot be read, or an older one could not read what this one writes.
+
+Format 3 differs in its graphs alone, which are not asked: it opens, and becomes the newest with its next change."""
+READ = (3, FORMAT)
 
 
 Used = TypeVar("Used")
@@ -122,7 +125,8 @@ def _newest(folder: Path, use: Callable[[Mapping[str, Any]], Used]) -> Used:
             path = version_path(folder, numbers[-1])
             version = read_sealed(path)
             with understood(path):
-                check_format(folder, version["format"], FORMAT)
+                if version["format"] not in READ:
+                    check_format(folder, version["format"], FORMAT)
                 return use(version)
         except (FileNotFoundError, UserError):
             if versions(folder)[-1:] == numbers[-1:]:

@@ -26,6 +26,7 @@ from ..files import LOCK, Lock, read_sealed, write_sealed
 from ..types import UserError
 from . import Condition, Found, Item, Progress, _graph, silent
 from ._columns import table_of
+from ._recall import with_effort
 from ._scan import TILE_QUERIES, Best, search
 from ._segment import Content, Part, Precision, Segment, encoded
 from ._units import check_fingerprint, check_items, sample, units
@@ -43,8 +44,9 @@ class LocalIndex:
         self._lock = Lock(folder)
         self._state = state
         self._checkpoint: State | None = None
-        self.effort = 64
-        """Rows that a graph keeps in sight at least; a search with more finds more of the nearest, and takes longer."""
+        self.effort: int | None = None
+        """Rows that graphs keep in sight at least: more find more of the nearest, and take longer. ``None``: what was
+        measured to be enough when each was made."""
 
     @classmethod
     def create(cls, folder: Path, fingerprint: str, width: int, precision: Precision = "float32") -> LocalIndex:
@@ -84,6 +86,16 @@ class LocalIndex:
     def precision(self) -> str:
         """Of the stored vectors: ``float32``, ``bfloat16`` or ``int8``."""
         return str(self._state.version["precision"])
+
+    @property
+    def recall(self) -> dict[str, float]:
+        """Of the ten nearest the share that graphs found when they were made, the least of each modality."""
+        recall: dict[str, float] = {}
+        for segment in self._state.segments:
+            if segment.graph is not None:
+                measured = float(segment.entry["graph"]["recall"])
+                recall[segment.modality] = min(recall.get(segment.modality, 1.0), measured)
+        return recall
 
     @property
     def version(self) -> int:
@@ -167,7 +179,7 @@ class LocalIndex:
                 self._merge(group)
         for segment in self._state.segments:
             if segment.graph is None and len(segment) >= _graph.GRAPH_ROWS:
-                linked = segment.with_graph(self._store, progress)
+                linked = with_effort(segment.with_graph(self._store, progress))
                 self._commit([linked if other is segment else other for other in self._state.segments])
 
     def hashes(self) -> dict[str, str]:
@@ -282,6 +294,7 @@ class LocalIndex:
         alive = tuple(segment for segment in segments if segment.alive)
         number = self._state.number + 1
         version = {**self._state.version, "version": number, "segments": [segment.entry for segment in alive]}
+        version["format"] = FORMAT
         write_sealed(version_path(self._folder, number), version)
         self._state = State(version, alive)
 
@@ -313,7 +326,7 @@ def _is_blank(folder: Path) -> bool:
 
 
 def _search(
-    state: State, chosen: Sequence[np.ndarray | None], queries_QE: torch.Tensor, k: int, effort: int
+    state: State, chosen: Sequence[np.ndarray | None], queries_QE: torch.Tensor, k: int, effort: int | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scores and numbers ``(Q, k)`` of some queries."""
     best = Best(len(queries_QE), k)
