@@ -21,14 +21,16 @@ import torch
 
 from ..filenames import as_utf8
 from ..types import UserError
-from ._mapping import is_mapped
+from ._mapping import Mapping, is_mapped
 
 GRAPH_ROWS = 100_000
 """From so many rows on a segment gets a graph: reading fewer takes some 10 ms, a graph of fewer saves nobody time."""
 LINKS, BUILD_EFFORT = 16, 128
 """Neighbours a row is linked with, and rows kept in sight while it is placed."""
-MIDDLE, STEPS = 128, 127
+MIDDLE, STEPS = 128, np.float32(127)
 """The byte that stands for zero, and the steps to either side."""
+ROUNDED = np.float32(MIDDLE + 0.5)
+"""What is added to a scaled coordinate, so that its whole part is the nearest byte."""
 LANES = 16
 """The library's fast comparison takes so many coordinates at a time; a width is filled up to a multiple."""
 
@@ -43,12 +45,13 @@ class Graph:
         faiss = _library()
         with as_utf8(path) as name:
             read = faiss.read_index(name, faiss.IO_FLAG_MMAP_IFC if is_mapped(path) else 0)
-        self._rows_N = faiss.vector_to_array(read.id_map)
+        self._rows_N = np.append(faiss.vector_to_array(read.id_map), -1)  # and -1 for the place -1
         self._index = faiss.downcast_index(read.index)
         self._owner = read  # which owns the index
-        if self._index.ntotal != rows or len(self._rows_N) != rows:
+        if self._index.ntotal != rows or len(self._rows_N) != rows + 1:
             raise UserError(f"{path} does not link {rows} rows; restore it from a copy or index again")
-        self._scale = scale
+        self._scale = np.float32(scale)
+        self._mapping = Mapping.of(path) if is_mapped(path) else None
         self._settings: dict[int, Any] = {}
 
     @staticmethod
@@ -75,13 +78,15 @@ class Graph:
 
         ``effort`` is the number of rows that are kept in sight.
         """
-        reach_Q1 = np.abs(queries_QE).max(axis=1, keepdims=True)
-        scales_Q1 = np.minimum(np.float32(self._scale), np.float32(STEPS) / reach_Q1)
-        codes_QP = _bytes(queries_QE, scales_Q1)
+        if self._mapping is not None:
+            self._mapping.check()
+        codes_QP = _bytes(queries_QE, self._scale)
+        if codes_QP.max() >= MIDDLE + STEPS + 1 or codes_QP.min() < MIDDLE - STEPS:  # longer somewhere than any row
+            codes_QP = _bytes(
+                queries_QE, np.minimum(self._scale, STEPS / np.abs(queries_QE).max(axis=1, keepdims=True))
+            )
         places_QF = self._index.search(codes_QP, count, params=self._setting(effort))[1]
-        rows_QF: np.ndarray = self._rows_N[places_QF]
-        rows_QF[places_QF < 0] = -1
-        return rows_QF
+        return self._rows_N[places_QF]
 
     def _setting(self, effort: int) -> Any:
         """The library's object for an effort; it is only read, so threads may share it."""
@@ -92,15 +97,15 @@ class Graph:
 
 def scale_of(parts: Iterable[torch.Tensor]) -> float:
     """The factor with which the largest coordinate of all rows just fits into a byte."""
-    return STEPS / max(float(part_RE.abs().max()) for part_RE in parts)
+    return float(STEPS) / max(float(part_RE.abs().max()) for part_RE in parts)
 
 
 def _bytes(vectors_RE: np.ndarray, scales: np.ndarray | np.float32) -> np.ndarray:
-    """Coordinates as whole numbers 1 to 255 in float32, filled up with zeros: ``(R, P)``."""
-    rows, width = vectors_RE.shape
-    codes_RP = np.full((rows, -(-width // LANES) * LANES), MIDDLE, dtype=np.float32)
-    codes_RP[:, :width] += np.rint(vectors_RE * scales)
-    return codes_RP
+    """Coordinates as float32 of which the whole part is 1 to 255, filled up with zeros: ``(R, P)``."""
+    codes_RE = vectors_RE * scales
+    codes_RE += ROUNDED  # the library cuts off what is behind the point
+    lacking = -codes_RE.shape[1] % LANES
+    return np.pad(codes_RE, ((0, 0), (0, lacking)), constant_values=MIDDLE) if lacking else codes_RE
 
 
 def _empty(width: int) -> Any:

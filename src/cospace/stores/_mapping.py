@@ -54,20 +54,17 @@ class Rows:
 
     def __init__(self, path: Path, matrix_NE: np.ndarray) -> None:
         self._mapping = Mapping.of(path)
-        self._first, self._dtype, self._width = (
-            self._mapping.size - matrix_NE.nbytes,
-            matrix_NE.dtype,
-            matrix_NE.shape[1],
-        )
+        self._dtype, (self._rows, self._width) = matrix_NE.dtype, matrix_NE.shape
+        self._first, self._size = self._mapping.size - matrix_NE.nbytes, self._width * matrix_NE.itemsize
         self._file = os.open(path, os.O_RDONLY)
         weakref.finalize(self, os.close, self._file)
         if hasattr(os, "posix_fadvise"):  # what lies behind a row is not wanted
             os.posix_fadvise(self._file, 0, 0, os.POSIX_FADV_RANDOM)
 
     def take(self, rows_R: np.ndarray) -> np.ndarray:
-        """A copy ``(R, E)`` of some rows, in their order."""
-        size = self._width * self._dtype.itemsize
-        parts = [os.pread(self._file, size, self._first + size * row) for row in rows_R.tolist()]
+        """A copy ``(R, E)`` of some rows, in their order; of the last for -1."""
+        size, file, first = self._size, self._file, self._first
+        parts = [os.pread(file, size, first + size * (row % self._rows)) for row in rows_R.tolist()]
         content = bytearray().join(parts)
         if len(content) != size * len(parts):
             self._mapping.check()

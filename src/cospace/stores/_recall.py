@@ -19,7 +19,7 @@ def with_effort(segment: Segment) -> Segment:
     apart from all rows, as texts do from images, are harder.
     """
     rows = np.unique(np.linspace(0, len(segment) - 1, QUERIES).astype(np.int64))
-    queries_QE = segment.floats(rows)
+    queries_QE = segment.taken(rows)
     exact = Best(len(rows), NEAREST + 1)
     scan(segment, None, queries_QE, 0, exact)
     true_QK, recall = exact.ranked()[1], 0.0

@@ -15,7 +15,7 @@ TILE_QUERIES, TILE_ROWS = 256, 16_384
 """Scores held at a time: 16 MiB."""
 FEW = 8
 """Where fewer than one row in so many is chosen, only those are read; otherwise all are, in one straight run."""
-OVERFETCH = 1.5
+OVERFETCH = 1.2
 """A graph is asked for so many times the rows that are wanted, since what it ranks by is rounded."""
 FURTHER = 4
 """How many times further a graph looks where it proposed too few rows that are chosen."""
@@ -29,28 +29,47 @@ class Best:
     """The best ``k`` scores of each query so far, and the numbers of their rows."""
 
     def __init__(self, queries: int, k: int) -> None:
-        self.k = k
-        self._held = torch.empty((queries, 0)), torch.empty((queries, 0), dtype=torch.int64)
+        self.k, self._queries = k, queries
+        self._held: tuple[torch.Tensor, torch.Tensor] | None = None
+        self._offered: list[tuple[np.ndarray, np.ndarray]] = []
 
     def add(self, scores_QR: torch.Tensor, numbers_QR: torch.Tensor) -> None:
         """More candidates; ``numbers_QR`` may be one row for all queries. A score of ``-inf`` is no candidate."""
         scores_QR, numbers_QR = self._cut(scores_QR, numbers_QR.expand(len(scores_QR), -1))
-        if self._held[0].shape[1]:
+        if self._held is not None:
             scores_QR, numbers_QR = torch.cat([self._held[0], scores_QR], 1), torch.cat([self._held[1], numbers_QR], 1)
         self._held = self._cut(scores_QR, numbers_QR)
 
+    def offer(self, scores_QR: np.ndarray, numbers_QR: np.ndarray) -> None:
+        """A few candidates as arrays, without any work before :meth:`ranked`."""
+        self._offered.append((scores_QR, numbers_QR))
+
     def ranked(self) -> tuple[np.ndarray, np.ndarray]:
         """Scores ``(Q, k)``, descending, and numbers; equal scores by number; padded with ``-inf`` and -1."""
-        scores_QK, numbers_QK = (part.numpy() for part in self._held)
-        if scores_QK.shape[1] < self.k:
-            scores_QK, numbers_QK = (_padded(part_QR, self.k) for part_QR in (scores_QK, numbers_QK))
-        missing_QK = np.isneginf(scores_QK)
-        # Rounding may take a cosine a little further than one.
-        scores_QK = np.where(missing_QK, np.float32(-np.inf), scores_QK.clip(-1, 1))
-        numbers_QK = np.where(missing_QK, -1, numbers_QK)
-        order_QK = np.lexsort((numbers_QK, -scores_QK), axis=1)
-        queries_Q1 = np.arange(len(order_QK))[:, None]
-        return scores_QK[queries_Q1, order_QK], numbers_QK[queries_Q1, order_QK]
+        scores_QR, numbers_QR = self._all()
+        order_QK = np.lexsort((numbers_QR, -scores_QR), axis=1)[:, : self.k]
+        if len(order_QK) == 1:  # by one index, which is faster
+            scores_QK, numbers_QK = scores_QR[:, order_QK[0]], numbers_QR[:, order_QK[0]]
+        else:
+            queries_Q1 = np.arange(len(order_QK))[:, None]
+            scores_QK, numbers_QK = scores_QR[queries_Q1, order_QK], numbers_QR[queries_Q1, order_QK]
+        np.minimum(scores_QK, np.float32(1), out=scores_QK)  # rounding may take a cosine a little further
+        if scores_QK.size and scores_QK[:, -1].min() < -1:
+            missing_QK = scores_QK == -np.inf
+            scores_QK = np.where(missing_QK, np.float32(-np.inf), scores_QK.clip(min=-1))
+            numbers_QK[missing_QK] = -1
+        return scores_QK, numbers_QK
+
+    def _all(self) -> tuple[np.ndarray, np.ndarray]:
+        """Candidates ``(Q, k or more)``."""
+        parts = [*self._offered, *([] if self._held is None else [(self._held[0].numpy(), self._held[1].numpy())])]
+        columns = sum(scores_QR.shape[1] for scores_QR, _ in parts)
+        if columns < self.k:
+            none: np.ndarray = np.full((self._queries, self.k - columns), -np.inf, dtype=np.float32)
+            parts.append((none, np.full(none.shape, -1, dtype=np.int64)))
+        if len(parts) == 1:
+            return parts[0]
+        return np.concatenate([part[0] for part in parts], 1), np.concatenate([part[1] for part in parts], 1)
 
     def _cut(self, scores_QR: torch.Tensor, numbers_QR: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         if scores_QR.shape[1] <= self.k:
@@ -59,14 +78,9 @@ class Best:
         return scores_QK, numbers_QR.gather(1, places_QK)
 
 
-def _padded(part_QR: np.ndarray, columns: int) -> np.ndarray:
-    """With more columns: of ``-inf`` where they are scores, -1 where they are numbers."""
-    filling = -np.inf if part_QR.dtype.kind == "f" else -1
-    return np.pad(part_QR, ((0, 0), (0, columns - part_QR.shape[1])), constant_values=filling)
-
-
-def scan(segment: Segment, chosen_N: np.ndarray | None, queries_QE: torch.Tensor, offset: int, best: Best) -> None:
+def scan(segment: Segment, chosen_N: np.ndarray | None, asked_QE: np.ndarray, offset: int, best: Best) -> None:
     """Score the chosen rows of a segment (``None``: all) and offer them to ``best`` as numbers from ``offset`` on."""
+    queries_QE = torch.from_numpy(asked_QE)
     for start in range(0, len(segment), TILE_ROWS):
         tile = slice(start, min(start + TILE_ROWS, len(segment)))
         chosen_R = None if chosen_N is None else chosen_N[tile]
@@ -86,54 +100,57 @@ def scan(segment: Segment, chosen_N: np.ndarray | None, queries_QE: torch.Tensor
 def search(
     segment: Segment,
     chosen_N: np.ndarray | None,
-    queries_QE: torch.Tensor,
+    queries_QE: np.ndarray,
     offset: int,
     best: Best,
     effort: int | None = None,
+    further: int = 1,
 ) -> None:
     """Offer the nearest of the chosen rows to ``best``, by the graph where that is cheaper than reading them all.
 
-    Where the graph proposes too few chosen rows for a query it is asked for more, and in the end all are read: there
-    are never fewer results than there are rows. ``effort`` is the least number of rows it keeps in sight.
+    Where the graph proposes too few chosen rows for a query it is asked for more, ``further`` times as many, and in
+    the end all are read: there are never fewer results than there are rows. ``effort`` is the least number of rows it
+    keeps in sight, what was measured where it is ``None``.
     """
-    alive = len(segment) if chosen_N is None else int(np.count_nonzero(chosen_N))
+    alive = _count(segment, chosen_N)
+    wanted, share = min(best.k, alive), alive / max(1, len(segment))
     if segment.graph is None or not alive:
         scan(segment, chosen_N, queries_QE, offset, best)
         return
-    wanted, share = min(best.k, alive), alive / len(segment)
-    count = math.ceil(OVERFETCH * wanted / share)
-    sight = max(count, math.ceil((effort or segment.entry["graph"]["effort"]) / share))
-    left_Q, numpy_QE = np.arange(len(queries_QE)), queries_QE.numpy()
-    scores_QK: np.ndarray = np.full((len(queries_QE), wanted), -np.inf, dtype=np.float32)
-    numbers_QK: np.ndarray = np.full(scores_QK.shape, -1, dtype=np.int64)
-    segment.check_mapped()
-    while len(left_Q) and sight * COST < alive:
-        rows_QF = segment.graph.near(numpy_QE[left_Q], count, sight)
-        good_QF = rows_QF >= 0 if chosen_N is None else (rows_QF >= 0) & chosen_N[rows_QF]
-        enough_Q = np.count_nonzero(good_QF, axis=1) >= wanted
-        done_Q = left_Q[enough_Q]
-        found = _rescored(segment, rows_QF[enough_Q], good_QF[enough_Q], numpy_QE[done_Q], wanted)
-        scores_QK[done_Q], numbers_QK[done_Q] = found[0], found[1] + offset
-        left_Q, count, sight = left_Q[~enough_Q], count * FURTHER, sight * FURTHER
-    if len(left_Q):
-        rest = Best(len(left_Q), wanted)
-        scan(segment, chosen_N, queries_QE[left_Q], offset, rest)
-        scores_QK[left_Q], numbers_QK[left_Q] = rest.ranked()
-    best.add(torch.from_numpy(scores_QK), torch.from_numpy(numbers_QK))
+    count = math.ceil(OVERFETCH * further * wanted / share)
+    sight = max(count, math.ceil((effort or segment.entry["graph"]["effort"]) * further / share))
+    if sight * COST >= alive:
+        scan(segment, chosen_N, queries_QE, offset, best)
+        return
+    rows_QF = segment.graph.near(queries_QE, count, sight)
+    scores_QF = _scores(segment, rows_QF, queries_QE)
+    numbers_QF = rows_QF + offset
+    if chosen_N is not None or rows_QF[:, -1].min() < 0:
+        scores_QF[(rows_QF < 0) | (False if chosen_N is None else ~chosen_N[rows_QF])] = -np.inf
+        few_Q = np.count_nonzero(scores_QF > -np.inf, axis=1) < wanted
+        if few_Q.any():
+            rest = Best(int(few_Q.sum()), wanted)
+            search(segment, chosen_N, queries_QE[few_Q], offset, rest, effort, further * FURTHER)
+            scores_QF[few_Q] = -np.inf
+            scores_QF[few_Q, :wanted], numbers_QF[few_Q, :wanted] = rest.ranked()
+    best.offer(scores_QF, numbers_QF)
 
 
-def _rescored(
-    segment: Segment, rows_QF: np.ndarray, good_QF: np.ndarray, queries_QE: np.ndarray, wanted: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Exact scores and rows ``(Q, wanted)`` of the best among proposed rows; only the ``good`` ones count."""
-    scores_QF = np.empty(rows_QF.shape, dtype=np.float32)
-    step = max(1, RESCORED // (rows_QF.shape[1] * queries_QE.shape[1]))
-    for start in range(0, len(rows_QF), step):
-        part = slice(start, start + step)
-        vectors_PE = segment.floats(rows_QF[part].clip(min=0).ravel()).numpy()
-        vectors_QFE = vectors_PE.reshape(-1, rows_QF.shape[1], queries_QE.shape[1])
-        scores_QF[part] = (vectors_QFE @ queries_QE[part, :, None])[:, :, 0]
-    scores_QF[~good_QF] = -np.inf
-    places_QK = np.argpartition(-scores_QF, wanted - 1, axis=1)[:, :wanted]
-    queries_Q1 = np.arange(len(rows_QF))[:, None]
-    return scores_QF[queries_Q1, places_QK], rows_QF[queries_Q1, places_QK]
+def _count(segment: Segment, chosen_N: np.ndarray | None) -> int:
+    """Of the chosen rows; those that are alive have been counted."""
+    if chosen_N is None:
+        return len(segment)
+    return segment.alive if chosen_N is segment.live_N else int(np.count_nonzero(chosen_N))
+
+
+def _scores(segment: Segment, rows_QF: np.ndarray, queries_QE: np.ndarray) -> np.ndarray:
+    """Exact cosines ``(Q, F)`` of proposed rows; that of row -1 means nothing."""
+    most = max(1, RESCORED // (rows_QF.shape[1] * queries_QE.shape[1]))
+    if len(rows_QF) > most:
+        cuts = [slice(start, start + most) for start in range(0, len(rows_QF), most)]
+        return np.concatenate([_scores(segment, rows_QF[part], queries_QE[part]) for part in cuts])
+    vectors_QFE = segment.taken(rows_QF.ravel()).reshape(*rows_QF.shape, -1)
+    if len(rows_QF) == 1:
+        return vectors_QFE[0].dot(queries_QE[0])[None]
+    scores_QF: np.ndarray = (vectors_QFE @ queries_QE[:, :, None])[:, :, 0]
+    return scores_QF

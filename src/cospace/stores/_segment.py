@@ -190,12 +190,17 @@ class Segment:
 
     def floats(self, rows: slice | np.ndarray) -> torch.Tensor:
         """Some vectors as float32 ``(R, E)``; a slice of float32 is not copied."""
-        if self.single is not None and not isinstance(rows, slice) and len(rows) <= SINGLE_ROWS:
-            values_RE = decoded(self.single.take(rows))
-        else:
-            self.check_mapped()
-            values_RE = decoded(self.stored_NE[rows])
+        self.check_mapped()
+        values_RE = decoded(self.stored_NE[rows])
         return values_RE if self.scales_N is None else values_RE * torch.from_numpy(self.scales_N[rows])[:, None]
+
+    def taken(self, rows: np.ndarray) -> np.ndarray:
+        """A few vectors as float32 ``(R, E)``, without mapping what lies around them."""
+        if self.single is None or len(rows) > SINGLE_ROWS:
+            return self.floats(rows).numpy()
+        stored_RE = self.single.take(rows)
+        values_RE = stored_RE if stored_RE.dtype == np.float32 else decoded(stored_RE).numpy()
+        return values_RE if self.scales_N is None else values_RE * self.scales_N[rows, None]
 
     def survivors(self) -> tuple[pa.Table, list[Part]]:
         """Items and vectors of the live rows."""

@@ -48,12 +48,21 @@ class State:
         return np.cumsum([0, *(len(segment) for segment in self.segments)])
 
     @cached_property
+    def alive(self) -> int:
+        """Items there are."""
+        return sum(segment.alive for segment in self.segments)
+
+    @cached_property
     def extras(self) -> dict[str, int]:
         """Names of extras with the number of live items that have them."""
         counts: Counter[str] = Counter()
         for segment in self.segments:
             counts.update(segment.extras())
         return {name: counts[name] for name in sorted(counts) if counts[name]}
+
+    @cached_property
+    def _living(self) -> list[np.ndarray | None]:
+        return [segment.chosen(()) for segment in self.segments]
 
     def by_segment(self, numbers: np.ndarray) -> list[tuple[Segment, np.ndarray, np.ndarray]]:
         """Segments with the places in ``numbers`` that are theirs, and the rows these are in them."""
@@ -64,6 +73,8 @@ class State:
 
     def chosen(self, where: Sequence[Condition]) -> list[np.ndarray | None]:
         """For each segment the rows to look at, see :meth:`Segment.chosen`."""
+        if not where:
+            return self._living
         if any(own_field(condition.column) is None for condition in where):
             where = resolved(where, self.extras)
         return [segment.chosen(where) for segment in self.segments]

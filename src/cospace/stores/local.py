@@ -20,7 +20,6 @@ from typing import Self, get_args
 
 import numpy as np
 import pyarrow as pa
-import torch
 
 from ..files import LOCK, Lock, read_sealed, write_sealed
 from ..types import UserError
@@ -103,7 +102,7 @@ class LocalIndex:
         return self._state.number
 
     def __len__(self) -> int:
-        return sum(segment.alive for segment in self._state.segments)
+        return self._state.alive
 
     def __enter__(self) -> Self:
         return self
@@ -198,10 +197,12 @@ class LocalIndex:
         state, queries_QE = self._state, np.asarray(queries_QE)
         queries_QE = units(queries_QE, self.width, [f"query {row}" for row in range(len(queries_QE))])
         chosen = state.chosen(where)
-        k = min(k, sum(segment.alive for segment in state.segments))
+        k = min(k, state.alive)
+        if len(queries_QE) <= TILE_QUERIES:
+            return Found(*_search(state, chosen, queries_QE, k, self.effort)[::-1])
         found = [
-            _search(state, chosen, torch.from_numpy(queries_QE[start : start + TILE_QUERIES]), k, self.effort)
-            for start in range(0, max(1, len(queries_QE)), TILE_QUERIES)
+            _search(state, chosen, queries_QE[start : start + TILE_QUERIES], k, self.effort)
+            for start in range(0, len(queries_QE), TILE_QUERIES)
         ]
         return Found(np.concatenate([row[1] for row in found]), np.concatenate([row[0] for row in found]))
 
@@ -243,7 +244,7 @@ class LocalIndex:
         numbers = np.asarray(numbers, dtype=np.int64)
         vectors_NE = np.empty((len(numbers), self.width), dtype=np.float32)
         for segment, places, rows in self._state.by_segment(numbers):
-            vectors_NE[places] = segment.floats(rows).numpy()
+            vectors_NE[places] = segment.taken(rows)
         return vectors_NE
 
     def columns(self) -> dict[str, int]:
@@ -326,7 +327,7 @@ def _is_blank(folder: Path) -> bool:
 
 
 def _search(
-    state: State, chosen: Sequence[np.ndarray | None], queries_QE: torch.Tensor, k: int, effort: int | None
+    state: State, chosen: Sequence[np.ndarray | None], queries_QE: np.ndarray, k: int, effort: int | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scores and numbers ``(Q, k)`` of some queries."""
     best = Best(len(queries_QE), k)
