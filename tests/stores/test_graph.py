@@ -29,9 +29,9 @@ def latent(count: int, seed: int) -> np.ndarray:
     return units_NE.astype(np.float32)
 
 
-def graph(path: Path, data_NE: np.ndarray) -> Graph:
+def graph(path: Path, data_NE: np.ndarray, exact: bool = False) -> Graph:
     parts = [torch.from_numpy(data_NE[:500]), torch.from_numpy(data_NE[500:])]
-    scale = scale_of(parts)
+    scale = None if exact else scale_of(parts)
     order_N = order(torch.from_numpy(data_NE[sampled(len(data_NE))]), parts, len(data_NE))
     Graph.build(path, parts, order_N, scale, lambda rows: None)
     return Graph(path, len(data_NE), scale)
@@ -60,29 +60,31 @@ def linked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalIndex:
 
 
 @pytest.mark.parametrize("mapped", [False, True])
+@pytest.mark.parametrize("exact", [False, True])
 def test_a_graph_proposes_the_rows_that_a_full_matrix_finds(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mapped: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mapped: bool, exact: bool
 ) -> None:
     monkeypatch.setattr(_mapping, "READ_WHOLE", 0 if mapped else 1 << 30)
-    data, queries = latent(ROWS, 1), latent(50, 2)
-    opened = graph(tmp_path / "a.graph", data)
-    assert found_share(opened.near(queries, 12, 200), queries, data) > 0.98
+    data, queries = torch.from_numpy(latent(ROWS, 1)).bfloat16().float().numpy(), latent(50, 2)
+    opened = graph(tmp_path / "a.graph", data, exact)
+    rows_QF, scores_QF = opened.near(queries, 12, 200)
+    assert found_share(rows_QF, queries, data) > 0.98
+    if exact:
+        np.testing.assert_allclose(scores_QF, np.take_along_axis(queries @ data.T, rows_QF, axis=1), atol=2e-6)
     for query in range(3):
-        np.testing.assert_array_equal(
-            opened.near(queries[query : query + 1], 12, 200)[0], opened.near(queries, 12, 200)[query]
-        )
+        np.testing.assert_array_equal(opened.near(queries[query : query + 1], 12, 200)[0][0], rows_QF[query])
 
 
 def test_a_query_that_is_longer_in_one_coordinate_than_any_row_finds_its_nearest(tmp_path: Path) -> None:
     data, queries = latent(ROWS, 1), np.eye(WIDTH, dtype=np.float32)
     assert np.abs(data).max() < 0.9
-    near_QF = graph(tmp_path / "a.graph", data).near(queries, 40, 400)
+    near_QF = graph(tmp_path / "a.graph", data).near(queries, 40, 400)[0]
     assert found_share(near_QF, queries, data) > 0.9
 
 
 def test_where_fewer_rows_are_reached_the_answer_ends_in_none(tmp_path: Path) -> None:
     data = latent(600, 1)
-    near_QF = graph(tmp_path / "a.graph", data).near(latent(2, 2), 700, 700)
+    near_QF = graph(tmp_path / "a.graph", data).near(latent(2, 2), 700, 700)[0]
     assert near_QF.shape == (2, 700) and (near_QF[:, -100:] == -1).all()
     assert all(len(set(row)) == len(row) for row in ([n for n in row if n >= 0] for row in near_QF.tolist()))
 
@@ -138,7 +140,8 @@ def test_recall_is_measured_when_a_graph_is_made_and_decides_the_effort(
     assert linked.recall["image"] >= 0.98
     (segment,) = linked._state.segments
     assert segment.entry["graph"]["effort"] == 64
-    monkeypatch.setattr(_graph.Graph, "near", lambda self, queries, count, effort: np.tile(np.arange(count), (100, 1)))
+    blind = np.tile(np.arange(200), (100, 1))
+    monkeypatch.setattr(_graph.Graph, "near", lambda self, queries, count, effort: (blind[:, :count], blind))
     measured = _recall.with_effort(segment).entry["graph"]
     assert measured["effort"] == 512 and measured["recall"] < 0.1
 

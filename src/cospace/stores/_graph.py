@@ -1,12 +1,13 @@
-"""A graph over the vectors of one large segment: HNSW by FAISS over bytes, memory-mapped.
+"""A graph over the vectors of one large segment: HNSW by FAISS, memory-mapped.
 
 Malkov and Yashunin, "Efficient and robust approximate nearest neighbor search using hierarchical navigable small world
 graphs", https://arxiv.org/abs/1603.09320; Douze et al., "The Faiss library", https://arxiv.org/abs/2401.08281. A graph
-proposes rows; their scores are always computed from the segment's own vectors, so it may keep a byte a coordinate. It
 finds little among vectors without any structure, such as independent random ones.
 
-All coordinates are multiplied by one scale, and compared by Euclidean distance: every row keeps its length up to
-rounding, so the order is that of the cosine, also for a query that had to be made shorter to fit into bytes.
+Where vectors are stored as bfloat16 it holds the same, and its scores are theirs. Otherwise it keeps a byte for each
+coordinate and proposes rows, whose scores are computed from the segment's own vectors: all coordinates are multiplied
+by one scale, and compared by Euclidean distance. Every row keeps its length up to rounding, so the order is that of
+the cosine, also for a query that had to be made shorter to fit into bytes.
 """
 
 from __future__ import annotations
@@ -39,9 +40,9 @@ Done = Callable[[int], None]
 
 
 class Graph:
-    """An open graph; several threads may ask it at the same time."""
+    """An open graph; several threads may ask it at the same time. ``scale`` is that of bytes, ``None`` of bfloat16."""
 
-    def __init__(self, path: Path, rows: int, scale: float) -> None:
+    def __init__(self, path: Path, rows: int, scale: float | None) -> None:
         faiss = _library()
         with as_utf8(path) as name:
             read = faiss.read_index(name, faiss.IO_FLAG_MMAP_IFC if is_mapped(path) else 0)
@@ -50,22 +51,22 @@ class Graph:
         self._owner = read  # which owns the index
         if self._index.ntotal != rows or len(self._rows_N) != rows + 1:
             raise UserError(f"{path} does not link {rows} rows; restore it from a copy or index again")
-        self._scale = np.float32(scale)
+        self._scale = scale
         self._mapping = Mapping.of(path) if is_mapped(path) else None
         self._settings: dict[int, Any] = {}
 
     @staticmethod
-    def build(path: Path, parts: Iterable[torch.Tensor], order_N: np.ndarray, scale: float, done: Done) -> None:
+    def build(path: Path, parts: Iterable[torch.Tensor], order_N: np.ndarray, scale: float | None, done: Done) -> None:
         """Write a graph over rows 0, 1, 2, ... of ``parts`` to ``path``; ``done`` hears how many rows are in.
 
         ``order_N`` is the order in which rows lie in the file, see :mod:`._layout`; ``scale`` is from :func:`scale_of`.
         """
         faiss, rest = _library(), iter(parts)
         first_RE = next(rest)
-        index = _empty(first_RE.shape[1])
+        index = _empty(first_RE.shape[1], scale)
         numbered = faiss.IndexIDMap(index)
         for part_RE in chain([first_RE], rest):
-            index.add(_bytes(part_RE.numpy(), np.float32(scale)))
+            index.add(_given(part_RE.numpy(), scale))
             done(index.ntotal)
         index.permute_entries(order_N)
         faiss.copy_array_to_vector(order_N, numbered.id_map)
@@ -73,20 +74,24 @@ class Graph:
         with as_utf8(path) as name:
             faiss.write_index(numbered, name)
 
-    def near(self, queries_QE: np.ndarray, count: int, effort: int) -> np.ndarray:
-        """Rows near each query, int64 ``(Q, count)``; a row of the answer ends in -1 where fewer were reached.
+    @property
+    def exact(self) -> bool:
+        """Whether its scores are the cosines of the stored vectors."""
+        return self._scale is None
 
-        ``effort`` is the number of rows that are kept in sight.
+    def near(self, queries_QE: np.ndarray, count: int, effort: int) -> tuple[np.ndarray, np.ndarray]:
+        """Rows near each query, int64 ``(Q, count)``, and scores, which mean something where they are :attr:`exact`.
+
+        A row of the answer ends in -1 where fewer were reached. ``effort`` is the number of rows kept in sight.
         """
         if self._mapping is not None:
             self._mapping.check()
-        codes_QP = _bytes(queries_QE, self._scale)
-        if codes_QP.max() >= MIDDLE + STEPS + 1 or codes_QP.min() < MIDDLE - STEPS:  # longer somewhere than any row
-            codes_QP = _bytes(
-                queries_QE, np.minimum(self._scale, STEPS / np.abs(queries_QE).max(axis=1, keepdims=True))
-            )
-        places_QF = self._index.search(codes_QP, count, params=self._setting(effort))[1]
-        return self._rows_N[places_QF]
+        codes_QP = _given(queries_QE, self._scale)
+        if self._scale is not None and (codes_QP.max() >= 1 << 8 or codes_QP.min() < 1):  # longer there than any row
+            reach_Q1 = np.abs(queries_QE).max(axis=1, keepdims=True)
+            codes_QP = _given(queries_QE, np.minimum(np.float32(self._scale), STEPS / reach_Q1))
+        scores_QF, places_QF = self._index.search(codes_QP, count, params=self._setting(effort))
+        return self._rows_N[places_QF], scores_QF
 
     def _setting(self, effort: int) -> Any:
         """The library's object for an effort; it is only read, so threads may share it."""
@@ -100,18 +105,24 @@ def scale_of(parts: Iterable[torch.Tensor]) -> float:
     return float(STEPS) / max(float(part_RE.abs().max()) for part_RE in parts)
 
 
-def _bytes(vectors_RE: np.ndarray, scales: np.ndarray | np.float32) -> np.ndarray:
-    """Coordinates as float32 of which the whole part is 1 to 255, filled up with zeros: ``(R, P)``."""
-    codes_RE = vectors_RE * scales
-    codes_RE += ROUNDED  # the library cuts off what is behind the point
-    lacking = -codes_RE.shape[1] % LANES
-    return np.pad(codes_RE, ((0, 0), (0, lacking)), constant_values=MIDDLE) if lacking else codes_RE
+def _given(vectors_RE: np.ndarray, scale: float | np.ndarray | None) -> np.ndarray:
+    """Vectors as the library takes them, filled up with zeros, float32 ``(R, P)``; for bytes the whole part counts."""
+    zero = np.float32(0)
+    if scale is not None:
+        zero = ROUNDED
+        vectors_RE = vectors_RE * np.asarray(scale, dtype=np.float32)
+        vectors_RE += ROUNDED
+    lacking = -vectors_RE.shape[1] % LANES
+    return np.pad(vectors_RE, ((0, 0), (0, lacking)), constant_values=zero) if lacking else vectors_RE
 
 
-def _empty(width: int) -> Any:
+def _empty(width: int, scale: float | None) -> Any:
     faiss = _library()
-    kind = faiss.ScalarQuantizer.QT_8bit_direct
-    index = faiss.IndexHNSWSQ(-(-width // LANES) * LANES, kind, LINKS, faiss.METRIC_L2)
+    kinds = faiss.ScalarQuantizer
+    kind, metric = (
+        (kinds.QT_bf16, faiss.METRIC_INNER_PRODUCT) if scale is None else (kinds.QT_8bit_direct, faiss.METRIC_L2)
+    )
+    index = faiss.IndexHNSWSQ(-(-width // LANES) * LANES, kind, LINKS, metric)
     index.hnsw.efConstruction = BUILD_EFFORT
     return index
 

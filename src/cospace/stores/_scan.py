@@ -16,7 +16,7 @@ TILE_QUERIES, TILE_ROWS = 256, 16_384
 FEW = 8
 """Where fewer than one row in so many is chosen, only those are read; otherwise all are, in one straight run."""
 OVERFETCH = 1.2
-"""A graph is asked for so many times the rows that are wanted, since what it ranks by is rounded."""
+"""A graph of bytes is asked for so many times the rows that are wanted, since what it ranks by is rounded."""
 FURTHER = 4
 """How many times further a graph looks where it proposed too few rows that are chosen."""
 COST = 32
@@ -64,7 +64,7 @@ class Best:
         """Candidates ``(Q, k or more)``."""
         parts = [*self._offered, *([] if self._held is None else [(self._held[0].numpy(), self._held[1].numpy())])]
         columns = sum(scores_QR.shape[1] for scores_QR, _ in parts)
-        if columns < self.k:
+        if columns < self.k or not parts:
             none: np.ndarray = np.full((self._queries, self.k - columns), -np.inf, dtype=np.float32)
             parts.append((none, np.full(none.shape, -1, dtype=np.int64)))
         if len(parts) == 1:
@@ -117,13 +117,14 @@ def search(
     if segment.graph is None or not alive:
         scan(segment, chosen_N, queries_QE, offset, best)
         return
-    count = math.ceil(OVERFETCH * further * wanted / share)
+    count = math.ceil((1 if segment.graph.exact else OVERFETCH) * further * wanted / share)
     sight = max(count, math.ceil((effort or segment.entry["graph"]["effort"]) * further / share))
     if sight * COST >= alive:
         scan(segment, chosen_N, queries_QE, offset, best)
         return
-    rows_QF = segment.graph.near(queries_QE, count, sight)
-    scores_QF = _scores(segment, rows_QF, queries_QE)
+    rows_QF, scores_QF = segment.graph.near(queries_QE, count, sight)
+    if not segment.graph.exact:
+        scores_QF = _scores(segment, rows_QF, queries_QE)
     numbers_QF = rows_QF + offset
     if chosen_N is not None or rows_QF[:, -1].min() < 0:
         scores_QF[(rows_QF < 0) | (False if chosen_N is None else ~chosen_N[rows_QF])] = -np.inf

@@ -154,7 +154,8 @@ class Segment:
         def done(count: int) -> None:
             progress(f"linking {self.modality}s", count, rows)
 
-        scale, order_N = scale_of(parts()), order(self.floats(sampled(rows)), parts(), rows)
+        scale = None if self.stored_NE.dtype == STORED["bfloat16"] else scale_of(parts())
+        order_N = order(self.floats(sampled(rows)), parts(), rows)
         atomic_write(path, lambda temporary: Graph.build(temporary, parts(), order_N, scale, done))
         entry = {**self.entry, "files": {**self.entry["files"], "graph": _entry(path)}, "graph": {"scale": scale}}
         return replace(self, entry=entry, graph=Graph(path, rows, scale), mapped=(*self.mapped, *mappings(path)))
