@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from cospace.files import read_sealed, stamp, write_sealed
-from cospace.stores import Item, _graph, _mapping, _recall, _scan
+from cospace.stores import Item, _graph, _mapping, _recall, _scan, local
 from cospace.stores._graph import Graph, scale_of
 from cospace.stores._layout import order, sampled
 from cospace.stores._mapping import Rows
@@ -97,6 +97,30 @@ def test_several_threads_get_what_one_gets(linked: LocalIndex) -> None:
     for one, other in zip(alone, together, strict=True):
         np.testing.assert_array_equal(one.numbers_QK, other.numbers_QK)
         np.testing.assert_array_equal(one.scores_QK, other.scores_QK)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
+def test_the_shortest_way_for_one_query_finds_what_the_plain_one_finds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    monkeypatch.setattr(_graph, "GRAPH_ROWS", 500)
+    monkeypatch.setattr(_scan, "COST", 1)
+    index = LocalIndex.create(tmp_path / "idx", "f00d", WIDTH, precision)
+    data = latent(700, 1)
+    data[100:103] = data[0]  # equal scores come by number
+    index.add(items(700), data)
+    index.finish()
+    short, taken = local.alone, []
+    monkeypatch.setattr(local, "alone", lambda *given: taken.append(short(*given)) or taken[-1])
+    queries = np.concatenate([latent(30, 2), data[:1]])
+    found = [index.nearest(query[None], 5) for query in queries]
+    assert [one is None for one in taken] == [False] * 30 + [True]
+    monkeypatch.setattr(local, "alone", lambda *given: None)
+    for query, one in zip(queries, found, strict=True):
+        plain = index.nearest(query[None], 5)
+        np.testing.assert_array_equal(one.numbers_QK, plain.numbers_QK)
+        np.testing.assert_allclose(one.scores_QK, plain.scores_QK, atol=1e-6)
+    assert found[-1].numbers_QK[0, :4].tolist() == [0, 100, 101, 102]
 
 
 def test_neighbours_lie_side_by_side(tmp_path: Path) -> None:

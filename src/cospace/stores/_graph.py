@@ -34,6 +34,8 @@ ROUNDED = np.float32(MIDDLE + 0.5)
 """What is added to a scaled coordinate, so that its whole part is the nearest byte."""
 LANES = 16
 """The library's fast comparison takes so many coordinates at a time; a width is filled up to a multiple."""
+REMEMBERED = 64
+"""Efforts whose settings are kept: filters make one of their own each."""
 
 Done = Callable[[int], None]
 """Hears how many rows are in."""
@@ -95,9 +97,12 @@ class Graph:
 
     def _setting(self, effort: int) -> Any:
         """The library's object for an effort; it is only read, so threads may share it."""
-        if effort not in self._settings:
-            self._settings[effort] = _library().SearchParametersHNSW(efSearch=effort)
-        return self._settings[effort]
+        setting = self._settings.get(effort)
+        if setting is None:
+            if len(self._settings) >= REMEMBERED:
+                self._settings.clear()
+            setting = self._settings[effort] = _library().SearchParametersHNSW(efSearch=effort)
+        return setting
 
 
 def scale_of(parts: Iterable[torch.Tensor]) -> float:

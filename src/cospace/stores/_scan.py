@@ -114,10 +114,12 @@ def search(
     """
     alive = _count(segment, chosen_N)
     wanted, share = min(best.k, alive), alive / max(1, len(segment))
-    if segment.graph is None or not alive:
+    if not alive:
+        return
+    if segment.graph is None:
         scan(segment, chosen_N, queries_QE, offset, best)
         return
-    count = math.ceil((1 if segment.graph.exact else OVERFETCH) * further * wanted / share)
+    count = math.ceil((1 if segment.graph.exact and chosen_N is None else OVERFETCH) * further * wanted / share)
     sight = max(count, math.ceil((effort or segment.entry["graph"]["effort"]) * further / share))
     if sight * COST >= alive:
         scan(segment, chosen_N, queries_QE, offset, best)
@@ -137,6 +139,31 @@ def search(
     best.offer(scores_QF, numbers_QF)
 
 
+def alone(segment: Segment, query_1E: np.ndarray, k: int, effort: int | None) -> tuple[np.ndarray, np.ndarray] | None:
+    """What :func:`search` finds for one query where every row is chosen, ranked, in the fewest steps.
+
+    ``None`` where there is more to do: no graph, too few rows reached, equal scores. An interpreter that comes back
+    from a graph finds its own things out of the cache, so that each step costs three times what it costs by itself.
+    """
+    if segment.graph is None:
+        return None
+    count = k if segment.graph.exact else math.ceil(OVERFETCH * k)
+    sight = max(count, effort or segment.entry["graph"]["effort"])
+    if sight * COST >= len(segment):
+        return None
+    rows_1F, scores_1F = segment.graph.near(query_1E, count, sight)
+    if rows_1F[0, -1] < 0:
+        return None
+    if not segment.graph.exact:
+        scores_1F = _scores(segment, rows_1F, query_1E)
+        order_K = (-scores_1F[0]).argsort()[:k]
+        rows_1F, scores_1F = rows_1F[:, order_K], scores_1F[:, order_K]
+    listed = scores_1F[0].tolist()
+    if len(set(listed)) < k or listed[0] > 1 or listed[-1] < -1:
+        return None
+    return scores_1F, rows_1F
+
+
 def _count(segment: Segment, chosen_N: np.ndarray | None) -> int:
     """Of the chosen rows; those that are alive have been counted."""
     if chosen_N is None:
@@ -151,7 +178,9 @@ def _scores(segment: Segment, rows_QF: np.ndarray, queries_QE: np.ndarray) -> np
         cuts = [slice(start, start + most) for start in range(0, len(rows_QF), most)]
         return np.concatenate([_scores(segment, rows_QF[part], queries_QE[part]) for part in cuts])
     vectors_QFE = segment.taken(rows_QF.ravel()).reshape(*rows_QF.shape, -1)
-    if len(rows_QF) == 1:
-        return vectors_QFE[0].dot(queries_QE[0])[None]
-    scores_QF: np.ndarray = (vectors_QFE @ queries_QE[:, :, None])[:, :, 0]
+    scores_QF: np.ndarray
+    if len(rows_QF) == 1:  # without the loop over queries
+        scores_QF = vectors_QFE[0].dot(queries_QE[0])[None]
+    else:
+        scores_QF = (vectors_QFE @ queries_QE[:, :, None])[:, :, 0]
     return scores_QF

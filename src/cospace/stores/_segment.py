@@ -176,7 +176,10 @@ class Segment:
         return {name: int((valid_N & self.live_N).sum()) for name, valid_N in valid.items()}
 
     def chosen(self, where: Sequence[Condition]) -> np.ndarray | None:
-        """Bool ``(N,)``, true for live rows that satisfy all conditions; ``None`` where every row does."""
+        """Bool ``(N,)``, true for live rows that satisfy all conditions; ``None`` where every row does.
+
+        Where no row can, the array is empty: a text never is an image, and a million of them need not say so.
+        """
         chosen_N = None if self.alive == len(self) else self.live_N
         for condition in where:
             if condition.column == "@modality" and condition.relation in ("=", "!="):
@@ -184,7 +187,7 @@ class Segment:
             else:
                 passes = self.items.passing(condition)
             if passes is False:
-                return np.zeros(len(self), dtype=bool)
+                return np.zeros(0, dtype=bool)
             if passes is not True:
                 chosen_N = passes if chosen_N is None else chosen_N & passes
         return chosen_N

@@ -26,7 +26,7 @@ from ..types import UserError
 from . import Condition, Found, Item, Progress, _graph, silent
 from ._columns import table_of
 from ._recall import with_effort
-from ._scan import TILE_QUERIES, Best, search
+from ._scan import TILE_QUERIES, Best, alone, search
 from ._segment import Content, Part, Precision, Segment, encoded
 from ._units import check_fingerprint, check_items, sample, units
 from ._versions import FORMAT, State, check_unchanged, load, version_path, versions
@@ -330,8 +330,17 @@ def _search(
     state: State, chosen: Sequence[np.ndarray | None], queries_QE: np.ndarray, k: int, effort: int | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scores and numbers ``(Q, k)`` of some queries."""
+    parts = [
+        part
+        for part in zip(state.segments, chosen, state.starts.tolist(), strict=False)
+        if part[1] is None or len(part[1])
+    ]
+    if len(parts) == 1 == len(queries_QE) and parts[0][1] is None and len(parts[0][0]) >= k:
+        found = alone(parts[0][0], queries_QE, k, effort)
+        if found is not None:
+            return found[0], found[1] + parts[0][2]
     best = Best(len(queries_QE), k)
-    for segment, chosen_N, start in zip(state.segments, chosen, state.starts.tolist(), strict=False):
+    for segment, chosen_N, start in parts:
         search(segment, chosen_N, queries_QE, start, best, effort)
     return best.ranked()
 
