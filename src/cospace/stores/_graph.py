@@ -45,7 +45,8 @@ class Graph:
     """An open graph; several threads may ask it at the same time. ``scale`` is that of bytes, ``None`` of bfloat16."""
 
     def __init__(self, path: Path, rows: int, scale: float | None) -> None:
-        faiss = _library()
+        import faiss
+
         with as_utf8(path) as name:
             read = faiss.read_index(name, faiss.IO_FLAG_MMAP_IFC if is_mapped(path) else 0)
         self._rows_N = np.append(faiss.vector_to_array(read.id_map), -1)  # and -1 for the place -1
@@ -63,7 +64,9 @@ class Graph:
 
         ``order_N`` is the order in which rows lie in the file, see :mod:`._layout`; ``scale`` is from :func:`scale_of`.
         """
-        faiss, rest = _library(), iter(parts)
+        import faiss
+
+        rest = iter(parts)
         first_RE = next(rest)
         index = _empty(first_RE.shape[1], scale)
         numbered = faiss.IndexIDMap(index)
@@ -99,9 +102,11 @@ class Graph:
         """The library's object for an effort; it is only read, so threads may share it."""
         setting = self._settings.get(effort)
         if setting is None:
+            import faiss
+
             if len(self._settings) >= REMEMBERED:
                 self._settings.clear()
-            setting = self._settings[effort] = _library().SearchParametersHNSW(efSearch=effort)
+            setting = self._settings[effort] = faiss.SearchParametersHNSW(efSearch=effort)
         return setting
 
 
@@ -122,7 +127,8 @@ def _given(vectors_RE: np.ndarray, scale: float | np.ndarray | None) -> np.ndarr
 
 
 def _empty(width: int, scale: float | None) -> Any:
-    faiss = _library()
+    import faiss
+
     kinds = faiss.ScalarQuantizer
     kind, metric = (
         (kinds.QT_bf16, faiss.METRIC_INNER_PRODUCT) if scale is None else (kinds.QT_8bit_direct, faiss.METRIC_L2)
@@ -130,10 +136,3 @@ def _empty(width: int, scale: float | None) -> Any:
     index = faiss.IndexHNSWSQ(-(-width // LANES) * LANES, kind, LINKS, metric)
     index.hnsw.efConstruction = BUILD_EFFORT
     return index
-
-
-def _library() -> Any:
-    """FAISS, whose types do not know all that it has."""
-    import faiss
-
-    return faiss

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..reading import understood
+from ..reading import opened, understood
 from ..types import StorageError
 
 READ_WHOLE = 256 << 20
@@ -56,7 +56,8 @@ class Rows:
         self._mapping = Mapping.of(path)
         self._dtype, (self._rows, self._width) = matrix_NE.dtype, matrix_NE.shape
         self._first, self._size = self._mapping.size - matrix_NE.nbytes, self._width * matrix_NE.itemsize
-        self._file = os.open(path, os.O_RDONLY)
+        with opened(path) as file:
+            self._file = os.dup(file.fileno())
         weakref.finalize(self, os.close, self._file)
         if hasattr(os, "posix_fadvise"):  # what lies behind a row is not wanted
             os.posix_fadvise(self._file, 0, 0, os.POSIX_FADV_RANDOM)

@@ -18,7 +18,7 @@ FEW = 8
 OVERFETCH = 1.2
 """A graph of bytes is asked for so many times the rows that are wanted, since what it ranks by is rounded."""
 FURTHER = 4
-"""How many times further a graph looks where it proposed too few rows that are chosen."""
+"""How many times more a graph is asked for where it proposed too few rows that are chosen."""
 COST = 32
 """Vectors that a graph reads here and there for each row in sight; where that is more than there are, all are read."""
 RESCORED = 1 << 24
