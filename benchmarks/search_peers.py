@@ -86,7 +86,7 @@ class Faiss:
 
 @dataclass(frozen=True, slots=True)
 class Usearch:
-    """usearch's graph in float16, mapped into memory: what our store in a folder proposes candidates by."""
+    """usearch's graph in float16, mapped into memory."""
 
     def build(self, vectors_NE: np.ndarray, place: Place) -> None:
         """Add everything, and save it."""

@@ -262,7 +262,7 @@ def test_the_format_is_refused_before_the_model_that_came_with_it(tmp_path: Path
     assert location.model() == tmp_path / "model"
     path = max((tmp_path / "vectors" / "versions").iterdir())
     write_sealed(path, {**read_sealed(path), "format": 2})
-    with pytest.raises(UserError, match="has format 2, this cospace reads 3; index again with"):
+    with pytest.raises(UserError, match="has format 2, this cospace reads 4; index again with"):
         location.model()
 
 

@@ -15,10 +15,12 @@ TILE_QUERIES, TILE_ROWS = 256, 16_384
 """Scores held at a time: 16 MiB."""
 FEW = 8
 """Where fewer than one row in so many is chosen, only those are read; otherwise all are, in one straight run."""
-OVERFETCH = 4
-"""A graph is asked for so many times the rows that are wanted: what it ranks by is rounded, and it overlooks some."""
+OVERFETCH = 1.2
+"""A graph of bytes is asked for so many times the rows that are wanted, since what it ranks by is rounded."""
+FURTHER = 4
+"""How many times more a graph is asked for where it proposed too few rows that are chosen."""
 COST = 32
-"""Vectors that a graph reads here and there to propose one row; where that is more than there are, all are read."""
+"""Vectors that a graph reads here and there for each row in sight; where that is more than there are, all are read."""
 RESCORED = 1 << 24
 """Coordinates of proposed rows held at a time: 64 MiB."""
 
@@ -27,38 +29,58 @@ class Best:
     """The best ``k`` scores of each query so far, and the numbers of their rows."""
 
     def __init__(self, queries: int, k: int) -> None:
-        self.k = k
-        self._scores_QK = torch.empty((queries, 0))
-        self._numbers_QK = torch.empty((queries, 0), dtype=torch.int64)
+        self.k, self._queries = k, queries
+        self._held: tuple[torch.Tensor, torch.Tensor] | None = None
+        self._offered: list[tuple[np.ndarray, np.ndarray]] = []
 
     def add(self, scores_QR: torch.Tensor, numbers_QR: torch.Tensor) -> None:
         """More candidates; ``numbers_QR`` may be one row for all queries. A score of ``-inf`` is no candidate."""
-        if scores_QR.shape[1] > self.k:
-            scores_QR, places_QK = scores_QR.topk(self.k, dim=1, sorted=False)
-            numbers_QR = numbers_QR.expand(len(scores_QR), -1).gather(1, places_QK)
-        scores_QR = torch.cat([self._scores_QK, scores_QR], dim=1)
-        numbers_QR = torch.cat([self._numbers_QK, numbers_QR.expand(scores_QR.shape[0], -1)], dim=1)
-        if scores_QR.shape[1] > self.k:
-            scores_QR, places_QK = scores_QR.topk(self.k, dim=1, sorted=False)
-            numbers_QR = numbers_QR.gather(1, places_QK)
-        self._scores_QK, self._numbers_QK = scores_QR, numbers_QR
+        scores_QR, numbers_QR = self._cut(scores_QR, numbers_QR.expand(len(scores_QR), -1))
+        if self._held is not None:
+            scores_QR, numbers_QR = torch.cat([self._held[0], scores_QR], 1), torch.cat([self._held[1], numbers_QR], 1)
+        self._held = self._cut(scores_QR, numbers_QR)
+
+    def offer(self, scores_QR: np.ndarray, numbers_QR: np.ndarray) -> None:
+        """A few candidates as arrays, without any work before :meth:`ranked`."""
+        self._offered.append((scores_QR, numbers_QR))
 
     def ranked(self) -> tuple[np.ndarray, np.ndarray]:
         """Scores ``(Q, k)``, descending, and numbers; equal scores by number; padded with ``-inf`` and -1."""
-        have = self._scores_QK.shape[1]
-        scores_QK: np.ndarray = np.full((len(self._scores_QK), self.k), -np.inf, dtype=np.float32)
-        numbers_QK: np.ndarray = np.full(scores_QK.shape, -1, dtype=np.int64)
-        scores_QK[:, :have], numbers_QK[:, :have] = self._scores_QK.numpy(), self._numbers_QK.numpy()
-        missing_QK = np.isneginf(scores_QK)
-        numbers_QK[missing_QK] = -1
-        scores_QK = scores_QK.clip(-1, 1)  # rounding may take a cosine a little further
-        scores_QK[missing_QK] = -np.inf
-        order_QK = np.lexsort((numbers_QK, -scores_QK), axis=1)
-        return np.take_along_axis(scores_QK, order_QK, axis=1), np.take_along_axis(numbers_QK, order_QK, axis=1)
+        scores_QR, numbers_QR = self._all()
+        order_QK = np.lexsort((numbers_QR, -scores_QR), axis=1)[:, : self.k]
+        if len(order_QK) == 1:  # by one index, which is faster
+            scores_QK, numbers_QK = scores_QR[:, order_QK[0]], numbers_QR[:, order_QK[0]]
+        else:
+            queries_Q1 = np.arange(len(order_QK))[:, None]
+            scores_QK, numbers_QK = scores_QR[queries_Q1, order_QK], numbers_QR[queries_Q1, order_QK]
+        np.minimum(scores_QK, np.float32(1), out=scores_QK)  # rounding may take a cosine a little further
+        if scores_QK.size and scores_QK[:, -1].min() < -1:
+            missing_QK = scores_QK == -np.inf
+            scores_QK = np.where(missing_QK, np.float32(-np.inf), scores_QK.clip(min=-1))
+            numbers_QK[missing_QK] = -1
+        return scores_QK, numbers_QK
+
+    def _all(self) -> tuple[np.ndarray, np.ndarray]:
+        """Candidates ``(Q, k or more)``."""
+        parts = [*self._offered, *([] if self._held is None else [(self._held[0].numpy(), self._held[1].numpy())])]
+        columns = sum(scores_QR.shape[1] for scores_QR, _ in parts)
+        if columns < self.k or not parts:
+            none: np.ndarray = np.full((self._queries, self.k - columns), -np.inf, dtype=np.float32)
+            parts.append((none, np.full(none.shape, -1, dtype=np.int64)))
+        if len(parts) == 1:
+            return parts[0]
+        return np.concatenate([part[0] for part in parts], 1), np.concatenate([part[1] for part in parts], 1)
+
+    def _cut(self, scores_QR: torch.Tensor, numbers_QR: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        if scores_QR.shape[1] <= self.k:
+            return scores_QR, numbers_QR
+        scores_QK, places_QK = scores_QR.topk(self.k, dim=1, sorted=False)
+        return scores_QK, numbers_QR.gather(1, places_QK)
 
 
-def scan(segment: Segment, chosen_N: np.ndarray | None, queries_QE: torch.Tensor, offset: int, best: Best) -> None:
+def scan(segment: Segment, chosen_N: np.ndarray | None, asked_QE: np.ndarray, offset: int, best: Best) -> None:
     """Score the chosen rows of a segment (``None``: all) and offer them to ``best`` as numbers from ``offset`` on."""
+    queries_QE = torch.from_numpy(asked_QE)
     for start in range(0, len(segment), TILE_ROWS):
         tile = slice(start, min(start + TILE_ROWS, len(segment)))
         chosen_R = None if chosen_N is None else chosen_N[tile]
@@ -76,48 +98,89 @@ def scan(segment: Segment, chosen_N: np.ndarray | None, queries_QE: torch.Tensor
 
 
 def search(
-    segment: Segment, chosen_N: np.ndarray | None, queries_QE: torch.Tensor, offset: int, best: Best, effort: int
+    segment: Segment,
+    chosen_N: np.ndarray | None,
+    queries_QE: np.ndarray,
+    offset: int,
+    best: Best,
+    effort: int | None = None,
+    further: int = 1,
 ) -> None:
     """Offer the nearest of the chosen rows to ``best``, by the graph where that is cheaper than reading them all.
 
-    Where the graph proposes too few chosen rows for a query it is asked for more, and in the end all are read: there
-    are never fewer results than there are rows. ``effort`` is the least number of rows it keeps in sight.
+    Where the graph proposes too few chosen rows for a query it is asked for more, ``further`` times as many, and in
+    the end all are read: there are never fewer results than there are rows. ``effort`` is the least number of rows it
+    keeps in sight, what was measured where it is ``None``.
     """
-    alive = len(segment) if chosen_N is None else int(np.count_nonzero(chosen_N))
-    wanted = min(best.k, alive)
-    fetch = math.ceil(max(OVERFETCH * wanted, effort) * len(segment) / alive) if alive else 0
-    if segment.graph is None or fetch * COST >= alive:
+    alive = _count(segment, chosen_N)
+    wanted, share = min(best.k, alive), alive / max(1, len(segment))
+    if not alive:
+        return
+    if segment.graph is None:
         scan(segment, chosen_N, queries_QE, offset, best)
         return
-    scores_QK = torch.full((len(queries_QE), wanted), -torch.inf)
-    numbers_QK = torch.full((len(queries_QE), wanted), -1)
-    left = torch.arange(len(queries_QE))
-    segment.check_mapped()
-    while len(left) and fetch * COST < alive:
-        rows_QF = torch.from_numpy(segment.graph.near(queries_QE[left], fetch))
-        good_QF = rows_QF >= 0 if chosen_N is None else (rows_QF >= 0) & torch.from_numpy(chosen_N)[rows_QF]
-        enough = good_QF.sum(dim=1) >= wanted
-        rescored = _rescored(segment, rows_QF[enough], good_QF[enough], queries_QE[left[enough]], wanted)
-        scores_QK[left[enough]], numbers_QK[left[enough]] = rescored[0], rescored[1] + offset
-        left, fetch = left[~enough], fetch * OVERFETCH
-    if len(left):
-        rest = Best(len(left), wanted)
-        scan(segment, chosen_N, queries_QE[left], offset, rest)
-        scores_QK[left], numbers_QK[left] = (torch.from_numpy(part) for part in rest.ranked())
-    best.add(scores_QK, numbers_QK)
+    count = math.ceil((1 if segment.graph.exact and chosen_N is None else OVERFETCH) * further * wanted / share)
+    sight = max(count, math.ceil((effort or segment.entry["graph"]["effort"]) * further / share))
+    if sight * COST >= alive:
+        scan(segment, chosen_N, queries_QE, offset, best)
+        return
+    rows_QF, scores_QF = segment.graph.near(queries_QE, count, sight)
+    if not segment.graph.exact:
+        scores_QF = _scores(segment, rows_QF, queries_QE)
+    numbers_QF = rows_QF + offset
+    if chosen_N is not None or rows_QF[:, -1].min() < 0:
+        scores_QF[(rows_QF < 0) | (False if chosen_N is None else ~chosen_N[rows_QF])] = -np.inf
+        few_Q = np.count_nonzero(scores_QF > -np.inf, axis=1) < wanted
+        if few_Q.any():
+            rest = Best(int(few_Q.sum()), wanted)
+            search(segment, chosen_N, queries_QE[few_Q], offset, rest, effort, further * FURTHER)
+            scores_QF[few_Q] = -np.inf
+            scores_QF[few_Q, :wanted], numbers_QF[few_Q, :wanted] = rest.ranked()
+    best.offer(scores_QF, numbers_QF)
 
 
-def _rescored(
-    segment: Segment, rows_QF: torch.Tensor, good_QF: torch.Tensor, queries_QE: torch.Tensor, wanted: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Exact scores and rows ``(Q, wanted)`` of the best among proposed rows; only the ``good`` ones count."""
-    scores_QF = torch.full(rows_QF.shape, -torch.inf)
-    step = max(1, RESCORED // (rows_QF.shape[1] * queries_QE.shape[1]))
-    for start in range(0, len(rows_QF), step):
-        part = slice(start, start + step)
-        vectors_PE = segment.floats(rows_QF[part].clamp(min=0).flatten().numpy())
-        vectors_QFE = vectors_PE.view(*rows_QF[part].shape, -1)
-        scores_QF[part] = torch.einsum("qfe,qe->qf", vectors_QFE, queries_QE[part])
-    scores_QF.masked_fill_(~good_QF, -torch.inf)
-    scores_QK, places_QK = scores_QF.topk(wanted, dim=1)
-    return scores_QK, rows_QF.gather(1, places_QK)
+def alone(segment: Segment, query_1E: np.ndarray, k: int, effort: int | None) -> tuple[np.ndarray, np.ndarray] | None:
+    """What :func:`search` finds for one query where every row is chosen, ranked, in the fewest steps.
+
+    ``None`` where there is more to do: no graph, too few rows reached, equal scores. An interpreter that comes back
+    from a graph finds its own things out of the cache, so that each step costs three times what it costs by itself.
+    """
+    if segment.graph is None:
+        return None
+    count = k if segment.graph.exact else math.ceil(OVERFETCH * k)
+    sight = max(count, effort or segment.entry["graph"]["effort"])
+    if sight * COST >= len(segment):
+        return None
+    rows_1F, scores_1F = segment.graph.near(query_1E, count, sight)
+    if rows_1F[0, -1] < 0:
+        return None
+    if not segment.graph.exact:
+        scores_1F = _scores(segment, rows_1F, query_1E)
+        order_K = (-scores_1F[0]).argsort()[:k]
+        rows_1F, scores_1F = rows_1F[:, order_K], scores_1F[:, order_K]
+    listed = scores_1F[0].tolist()
+    if len(set(listed)) < k or listed[0] > 1 or listed[-1] < -1:
+        return None
+    return scores_1F, rows_1F
+
+
+def _count(segment: Segment, chosen_N: np.ndarray | None) -> int:
+    """Of the chosen rows; those that are alive have been counted."""
+    if chosen_N is None:
+        return len(segment)
+    return segment.alive if chosen_N is segment.live_N else int(np.count_nonzero(chosen_N))
+
+
+def _scores(segment: Segment, rows_QF: np.ndarray, queries_QE: np.ndarray) -> np.ndarray:
+    """Exact cosines ``(Q, F)`` of proposed rows; that of row -1 means nothing."""
+    most = max(1, RESCORED // (rows_QF.shape[1] * queries_QE.shape[1]))
+    if len(rows_QF) > most:
+        cuts = [slice(start, start + most) for start in range(0, len(rows_QF), most)]
+        return np.concatenate([_scores(segment, rows_QF[part], queries_QE[part]) for part in cuts])
+    vectors_QFE = segment.taken(rows_QF.ravel()).reshape(*rows_QF.shape, -1)
+    scores_QF: np.ndarray
+    if len(rows_QF) == 1:  # without the loop over queries
+        scores_QF = vectors_QFE[0].dot(queries_QE[0])[None]
+    else:
+        scores_QF = (vectors_QFE @ queries_QE[:, :, None])[:, :, 0]
+    return scores_QF

@@ -7,7 +7,7 @@ them lies up to one ``<name>.dead-<version>.npy`` (row numbers) that each deleti
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,11 +21,12 @@ import torch
 from ..files import atomic_write, check, stamp
 from ..reading import understood
 from ..types import UserError
-from . import Condition, Progress
+from . import Condition, Progress, _graph
 from ._columns import EXTRA, Columns
-from ._graph import Graph
+from ._graph import Graph, scale_of
+from ._layout import order, sampled
 from ._mapping import Mapping as Mapped
-from ._mapping import array, mappings
+from ._mapping import Rows, array, mappings
 
 Precision = Literal["float32", "bfloat16", "int8"]
 STORED = {"float32": np.dtype("<f4"), "bfloat16": np.dtype("<u2"), "int8": np.dtype("i1")}
@@ -34,6 +35,8 @@ WRITTEN_ROWS = 65_536
 """Rows copied at a time when segments are merged."""
 GRAPH_PART = 8_192
 """Rows between two reports of progress while a graph is made: a second or so."""
+SINGLE_ROWS = 16_384
+"""Up to so many rows of a mapped file are read one by one; more are taken from the mapping, which is faster then."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,6 +73,8 @@ class Segment:
     graph: Graph | None
     mapped: tuple[Mapped, ...] = ()
     """Its files that are not in memory, see :mod:`._mapping`."""
+    single: Rows | None = None
+    """Rows of its vectors where these are mapped."""
 
     @classmethod
     def write(cls, folder: Path, name: str, content: Content) -> Segment:
@@ -103,9 +108,12 @@ class Segment:
         if thorough:
             items.check(entry["rows"])
         with understood(paths.get("graph", folder)):
-            graph = Graph(paths["graph"], stored_NE.shape[1]) if "graph" in paths else None
+            # What format 3 called a graph is another library's: such a segment is searched exactly until it is linked.
+            linked = "graph" in entry and _graph.AVAILABLE
+            graph = Graph(paths["graph"], entry["rows"], entry["graph"]["scale"]) if linked else None
         mapped = mappings(*(path for role, path in paths.items() if role in ("vectors", "scales", "graph")))
-        return cls(entry, stored_NE, scales_N, items, live_N, int(live_N.sum()), graph, mapped)
+        single = Rows(paths["vectors"], stored_NE) if mappings(paths["vectors"]) else None
+        return cls(entry, stored_NE, scales_N, items, live_N, int(live_N.sum()), graph, mapped, single)
 
     def check_mapped(self) -> None:
         """Refuse to be read where a mapped file was cut short, which would end the process."""
@@ -137,16 +145,25 @@ class Segment:
 
     def with_graph(self, folder: Path, progress: Progress) -> Segment:
         """The same segment with a graph, which is on disk when this returns."""
-        path, starts = folder / f"{self.name}.graph", range(0, len(self), GRAPH_PART)
-        parts = (self.floats(slice(start, min(start + GRAPH_PART, len(self)))) for start in starts)
+        rows = len(self)
+        path = folder / f"{self.name}{'-linked' if 'graph' in self.entry['files'] else ''}.graph"
 
-        def done(rows: int) -> None:
-            progress(f"linking {self.modality}s", rows, len(self))
+        def parts() -> Iterator[torch.Tensor]:
+            starts = range(0, rows, GRAPH_PART)
+            return (self.floats(slice(start, min(start + GRAPH_PART, rows))) for start in starts)
 
-        atomic_write(path, lambda temporary: Graph.build(temporary, self.stored_NE.shape[1], parts, done))
-        entry = {**self.entry, "files": {**self.entry["files"], "graph": _entry(path)}}
-        graph = Graph(path, self.stored_NE.shape[1])
-        return replace(self, entry=entry, graph=graph, mapped=(*self.mapped, *mappings(path)))
+        def done(count: int) -> None:
+            progress(f"linking {self.modality}s", count, rows)
+
+        scale = None if self.stored_NE.dtype == STORED["bfloat16"] else scale_of(parts())
+        order_N = order(self.floats(sampled(rows)), parts(), rows)
+        atomic_write(path, lambda temporary: Graph.build(temporary, parts(), order_N, scale, done))
+        entry = {**self.entry, "files": {**self.entry["files"], "graph": _entry(path)}, "graph": {"scale": scale}}
+        return replace(self, entry=entry, graph=Graph(path, rows, scale), mapped=(*self.mapped, *mappings(path)))
+
+    def with_measure(self, effort: int, recall: float) -> Segment:
+        """The same segment, which remembers how its graph is to be asked, and how much that finds."""
+        return replace(self, entry={**self.entry, "graph": {**self.entry["graph"], "effort": effort, "recall": recall}})
 
     def live_rows(self, ids: Sequence[str]) -> np.ndarray:
         """The row of each id, -1 for one that is not here or dead; int64 ``(n,)``."""
@@ -160,7 +177,10 @@ class Segment:
         return {name: int((valid_N & self.live_N).sum()) for name, valid_N in valid.items()}
 
     def chosen(self, where: Sequence[Condition]) -> np.ndarray | None:
-        """Bool ``(N,)``, true for live rows that satisfy all conditions; ``None`` where every row does."""
+        """Bool ``(N,)``, true for live rows that satisfy all conditions; ``None`` where every row does.
+
+        Where no row can, the array is empty: a text never is an image, and a million of them need not say so.
+        """
         chosen_N = None if self.alive == len(self) else self.live_N
         for condition in where:
             if condition.column == "@modality" and condition.relation in ("=", "!="):
@@ -168,7 +188,7 @@ class Segment:
             else:
                 passes = self.items.passing(condition)
             if passes is False:
-                return np.zeros(len(self), dtype=bool)
+                return np.zeros(0, dtype=bool)
             if passes is not True:
                 chosen_N = passes if chosen_N is None else chosen_N & passes
         return chosen_N
@@ -178,6 +198,14 @@ class Segment:
         self.check_mapped()
         values_RE = decoded(self.stored_NE[rows])
         return values_RE if self.scales_N is None else values_RE * torch.from_numpy(self.scales_N[rows])[:, None]
+
+    def taken(self, rows: np.ndarray) -> np.ndarray:
+        """A few vectors as float32 ``(R, E)``, without mapping what lies around them."""
+        if self.single is None or len(rows) > SINGLE_ROWS:
+            return self.floats(rows).numpy()
+        stored_RE = self.single.take(rows)
+        values_RE = stored_RE if stored_RE.dtype == np.float32 else decoded(stored_RE).numpy()
+        return values_RE if self.scales_N is None else values_RE * self.scales_N[rows, None]
 
     def survivors(self) -> tuple[pa.Table, list[Part]]:
         """Items and vectors of the live rows."""

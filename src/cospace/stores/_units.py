@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 
@@ -9,6 +10,9 @@ import numpy as np
 
 from ..types import StorageError, UserError
 from . import Item
+
+SAFE_SQUARE = 1e-12
+"""Squared lengths from this to its inverse lose nothing in float32."""
 
 
 def check_format(name: object, found: int, known: int) -> None:
@@ -20,15 +24,20 @@ def check_format(name: object, found: int, known: int) -> None:
 
 def units(vectors_NE: np.ndarray, width: int, names: Sequence[str]) -> np.ndarray:
     """Rows scaled to length one in float32; refuses a wrong width, and a row without a direction by its name."""
+    if isinstance(vectors_NE, np.ndarray) and vectors_NE.shape == (1, width) and vectors_NE.dtype == np.float32:
+        square = float(vectors_NE[0].dot(vectors_NE[0]))
+        if SAFE_SQUARE < square < 1 / SAFE_SQUARE:  # one query, in the two steps that take least time
+            alone_1E: np.ndarray = vectors_NE * np.float32(1 / math.sqrt(square))
+            return alone_1E
     vectors_NE = np.asarray(vectors_NE, dtype=np.float64)
     if vectors_NE.ndim != 2 or vectors_NE.shape[1] != width:
         raise UserError(f"vectors of shape (n, {width}) are expected, {vectors_NE.shape} was given")
-    norms_N1 = np.linalg.norm(vectors_NE, axis=1, keepdims=True)
-    bad = np.flatnonzero(~(np.isfinite(norms_N1) & (norms_N1 > 0)))
-    if len(bad):
-        kind = "is zero" if norms_N1[bad[0]] == 0 else "is not finite"
+    norms_N = np.sqrt(np.einsum("ne,ne->n", vectors_NE, vectors_NE))
+    if not all(0 < norm < math.inf for norm in norms_N.tolist()):
+        bad = np.flatnonzero(~(np.isfinite(norms_N) & (norms_N > 0)))
+        kind = "is zero" if norms_N[bad[0]] == 0 else "is not finite"
         raise UserError(f"the vector of {names[bad[0]]!r} {kind}, so it has no direction; embed that item again")
-    units_NE: np.ndarray = (vectors_NE / norms_N1).astype(np.float32)
+    units_NE: np.ndarray = (vectors_NE / norms_N[:, None]).astype(np.float32)
     return units_NE
 
 

@@ -20,8 +20,11 @@ from ._columns import own_field, resolved
 from ._segment import Segment
 from ._units import check_format, replaced
 
-FORMAT = 3
-"""Raised where what an older version wrote cannot be read: version 0.2 changed the model that an index holds."""
+FORMAT = 4
+"""Raised where what an older version wrote cannot be read, or an older one could not read what this one writes.
+
+Format 3 differs in its graphs alone, which are not asked: it opens, and becomes the newest with its next change."""
+READ = (3, FORMAT)
 
 
 Used = TypeVar("Used")
@@ -45,12 +48,21 @@ class State:
         return np.cumsum([0, *(len(segment) for segment in self.segments)])
 
     @cached_property
+    def alive(self) -> int:
+        """Items there are."""
+        return sum(segment.alive for segment in self.segments)
+
+    @cached_property
     def extras(self) -> dict[str, int]:
         """Names of extras with the number of live items that have them."""
         counts: Counter[str] = Counter()
         for segment in self.segments:
             counts.update(segment.extras())
         return {name: counts[name] for name in sorted(counts) if counts[name]}
+
+    @cached_property
+    def _living(self) -> list[np.ndarray | None]:
+        return [segment.chosen(()) for segment in self.segments]
 
     def by_segment(self, numbers: np.ndarray) -> list[tuple[Segment, np.ndarray, np.ndarray]]:
         """Segments with the places in ``numbers`` that are theirs, and the rows these are in them."""
@@ -61,6 +73,8 @@ class State:
 
     def chosen(self, where: Sequence[Condition]) -> list[np.ndarray | None]:
         """For each segment the rows to look at, see :meth:`Segment.chosen`."""
+        if not where:
+            return self._living
         if any(own_field(condition.column) is None for condition in where):
             where = resolved(where, self.extras)
         return [segment.chosen(where) for segment in self.segments]
@@ -122,7 +136,8 @@ def _newest(folder: Path, use: Callable[[Mapping[str, Any]], Used]) -> Used:
             path = version_path(folder, numbers[-1])
             version = read_sealed(path)
             with understood(path):
-                check_format(folder, version["format"], FORMAT)
+                if version["format"] not in READ:
+                    check_format(folder, version["format"], FORMAT)
                 return use(version)
         except (FileNotFoundError, UserError):
             if versions(folder)[-1:] == numbers[-1:]:

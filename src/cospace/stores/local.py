@@ -20,13 +20,13 @@ from typing import Self, get_args
 
 import numpy as np
 import pyarrow as pa
-import torch
 
 from ..files import LOCK, Lock, read_sealed, write_sealed
 from ..types import UserError
 from . import Condition, Found, Item, Progress, _graph, silent
 from ._columns import table_of
-from ._scan import TILE_QUERIES, Best, search
+from ._recall import with_effort
+from ._scan import TILE_QUERIES, Best, alone, search
 from ._segment import Content, Part, Precision, Segment, encoded
 from ._units import check_fingerprint, check_items, sample, units
 from ._versions import FORMAT, State, check_unchanged, load, version_path, versions
@@ -43,8 +43,9 @@ class LocalIndex:
         self._lock = Lock(folder)
         self._state = state
         self._checkpoint: State | None = None
-        self.effort = 64
-        """Rows that a graph keeps in sight at least; a search with more finds more of the nearest, and takes longer."""
+        self.effort: int | None = None
+        """Rows that graphs keep in sight at least: more find more of the nearest, and take longer. ``None``: what was
+        measured to be enough when each was made."""
 
     @classmethod
     def create(cls, folder: Path, fingerprint: str, width: int, precision: Precision = "float32") -> LocalIndex:
@@ -86,12 +87,22 @@ class LocalIndex:
         return str(self._state.version["precision"])
 
     @property
+    def recall(self) -> dict[str, float]:
+        """Of the ten nearest the share that graphs found when they were made, the least of each modality."""
+        recall: dict[str, float] = {}
+        for segment in self._state.segments:
+            if segment.graph is not None:
+                measured = float(segment.entry["graph"]["recall"])
+                recall[segment.modality] = min(recall.get(segment.modality, 1.0), measured)
+        return recall
+
+    @property
     def version(self) -> int:
         """Grows with every change that this object has seen."""
         return self._state.number
 
     def __len__(self) -> int:
-        return sum(segment.alive for segment in self._state.segments)
+        return self._state.alive
 
     def __enter__(self) -> Self:
         return self
@@ -166,8 +177,8 @@ class LocalIndex:
             if len(group) > 1 or (group and group[0].alive < len(group[0])):
                 self._merge(group)
         for segment in self._state.segments:
-            if segment.graph is None and len(segment) >= _graph.GRAPH_ROWS:
-                linked = segment.with_graph(self._store, progress)
+            if segment.graph is None and len(segment) >= _graph.GRAPH_ROWS and _graph.AVAILABLE:
+                linked = with_effort(segment.with_graph(self._store, progress))
                 self._commit([linked if other is segment else other for other in self._state.segments])
 
     def hashes(self) -> dict[str, str]:
@@ -186,10 +197,12 @@ class LocalIndex:
         state, queries_QE = self._state, np.asarray(queries_QE)
         queries_QE = units(queries_QE, self.width, [f"query {row}" for row in range(len(queries_QE))])
         chosen = state.chosen(where)
-        k = min(k, sum(segment.alive for segment in state.segments))
+        k = min(k, state.alive)
+        if len(queries_QE) <= TILE_QUERIES:
+            return Found(*_search(state, chosen, queries_QE, k, self.effort)[::-1])
         found = [
-            _search(state, chosen, torch.from_numpy(queries_QE[start : start + TILE_QUERIES]), k, self.effort)
-            for start in range(0, max(1, len(queries_QE)), TILE_QUERIES)
+            _search(state, chosen, queries_QE[start : start + TILE_QUERIES], k, self.effort)
+            for start in range(0, len(queries_QE), TILE_QUERIES)
         ]
         return Found(np.concatenate([row[1] for row in found]), np.concatenate([row[0] for row in found]))
 
@@ -231,7 +244,7 @@ class LocalIndex:
         numbers = np.asarray(numbers, dtype=np.int64)
         vectors_NE = np.empty((len(numbers), self.width), dtype=np.float32)
         for segment, places, rows in self._state.by_segment(numbers):
-            vectors_NE[places] = segment.floats(rows).numpy()
+            vectors_NE[places] = segment.taken(rows)
         return vectors_NE
 
     def columns(self) -> dict[str, int]:
@@ -282,6 +295,7 @@ class LocalIndex:
         alive = tuple(segment for segment in segments if segment.alive)
         number = self._state.number + 1
         version = {**self._state.version, "version": number, "segments": [segment.entry for segment in alive]}
+        version["format"] = FORMAT
         write_sealed(version_path(self._folder, number), version)
         self._state = State(version, alive)
 
@@ -313,11 +327,20 @@ def _is_blank(folder: Path) -> bool:
 
 
 def _search(
-    state: State, chosen: Sequence[np.ndarray | None], queries_QE: torch.Tensor, k: int, effort: int
+    state: State, chosen: Sequence[np.ndarray | None], queries_QE: np.ndarray, k: int, effort: int | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scores and numbers ``(Q, k)`` of some queries."""
+    parts = [
+        part
+        for part in zip(state.segments, chosen, state.starts.tolist(), strict=False)
+        if part[1] is None or len(part[1])
+    ]
+    if len(parts) == 1 == len(queries_QE) and parts[0][1] is None and len(parts[0][0]) >= k:
+        found = alone(parts[0][0], queries_QE, k, effort)
+        if found is not None:
+            return found[0], found[1] + parts[0][2]
     best = Best(len(queries_QE), k)
-    for segment, chosen_N, start in zip(state.segments, chosen, state.starts.tolist(), strict=False):
+    for segment, chosen_N, start in parts:
         search(segment, chosen_N, queries_QE, start, best, effort)
     return best.ranked()
 
