@@ -49,14 +49,21 @@ def embed(
     /,
     *,
     out: Annotated[Path, Parameter(help="A .parquet or .npz file.")],
+    ray: Annotated[
+        str | None,
+        Parameter(help="A Ray cluster does the work: auto, HOST:PORT, or local, which starts one."),
+    ] = None,
+    workers: Annotated[
+        int | None, Parameter(help="Processes of --ray; by default one for each GPU, else for every four processors.")
+    ] = None,
     reading: ReadingOptions = AS_FOUND,
     trust: Trust = None,
     json: Json = False,
 ) -> None:
     """Embed files, texts (a .txt file, one per line) or pairs into a .parquet or .npz file with ids.
 
-    Run the same command again to resume an interrupted job; several copies at once, or torchrun, share the work. What
-    cannot be decoded is set aside and listed in FILE.problems.jsonl.
+    Run the same command again to resume an interrupted job; several copies at once, torchrun, or a Ray cluster share
+    the work. What cannot be decoded is set aside and listed in FILE.problems.jsonl.
 
     Example: cospace embed run photos/ --out vectors.parquet
     """
@@ -66,9 +73,14 @@ def embed(
     from ..stores.entries import Input
     from .terminal import Progress
 
+    given = Input(source, reading.options(pairs=False))
     with Progress() as progress:
-        given = Input(source, reading.options(pairs=False))
-        made = embed_to_file(Run.load(run, trust or ()), given, out, progress.long_work)
+        if ray is None:
+            made = embed_to_file(Run.load(run, trust or ()), given, out, progress.long_work)
+        else:
+            from ..commands.embed_on_ray import embed_on_ray
+
+            made = embed_on_ray(run, given, out, ray, workers, trust or (), progress.long_work)
     if rank() == 0:
         said = f"{made.embedded:,} items embedded into {out}{set_aside(made.problems)}"
         show(
