@@ -21,7 +21,7 @@ from ..matches import BatchMatches
 from ..models.generation.decoder import Decoder
 from ..models.precision import compute_copy
 from ..models.space import Space
-from ..runtime import Precision, compute_dtype, keep_freed_memory
+from ..runtime import Precision, compute_dtype, keep_freed_memory, limits
 from ..types import Metrics, UserError
 from .checkpoint import Checkpoints
 from .optim import OptimConfig, Optimizer, learning_rate, optimizers
@@ -130,6 +130,8 @@ class Trainer:
         self.learner, self.objective, self.config, self.observers = learner, objective, config, observers
         self.space = learner.space
         self.where = self.space.device
+        for sentence in limits(self.where, config.precision):
+            observers.say(sentence)
         self.room = room_for_graphs(config.activation_memory_gb, self.where)
         dtype = compute_dtype(config.precision, self.where)
         self.optimizers = optimizers(config.optim, self.space, objective, dtype, learner.decoder, learner.lr_scales)

@@ -22,14 +22,13 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.autograd.graph import saved_tensors_hooks
-from torch.random import fork_rng
 
 from ..data.batches import Batch
 from ..modalities import text_modality
 from ..modalities.text.sequences import SequenceBatch
 from ..models.generation.decoder import Decoder
 from ..models.space import Space
-from ..runtime import memory_of
+from ..runtime import memory_of, random_state, set_random_state
 from ..types import Features
 from .hard_negatives import HardNegatives
 
@@ -245,17 +244,17 @@ class RandomState:
     """The state of the generators that a forward pass on a device draws from (dropout, left out patches)."""
 
     def __init__(self, where: torch.device) -> None:
-        self.cards = [where] if where.type == "cuda" else []
-        self.states = [torch.get_rng_state(), *map(torch.cuda.get_rng_state, self.cards)]
+        self.where, self.states = where, random_state(where)
 
     @contextmanager
     def restored(self) -> Iterator[None]:
         """A block that draws what was drawn from here on the first time; the generators do not notice it."""
-        with fork_rng(self.cards):
-            torch.set_rng_state(self.states[0])
-            for card, state in zip(self.cards, self.states[1:], strict=True):
-                torch.cuda.set_rng_state(state, card)
+        now = random_state(self.where)
+        set_random_state(self.where, self.states)
+        try:
             yield
+        finally:
+            set_random_state(self.where, now)
 
 
 class SavedBytes(saved_tensors_hooks):
