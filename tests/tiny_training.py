@@ -108,7 +108,7 @@ def gradients(*modules: nn.Module) -> dict[str, Tensor]:
     }
 
 
-def decoder_and_targets(batch: Batch, micro_batch_size: int = 3, dropout: float = 0.0) -> tuple[Decoder, Batch]:
+def decoder_and_targets(batch: Batch, dropout: float = 0.0) -> tuple[Decoder, Batch]:
     """A decoder whose every parameter matters, and a batch with captions for some rows, answers for all."""
     torch.manual_seed(4)
     decoder = DecoderConfig(modality="image", width=16, heads=2, dropout=dropout).build(TextSpec(210, 12), 16).double()
@@ -122,7 +122,7 @@ def decoder_and_targets(batch: Batch, micro_batch_size: int = 3, dropout: float 
     }
     images = batch.parts["image"]
     targets = {
-        name: task.about(batch.row_B, images.item_B.numpy(), micro_batch_size, len(images.inputs))
+        name: task.about(batch.row_B, images.item_B.numpy(), [len(part) for part in images.inputs])
         for name, task in tasks.items()
     }
     return decoder, replace(batch, targets=targets, captions=tasks["caption"].target_ids(batch.row_B))

@@ -17,9 +17,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from .. import files, tensors
+from ..ranks import Ranks
 from ..reading import read_object, understood
 from ..types import UserError
 from .optim import Optimizer
@@ -84,6 +86,12 @@ class Checkpoints:
             return facts, complaints
         self._drop_best_after(-1)
         return None, complaints
+
+    def spread(self, ranks: Ranks, where: torch.device) -> None:
+        """Give every rank the weights and the optimizers' state of the first one, bit for bit."""
+        received = ranks.tensors_from_first(self._tensors(), where)
+        if not ranks.first:
+            self._restore(received)
 
     def clear(self) -> None:
         """Remove all checkpoints; called once the finished model is on disk."""
