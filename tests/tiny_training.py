@@ -126,3 +126,17 @@ def decoder_and_targets(batch: Batch, dropout: float = 0.0) -> tuple[Decoder, Ba
         for name, task in tasks.items()
     }
     return decoder, replace(batch, targets=targets, captions=tasks["caption"].target_ids(batch.row_B))
+
+
+class Wrapped(nn.Module):
+    """Another encoder's vector through a layer of the test's own and a linear map."""
+
+    def __init__(self, inner: nn.Module, layer: nn.Module) -> None:
+        super().__init__()
+        self.inner, self.layer = inner, layer
+        self.width: int = inner.width
+        self.mix = nn.Linear(self.width, self.width)
+
+    def forward(self, inputs: Any) -> Features:
+        features = self.inner(inputs)
+        return Features(self.mix(self.layer(features.pooled_BD)), features.tokens_BTD, features.mask_BT)

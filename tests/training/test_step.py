@@ -35,6 +35,7 @@ from tiny_training import (
     PATCHES,
     Contrast,
     Exact,
+    Wrapped,
     batch_of,
     decoder_and_targets,
     gradients,
@@ -56,20 +57,6 @@ def plain(tower: Space, objective: nn.Module, batch: Batch) -> tuple[Tensor, dic
     loss: Tensor = objective(embeddings, batch.matches)
     loss.backward()
     return loss.detach(), embeddings
-
-
-class Wrapped(nn.Module):
-    """Another encoder's vector through a layer of the test's own and a linear map."""
-
-    def __init__(self, inner: nn.Module, layer: nn.Module) -> None:
-        super().__init__()
-        self.inner, self.layer = inner, layer
-        self.width: int = inner.width
-        self.mix = nn.Linear(self.width, self.width)
-
-    def forward(self, inputs: Any) -> Features:
-        features = self.inner(inputs)
-        return Features(self.mix(self.layer(features.pooled_BD)), features.tokens_BTD, features.mask_BT)
 
 
 # ------------------------------------------------------------------------------------------------ spaces and batches
