@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -89,8 +91,38 @@ def joined(where: torch.device, timeout_seconds: float) -> Ranks:
         import torch
 
         torch.accelerator.set_device_index(where.index or 0)
-    dist.init_process_group(dist.get_default_backend_for_device(where.type), timeout=timeout)
+    backend = dist.get_default_backend_for_device(where.type)
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        rank, size = int(os.environ["RANK"]), launched()
+        dist.init_process_group(backend, store=_new_store(rank, timeout), rank=rank, world_size=size, timeout=timeout)
+    else:
+        dist.init_process_group(backend, timeout=timeout)
     return Processes(where)
+
+
+def _new_store(rank: int, timeout: timedelta) -> Any:
+    """A store of this start of the ranks alone, which the first one keeps.
+
+    The store of torchrun outlives the ranks: started anew after one of them has died, they would find the addresses of
+    the dead in it, and wait for those. A store that the first rank opens is gone with it, so an old address is known by
+    nobody answering there.
+    """
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+    host, port, key = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), "cospace/store"
+    lasting = TCPStore(host, port, is_master=False, timeout=timeout)
+    if rank == 0:
+        own = TCPStore(host, 0, is_master=True, wait_for_workers=False, timeout=timeout)
+        lasting.set(key, str(own.port))
+        return own
+    deadline = time.monotonic() + timeout.total_seconds()
+    while time.monotonic() < deadline:
+        found = int(lasting.get(key))  # waits for the very first one
+        with suppress(OSError):
+            socket.create_connection((host, found), timeout=5).close()
+            return TCPStore(host, found, is_master=False, timeout=timeout)
+        time.sleep(0.1)
+    raise UserError(f"rank {rank} cannot reach rank 0 on {host}; see that the machines reach each other on any port")
 
 
 class Processes(Ranks):
