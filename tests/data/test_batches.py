@@ -280,3 +280,6 @@ def test_targets_are_about_the_micro_batch_that_shows_their_image() -> None:
     asked = [ids[: len(words[prompt])].tolist() for ids, prompt in zip(first.ids_BT, (0, 1, 2), strict=True)]
     assert asked == [words[prompt].tolist() for prompt in (0, 1, 2)]
     assert task.about(np.array([2]), np.array([3]), [2, 2])[0] is None
+    first, second = task.about(rows, places, [1, 3])  # sounds are cut by length, into micro-batches of any size
+    assert first is not None and second is not None
+    assert (first.item_B.tolist(), second.item_B.tolist()) == ([0, 0], [0, 1, 1])
