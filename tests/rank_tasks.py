@@ -25,7 +25,8 @@ from cospace.modalities.text.tokenizer import Tokenizer
 from cospace.models.encoders import bag, linear, spectrogram, transformer
 from cospace.objectives import _tiled, softmax
 from cospace.ranks import Ranks
-from cospace.training.loop import Learner, Observers, Trainer, TrainingConfig, pieces
+from cospace.training.distributed import pieces
+from cospace.training.loop import Learner, Observers, Trainer, TrainingConfig
 from cospace.training.optim import OptimConfig
 from cospace.training.selection import Evaluation
 from cospace.training.step import forward_backward
@@ -163,6 +164,7 @@ def run(
     micro_batch_size: int = 4,
     parallel: str = "ddp",
     broken: int | None = None,
+    optimizer: str = "muon",
 ) -> dict[str, Tensor]:
     """Train in float64 and return losses and weights; the folder keeps the checkpoints of a run that was halted."""
     torch.manual_seed(0)
@@ -176,7 +178,7 @@ def run(
     settings = TrainingConfig(
         steps=steps,
         precision="float32",
-        optim=OptimConfig(warmup_steps=1),
+        optim=OptimConfig(name=cast(Any, optimizer), warmup_steps=1),
         checkpoint_seconds=0,
         parallel=cast(Any, parallel),
         evaluations=1,

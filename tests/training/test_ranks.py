@@ -119,6 +119,21 @@ def test_a_run_is_the_same_on_any_number_of_ranks_and_goes_on_with_another(two: 
         equal({k: v for k, v in found.items() if k != "losses"}, {k: v for k, v in one.items() if k != "losses"})
 
 
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_sharded_weights_learn_what_whole_ones_do(two: RankProcesses, tmp_path: Path, optimizer: str) -> None:
+    """Muon sees whole matrices; a checkpoint of parts is one of the whole, which any number of ranks goes on from."""
+    given = {"micro_batch_size": 4, "optimizer": optimizer}
+    one = rank_tasks.run(ALONE, str(tmp_path / "one"), **given)
+    close(two("run", folder=str(tmp_path / "two"), parallel="fsdp", **given)[0], one, 1e-6)
+    halted = str(tmp_path / "halted")
+    two("run", folder=halted, halt_after=3, parallel="fsdp", **given)
+    two("run", folder=halted, halt_after=5, parallel="ddp", **given)
+    two("run", folder=halted, halt_after=6, parallel="fsdp", **given)
+    last = rank_tasks.run(ALONE, halted, parallel="auto", **given)
+    close({**last, "losses": one["losses"]}, one, 1e-6)
+    assert torch.allclose(last["losses"], one["losses"][6:], rtol=1e-6)
+
+
 def test_all_ranks_stop_on_the_same_broken_rows_and_name_them(two: RankProcesses, tmp_path: Path) -> None:
     two.start("run", folder=str(tmp_path), broken=2)
     said = [answer.strip().splitlines()[-1] for answer in two.answers()]

@@ -35,6 +35,8 @@ class MicroBatches:
     inputs: list[Any]
     item_B: Tensor
     sizes: Sequence[int] = ()
+    spare: Any = None
+    """Inputs that a rank without any of its own may compute to keep step with the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,12 +187,18 @@ class TrainingBatches(torch.utils.data.Dataset[Batch]):
 
         def wanted(cut: Sequence[int]) -> Sequence[bool]:
             sizes.extend(cut)
-            return everything(cut) if self.share is None else self.share.own(len(cut))
+            if self.share is None:
+                return everything(cut)
+            own = self.share.own(len(cut))
+            return own if any(own) else [True, *own[1:]]
 
         inputs, order = batcher.micro_batches(step, items[filled], epochs[first][filled], size, wanted)
         place = np.empty(len(filled), dtype=np.int64)
         place[order] = np.arange(len(filled))
-        return MicroBatches(inputs, torch.from_numpy(place[inverse]), sizes)
+        item_B = torch.from_numpy(place[inverse])
+        if self.share is None or any(self.share.own(len(sizes))):
+            return MicroBatches(inputs, item_B, sizes)
+        return MicroBatches([None] * len(sizes), item_B, sizes, spare=inputs[0])
 
     def stream(self, start: int, stop: int, workers: int) -> Iterator[Batch]:
         """The batches of steps ``start`` to ``stop``, made in advance by ``workers`` processes."""

@@ -19,9 +19,15 @@ from torch.autograd.function import once_differentiable
 
 from ..data.batches import Share
 from ..ranks import Ranks
+from .shards import is_sharded
 
 Gradients = list[Tensor | None]
 """What some parameters get; nothing for one that a loss does not depend on."""
+
+
+def pieces(parallel: str, ranks: Ranks) -> int | None:
+    """The least number of micro-batches that ranks share; nothing for a process that shares with nobody."""
+    return None if ranks.size == 1 and parallel in ("auto", "none") else 1 << (ranks.size - 1).bit_length()
 
 
 class Gathered(torch.autograd.Function):
@@ -73,6 +79,12 @@ def added(left: Gradients | None, right: Gradients | None) -> Gradients | None:
     if left is None or right is None:
         return right if left is None else left
     return [b if a is None else a if b is None else a.add_(b) for a, b in zip(left, right, strict=True)]
+
+
+def held_whole(*modules: nn.Module | None) -> list[nn.Parameter]:
+    """The parameters that every rank holds whole."""
+    found = [parameter for module in modules if module is not None for parameter in module.parameters()]
+    return [parameter for parameter in found if not is_sharded(parameter)]
 
 
 def taken(parameters: Sequence[nn.Parameter]) -> Gradients:

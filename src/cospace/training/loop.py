@@ -24,10 +24,12 @@ from ..ranks import ALONE, Ranks
 from ..runtime import Precision, compute_dtype, keep_freed_memory, limits
 from ..types import Metrics, UserError
 from .checkpoint import Checkpoints
+from .distributed import pieces
 from .masters import assign_gradients, collect_gradients, in_dtype, is_finite, refresh
 from .optim import OptimConfig, Optimizer, learning_rate, optimizers
 from .selection import Evaluation, Keep, Outcome, Selection
-from .step import forward_backward, room_for_graphs
+from .sharded import gather_weights, scatter_weights, sharded_copy
+from .step import NOTHING, forward_backward, room_for_graphs
 from .stopping import TERMINATED, Stopping
 
 MOST_FAILURES = 3
@@ -60,9 +62,10 @@ class TrainingConfig(Config):
     """Random seed for initial weights, order, augmentation, hold-out."""
     workers: int = Field(default=0, ge=0)
     """Processes that make batches in advance."""
-    parallel: Literal["auto", "none", "ddp"] = "auto"
-    """How the ranks that `torchrun` starts share the work: ``ddp``, each with all weights and a part of every batch, or
-    ``none``; ``auto`` is ``ddp`` where `torchrun` started several, otherwise ``none``."""
+    parallel: Literal["auto", "none", "ddp", "fsdp"] = "auto"
+    """How the ranks that `torchrun` starts share the work: ``ddp``, each with all weights and a part of every batch,
+    ``fsdp``, each with a part of the encoders' weights as well, or ``none``; ``auto`` is ``ddp`` where there are
+    several ranks, otherwise ``none``."""
     rank_timeout_seconds: float = Field(default=600.0, gt=0)
     """How long ranks wait for one of them within a step before the run ends, to be started again."""
     precision: Precision = "auto"
@@ -109,6 +112,16 @@ class Learner(nn.Module):
         """The modules by the names that checkpoints know."""
         return {"space": self.space} | ({} if self.decoder is None else {"decoder": self.decoder})
 
+    def sharded(self, ranks: Ranks, dtype: torch.dtype) -> Learner:
+        """A copy of which every rank holds a part."""
+        if self.decoder is not None:
+            raise UserError(
+                "training.parallel=fsdp shards encoders and trains no decoder yet; use training.parallel=ddp"
+            )
+        made = sharded_copy(self.space, ranks, dtype)
+        pairs = zip(self.space.parameters(), made.parameters(), strict=True)
+        return Learner(made, None, {new: self.lr_scales[old] for old, new in pairs if old in self.lr_scales})
+
     def compute_copy(self, dtype: torch.dtype) -> Learner:
         """A copy that computes in ``dtype``; this very one for float32."""
         if dtype == torch.float32:
@@ -140,9 +153,13 @@ class Trainer:
         self.where = self.space.device
         for sentence in limits(self.where, config.precision):
             observers.say(sentence)
-        self.room = room_for_graphs(config.activation_memory_gb, self.where)
+        self.sharded = config.parallel == "fsdp" and ranks.size > 1
+        self.room = NOTHING if self.sharded else room_for_graphs(config.activation_memory_gb, self.where)
         dtype = compute_dtype(config.precision, self.where)
-        self.optimizers = optimizers(config.optim, self.space, objective, dtype, learner.decoder, learner.lr_scales)
+        # What the optimizers change: the learner, or what the ranks hold parts of, from which the learner is gathered.
+        self.updated = learner.sharded(ranks, dtype) if self.sharded else learner
+        up = self.updated
+        self.optimizers = optimizers(config.optim, up.space, objective, dtype, up.decoder, up.lr_scales)
         self.peaks = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
         modules = {"objective": objective, **self.learner.named()}
         self.checkpoints = Checkpoints(checkpoints, modules, self.optimizers)
@@ -150,7 +167,9 @@ class Trainer:
         self.pieces, self.stopping = pieces(config.parallel, ranks), Stopping()
         self.start, spent = self._resume()
         self.clock = Clock(spent)
-        self.low_precision = self.learner.compute_copy(dtype)
+        if self.sharded:
+            scatter_weights(self.space, self.updated.space)
+        self.low_precision = self.updated if self.sharded else self.learner.compute_copy(dtype)
         self.failures = 0
 
     def fit(self, batches: TrainingBatches) -> Outcome:
@@ -187,7 +206,8 @@ class Trainer:
             self.observers.row(row)
             ends = done == steps or (done in due and self.selection.stops)
             terminated = self.ranks.any(self.stopping.asked)
-            if ends or terminated or time.monotonic() - saved >= self.config.checkpoint_seconds:
+            late = time.monotonic() - saved >= self.config.checkpoint_seconds
+            if ends or terminated or (self.ranks.any(self.ranks.first and late) if self.sharded else late):
                 self._save(done)
                 saved = time.monotonic()
             if ends:
@@ -208,12 +228,13 @@ class Trainer:
         if done.gradients is None:
             collect_gradients(self.learner, low_precision)
         else:
-            assign_gradients(self.learner, done.gradients)
-        if is_finite(done.loss, [*self.learner.parameters(), *self.objective.parameters()]):
+            assign_gradients(self.updated, done.gradients)
+        finite = is_finite(done.loss, [*self.updated.parameters(), *self.objective.parameters()])
+        if not (self.ranks.any(not finite) if self.sharded else not finite):
             self.failures = 0
             for optimizer in self.optimizers:
                 optimizer.step()
-            refresh(self.learner, low_precision)
+            refresh(self.updated, low_precision)
         else:
             self._refuse(batch, done.embeddings)
         row = {"step": batch.step + 1, "loss": done.loss.item(), "minutes": self.clock.minutes}
@@ -238,9 +259,17 @@ class Trainer:
 
     def _save(self, done: int) -> None:
         """A checkpoint, which the first rank writes; the others meet it at the next step."""
+        self._gather()
+        facts = {"minutes": self.clock.minutes, "selection": self.selection.state()}
+        facts |= {} if self.pieces is None else {"pieces": self.pieces}
+        gathered = [self.checkpoints.gathered()] if self.sharded else []
         if self.ranks.first:
-            cut = {} if self.pieces is None else {"pieces": self.pieces}
-            self.checkpoints.save(done, {"minutes": self.clock.minutes, "selection": self.selection.state()} | cut)
+            self.checkpoints.save(done, facts, *gathered)
+
+    def _gather(self) -> None:
+        """Bring the learner of the first rank up to date, where ranks hold parts of it."""
+        if self.sharded:
+            gather_weights(self.updated.space, self.space, self.ranks)
 
     def _evaluate(self, done: int, steps: int) -> Metrics:
         """Evaluate off the clock and keep the best weights; the space is back in training mode afterwards.
@@ -248,6 +277,7 @@ class Trainer:
         The first rank does it, and the others wait for what it decides.
         """
         evaluation = Evaluation()
+        self._gather()
         with self.clock.paused(), self.stopping.at_once():
             if self.ranks.first:
                 evaluation = self.observers.evaluate(self.space)
@@ -294,11 +324,6 @@ class Trainer:
         self.observers.say(
             f"step {batch.step + 1} gave a loss or gradient that is not finite and was left out (rows {rows})"
         )
-
-
-def pieces(parallel: str, ranks: Ranks) -> int | None:
-    """The least number of micro-batches that ranks share; nothing for a process that shares with nobody."""
-    return None if ranks.size == 1 and parallel in ("auto", "none") else 1 << (ranks.size - 1).bit_length()
 
 
 def broken_rows(batch: Batch, embeddings: Mapping[str, Tensor]) -> list[int]:

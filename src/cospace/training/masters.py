@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ..models.generation.decoder import Decoder
-from .distributed import Gradients
+from .distributed import Gradients, held_whole
+from .shards import local
 
 
 def in_dtype(decoder: Decoder, dtype: torch.dtype) -> Decoder:
@@ -25,8 +26,8 @@ def collect_gradients(masters: nn.Module, low_precision_modules: nn.Module) -> N
 
 
 def assign_gradients(masters: nn.Module, gradients: Gradients) -> None:
-    """Hand the sums over all ranks to the float32 masters."""
-    for master, gradient in zip(masters.parameters(), gradients, strict=True):
+    """Hand the sums over all ranks to the float32 masters; sharded ones have theirs."""
+    for master, gradient in zip(held_whole(masters), gradients, strict=True):
         master.grad = None if gradient is None else gradient.to(master.dtype)
 
 
@@ -40,5 +41,5 @@ def refresh(masters: nn.Module, low_precision_modules: nn.Module) -> None:
 
 def is_finite(loss: Tensor, parameters: Iterable[nn.Parameter]) -> bool:
     """Whether the loss and every gradient are finite; one number suffices, since NaN and infinity survive sums."""
-    sums = [p.grad.float().sum() for p in parameters if p.grad is not None]
+    sums = [local(p.grad).float().sum() for p in parameters if p.grad is not None]
     return bool(torch.isfinite(torch.stack([loss.float(), *sums])).all())

@@ -24,18 +24,21 @@ from torch.autograd.function import once_differentiable
 from torch.autograd.graph import saved_tensors_hooks
 
 from ..data.batches import Batch, Share
-from ..modalities import text_modality
-from ..modalities.text.sequences import SequenceBatch
 from ..models.generation.decoder import Decoder
 from ..models.space import Space, dtype_of
 from ..ranks import ALONE, Ranks
 from ..runtime import memory_of, random_state, set_random_state
 from ..types import Features
-from .distributed import Gradients, RunningStatistics, added, added_in_tree, gathered, reduced, seed, taken
-from .hard_negatives import HardNegatives
+from .decoder_tasks import DecoderTasks, decoder_tasks
+from .distributed import Gradients, RunningStatistics, added, added_in_tree, gathered, held_whole, reduced, seed, taken
+from .shards import is_sharded, local
 
 SHARE = 0.25
 """Part of the device's memory that activations may take where nothing else is said."""
+
+
+NOTHING = -1
+"""Less room than any graph takes: all is encoded twice, so that ranks which hold parts of the weights keep step."""
 
 
 def room_for_graphs(gigabytes: float | None, where: torch.device) -> int:
@@ -46,15 +49,13 @@ def room_for_graphs(gigabytes: float | None, where: torch.device) -> int:
 ALIGNMENT = "alignment"
 """Name of the objective's loss beside those of a decoder's tasks."""
 
-ITM = "itm"
-"""Name of the image-text matching task, in which true texts are distinguished from false ones."""
-
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """Every loss of a step by name, and the batch's embeddings by modality; the gradients are in the parameters.
 
-    Where ranks share the batch, ``gradients`` are those of the tower's and the decoder's parameters in their order.
+    Where ranks share the batch, ``gradients`` are those of the tower's and the decoder's parameters that every rank
+    holds whole, in their order.
     """
 
     losses: Mapping[str, Tensor]
@@ -95,13 +96,14 @@ def forward_backward(
         if loss.requires_grad:  # not where no two modalities have rows in common
             loss.backward()
         losses[ALIGNMENT] = loss.detach()
-    tasks = None if decoder is None else decoder_tasks(decoder, batch, embeddings, encoded, where)
+    sizes = {name: batch.parts[name].sizes or [len(one.items_UE) for one in parts] for name, parts in encoded.items()}
+    tasks = None if decoder is None else decoder_tasks(decoder, batch, embeddings, sizes, where)
     detached = {name: rows.detach() for name, rows in embeddings.items()}
     with unchanged_buffers(tower):
         if batch.share is None:
             step.backward(encoded, tasks)
             return Outcome(losses | ({} if tasks is None else tasks.losses), detached)
-        parameters = [*tower.parameters(), *(() if decoder is None else decoder.parameters())]
+        parameters = held_whole(tower, decoder)
         own = step.backward_in_tree(encoded, tasks, parameters, batch.share)
     by_place = {name: loss if ranks.first else torch.zeros_like(loss) for name, loss in losses.items()}
     by_place |= {} if tasks is None else tasks.by_place
@@ -115,6 +117,7 @@ class Step:
     def __init__(self, tower: Space, batch: Batch, where: torch.device, ranks: Ranks) -> None:
         self.tower, self.batch, self.where, self.ranks = tower, batch, where, ranks
         self.seed = torch.initial_seed()
+        self.nothing: dict[str, Tensor] = {}
 
     def encode(self, room: int) -> dict[str, list[MicroBatch]]:
         """Every micro-batch of this rank encoded, see :func:`encode`; running statistics are those of all ranks."""
@@ -129,7 +132,14 @@ class Step:
             with statistics[part.modality].of_micro_batch():
                 yield
 
-        encoded = encode(self.tower, self.batch, self.where, room, around)
+        @contextmanager
+        def idle(name: str) -> Iterator[None]:
+            yield
+            with torch.no_grad(), unchanged_buffers(self.tower):
+                for _ in range(self.missing(name)):
+                    self.tower.encode(name, self.spare(name))
+
+        encoded = encode(self.tower, self.batch, self.where, room, around, idle)
         for name, gathering in statistics.items():
             gathering.gather(self.ranks, share, len(self.batch.parts[name].sizes))
         return encoded
@@ -145,8 +155,31 @@ class Step:
             return torch.cat([part.items_UE for part in parts])
         learns = learning(self.tower, name)
         nothing_UE = torch.zeros(0, self.tower.width, dtype=dtype_of(self.tower.projections[name]), device=self.where)
-        own_UE = torch.cat([part.items_UE for part in parts]) if parts else nothing_UE.requires_grad_(learns)
+        self.nothing[name] = nothing_UE.requires_grad_(learns)
+        own_UE = torch.cat([part.items_UE for part in parts]) if parts else nothing_UE
         return gathered(own_UE, self.ranks, share.counts(self.batch.parts[name].sizes))
+
+    def missing(self, name: str) -> int:
+        """How many micro-batches of a modality fewer than another rank this one has, where all have to keep step."""
+        share, count = self.batch.share, len(self.batch.parts[name].sizes)
+        if share is None or not any(map(is_sharded, self.tower.encoders[name].parameters())):
+            return 0
+        return max(sum(share.own(count, rank)) for rank in range(share.ranks)) - sum(share.own(count))
+
+    def spare(self, name: str) -> Any:
+        """Inputs to compute for nothing: of the last micro-batch here, or of the first of all."""
+        here = [inputs for inputs in self.batch.parts[name].inputs if inputs is not None]
+        return (here[-1] if here else self.batch.parts[name].spare).to(self.where)
+
+    def idle_backward(self, name: str) -> None:
+        """Backward passes that change nothing, for the sake of the ranks that have more."""
+        for _ in range(self.missing(name)):
+            made_UE = self.tower.encode(name, self.spare(name))
+            HandOver.apply(made_UE, torch.zeros_like(made_UE)).backward()  # type: ignore[no-untyped-call]
+
+    def reached(self, name: str, parts: Sequence[MicroBatch]) -> bool:
+        """Whether a modality's embeddings got a gradient."""
+        return (parts[0].items_UE if parts else self.nothing[name]).grad is not None
 
     def backward(self, encoded: Mapping[str, Sequence[MicroBatch]], tasks: DecoderTasks | None) -> None:
         """Every micro-batch's gradients into the parameters, the latest first."""
@@ -178,6 +211,9 @@ class Step:
                 return taken(parameters)
 
             total = added(total, added_in_tree(share.run(count), gradients_of))
+            if self.reached(name, parts):
+                self.idle_backward(name)
+                taken(parameters)
         torch.manual_seed(self.seed)
         assert total is not None
         return total
@@ -201,10 +237,11 @@ def encode(
     where: torch.device,
     room: int,
     around: Callable[[MicroBatch], AbstractContextManager[Any]] = nullcontext,
+    during: Callable[[str], AbstractContextManager[Any]] = nullcontext,
 ) -> dict[str, list[MicroBatch]]:
     """Every micro-batch that is here encoded; the latest keep their graphs, as many as ``room`` bytes hold.
 
-    Each is encoded inside of ``around``.
+    Each is encoded inside of ``around``, all those of a modality inside of ``during``.
     """
     encoded = {
         name: [
@@ -215,70 +252,18 @@ def encode(
         for name, parts in batch.parts.items()
     }
     kept: deque[MicroBatch] = deque()
-    for parts in encoded.values():
+    for name, parts in encoded.items():
         size = 0
-        for place, part in enumerate(parts):
-            later = size * (len(parts) - 1 - place)  # their graphs push this one out, so it need not be built
-            with around(part):
-                part.encode(keep=later <= room)
-            size = max(size, part.size)
-            kept.append(part)
-            while sum(one.size for one in kept) > room:
-                kept.popleft().forget()
+        with during(name):
+            for place, part in enumerate(parts):
+                later = size * (len(parts) - 1 - place)  # their graphs push this one out, so it need not be built
+                with around(part):
+                    part.encode(keep=later <= room)
+                size = max(size, part.size)
+                kept.append(part)
+                while kept and sum(one.size for one in kept) > room:
+                    kept.popleft().forget()
     return encoded
-
-
-def decoder_tasks(
-    decoder: Decoder,
-    batch: Batch,
-    embeddings: Mapping[str, Tensor],
-    encoded: Mapping[str, list[MicroBatch]],
-    where: torch.device,
-) -> DecoderTasks | None:
-    """What a decoder learns from a batch; nothing where the batch has no item of the modality that it describes."""
-    described = str(decoder.config.modality)
-    if described not in encoded:
-        return None
-    sizes = batch.parts[described].sizes or [len(part.items_UE) for part in encoded[described]]
-    negatives = HardNegatives.of(batch, embeddings, (described, text_modality()), sizes)
-    return DecoderTasks(decoder, batch, negatives, where)
-
-
-class DecoderTasks:
-    """A decoder's losses of one step: cross-entropy per token or per candidate, each averaged over the whole batch."""
-
-    def __init__(
-        self, decoder: Decoder, batch: Batch, hard_negatives: HardNegatives | None, where: torch.device
-    ) -> None:
-        self.decoder, self.targets, self.where = decoder, batch.targets, where
-        self.modality = str(decoder.config.modality)
-        self.tokens = {
-            name: sum(int(targets.target_mask_BT.sum()) for targets in parts if targets)
-            for name, parts in batch.targets.items()
-        }
-        self.hard_negatives = hard_negatives if decoder.config.itm_fraction else None
-        names = [*batch.targets, *([ITM] if self.hard_negatives else [])]
-        self.losses = {name: torch.zeros((), device=where) for name in names}
-        parts = len(batch.parts[self.modality].inputs)
-        self.by_place = {name: torch.zeros(parts, device=where) for name in names}
-        """The same losses, what each micro-batch adds to them."""
-
-    def gradient(self, features: Features, place: int) -> Tensor | None:
-        """All losses about a micro-batch of items; the gradient of its tokens, or nothing without a target."""
-        tokens_UTD = features.tokens_BTD.detach().requires_grad_()
-        seen = Features(features.pooled_BD.detach(), tokens_UTD, features.mask_BT)
-        for name, parts in self.targets.items():
-            targets: SequenceBatch | None = parts[place]
-            if targets is not None:
-                self._learn(name, place, self.decoder.loss(targets.to(self.where), seen) / self.tokens[name])
-        if self.hard_negatives is not None and (candidates := self.hard_negatives.about(place)) is not None:
-            self._learn(ITM, place, self.decoder.itm_loss(candidates.to(self.where), seen) / self.hard_negatives.total)
-        return tokens_UTD.grad
-
-    def _learn(self, name: str, place: int, loss: Tensor) -> None:
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.losses[name] += loss.detach()
-        self.by_place[name][place] += loss.detach()
 
 
 class MicroBatch:
@@ -368,7 +353,8 @@ class SavedBytes(saved_tensors_hooks):
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__(self._count, _as_it_is)
-        self.seen = {weight.untyped_storage().data_ptr() for weight in (*module.parameters(), *module.buffers())}
+        kept = map(local, (*module.parameters(), *module.buffers()))
+        self.seen = {weight.untyped_storage().data_ptr() for weight in kept}
         self.total = 0
 
     def _count(self, saved: Tensor) -> Tensor:
