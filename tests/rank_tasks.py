@@ -25,11 +25,13 @@ from cospace.modalities.text.tokenizer import Tokenizer
 from cospace.models.encoders import bag, linear, spectrogram, transformer
 from cospace.objectives import _tiled, softmax
 from cospace.ranks import Ranks
-from cospace.training.distributed import pieces
+from cospace.training.distributed import held_whole, pieces
 from cospace.training.loop import Learner, Observers, Trainer, TrainingConfig
 from cospace.training.optim import OptimConfig
 from cospace.training.selection import Evaluation
-from cospace.training.step import forward_backward
+from cospace.training.sharded import sharded_copy
+from cospace.training.shards import local, whole
+from cospace.training.step import NOTHING, forward_backward
 from tiny_training import ALL, CONVOLUTIONS, CPU, PATCHES, WORDS, Exact, Wrapped, batch_of, decoder_and_targets
 
 # ------------------------------------------------------------------------------------------------ one step
@@ -86,7 +88,7 @@ def of_rank(batch: Batch, share: Share) -> Batch:
         sizes = [len(inputs if isinstance(inputs, Tensor) else inputs.mask_BT) for inputs in one.inputs]
         own = share.own(len(sizes))
         inputs = [given if here else None for given, here in zip(one.inputs, own, strict=True)]
-        parts[name] = MicroBatches(inputs, one.item_B, sizes)
+        parts[name] = MicroBatches(inputs, one.item_B, sizes, None if any(own) else one.inputs[0])
     return replace(batch, parts=parts, share=share)
 
 
@@ -99,33 +101,43 @@ def step(
     decoder: bool = False,
     tiled: bool = False,
     least: int | None = 0,
-    broken: bool = False,
+    sharded: bool = False,
 ) -> dict[str, Tensor]:
-    """Losses, gradients and running statistics of one step.
+    """Losses, gradients and running statistics of one step, and how many numbers of the towers this rank holds.
 
     With ``least`` None it is the plain step of one process; otherwise the ranks share at least so many micro-batches.
     """
     tower, batch = towers(images), batch_of_three(micro_batch_size)
     written, batch = decoder_and_targets(batch)
     batch = batch if decoder else replace(batch, targets={}, captions=())
-    if broken:
-        batch.parts["image"].inputs[-1][0] = float("nan")
     config: Any = lookup("objectives", objective)()
     made = config.build(modality_pairs(tower.modalities)).double()
     if least is not None:
         batch = of_rank(batch, Share(ranks.rank, ranks.size, max(least, cast(int, pieces("ddp", ranks)))))
+    if sharded:
+        tower = cast(Exact, sharded_copy(tower, ranks, torch.float32))
     torch.manual_seed(7)
     small, _tiled.SMALL = _tiled.SMALL, 0 if tiled else _tiled.SMALL
     try:
-        done = forward_backward(tower, made, batch, CPU, room, written if decoder else None, ranks)
+        done = forward_backward(
+            tower, made, batch, CPU, NOTHING if sharded else room, written if decoder else None, ranks
+        )
     finally:
         _tiled.SMALL = small
+    if sharded:
+        for parameter, gradient in zip(held_whole(tower), done.gradients or (), strict=True):
+            parameter.grad = gradient
+        done = replace(done, gradients=None)
     modules = [*tower.named_parameters(), *(written.named_parameters("decoder") if decoder else ())]
     gradients = done.gradients or [parameter.grad for _, parameter in modules]
-    found = {name: gradient for (name, _), gradient in zip(modules, gradients, strict=True) if gradient is not None}
+    found = {
+        name: whole(gradient) for (name, _), gradient in zip(modules, gradients, strict=True) if gradient is not None
+    }
     found |= {f"objective.{name}": p.grad for name, p in made.named_parameters() if p.grad is not None}
     found |= {f"loss/{name}": loss.detach() for name, loss in done.losses.items()}
     found |= {f"embeddings/{name}": rows for name, rows in done.embeddings.items()}
+    if sharded:
+        found["held"] = torch.tensor(sum(local(parameter).numel() for parameter in tower.parameters()))
     return found | {f"buffer/{name}": buffer.clone() for name, buffer in tower.named_buffers()}
 
 
@@ -207,6 +219,8 @@ def run(
     trainer.step = stepping  # type: ignore[method-assign]
     with suppress(Halt):
         trainer.fit(batches(tower, micro_batch_size))
+    if not ranks.first and parallel == "fsdp":  # which has no whole weights
+        return {}
     found = {f"weights/{name}": value for name, value in tower.state_dict().items()}
     found |= {f"objective/{name}": value for name, value in objective.state_dict().items()}
     return found | {"losses": torch.tensor(losses, dtype=torch.float64)}

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 PATIENCE = timedelta(days=1)
 """How long ranks wait for what the first one does alone: an evaluation, the saving of a run."""
 
+ADDRESS = "cospace/store"
+"""Under which name the first rank leaves the port of its store."""
+
 LAUNCHED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """What `torchrun` sets for each process that it starts."""
 
@@ -93,14 +96,26 @@ def joined(where: torch.device, timeout_seconds: float) -> Ranks:
         torch.accelerator.set_device_index(where.index or 0)
     backend = dist.get_default_backend_for_device(where.type)
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
-        rank, size = int(os.environ["RANK"]), launched()
-        dist.init_process_group(backend, store=_new_store(rank, timeout), rank=rank, world_size=size, timeout=timeout)
-    else:
-        dist.init_process_group(backend, timeout=timeout)
+        rank, size, lasting = int(os.environ["RANK"]), launched(), _lasting_store(timeout)
+        store = _new_store(lasting, rank, timeout)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timeout)
+        ranks = Processes(where)
+        if rank == 0:  # all are here, and a later start begins with none
+            lasting.delete_key(ADDRESS)
+        return ranks
+    dist.init_process_group(backend, timeout=timeout)
     return Processes(where)
 
 
-def _new_store(rank: int, timeout: timedelta) -> Any:
+def _lasting_store(timeout: timedelta) -> Any:
+    """The store that torchrun keeps."""
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    return TCPStore(host, port, is_master=False, timeout=timeout)
+
+
+def _new_store(lasting: Any, rank: int, timeout: timedelta) -> Any:
     """A store of this start of the ranks alone, which the first one keeps.
 
     The store of torchrun outlives the ranks: started anew after one of them has died, they would find the addresses of
@@ -109,15 +124,14 @@ def _new_store(rank: int, timeout: timedelta) -> Any:
     """
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-    host, port, key = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), "cospace/store"
-    lasting = TCPStore(host, port, is_master=False, timeout=timeout)
+    host = os.environ["MASTER_ADDR"]
     if rank == 0:
         own = TCPStore(host, 0, is_master=True, wait_for_workers=False, timeout=timeout)
-        lasting.set(key, str(own.port))
+        lasting.set(ADDRESS, str(own.port))
         return own
     deadline = time.monotonic() + timeout.total_seconds()
     while time.monotonic() < deadline:
-        found = int(lasting.get(key))  # waits for the very first one
+        found = int(lasting.get(ADDRESS))  # waits for the very first one
         with suppress(OSError):
             socket.create_connection((host, found), timeout=5).close()
             return TCPStore(host, found, is_master=False, timeout=timeout)

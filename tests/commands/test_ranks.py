@@ -153,6 +153,19 @@ def test_other_numbers_of_ranks(shapes: Path, tmp_path: Path, alone: Path, ranks
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_sharded_weights(shapes: Path, tmp_path: Path, alone: Path, precision: str) -> None:
+    out = tmp_path / "run"
+    settings = ("training.parallel=fsdp", f"training.precision={precision}", "encoders.image.transformer_blocks=1")
+    with torchrun(shapes, out, *settings) as launcher:
+        _, said = launcher.communicate(timeout=PATIENCE)
+        assert launcher.returncode == 0, said
+    found, expected = ([loss for _, loss in losses(run)] for run in (out, alone))
+    assert found[:2] == pytest.approx(expected[:2], rel=1e-4 if precision == "float32" else 0.05)
+    assert len(Run.load(out).space.embed(text=["a red circle"])) == 1
+
+
+@pytest.mark.slow
 def test_a_refusal_is_said_once(shapes: Path, alone: Path) -> None:
     with torchrun(shapes, alone) as launcher:
         _, said = launcher.communicate(timeout=PATIENCE)

@@ -17,6 +17,7 @@ from cospace.ranks import ALONE
 from rank_processes import RankProcesses
 
 EXACT = 1e-10
+SIZES = pytest.mark.parametrize("size", ["two", pytest.param("four", marks=pytest.mark.slow)])
 ROUNDED = 1e-6
 """What the decoder's logits and losses keep, which are float32."""
 
@@ -88,17 +89,26 @@ def test_running_statistics_are_those_of_all_micro_batches(two: RankProcesses) -
         close(found, expected, EXACT)
 
 
+@pytest.mark.parametrize(("images", "micro_batch_size"), [("plain", 12), ("plain", 5), ("batch norm", 5)])
+def test_sharded_towers_get_the_gradients_of_whole_ones(two: RankProcesses, images: str, micro_batch_size: int) -> None:
+    """Also where a rank has fewer micro-batches than the other, or none, and has to keep step."""
+    given: dict[str, Any] = {"images": images, "micro_batch_size": micro_batch_size}
+    expected = rank_tasks.step(ALONE, **given, least=None)
+    everything = sum(parameter.numel() for parameter in rank_tasks.towers(images).parameters())
+    for found in two("step", **given, sharded=True):
+        assert found.pop("held") <= 0.75 * everything
+        close(found, expected, EXACT)
+
+
 @pytest.mark.parametrize("images", rank_tasks.IMAGES)
-def test_one_two_and_four_ranks_give_the_same_bits(two: RankProcesses, four: RankProcesses, images: str) -> None:
+@SIZES
+def test_any_number_of_ranks_gives_the_same_bits(size: str, images: str, request: pytest.FixtureRequest) -> None:
     """Dropped patches, running statistics, a decoder's tasks and all."""
-    given: dict[str, Any] = {
-        "images": images,
-        "decoder": True,
-        "least": 4,
-        "micro_batch_size": 5 if images == "batch norm" else 3,
-    }
+    given: dict[str, Any] = {"images": images, "decoder": True, "least": 4, "micro_batch_size": 3}
+    if images == "batch norm":
+        given["micro_batch_size"] = 5  # of one image there is no variance
     expected = rank_tasks.step(ALONE, **given)
-    for found in (*two("step", **given), *four("step", **given)):
+    for found in request.getfixturevalue(size)("step", **given):
         equal(found, expected)
 
 
@@ -142,7 +152,7 @@ def test_all_ranks_stop_on_the_same_broken_rows_and_name_them(two: RankProcesses
     assert "with embeddings that are not finite" in said[0]
 
 
-@pytest.mark.parametrize("size", ["two", "four"])
+@SIZES
 def test_what_ranks_exchange(size: str, request: pytest.FixtureRequest) -> None:
     processes: RankProcesses = request.getfixturevalue(size)
     everyone = processes("exchanges")

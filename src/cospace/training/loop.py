@@ -169,6 +169,8 @@ class Trainer:
         self.clock = Clock(spent)
         if self.sharded:
             scatter_weights(self.space, self.updated.space)
+            if not ranks.first:  # which alone needs the whole, to evaluate and to save it
+                learner.to("meta")
         self.low_precision = self.updated if self.sharded else self.learner.compute_copy(dtype)
         self.failures = 0
 

@@ -33,13 +33,16 @@ def sharded_copy(space: Space, ranks: Ranks, dtype: torch.dtype) -> Space:
     rough = dtype != torch.float32
     policy = MixedPrecisionPolicy(dtype, torch.float32) if rough else MixedPrecisionPolicy()
     for encoder in made.encoders.values():
-        learns = [parameter for parameter in encoder.parameters() if parameter.requires_grad]
-        if not learns:
+        if not any(parameter.requires_grad for parameter in encoder.parameters()):
             continue
-        norms = {p for m in encoder.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) for p in m.parameters()}
+        for parameter in encoder.parameters():
+            parameter.data = parameter.data.contiguous()  # no other order can be cut
+        norms = {parameter for norm in _norms(encoder) for parameter in norm.parameters()}
+        _constants_in(dtype, encoder)
         for part in (*_blocks(encoder), encoder):
             fully_shard(part, mesh=mesh, mp_policy=policy, ignored_params=norms, reshard_after_forward=True)
             part.set_gradient_divide_factor(1.0)  # the loss is the whole batch's: parts of its gradient are summed
+            part.set_force_sum_reduction_for_comms(True)
     return made
 
 
@@ -61,8 +64,25 @@ def scatter_weights(plain: nn.Module, sharded: nn.Module) -> None:
 
 
 def _state(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """What training changes: parameters, and running statistics."""
     yield from module.named_parameters()
-    yield from module.named_buffers()
+    for norm in _norms(module):
+        yield from norm.named_buffers()
+
+
+def _norms(module: nn.Module) -> Iterator[nn.Module]:
+    return (part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm))
+
+
+def _constants_in(dtype: torch.dtype, encoder: nn.Module) -> None:
+    """Tables that an encoder computes with in the format that it computes in; statistics keep theirs."""
+    if dtype == torch.float32:
+        return
+    kept = set(_norms(encoder))
+    for part in (part for part in encoder.modules() if part not in kept):
+        for name, buffer in part.named_buffers(recurse=False):
+            if buffer.is_floating_point():
+                setattr(part, name, buffer.to(dtype))
 
 
 def _blocks(encoder: nn.Module) -> list[Any]:
