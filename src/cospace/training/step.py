@@ -24,6 +24,7 @@ from torch.autograd.function import once_differentiable
 from torch.autograd.graph import saved_tensors_hooks
 
 from ..data.batches import Batch, Share
+from ..matches import BatchMatches
 from ..models.generation.decoder import Decoder
 from ..models.space import Space, dtype_of
 from ..ranks import ALONE, Ranks
@@ -35,7 +36,6 @@ from .shards import is_sharded, local
 
 SHARE = 0.25
 """Part of the device's memory that activations may take where nothing else is said."""
-
 
 NOTHING = -1
 """Less room than any graph takes: all is encoded twice, so that ranks which hold parts of the weights keep step."""
@@ -90,12 +90,7 @@ def forward_backward(
     step = Step(tower, batch, where, ranks)
     encoded = step.encode(room)
     embeddings = {name: step.items(name, parts)[batch.parts[name].item_B.to(where)] for name, parts in encoded.items()}
-    losses: dict[str, Tensor] = {}
-    if len(embeddings) > 1 and any(rows.requires_grad for rows in embeddings.values()):
-        loss = objective(embeddings, batch.matches.to(where))
-        if loss.requires_grad:  # not where no two modalities have rows in common
-            loss.backward()
-        losses[ALIGNMENT] = loss.detach()
+    losses = align(objective, embeddings, batch.matches.to(where))
     sizes = {name: batch.parts[name].sizes or [len(one.items_UE) for one in parts] for name, parts in encoded.items()}
     tasks = None if decoder is None else decoder_tasks(decoder, batch, embeddings, sizes, where)
     detached = {name: rows.detach() for name, rows in embeddings.items()}
@@ -109,6 +104,16 @@ def forward_backward(
     by_place |= {} if tasks is None else tasks.by_place
     gradients, summed = reduced(ranks, parameters, own, objective, by_place)
     return Outcome({name: loss.sum() for name, loss in summed.items()}, detached, gradients)
+
+
+def align(objective: nn.Module, embeddings: Mapping[str, Tensor], matches: BatchMatches) -> dict[str, Tensor]:
+    """The objective's loss, if there is something to align; its gradients wait at the embeddings."""
+    if len(embeddings) < 2 or not any(rows.requires_grad for rows in embeddings.values()):
+        return {}
+    loss = objective(embeddings, matches)
+    if loss.requires_grad:  # not where no two modalities have rows in common
+        loss.backward()
+    return {ALIGNMENT: loss.detach()}
 
 
 class Step:
