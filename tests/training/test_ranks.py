@@ -190,3 +190,26 @@ def test_every_micro_batch_has_one_rank_and_the_cut_does_not_depend_on_them(rank
         most = max(map(sum, owners))
         assert most <= -(-count // ranks) + 1
         assert shares[0].counts([1] * count) == list(map(sum, owners))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("ranks", [2, 3, 4])
+def test_ranks_together_see_what_one_sees_over_two_epochs(ranks: int, workers: int) -> None:
+    """Every row once an epoch, every micro-batch at one rank, with the same shifts, mirrors and left out tokens."""
+    tower = rank_tasks.towers("plain")
+    steps, rows = 6, []
+    streams = [
+        rank_tasks.batches(tower, 4).shared(Share(rank, size, 4)).stream(0, steps, workers if size > 1 else 0)
+        for size in (1, ranks)
+        for rank in range(size)
+    ]
+    for whole, *shared in zip(*streams, strict=True):
+        rows += whole.row_B.tolist()
+        for name, one in whole.parts.items():
+            parts = [batch.parts[name] for batch in shared]
+            assert all(part.sizes == one.sizes and torch.equal(part.item_B, one.item_B) for part in parts)
+            for place, expected in enumerate(one.inputs):
+                (made,) = [part.inputs[place] for part in parts if part.inputs[place] is not None]
+                for field in ("images_B3SS",) if name == "image" else ("ids_BT", "mask_BT"):
+                    assert torch.equal(getattr(made, field), getattr(expected, field))
+    assert sorted(rows) == sorted([*range(48)] * 2)
