@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -31,21 +32,32 @@ SETTINGS = (
     "training.parallel=ddp",
 )
 PATIENCE = 120
+FIRST, SECOND = "10.77.0.1", "10.77.0.2"
+"""Addresses of two hosts, which are network namespaces."""
 
 
 @contextmanager
 def torchrun(
-    pairs: Path, out: Path, *settings: str, ranks: int = 2, restarts: int = 0
+    pairs: Path, out: Path, *settings: str, ranks: int = 2, restarts: int = 0, host: Sequence[str] = ()
 ) -> Iterator[subprocess.Popen[str]]:
-    """A launch of several ranks on this machine; whatever is left of it in the end is killed."""
+    """A launch of several ranks, or of one on each ``host``; whatever is left of it in the end is killed."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
+    if host:
+        inside, address, *options = host
+        launcher = ["ip", "netns", "exec", inside, *launcher[:3], "--nproc-per-node", "1", "--nnodes", "2", *options]
+        launcher += ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"{FIRST}:29400", "--local-addr", address]
     command = ["-m", "cospace", "train", str(pairs), "--out", str(out), "--no-report", *SETTINGS, *settings]
     process = subprocess.Popen(
         [*launcher, "--max-restarts", str(restarts), *command],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},  # sums depend on it, bit for bit
+        # Sums depend on the number of threads, bit for bit.
+        env={
+            **os.environ,
+            "OMP_NUM_THREADS": str(torch.get_num_threads()),
+            "GLOO_SOCKET_IFNAME": "veth" if host else "lo",
+        },
         start_new_session=True,
     )
     try:
@@ -88,6 +100,30 @@ def wait_for(met: Callable[[], bool], process: subprocess.Popen[str]) -> None:
 
 def losses(out: Path) -> list[tuple[float, float]]:
     return [(row["step"], row["loss"]) for row in rows(out)]
+
+
+@pytest.fixture
+def hosts() -> Iterator[list[list[str]]]:
+    """Two network namespaces with a cable between them: how torchrun is started in each."""
+    names = [f"cospace-{os.getpid()}-{number}" for number in (1, 2)]
+    commands = [
+        *(["netns", "add", name] for name in names),
+        ["link", "add", "veth", "netns", names[0], "type", "veth", "peer", "name", "veth", "netns", names[1]],
+    ]
+    for name, address in zip(names, (FIRST, SECOND), strict=True):
+        commands += [["-n", name, "addr", "add", f"{address}/24", "dev", "veth"]]
+        commands += [["-n", name, "link", "set", device, "up"] for device in ("veth", "lo")]
+    try:
+        for command in commands:
+            if (
+                shutil.which("ip") is None
+                or subprocess.run(["ip", *command], capture_output=True, check=False).returncode
+            ):
+                pytest.skip("needs the right to make network namespaces")
+        yield [[names[0], FIRST, "--rdzv-conf", "is_host=true"], [names[1], SECOND, "--rdzv-conf", "is_host=false"]]
+    finally:
+        for name in names if shutil.which("ip") else ():
+            subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +174,25 @@ def test_sigterm_to_the_launcher_leaves_a_checkpoint_that_one_process_goes_on_fr
     changed = (*SETTINGS, "training.checkpoint_seconds=1000", "training.workers=1", "training.parallel=none")
     train_run(TrainArguments(shapes, out, overrides=changed))
     assert same(out, alone), "no step was lost"
+
+
+@pytest.mark.slow
+def test_two_hosts_that_share_no_disk_and_one_of_which_loses_its_rank(
+    shapes: Path, tmp_path: Path, alone: Path, hosts: list[list[str]]
+) -> None:
+    out, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    with (
+        torchrun(shapes, out, restarts=2, host=hosts[0]) as first,
+        torchrun(shapes, elsewhere, restarts=2, host=hosts[1]) as second,
+    ):
+        wait_for(lambda: len(rows(out)) >= 4, first)
+        (victim,) = children(second.pid)
+        os.kill(victim, signal.SIGKILL)
+        said = [launcher.communicate(timeout=PATIENCE)[1] for launcher in (first, second)]
+        assert (first.returncode, second.returncode) == (0, 0), said
+    assert said[0].count("resuming after step") == 1
+    assert same(out, alone)
+    assert not elsewhere.exists()
 
 
 @pytest.mark.slow
