@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ..models.space import Space
 from ..ranks import Ranks
-from ..types import Features
+from ..types import Features, UserError
 from .shards import local, own_part, whole
 
 
@@ -41,6 +41,8 @@ def sharded_copy(space: Space, ranks: Ranks, dtype: torch.dtype) -> Space:
         _constants_in(dtype, encoder)
         for part in (*_blocks(encoder), encoder):
             fully_shard(part, mesh=mesh, mp_policy=policy, ignored_params=norms, reshard_after_forward=True)
+            if not hasattr(part, "set_force_sum_reduction_for_comms"):
+                raise UserError("training.parallel=fsdp needs a newer torch than this one; use training.parallel=ddp")
             part.set_gradient_divide_factor(1.0)  # the loss is the whole batch's: parts of its gradient are summed
             part.set_force_sum_reduction_for_comms(True)
     return made
