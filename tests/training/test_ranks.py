@@ -155,7 +155,7 @@ def test_sharded_weights_learn_what_whole_ones_do(two: RankProcesses, tmp_path: 
 
 def test_a_decoder_is_not_sharded_and_says_so() -> None:
     written, _ = decoder_and_targets(batch_of())
-    with pytest.raises(UserError, match="training.parallel=fsdp trains no decoder yet"):
+    with pytest.raises(UserError, match="trains no decoder yet; use training.parallel=ddp"):
         Learner(rank_tasks.towers("plain"), written).sharded(ALONE, torch.float32)
 
 
