@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 PATIENCE = timedelta(days=1)
 """How long ranks wait for what the first one does alone: an evaluation, the saving of a run."""
 
+NOTICED = 2.0
+"""Seconds within which all ranks notice that one of them is missing."""
+
 ADDRESS = "cospace/store"
 """Under which name the first rank leaves the port of its store."""
 
@@ -99,12 +102,12 @@ def joined(where: torch.device, timeout_seconds: float) -> Ranks:
         rank, size, lasting = int(os.environ["RANK"]), launched(), _lasting_store(timeout)
         store = _new_store(lasting, rank, timeout)
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timeout)
-        ranks = Processes(where)
+        ranks = Processes(where, timeout)
         if rank == 0:  # all are here, and a later start begins with none
             lasting.delete_key(ADDRESS)
         return ranks
     dist.init_process_group(backend, timeout=timeout)
-    return Processes(where)
+    return Processes(where, timeout)
 
 
 def _lasting_store(timeout: timedelta) -> Any:
@@ -142,14 +145,15 @@ def _new_store(lasting: Any, rank: int, timeout: timedelta) -> Any:
 class Processes(Ranks):
     """The ranks of a process group that has been set up."""
 
-    def __init__(self, where: torch.device) -> None:
+    def __init__(self, where: torch.device, timeout: timedelta) -> None:
         import torch.distributed as dist
 
         self.where = where
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
-        self._control = dist.new_group(backend="gloo", timeout=PATIENCE)
+        self._patient = dist.new_group(backend="gloo", timeout=PATIENCE)
+        # Plain numbers travel between CPUs, also where tensors do not.
+        self._quick = None if dist.get_backend() == "gloo" else dist.new_group(backend="gloo", timeout=timeout)
         self._store = dist.distributed_c10d._get_default_store()
-        self._met = 0
 
     def gather(self, own: Tensor, counts: Sequence[int]) -> Tensor:
         """See :meth:`Ranks.gather`; every rank sends as many rows as the one with most."""
@@ -196,7 +200,7 @@ class Processes(Ranks):
 
         flags = torch.tensor([int(flag)])
         with self._together():
-            dist.all_reduce(flags, op=dist.ReduceOp.MAX, group=self._control)
+            dist.all_reduce(flags, op=dist.ReduceOp.MAX, group=self._quick)
         return bool(flags.item())
 
     def from_first(self, value: Any = None) -> Any:
@@ -207,11 +211,11 @@ class Processes(Ranks):
         content = json.dumps(value).encode() if self.first else b""
         size = torch.tensor([len(content)])
         with self._together():
-            dist.broadcast(size, 0, group=self._control)
+            dist.broadcast(size, 0, group=self._patient)
             bytes_N = torch.empty(int(size.item()), dtype=torch.uint8)
             if self.first:
                 bytes_N.copy_(torch.frombuffer(bytearray(content), dtype=torch.uint8))
-            dist.broadcast(bytes_N, 0, group=self._control)
+            dist.broadcast(bytes_N, 0, group=self._patient)
         return json.loads(bytes(bytes_N.tolist()))
 
     def tensors_from_first(self, tensors: Mapping[str, Tensor], where: torch.device) -> dict[str, Tensor]:
@@ -251,9 +255,7 @@ class Processes(Ranks):
     @contextmanager
     def _together(self) -> Iterator[None]:
         """A block in which all ranks take part; where one does not, the others end with its name."""
-        self._met += 1
         try:
-            self._store.set(f"cospace/{self.rank}", str(self._met))
             yield
         except RuntimeError as error:
             raise UserError(
@@ -262,11 +264,11 @@ class Processes(Ranks):
             ) from error
 
     def _missing(self) -> str:
-        """The ranks that have not come as far as this one, as far as can be known."""
-        behind = []
-        with suppress(RuntimeError):
-            for rank in range(self.size):
-                key = f"cospace/{rank}"
-                if rank != self.rank and (not self._store.check([key]) or int(self._store.get(key)) < self._met):
-                    behind.append(rank)
-        return f"rank {' and '.join(map(str, behind))}" if behind else "another rank"
+        """The ranks that do not notice either that one is missing; the first, where its store is gone."""
+        try:
+            self._store.set(f"cospace/waits/{self.rank}", "")
+            time.sleep(NOTICED)
+            gone = [rank for rank in range(self.size) if not self._store.check([f"cospace/waits/{rank}"])]
+        except RuntimeError:
+            gone = [0]
+        return f"rank {' and '.join(map(str, gone))}" if gone else "another rank"

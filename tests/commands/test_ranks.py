@@ -21,7 +21,7 @@ from cospace.commands.train import TrainArguments
 from cospace.commands.train import train as train_run
 from cospace.runs.run import Run
 
-STEPS = 12
+STEPS = 40
 SETTINGS = (
     *TINY,
     f"training.steps={STEPS}",
