@@ -126,11 +126,11 @@ def alternate(
 
 
 def timed(work: Work, clock: Callable[[], float] = time.perf_counter) -> float:
-    """Seconds that one call takes, what it left running on a GPU included."""
+    """Seconds that one call takes, what it left running on an accelerator included."""
     start = clock()
     work()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+    if torch.accelerator.is_available():
+        torch.accelerator.synchronize()
     return clock() - start
 
 

@@ -158,17 +158,17 @@ def step(case: Case, inputs: list[Tensor], relation: Relation) -> None:
 
 def restart_peak() -> int:
     """Forget earlier peaks; returns the bytes that are held now."""
-    if device().type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
+    if device().type != "cpu":
+        torch.accelerator.reset_peak_memory_stats()
     else:
         Path("/proc/self/clear_refs").write_text("5")  # Linux: the high-water mark falls to the present size
     return peak()
 
 
 def peak() -> int:
-    """Most bytes held since :func:`restart_peak`: resident memory, or what torch allocated on the GPU."""
-    if device().type == "cuda":
-        return torch.cuda.max_memory_allocated()
+    """Most bytes held since :func:`restart_peak`: resident memory, or what torch allocated on the accelerator."""
+    if device().type != "cpu":
+        return torch.accelerator.max_memory_allocated()
     fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return int(fields["VmHWM"].split()[0]) * 1024
 

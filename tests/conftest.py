@@ -27,6 +27,8 @@ BUCKETS = itertools.count()
 LONGEST = (
     "commands/test_embed.py",
     "commands/test_resume.py",
+    "commands/test_ranks.py",
+    "training/test_ranks.py",
     "service/test_map_page.py",
     "interop/test_export.py",
     "stores/test_contract.py",

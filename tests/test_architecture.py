@@ -27,7 +27,7 @@ LAYERS = """
     training | evaluation | stores | interop
     models | objectives | data
     modalities
-    prefetch | columns
+    prefetch | columns | ranks
     config | runtime | files | tensors | matches
     reading | trust | filenames
     types

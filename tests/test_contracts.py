@@ -24,6 +24,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from accelerator import WHERE, Accelerator
 from cospace.commands.recipes import meanings
 from cospace.config import lookup, names, part, plain
 from cospace.data.pairs import FOLDER as SOURCES
@@ -201,6 +202,20 @@ def test_an_encoder_computes_and_learns_in_bfloat16(name: str) -> None:
     assert all(p.grad is not None and p.grad.isfinite().all() for p in copied.parameters() if p.requires_grad)
 
 
+@encoders
+def test_an_encoder_on_another_device_mixes_no_tensors(name: str) -> None:
+    """Forward and backward, in training and in evaluation, as on the CPU."""
+    module, inputs = encoder(name)
+    expected_BD = module.eval()(inputs).pooled_BD
+    with Accelerator():
+        there = module.to(WHERE)
+        features = there(inputs.to(WHERE))
+        assert {features.pooled_BD.device, features.tokens_BTD.device, features.mask_BT.device} == {WHERE}
+        assert apart(features.pooled_BD.cpu(), expected_BD) <= 1e-4  # an accelerator takes fused attention
+        there.train()(inputs.to(WHERE)).pooled_BD.square().sum().backward()
+        assert {p.grad.device for p in there.parameters() if p.grad is not None} == {WHERE}
+
+
 # --- objectives -------------------------------------------------------------------------------------------------------
 
 ALIGNMENT_ONLY = {"mse", "vicreg"}
@@ -244,6 +259,21 @@ def test_every_setting_of_an_objective_is_explained(name: str) -> None:
     explained = meanings(config)
     assert explained.keys() == config.model_fields.keys()
     assert all(len(sentence) < 120 for sentence in explained.values()), "a line each"
+
+
+@objectives
+@pytest.mark.parametrize("rows", [12, 700])
+def test_an_objective_on_another_device_mixes_no_tensors(name: str, rows: int) -> None:
+    """The plain form and the tiled one."""
+    made, embeddings, matches = objective(name), aligned(rows), same(torch.arange(rows) // 2)
+    expected = made(embeddings, matches)
+    with Accelerator():
+        moved = {key: value.detach().to(WHERE).requires_grad_() for key, value in embeddings.items()}
+        loss = made.to(WHERE)(moved, matches.to(WHERE))
+        loss.backward()
+        assert loss.device == WHERE
+        assert {value.grad.device for value in moved.values() if value.grad is not None} == {WHERE}
+        assert loss.item() == pytest.approx(expected.item(), rel=1e-4)
 
 
 @objectives

@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_leaves
 
 from cospace.matches import BatchMatches, Matches, Relation, modality_pairs
 from cospace.objectives import _tiled, mse, sigmoid, small_loss_rows, softmax, vicreg
+from cospace.runtime import can_compute, device
 from cospace.types import Metrics
 
 
@@ -213,9 +214,10 @@ def test_tiles_give_the_dense_loss_and_gradients(
 
 
 @contrastive
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-def test_tiles_on_a_gpu_give_the_dense_loss_and_gradients(name: str) -> None:
-    embeddings, groups = [side.cuda() for side in sides(2000, 64)], (torch.randperm(2000) // 2).cuda()
+@pytest.mark.skipif(device().type == "cpu" or not can_compute(device(), torch.float64), reason="no such accelerator")
+def test_tiles_on_an_accelerator_give_the_dense_loss_and_gradients(name: str) -> None:
+    where = device()
+    embeddings, groups = [side.to(where) for side in sides(2000, 64)], (torch.randperm(2000) // 2).to(where)
     expected = solve(name, "dense", embeddings, groups, 20.0)
     for value, reference in zip(solve(name, "tiled", embeddings, groups, 20.0), expected, strict=True):
         torch.testing.assert_close(value, reference, rtol=1e-10, atol=1e-10)

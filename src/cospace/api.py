@@ -16,8 +16,7 @@ from .commands.classify import classify as name_classes
 from .commands.collection import Collection
 from .commands.evaluate import evaluate
 from .commands.index import build_index
-from .commands.train import TrainArguments
-from .commands.train import train as run_training
+from .commands.train import TrainArguments, train_on_ranks
 from .data.pairs import Pairs, Spec, open_pairs
 from .data.sources import AS_FOUND, ReadOptions
 from .evaluation.classes import Classes
@@ -105,12 +104,12 @@ def train(
     ``overrides`` are ``dotted.path=value`` texts. ``source`` is what to start from: the folder of a run or of a
     published model, or ``hf:NAME``. Pairs that have to be read in a certain way are opened before:
     ``train(open_pairs("t.csv", options=ReadOptions(exclude=("raw",))), "run")``. The same call again goes on where a
-    killed one stopped. Modules that ``overrides`` name are imported; those that
-    ``recipe`` or ``source`` names only where ``trust`` has them.
+    killed one stopped. Processes that `torchrun` started train together, and all get the model. Modules that
+    ``overrides`` name are imported; those that ``recipe`` or ``source`` names only where ``trust`` has them.
     """
     begin, changes = None if source is None else str(source), tuple(overrides)
     modules = (trust,) if isinstance(trust, str) else tuple(trust)
-    run_training(TrainArguments(pairs, Path(out), recipe, val, changes, source=begin, trust=modules))
+    train_on_ranks(TrainArguments(pairs, Path(out), recipe, val, changes, source=begin, trust=modules))
     return Model.load(out, (*modules, *named_modules(changes)))
 
 

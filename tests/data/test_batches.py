@@ -274,10 +274,13 @@ def test_targets_are_about_the_micro_batch_that_shows_their_image() -> None:
     beside = RowsPerItem(item_of_row, 2)
     task = TaskTargets(words, np.array([0, 1, 2, 0, 1]), words, np.array([2, 1, 0, 2, 1]), 64, beside)
     rows, places = np.array([3, 0, 2]), np.array([2, 0, 1])  # the pictures' order in the micro-batches
-    first, second = task.about(rows, places, micro_batch_size=2, micro_batches=2)
+    first, second = task.about(rows, places, [2, 2])
     assert first is not None and second is not None
     assert first.item_B.tolist() == [0, 0, 1]  # both questions about the first picture, the only one about the second
     assert second.item_B.tolist() == [0, 0]
     asked = [ids[: len(words[prompt])].tolist() for ids, prompt in zip(first.ids_BT, (0, 1, 2), strict=True)]
     assert asked == [words[prompt].tolist() for prompt in (0, 1, 2)]
-    assert task.about(np.array([2]), np.array([3]), micro_batch_size=2, micro_batches=2)[0] is None
+    assert task.about(np.array([2]), np.array([3]), [2, 2])[0] is None
+    first, second = task.about(rows, places, [1, 3])  # sounds are cut by length, into micro-batches of any size
+    assert first is not None and second is not None
+    assert (first.item_B.tolist(), second.item_B.tolist()) == ([0, 0], [0, 1, 1])

@@ -93,7 +93,7 @@ def test_neither_padding_nor_chunks_change_a_vector(space: Space, exact: None, m
     texts = ["bus", "an old map of the harbour over the town and the beach at night", *CAPTIONS]
     together = space.embed(text=texts)
     alone = np.concatenate([space.embed(text=[text]) for text in texts])
-    monkeypatch.setattr(space_module, "CHUNK", {"cpu": (2, 10**6)})
+    monkeypatch.setattr(space_module, "CPU_CHUNK", (2, 10**6))
     np.testing.assert_allclose(together, alone, atol=1e-6)
     np.testing.assert_allclose(together, space.embed(text=texts), atol=1e-6)
 
@@ -110,7 +110,7 @@ ANY_TEXT = build(1)
 
 
 def test_progress_counts_items(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(space_module, "CHUNK", {"cpu": (3, 10**6)})
+    monkeypatch.setattr(space_module, "CPU_CHUNK", (3, 10**6))
     seen: list[tuple[int, int]] = []
     space.embed(text=CAPTIONS, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(3, 4), (4, 4)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from torch.nn.functional import log_softmax, normalize, softplus
+from torch.nn.functional import softplus
 
-from cospace.data.batches import Batch, MicroBatches
-from cospace.data.targets import TaskTargets
-from cospace.matches import BatchMatches
-from cospace.modalities.image.processing import ImageProcessor
-from cospace.modalities.text.tokenizer import TokenBatch, Tokenizer
-from cospace.models.encoders import bag, cnn, linear, transformer, vit
-from cospace.models.generation.decoder import Config as DecoderConfig
+from cospace.data.batches import Batch
+from cospace.models.encoders import bag, linear, transformer
 from cospace.models.generation.decoder import Decoder
 from cospace.models.space import Space
 from cospace.objectives import softmax
@@ -32,12 +27,20 @@ from cospace.training.hard_negatives import HardNegatives
 from cospace.training.loop import Learner, Observers, Trainer, TrainingConfig
 from cospace.training.optim import OptimConfig
 from cospace.training.step import SHARE, SavedBytes, encode, forward_backward, room_for_graphs
-from cospace.types import Features, TextSpec
-
-CPU = torch.device("cpu")
-ALL = 1 << 40
-"""More bytes than any graph here takes."""
-
+from cospace.types import Features
+from tiny_training import (
+    ALL,
+    CONVOLUTIONS,
+    CPU,
+    PATCHES,
+    Contrast,
+    Exact,
+    Wrapped,
+    batch_of,
+    decoder_and_targets,
+    gradients,
+    space,
+)
 
 # ------------------------------------------------------------------------------------------------ the plain form
 
@@ -56,88 +59,7 @@ def plain(tower: Space, objective: nn.Module, batch: Batch) -> tuple[Tensor, dic
     return loss.detach(), embeddings
 
 
-class Exact(Space):
-    """A space in float64 throughout, where a wrong gradient cannot pass for rounding."""
-
-    def project(self, modality: str, features: Features) -> Tensor:
-        projected: Tensor = self.projections[modality](features.pooled_BD)
-        return projected
-
-
-class Contrast(nn.Module):
-    """Softmax over groups with a learned scale, in the precision of its inputs."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.log_scale = nn.Parameter(torch.tensor(1.5, dtype=torch.float64))
-
-    def forward(self, embeddings: Mapping[str, Tensor], matches: BatchMatches) -> Tensor:
-        image_BE, text_BE = (normalize(embeddings[name], dim=-1) for name in ("image", "text"))
-        logits_BB = self.log_scale.exp() * image_BE @ text_BE.T
-        match_BB = matches.relation("image", "text").dense().double()
-        target_BB = match_BB / match_BB.sum(1, keepdim=True)
-        return -(target_BB * (log_softmax(logits_BB, 1) + log_softmax(logits_BB.T, 1))).sum(1).mean()
-
-
-class Wrapped(nn.Module):
-    """Another encoder's vector through a layer of the test's own and a linear map."""
-
-    def __init__(self, inner: nn.Module, layer: nn.Module) -> None:
-        super().__init__()
-        self.inner, self.layer = inner, layer
-        self.width: int = inner.width
-        self.mix = nn.Linear(self.width, self.width)
-
-    def forward(self, inputs: Any) -> Features:
-        features = self.inner(inputs)
-        return Features(self.mix(self.layer(features.pooled_BD)), features.tokens_BTD, features.mask_BT)
-
-
 # ------------------------------------------------------------------------------------------------ spaces and batches
-
-WORDS = ["a bus", "two dogs", "a red car on the road", "night"]
-CONVOLUTIONS, PATCHES = cnn.Config.tiny(), vit.Config(patch_size=4, width=16, depth=2, heads=2, patch_dropout=0.5)
-
-
-def space(
-    image: Any, text: Any, wrap: Callable[[nn.Module], nn.Module] | None = None, kind: type[Space] = Exact
-) -> Space:
-    """Towers whose every parameter matters: nothing starts at zero."""
-    torch.manual_seed(0)
-    made = kind.build(
-        {"image": image, "text": text}, {"image": ImageProcessor(size=16), "text": Tokenizer.train(WORDS)}, 8
-    )
-    if wrap:
-        for name in made.encoders:
-            made.encoders[name] = wrap(made.encoders[name])
-    for parameter in made.parameters():
-        nn.init.normal_(parameter, std=0.3)
-    return made.double() if kind is Exact else made
-
-
-def batch_of(
-    rows: int = 12, images: int = 10, texts: int = 7, micro_batch_size: int = 3, dtype: torch.dtype = torch.float64
-) -> Batch:
-    """Micro-batches that do not divide the items, texts in order of length, items shared by several rows."""
-    torch.manual_seed(1)
-    images_U3SS = torch.randn(images, 3, 16, 16, dtype=dtype)
-    lengths = torch.arange(texts) // 2 + 2
-    ids_UT = torch.randint(3, 200, (texts, int(lengths.max())))
-    mask_UT = torch.arange(ids_UT.shape[1]) < lengths[:, None]
-    cuts = [slice(i, i + micro_batch_size) for i in range(0, texts, micro_batch_size)]
-    inputs = [
-        TokenBatch(ids_UT[cut, :longest], mask_UT[cut, :longest]) for cut in cuts if (longest := lengths[cut].max())
-    ]
-    row_B = torch.arange(rows)
-    return Batch(
-        0,
-        {
-            "image": MicroBatches(list(images_U3SS.split(micro_batch_size)), row_B % images),
-            "text": MicroBatches(list(inputs), (row_B * 5) % texts),
-        },
-        BatchMatches.of_groups((row_B * 5) % texts),
-        row_B.numpy(),
-    )
 
 
 class Encoded:
@@ -150,15 +72,6 @@ class Encoded:
     def __call__(self, modality: str, inputs: Any) -> Features:
         self.count += 1
         return self.real(modality, inputs)
-
-
-def gradients(*modules: nn.Module) -> dict[str, Tensor]:
-    return {
-        f"{type(module).__name__}.{name}": parameter.grad.clone()
-        for module in modules
-        for name, parameter in module.named_parameters()
-        if parameter.grad is not None
-    }
 
 
 def graph_bytes(tower: Space, batch: Batch) -> int:
@@ -416,26 +329,6 @@ def test_memory_changes_no_step_of_a_run(tmp_path: Path) -> None:
 
 
 # ------------------------------------------------------------------------------------------------ a decoder's tasks
-
-
-def decoder_and_targets(batch: Batch, micro_batch_size: int = 3, dropout: float = 0.0) -> tuple[Decoder, Batch]:
-    """A decoder whose every parameter matters, and a batch with captions for some rows, answers for all."""
-    torch.manual_seed(4)
-    decoder = DecoderConfig(modality="image", width=16, heads=2, dropout=dropout).build(TextSpec(210, 12), 16).double()
-    for parameter in decoder.parameters():
-        nn.init.normal_(parameter, std=0.3)
-    words = [torch.tensor([1, *torch.randint(3, 200, (length,)).tolist(), 2]) for length in (1, 4, 2, 3)]
-    rows = len(batch.row_B)
-    tasks = {
-        "caption": TaskTargets([torch.tensor([1, 2])], np.zeros(rows, int), words, np.arange(rows) % 2, 12),
-        "vqa": TaskTargets(words, np.arange(rows) % 3, words, np.arange(rows) % 4, 12),
-    }
-    images = batch.parts["image"]
-    targets = {
-        name: task.about(batch.row_B, images.item_B.numpy(), micro_batch_size, len(images.inputs))
-        for name, task in tasks.items()
-    }
-    return decoder, replace(batch, targets=targets, captions=tasks["caption"].target_ids(batch.row_B))
 
 
 def plain_with_decoder(tower: Space, objective: nn.Module, decoder: Decoder, batch: Batch) -> dict[str, Tensor]:

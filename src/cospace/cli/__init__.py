@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import sys
+import time
 from collections.abc import Sequence
 
 from cyclopts import CycloptsError
@@ -73,10 +74,18 @@ def _run(arguments: Sequence[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
+LAST_WORDS = 3.0
+"""Seconds that a rank which is not the first waits: where the first refuses too, torchrun ends all others meanwhile."""
+
+
 def _refused(sentence: str) -> int:
+    from ..runtime import rank
     from .terminal import printable
 
-    sys.stderr.write(f"cospace: {printable(' '.join(sentence.split()))}\n")
+    if rank():
+        time.sleep(LAST_WORDS)
+    who = f"cospace, rank {rank()}" if rank() else "cospace"
+    sys.stderr.write(f"{who}: {printable(' '.join(sentence.split()))}\n")
     return 2
 
 

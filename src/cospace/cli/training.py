@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -102,12 +103,15 @@ def _without_settings(given: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def _train(request: TrainArguments, report: bool, json: bool) -> None:
     from ..commands.evaluate import report_run
-    from ..commands.train import train
+    from ..commands.train import train_on_ranks
     from ..runs.advice import advice
+    from ..runtime import rank
     from .terminal import TrainingView
 
-    with TrainingView() as view:
-        trained = train(replace(request, listener=view.listener))
+    with TrainingView() if rank() == 0 else nullcontext() as view:
+        trained = train_on_ranks(request if view is None else replace(request, listener=view.listener))
+    if trained is None or view is None:  # another rank has the run, and says so
+        return
     if report:
         report_run(trained)
     metrics = trained.run.metrics()

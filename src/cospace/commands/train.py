@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -31,6 +33,7 @@ from ..matches import ModalityPair, modality_pairs
 from ..modalities import modality, text_modality
 from ..models.space import Space
 from ..objectives import FEWEST
+from ..ranks import Ranks
 from ..runs.datasets import training_batches
 from ..runs.heads import as_facts, describe_fit, fit_heads
 from ..runs.held_out import held_out_content
@@ -58,13 +61,15 @@ from .training_request import (
     TrainingData,
     check_source,
     from_nothing_where_better,
+    joined_ranks,
     open_data,
+    quiet,
     say_what_learns,
     say_what_towers_give,
     source_of,
 )
 
-__all__ = ["Listener", "TrainArguments", "Trained", "train"]
+__all__ = ["Listener", "TrainArguments", "Trained", "train", "train_on_ranks"]
 
 VALIDATED = 1000
 """Most items of a modality that an evaluation during training uses, evenly spaced; a finished run uses all."""
@@ -85,35 +90,52 @@ class Trained:
 
 
 def train(request: TrainArguments) -> Trained:
-    """Train as asked; the same request again goes on where a killed run stopped."""
-    with trusting((*request.trust, *named_modules(request.overrides))):
-        return _train(request)
+    """Train as asked, in one process; the same request again goes on where a killed run stopped."""
+    trained = train_on_ranks(request)
+    if trained is None:
+        raise UserError("torchrun started this command several times over; it runs in one process")
+    return trained
 
 
-def _train(request: TrainArguments) -> Trained:
+def train_on_ranks(request: TrainArguments) -> Trained | None:
+    """The same by all the processes that `torchrun` started, or by this one alone.
+
+    The first rank has the run in the end. The others have nothing; they return once it is on disk.
+    """
+    with trusting((*request.trust, *named_modules(request.overrides))), joined_ranks(request) as ranks:
+        trained = _train(request if ranks.first else quiet(request), ranks)
+        ranks.from_first()
+        return trained
+
+
+def _train(request: TrainArguments, ranks: Ranks) -> Trained | None:
     open_config = resolve(request.recipe, request.overrides)
     out = request.out
-    files.settle(out / "model")
+    if ranks.first:
+        files.settle(out / "model")
     if (out / "model" / "space.json").exists():
         raise UserError(
             f"{out} already holds a finished run; measure it with `cospace eval`, choose another --out, or remove it"
         )
-    with files.Lock(out):
+    with files.Lock(out) if ranks.first else nullcontext():
         data = open_data(request, open_config)
         open_config, source = from_nothing_where_better(request, open_config, data, source_of(request, open_config))
         config = config_from_source(open_config.fitted(data.train), source, request.overrides, data.train)
         say_what_learns(request, config, source)
         check_source(config, data, source)
-        check_identity(out, config, (data.train, data.val), source)
+        if ranks.first:
+            check_identity(out, config, (data.train, data.val), source)
         say_what_towers_give(request, data, source)
-        return _Session(request, config, data, source).go()
+        return _Session(request, config, data, source, ranks).go()
 
 
 class _Session:
     """One run from prepared items to the finished folder."""
 
-    def __init__(self, request: TrainArguments, config: RunConfig, data: TrainingData, source: Run | None) -> None:
-        self.request, self.config, self.listener = request, config, request.listener
+    def __init__(
+        self, request: TrainArguments, config: RunConfig, data: TrainingData, source: Run | None, ranks: Ranks
+    ) -> None:
+        self.request, self.config, self.listener, self.ranks = request, config, request.listener, ranks
         self.out = request.out
         self.source = None if source is None else {"run": str(source.path), "fingerprint": source.space.fingerprint}
         initial = initialize(config, data.train, source)
@@ -126,7 +148,7 @@ class _Session:
         self.signatures = near_duplicates.signatures(self.train)
         self.leaks |= self._near_duplicates()
         self.log = MetricsLog(self.out / "metrics.jsonl")
-        self.tensorboard = tensorboard(self.out / "tensorboard") if config.tensorboard else None
+        self.tensorboard = tensorboard(self.out / "tensorboard") if config.tensorboard and ranks.first else None
         data_facts = facts_of(self.train.pairs).plain()
         self.setup = Setup.of(config.model_dump(), data_facts, pretrained=source is not None)
         self._collapsed = 0
@@ -161,29 +183,42 @@ class _Session:
         return ForgettingBaseline(self.out / "pretrained.json", sets)
 
     def _prepare(self, pairs: Pairs, name: str) -> PreparedPairs:
-        prepared = prepare_pairs(pairs, self.space.processors, self.listener.progress, self.out / "cache" / name)
+        prepared = prepare_pairs(pairs, self.space.processors, self.listener.progress, self.cache / name)
         prepared.pairs.stop_above(self.config.data.max_bad_fraction)
         return prepared
 
-    def go(self) -> Trained:
+    @property
+    def cache(self) -> Path:
+        """Where prepared items go that are too many for the memory; every rank has its own."""
+        return self.out / "cache" / (f"rank-{self.ranks.rank}" if self.ranks.rank else "")
+
+    def go(self) -> Trained | None:
         self._say_what_is_hardly_used(self.paired)
         if self.config.heads == "closed_form":
             self._fit_heads()
-        trained = self._train_steps() if self.config.training.steps else self._finish({}, Outcome(0, None, None, None))
-        shutil.rmtree(self.out / "cache", ignore_errors=True)
+        if self.config.training.steps:
+            trained = self._train_steps()
+        else:
+            trained = self._finish({}, Outcome(0, None, None, None)) if self.ranks.first else None
+        shutil.rmtree(self.cache, ignore_errors=True)
         return trained
 
-    def _train_steps(self) -> Trained:
+    def _train_steps(self) -> Trained | None:
         """The steps of the optimizer, from the newest checkpoint on."""
         batches = training_batches(self.train, self.space, self.config, self.tokenizer)
-        observers = Observers(self.log.begin, self._row, self._evaluate, watch, self.listener.say)
-        if self.forgetting is not None:
+        observers = Observers()
+        if self.ranks.first:
+            observers = Observers(self.log.begin, self._row, self._evaluate, watch, self.listener.say)
+        if self.forgetting is not None and self.ranks.first:
             self.forgetting.record(self.space)
         learner = Learner(self.space, None if self.generator is None else self.generator.decoder, self.lr_scales)
         # A decoder that starts from nothing has nothing to say before the first step.
         start = (self.forgetting is not None or bool(self.head_facts)) and self.generator is None
-        trainer = Trainer(learner, self.objective, self.config.training, self.out / "checkpoints", observers, start)
+        training, checkpoints = self.config.training, self.out / "checkpoints"
+        trainer = Trainer(learner, self.objective, training, checkpoints, observers, start, self.ranks)
         outcome = trainer.fit(batches)
+        if not self.ranks.first:
+            return None
         merge_adapters(self.space)
         trained = self._finish(self._interpolate(), outcome)
         trainer.checkpoints.clear()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from ..data.leakage import contents_of, describe_leaks, leaked
 from ..data.pairs import Pairs, Spec, open_pairs
 from ..data.sources import AS_FOUND, ReadOptions
 from ..data.splits import hold_out
+from ..ranks import ALONE, Ranks, joined, launched
 from ..runs.advice import TOWERS
 from ..runs.datasets import can_train
 from ..runs.pretrained import START_FROM, is_whole
@@ -19,6 +21,7 @@ from ..runs.run import Run
 from ..runs.settings import RunConfig, resolve
 from ..runs.source import open_source
 from ..runs.towers import JoinedTowers, open_towers
+from ..runtime import device
 from ..types import Metrics, Progress, UserError, silent
 from .check import CheckArguments, check_pairs
 from .estimate import advise_from_nothing, compare, estimate_towers
@@ -56,6 +59,32 @@ class TrainArguments:
     """Modules that a recipe's file or the source may name as parts; those in ``overrides`` the person has named."""
     command: str = ""
     listener: Listener = field(default_factory=Listener)
+
+
+@contextmanager
+def joined_ranks(request: TrainArguments) -> Iterator[Ranks]:
+    """The processes that share the training: those that `torchrun` started, or this one alone."""
+    training = resolve(request.recipe, request.overrides).training
+    started = launched()
+    if started > 1 and training.parallel == "none":
+        raise UserError(
+            f"torchrun started {started} processes, and training.parallel=none trains in one; leave the setting out"
+        )
+    if not started and training.parallel != "auto" and training.parallel != "none":
+        request.listener.say(
+            f"training.parallel={training.parallel} in one process; start several with `torchrun --nproc-per-node N -m "
+            "cospace train ...`"
+        )
+    ranks = joined(device(), training.rank_timeout_seconds) if started else ALONE
+    try:
+        yield ranks
+    finally:
+        ranks.close()
+
+
+def quiet(request: TrainArguments) -> TrainArguments:
+    """The same request of a rank that says nothing, and leaves to the first one what is only said."""
+    return replace(request, listener=Listener(), estimate=False)
 
 
 def source_of(request: TrainArguments, config: RunConfig) -> Run | None:

@@ -6,6 +6,7 @@ micro-batches so that they are padded to their neighbours, not to a fixed contex
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..matches import BatchMatches, Matches
-from ..modalities import Batcher
+from ..modalities import Batcher, Wanted, everything
 from ..modalities.text.sequences import SequenceBatch
 from ..runtime import allow_open_files
 from ..types import PooledFeatures
@@ -27,11 +28,61 @@ from .targets import TaskTargets, filling
 class MicroBatches:
     """One modality of a batch: encoder inputs in micro-batches, and where each row finds its item among them.
 
-    ``inputs[i].to(device)`` is what the encoder reads. ``item_B`` is of the batch's rows that have this modality.
+    ``inputs[i].to(device)`` is what the encoder reads, nothing where another rank does. ``item_B`` is of the batch's
+    rows that have this modality, ``sizes`` are the numbers of items in all micro-batches.
     """
 
     inputs: list[Any]
     item_B: Tensor
+    sizes: Sequence[int] = ()
+    spare: Any = None
+    """Inputs that a rank without any of its own may compute to keep step with the others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Which part of every batch a rank encodes.
+
+    The micro-batches of a modality are leaves of a binary tree, spread evenly, and a rank encodes a run of leaves. What
+    is cut, and where it stands in the tree, depends on ``pieces`` alone, the least number of micro-batches, a power of
+    two: so ranks whose number divides it, whatever it is, add up the same sums.
+    """
+
+    rank: int
+    ranks: int
+    pieces: int
+
+    def cut(self, items: int, most: int) -> int:
+        """Items of a micro-batch where a step has so many, and ``most`` are encoded at a time."""
+        pieces = self.pieces
+        while pieces * most < items:
+            pieces *= 2
+        return max(1, -(-items // pieces))
+
+    def leaves(self, micro_batches: int) -> int:
+        """Leaves of the tree for so many micro-batches."""
+        return max(self.pieces, 1 << max(0, micro_batches - 1).bit_length())
+
+    def leaf(self, place: int, micro_batches: int) -> int:
+        """Where a micro-batch stands in the tree."""
+        return place * self.leaves(micro_batches) // micro_batches
+
+    def run(self, micro_batches: int, rank: int | None = None) -> range:
+        """The leaves of this rank, or of another one."""
+        leaves, rank = self.leaves(micro_batches), self.rank if rank is None else rank
+        return range(-(-rank * leaves // self.ranks), -(-(rank + 1) * leaves // self.ranks))
+
+    def own(self, micro_batches: int, rank: int | None = None) -> list[bool]:
+        """Which micro-batches this rank encodes, or another one."""
+        run = self.run(micro_batches, rank)
+        return [self.leaf(place, micro_batches) in run for place in range(micro_batches)]
+
+    def counts(self, sizes: Sequence[int]) -> list[int]:
+        """How many of so many rows in each micro-batch every rank has."""
+        return [
+            sum(size for size, here in zip(sizes, self.own(len(sizes), rank), strict=True) if here)
+            for rank in range(self.ranks)
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +97,8 @@ class Batch:
     """By task what a decoder learns to write about each micro-batch of the modality that it describes."""
     captions: Sequence[Tensor] = ()
     """Token ids of the captions of rows that have an item and a caption, where a decoder learns ITM."""
+    share: Share | None = None
+    """Which micro-batches are this rank's, where several ranks share the batch."""
 
 
 class PooledBatcher:
@@ -55,11 +108,13 @@ class PooledBatcher:
         self.pooled_ND, self.item_of_row = pooled_ND, item_of_row
 
     def micro_batches(
-        self, step: int, items: np.ndarray, epochs: np.ndarray, size: int
+        self, step: int, items: np.ndarray, epochs: np.ndarray, size: int, wanted: Wanted = everything
     ) -> tuple[list[Any], np.ndarray]:
         """See :class:`cospace.modalities.Batcher`."""
         parts = torch.split(self.pooled_ND[torch.from_numpy(items)], size)
-        return [PooledFeatures(part) for part in parts], np.arange(len(items))
+        made = wanted([len(part) for part in parts])
+        inputs = [PooledFeatures(part) if here else None for part, here in zip(parts, made, strict=True)]
+        return inputs, np.arange(len(items))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +139,15 @@ class TrainingBatches(torch.utils.data.Dataset[Batch]):
         sampler: BatchSampler,
         micro_batch_size: int,
         decoder_targets: DecoderTargets | None = None,
+        share: Share | None = None,
     ) -> None:
         self.batchers, self.matches, self.sampler = dict(batchers), matches, sampler
-        self.micro_batch_size, self.decoder_targets = micro_batch_size, decoder_targets
+        self.micro_batch_size, self.decoder_targets, self.share = micro_batch_size, decoder_targets, share
+
+    def shared(self, share: Share) -> TrainingBatches:
+        """The same batches, of which a rank makes its part."""
+        size = self.micro_batch_size
+        return TrainingBatches(self.batchers, self.matches, self.sampler, size, self.decoder_targets, share)
 
     def __getitem__(self, step: int) -> Batch:
         rows, epochs = self.sampler.step(step)
@@ -96,7 +157,7 @@ class TrainingBatches(torch.utils.data.Dataset[Batch]):
             if (batcher.item_of_row[rows] >= 0).any()
         }
         targets, captions = self._targets(step, rows, parts)
-        return Batch(step, parts, self.matches.batch(rows), rows, targets, captions)
+        return Batch(step, parts, self.matches.batch(rows), rows, targets, captions, self.share)
 
     def _targets(
         self, step: int, rows: np.ndarray, parts: Mapping[str, MicroBatches]
@@ -104,11 +165,10 @@ class TrainingBatches(torch.utils.data.Dataset[Batch]):
         learned = self.decoder_targets
         if learned is None or learned.modality not in parts:
             return {}, ()
-        items, size = parts[learned.modality], self.micro_batch_size
+        items = parts[learned.modality]
         described = rows[self.batchers[learned.modality].item_of_row[rows] >= 0]
         targets = {
-            name: task.about(described, items.item_B.numpy(), size, len(items.inputs))
-            for name, task in learned.targets.items()
+            name: task.about(described, items.item_B.numpy(), items.sizes) for name, task in learned.targets.items()
         }
         if learned.itm_from is None or step < learned.itm_from:
             return targets, ()
@@ -120,10 +180,25 @@ class TrainingBatches(torch.utils.data.Dataset[Batch]):
         rows, epochs = rows[here], epochs[here]
         items, first, inverse = np.unique(batcher.item_of_row[rows], return_index=True, return_inverse=True)
         filled = np.pad(np.arange(len(items)), (0, filling(len(items))), mode="edge")
-        inputs, order = batcher.micro_batches(step, items[filled], epochs[first][filled], self.micro_batch_size)
+        size = self.micro_batch_size
+        sizes: list[int] = []
+        if self.share is not None:
+            size = self.share.cut(len(filled), size)
+
+        def wanted(cut: Sequence[int]) -> Sequence[bool]:
+            sizes.extend(cut)
+            if self.share is None:
+                return everything(cut)
+            own = self.share.own(len(cut))
+            return own if any(own) else [True, *own[1:]]
+
+        inputs, order = batcher.micro_batches(step, items[filled], epochs[first][filled], size, wanted)
         place = np.empty(len(filled), dtype=np.int64)
         place[order] = np.arange(len(filled))
-        return MicroBatches(inputs, torch.from_numpy(place[inverse]))
+        item_B = torch.from_numpy(place[inverse])
+        if self.share is None or any(self.share.own(len(sizes))):
+            return MicroBatches(inputs, item_B, sizes)
+        return MicroBatches([None] * len(sizes), item_B, sizes, spare=inputs[0])
 
     def stream(self, start: int, stop: int, workers: int) -> Iterator[Batch]:
         """The batches of steps ``start`` to ``stop``, made in advance by ``workers`` processes."""
@@ -141,4 +216,5 @@ class TrainingBatches(torch.utils.data.Dataset[Batch]):
 
 
 def _one_thread(worker: int) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun sends it to all; the training then ends its workers
     torch.set_num_threads(1)

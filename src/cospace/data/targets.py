@@ -64,20 +64,20 @@ class TaskTargets:
         """Token ids of what is to be written about the item of each row."""
         return [self.targets[target][: self.max_length] for target in self.target_of_row[rows]]
 
-    def about(
-        self, rows: np.ndarray, places: np.ndarray, micro_batch_size: int, micro_batches: int
-    ) -> list[SequenceBatch | None]:
-        """For every micro-batch of items the sequences about them; ``places`` are those of the rows' items."""
+    def about(self, rows: np.ndarray, places: np.ndarray, sizes: Sequence[int]) -> list[SequenceBatch | None]:
+        """For every micro-batch of items the sequences about them; ``places`` are those of the rows' items.
+
+        ``sizes`` are those of the micro-batches.
+        """
         if self.beside is not None:
             rows, places = self.beside.of(rows), np.repeat(places, self.beside.count)
         written = (self.prompt_of_row[rows] >= 0) & (self.target_of_row[rows] >= 0)
         rows, places = rows[written], places[written]
         asked = np.stack([places, self.prompt_of_row[rows], self.target_of_row[rows]], axis=1)
         asked = np.unique(asked, axis=0)
-        return [
-            self._sequences(asked[asked[:, 0] // micro_batch_size == number], number * micro_batch_size)
-            for number in range(micro_batches)
-        ]
+        ends = np.cumsum(sizes)
+        part = np.searchsorted(ends, asked[:, 0], side="right")
+        return [self._sequences(asked[part == number], int(ends[number] - size)) for number, size in enumerate(sizes)]
 
     def _sequences(self, asked_B3: np.ndarray, first: int) -> SequenceBatch | None:
         if not len(asked_B3):

@@ -72,7 +72,8 @@ def watch(embeddings: Mapping[str, Tensor], matches: BatchMatches) -> Metrics:
     found = []
     enough = min(FEWEST_WATCHED, max(map(len, embeddings.values()), default=0))
     for pair in aligned(embeddings, matches):
-        both = (pair.left_KE[:WATCHED], pair.right_KE[:WATCHED])
+        # Figures are computed in float64, which not every accelerator has.
+        both = (pair.left_KE[:WATCHED].cpu(), pair.right_KE[:WATCHED].cpu())
         tiny = 1e-12
         if len(both[0]) >= enough and all(
             bool(torch.isfinite(rows).all()) and float(rows.norm(dim=1).min()) >= tiny for rows in both

@@ -15,7 +15,7 @@ import functools
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
@@ -47,6 +47,15 @@ class Processor(Protocol):
         """Everything as JSON data; ``from_state`` of the class is the inverse."""
 
 
+Wanted = Callable[[Sequence[int]], Sequence[bool]]
+"""Of the sizes of a step's micro-batches, which of them are made."""
+
+
+def everything(sizes: Sequence[int]) -> Sequence[bool]:
+    """Every micro-batch is made."""
+    return [True] * len(sizes)
+
+
 class Batcher(Protocol):
     """The prepared items of a training set, cut into micro-batches as a step asks for them."""
 
@@ -54,11 +63,12 @@ class Batcher(Protocol):
     """The item of every row of the data set, ``(N,)``; -1 where the row has none."""
 
     def micro_batches(
-        self, step: int, items: np.ndarray, epochs: np.ndarray, size: int
+        self, step: int, items: np.ndarray, epochs: np.ndarray, size: int, wanted: Wanted = everything
     ) -> tuple[list[Any], np.ndarray]:
         """Encoder inputs of at most ``size`` items each, and the order in which ``items`` appear in them.
 
-        How an item is augmented is a function of (seed, its epoch, its number) and of the step alone.
+        How an item is augmented is a function of (seed, its epoch, its number) and of the step alone. ``wanted`` gets
+        the sizes of all micro-batches and says which are made; nothing stands in place of the others.
         """
 
 

@@ -32,7 +32,7 @@ AGREEMENT = 0.9999
 """Least cosine between stored golden vectors and the ones computed on loading; float32 on another machine keeps
 six digits more than this, a swapped activation or tokenizer does not."""
 
-CHUNK = {"cpu": (112, 32 * 3 * 224**2), "cuda": (256, 256 * 3 * 224**2)}
+CPU_CHUNK, ACCELERATOR_CHUNK = (112, 32 * 3 * 224**2), (256, 256 * 3 * 224**2)
 """Most items embedded at a time and most numbers in them (images of 224 px): what a layer makes of more leaves a CPU's
 cache, and products of fewer than about 1,200 rows use one of its cores only."""
 
@@ -163,7 +163,7 @@ class Space(nn.Module):
         was_training = self.training
         tower = self._fast().eval()
         processor, done = self._processor(modality), 0
-        most, numbers = CHUNK.get(where.type, CHUNK["cpu"])
+        most, numbers = CPU_CHUNK if where.type == "cpu" else ACCELERATOR_CHUNK
         if where.type == "cpu":
             most = min(most, getattr(self.encoders[modality], "cpu_chunk", most))
         try:

@@ -16,6 +16,9 @@ from .settings import RunConfig
 
 FILE = "identity.json"
 
+FREE = {"config.training.parallel", "config.training.rank_timeout_seconds"}
+"""Settings that an unfinished run may go on with changed: how many processes share the work is no part of it."""
+
 
 def check_identity(out: Path, config: RunConfig, data: tuple[Pairs, Pairs], source: Run | None) -> None:
     """Write what decides the run, or check that a run with checkpoints here was decided by the same."""
@@ -30,9 +33,9 @@ def check_identity(out: Path, config: RunConfig, data: tuple[Pairs, Pairs], sour
         return
     recorded = read_json(path)
     now = json.loads(json.dumps(identity))
-    if recorded == now:
+    changed = ", ".join(sorted(set(_differences(recorded, now)) - FREE))
+    if not changed:
         return
-    changed = ", ".join(sorted(_differences(recorded, now)))
     raise UserError(f"{out} holds an unfinished run of other settings or data ({changed}); choose another --out")
 
 

@@ -17,9 +17,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from .. import files, tensors
+from ..ranks import Ranks
 from ..reading import read_object, understood
 from ..types import UserError
 from .optim import Optimizer
@@ -36,12 +38,17 @@ class Checkpoints:
     ) -> None:
         self.folder, self.modules, self.optimizers = folder, modules, list(optimizers)
         self.keep = max(2, keep)
+        self._loaded: dict[str, Tensor] = {}
 
-    def save(self, step: int, facts: dict[str, Any]) -> Path:
-        """Write the state after ``step`` steps, verify it, and only then drop the oldest."""
+    def save(self, step: int, facts: dict[str, Any], state_tensors: dict[str, Tensor] | None = None) -> Path:
+        """Write the state after ``step`` steps, verify it, and only then drop the oldest.
+
+        ``state_tensors`` are those of :meth:`gathered`, where no rank has them all.
+        """
         target = self.folder / f"step-{step:08d}"
         state = json.dumps({"step": step, **facts}).encode()
-        files.write_folder(target, {"state.json": state, "state.safetensors": tensors.writer(self._tensors())})
+        written = self._tensors() if state_tensors is None else state_tensors
+        files.write_folder(target, {"state.json": state, "state.safetensors": tensors.writer(written)})
         files.verify(target)
         for old in self.found()[self.keep :]:
             shutil.rmtree(old)
@@ -80,10 +87,22 @@ class Checkpoints:
             saved = tensors.read(folder / "state.safetensors")
             with understood(folder / "state.safetensors", "remove this checkpoint"):
                 self._restore(saved)
+            self._loaded = saved
             self._drop_best_after(int(facts["step"]))
             return facts, complaints
         self._drop_best_after(-1)
         return None, complaints
+
+    def spread(self, ranks: Ranks, where: torch.device) -> None:
+        """Give every rank the weights and the optimizers' state of the first one, bit for bit."""
+        received = ranks.tensors_from_first(self._loaded or self._tensors(), where)
+        self._loaded = {}
+        if not ranks.first:
+            self._restore(received)
+
+    def gathered(self) -> dict[str, Tensor]:
+        """Weights and optimizer state, parts of which other ranks hold; all have to ask for them."""
+        return self._tensors()
 
     def clear(self) -> None:
         """Remove all checkpoints; called once the finished model is on disk."""

@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from ..config import Config
-from ..data.batches import Batch, TrainingBatches
+from ..data.batches import Batch, Share, TrainingBatches
 from ..matches import BatchMatches
 from ..models.generation.decoder import Decoder
 from ..models.precision import compute_copy
 from ..models.space import Space
-from ..runtime import Precision, compute_dtype, keep_freed_memory
+from ..ranks import ALONE, Ranks
+from ..runtime import Precision, compute_dtype, keep_freed_memory, limits
 from ..types import Metrics, UserError
 from .checkpoint import Checkpoints
+from .distributed import pieces
+from .masters import assign_gradients, collect_gradients, in_dtype, is_finite, refresh
 from .optim import OptimConfig, Optimizer, learning_rate, optimizers
 from .selection import Evaluation, Keep, Outcome, Selection
-from .step import forward_backward, room_for_graphs
+from .sharded import gather_weights, scatter_weights, sharded_copy
+from .step import NOTHING, forward_backward, room_for_graphs
+from .stopping import TERMINATED, Stopping
 
 MOST_FAILURES = 3
 """Steps in a row with a loss or gradient that is not finite before the run stops."""
@@ -58,6 +62,12 @@ class TrainingConfig(Config):
     """Random seed for initial weights, order, augmentation, hold-out."""
     workers: int = Field(default=0, ge=0)
     """Processes that make batches in advance."""
+    parallel: Literal["auto", "none", "ddp", "fsdp"] = "auto"
+    """How the ranks that `torchrun` starts share the work: ``ddp``, each with all weights and a part of every batch,
+    ``fsdp``, each with a part of the encoders' weights as well, or ``none``; ``auto`` is ``ddp`` where there are
+    several ranks, otherwise ``none``."""
+    rank_timeout_seconds: float = Field(default=600.0, gt=0)
+    """How long ranks wait for one of them within a step before the run ends, to be started again."""
     precision: Precision = "auto"
     """Number format of the towers: ``float32``, ``bfloat16``, or what is fast on the hardware."""
     evaluations: int | None = Field(default=None, ge=0)
@@ -102,6 +112,16 @@ class Learner(nn.Module):
         """The modules by the names that checkpoints know."""
         return {"space": self.space} | ({} if self.decoder is None else {"decoder": self.decoder})
 
+    def sharded(self, ranks: Ranks, dtype: torch.dtype) -> Learner:
+        """A copy of which every rank holds a part."""
+        if self.decoder is not None:
+            raise UserError(
+                "training.parallel=fsdp shards encoders and trains no decoder yet; use training.parallel=ddp"
+            )
+        made = sharded_copy(self.space, ranks, dtype)
+        pairs = zip(self.space.parameters(), made.parameters(), strict=True)
+        return Learner(made, None, {new: self.lr_scales[old] for old, new in pairs if old in self.lr_scales})
+
     def compute_copy(self, dtype: torch.dtype) -> Learner:
         """A copy that computes in ``dtype``; this very one for float32."""
         if dtype == torch.float32:
@@ -125,21 +145,33 @@ class Trainer:
         checkpoints: Path,
         observers: Observers,
         evaluate_start: bool = False,
+        ranks: Ranks = ALONE,
     ) -> None:
         keep_freed_memory()
         self.learner, self.objective, self.config, self.observers = learner, objective, config, observers
-        self.space = learner.space
+        self.space, self.ranks = learner.space, ranks
         self.where = self.space.device
-        self.room = room_for_graphs(config.activation_memory_gb, self.where)
+        for sentence in limits(self.where, config.precision):
+            observers.say(sentence)
+        self.sharded = config.parallel == "fsdp" and ranks.size > 1
+        self.room = NOTHING if self.sharded else room_for_graphs(config.activation_memory_gb, self.where)
         dtype = compute_dtype(config.precision, self.where)
-        self.optimizers = optimizers(config.optim, self.space, objective, dtype, learner.decoder, learner.lr_scales)
+        # What the optimizers change: the learner, or what the ranks hold parts of, from which the learner is gathered.
+        self.updated = learner.sharded(ranks, dtype) if self.sharded else learner
+        up = self.updated
+        self.optimizers = optimizers(config.optim, up.space, objective, dtype, up.decoder, up.lr_scales)
         self.peaks = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
         modules = {"objective": objective, **self.learner.named()}
         self.checkpoints = Checkpoints(checkpoints, modules, self.optimizers)
         self.selection, self.evaluate_start = Selection(config.keep, config.patience), evaluate_start
+        self.pieces, self.stopping = pieces(config.parallel, ranks), Stopping()
         self.start, spent = self._resume()
         self.clock = Clock(spent)
-        self.low_precision = self.learner.compute_copy(dtype)
+        if self.sharded:
+            scatter_weights(self.space, self.updated.space)
+            if not ranks.first:  # which alone needs the whole, to evaluate and to save it
+                learner.to("meta")
+        self.low_precision = self.updated if self.sharded else self.learner.compute_copy(dtype)
         self.failures = 0
 
     def fit(self, batches: TrainingBatches) -> Outcome:
@@ -149,7 +181,8 @@ class Trainer:
         if self.evaluate_start and not self.start:
             self.observers.row({"step": 0, "minutes": self.clock.minutes} | self._evaluate(0, steps))
         if not self.selection.stops:
-            self._steps(batches, steps)
+            with self.stopping.listening():
+                self._steps(batches, steps)
         last = self.selection.last
         if last is not None and last.step < steps:
             self.observers.say(
@@ -160,6 +193,8 @@ class Trainer:
 
     def _steps(self, batches: TrainingBatches, steps: int) -> None:
         """Every step that is left, until the last or until patience is at an end."""
+        if self.pieces is not None:
+            batches = batches.shared(Share(self.ranks.rank, self.ranks.size, self.pieces))
         evaluations = self.config.evaluations
         due = evaluation_steps(steps, FEWEST_EVALUATIONS if evaluations is None else evaluations)
         saved = time.monotonic()
@@ -172,11 +207,16 @@ class Trainer:
                 row |= self._evaluate(done, steps)
             self.observers.row(row)
             ends = done == steps or (done in due and self.selection.stops)
-            if ends or time.monotonic() - saved >= self.config.checkpoint_seconds:
-                self.checkpoints.save(done, {"minutes": self.clock.minutes, "selection": self.selection.state()})
+            terminated = self.ranks.any(self.stopping.asked)
+            late = time.monotonic() - saved >= self.config.checkpoint_seconds
+            if ends or terminated or (self.ranks.any(self.ranks.first and late) if self.sharded else late):
+                self._save(done)
                 saved = time.monotonic()
             if ends:
                 return
+            if terminated:
+                self.observers.say(f"stopped by SIGTERM after step {done}; the same command goes on from there")
+                raise SystemExit(TERMINATED)
 
     def step(self, batch: Batch, steps: int) -> tuple[dict[str, Any], Mapping[str, Tensor]]:
         """One update; returns what to log and the batch's embeddings. A step that is not finite changes nothing."""
@@ -185,38 +225,68 @@ class Trainer:
         torch.manual_seed(self.config.seed * 1_000_003 + batch.step)
         low_precision = self.low_precision
         done = forward_backward(
-            low_precision.space, self.objective, batch, self.where, self.room, low_precision.decoder
+            low_precision.space, self.objective, batch, self.where, self.room, low_precision.decoder, self.ranks
         )
-        collect_gradients(self.learner, low_precision)
-        if is_finite(done.loss, [*self.learner.parameters(), *self.objective.parameters()]):
+        if done.gradients is None:
+            collect_gradients(self.learner, low_precision)
+        else:
+            assign_gradients(self.updated, done.gradients)
+        finite = is_finite(done.loss, [*self.updated.parameters(), *self.objective.parameters()])
+        if not (self.ranks.any(not finite) if self.sharded else not finite):
             self.failures = 0
             for optimizer in self.optimizers:
                 optimizer.step()
-            refresh(self.learner, low_precision)
+            refresh(self.updated, low_precision)
         else:
-            self._refuse(batch)
+            self._refuse(batch, done.embeddings)
         row = {"step": batch.step + 1, "loss": done.loss.item(), "minutes": self.clock.minutes}
         row |= {f"loss/{name}": loss.item() for name, loss in done.losses.items()} if len(done.losses) > 1 else {}
         speed = {"samples_per_second": self.clock.rate(len(batch.row_B))}
         return row | speed | learned_numbers(self.objective), done.embeddings
 
     def _resume(self) -> tuple[int, float]:
-        """Steps done and minutes spent so far."""
-        facts, complaints = self.checkpoints.resume()
+        """Steps done and minutes spent so far; all ranks go on from the newest whole checkpoint of the first one."""
+        facts, complaints = self.checkpoints.resume() if self.ranks.first else (None, [])
         for complaint in complaints:
             self.observers.say(complaint)
+        facts = self.ranks.from_first(facts)
+        self.checkpoints.spread(self.ranks, self.where)
         if facts is None:
             return 0, 0.0
         self.observers.say(f"resuming after step {facts['step']}")
         self.selection.restore(facts["selection"])
+        if "pieces" in facts:
+            self.pieces = max(int(facts["pieces"]), self.pieces or 1)
         return int(facts["step"]), float(facts["minutes"])
 
+    def _save(self, done: int) -> None:
+        """A checkpoint, which the first rank writes; the others meet it at the next step."""
+        self._gather()
+        facts = {"minutes": self.clock.minutes, "selection": self.selection.state()}
+        facts |= {} if self.pieces is None else {"pieces": self.pieces}
+        gathered = [self.checkpoints.gathered()] if self.sharded else []
+        if self.ranks.first:
+            self.checkpoints.save(done, facts, *gathered)
+
+    def _gather(self) -> None:
+        """Bring the learner of the first rank up to date, where ranks hold parts of it."""
+        if self.sharded:
+            gather_weights(self.updated.space, self.space, self.ranks)
+
     def _evaluate(self, done: int, steps: int) -> Metrics:
-        """Evaluate off the clock and keep the best weights; the space is back in training mode afterwards."""
-        with self.clock.paused():
-            evaluation = self.observers.evaluate(self.space)
-            if self.selection.add(done, evaluation) and self.config.keep == "best" and done < steps:
-                self.checkpoints.save_best(done)
+        """Evaluate off the clock and keep the best weights; the space is back in training mode afterwards.
+
+        The first rank does it, and the others wait for what it decides.
+        """
+        evaluation = Evaluation()
+        self._gather()
+        with self.clock.paused(), self.stopping.at_once():
+            if self.ranks.first:
+                evaluation = self.observers.evaluate(self.space)
+                if self.selection.add(done, evaluation) and self.config.keep == "best" and done < steps:
+                    self.checkpoints.save_best(done)
+            if self.ranks.size > 1:
+                self.selection.restore(self.ranks.from_first(self.selection.state()))
         self.space.train()
         found = {f"val/{name}": value for name, value in evaluation.metrics.items()}
         if self.selection.best is None:
@@ -232,7 +302,7 @@ class Trainer:
     def _restore_kept(self, steps: int) -> Outcome:
         """Give the learner the weights that are kept."""
         kept, best, last = self.selection.kept(steps), self.selection.best, self.selection.last
-        if kept is not None and kept is not last:
+        if kept is not None and kept is not last and self.ranks.first:
             try:
                 self.checkpoints.load_best(kept.step)
             except UserError as error:
@@ -240,46 +310,32 @@ class Trainer:
                 kept = last
         return Outcome(steps, kept, best, last, self.selection.least_difference)
 
-    def _refuse(self, batch: Batch) -> None:
+    def _refuse(self, batch: Batch, embeddings: Mapping[str, Tensor]) -> None:
         """Say that a step was left out; stop when it keeps happening."""
         self.failures += 1
-        rows = ", ".join(map(str, batch.row_B[:8]))
+        broken = broken_rows(batch, embeddings)
+        rows = ", ".join(map(str, (broken or batch.row_B.tolist())[:8])) + ("" if broken else ", ...")
+        rows += " with embeddings that are not finite" if broken else ""
         rates = ("lr", "muon_lr") if self.config.optim.name == "muon" else ("lr",)
         lower = " and ".join(f"training.optim.{rate}" for rate in rates)
         if self.failures >= MOST_FAILURES:
             raise UserError(
-                f"the loss was not finite in {self.failures} steps in a row (last: step {batch.step + 1}, rows {rows}, "
-                f"...); lower {lower}, or run `cospace check` on these pairs"
+                f"the loss was not finite in {self.failures} steps in a row "
+                f"(last: step {batch.step + 1}, rows {rows}); lower {lower}, or run `cospace check` on these pairs"
             )
         self.observers.say(
             f"step {batch.step + 1} gave a loss or gradient that is not finite and was left out (rows {rows})"
         )
 
 
-def in_dtype(decoder: Decoder, dtype: torch.dtype) -> Decoder:
-    """A copy of the decoder that computes in ``dtype``; its norms' statistics and its logits stay float32."""
-    return copy.deepcopy(decoder).to(dtype)
-
-
-def collect_gradients(masters: nn.Module, low_precision_modules: nn.Module) -> None:
-    """Hand the compute copy's gradients to the float32 masters."""
-    for master, low_precision in zip(masters.parameters(), low_precision_modules.parameters(), strict=True):
-        if master is not low_precision:
-            master.grad = None if low_precision.grad is None else low_precision.grad.float()
-
-
-@torch.no_grad()
-def refresh(masters: nn.Module, low_precision_modules: nn.Module) -> None:
-    """Copy the updated masters into the compute copy."""
-    for master, low_precision in zip(masters.parameters(), low_precision_modules.parameters(), strict=True):
-        if master is not low_precision:
-            low_precision.copy_(master)
-
-
-def is_finite(loss: Tensor, parameters: Iterable[nn.Parameter]) -> bool:
-    """Whether the loss and every gradient are finite; one number suffices, since NaN and infinity survive sums."""
-    sums = [p.grad.float().sum() for p in parameters if p.grad is not None]
-    return bool(torch.isfinite(torch.stack([loss.float(), *sums])).all())
+def broken_rows(batch: Batch, embeddings: Mapping[str, Tensor]) -> list[int]:
+    """The rows of a batch with an embedding that is not finite."""
+    found: set[int] = set()
+    for name, rows_BE in embeddings.items():
+        places = batch.matches.rows[name]
+        row_B = batch.row_B if places is None else batch.row_B[places.cpu().numpy()]
+        found |= set(row_B[(~torch.isfinite(rows_BE).all(1)).cpu().numpy()].tolist())
+    return sorted(found)
 
 
 def learned_numbers(objective: nn.Module) -> dict[str, float]:

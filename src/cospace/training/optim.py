@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ..config import Config
+from .shards import local, own_part, sharded_like, whole
 
 
 class OptimConfig(Config):
@@ -109,22 +110,33 @@ class Optimizer:
         raise NotImplementedError
 
     def state_dict(self) -> dict[str, Any]:
-        """What is remembered, by the parameter's place among all groups, and the groups with places for parameters."""
+        """What is remembered, by the parameter's place among all groups, and the groups with places for parameters.
+
+        What is sharded is gathered, so that all ranks have to ask.
+        """
         places = {p: place for place, p in enumerate(self._parameters())}
         groups = [{**group, "params": [places[p] for p in group["params"]]} for group in self.param_groups]
-        return {"state": {places[p]: dict(entries) for p, entries in self.state.items()}, "param_groups": groups}
+        state = {places[p]: {key: whole(value) for key, value in entries.items()} for p, entries in self.state.items()}
+        return {"state": state, "param_groups": groups}
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
         """The inverse of :meth:`state_dict`, on the parameters' own devices."""
         parameters = self._parameters()
         for place, entries in saved["state"].items():
             p = parameters[place]
-            self.state[p] = {key: value.to(p.device, copy=True) for key, value in entries.items()}
+            self.state[p] = {key: _placed(p, value) for key, value in entries.items()}
         for group, of_saved in zip(self.param_groups, saved["param_groups"], strict=True):
             group.update({key: value for key, value in of_saved.items() if key != "params"})
 
     def _parameters(self) -> list[Tensor]:
         return [p for group in self.param_groups for p in group["params"]]
+
+
+def _placed(p: Tensor, value: Tensor) -> Tensor:
+    """What was remembered of a parameter on its device; of a sharded one this rank's part."""
+    if value.shape != p.shape:
+        return value.to(p.device, copy=True)
+    return sharded_like(p, own_part(p, value).to(p.device, copy=True))
 
 
 class AdamW(Optimizer):
@@ -151,10 +163,10 @@ class AdamW(Optimizer):
             steps = [state["step"] for state in states]
             torch._foreach_add_(steps, 1)
             torch._fused_adamw_(
-                moved,
-                [p.grad for p in moved],
-                [state["exp_avg"] for state in states],
-                [state["exp_avg_sq"] for state in states],
+                [local(p) for p in moved],
+                [local(cast("Tensor", p.grad)) for p in moved],
+                [local(state["exp_avg"]) for state in states],
+                [local(state["exp_avg_sq"]) for state in states],
                 [],
                 steps,
                 lr=group["lr"],
@@ -210,19 +222,22 @@ class Muon(Optimizer):
     def _step_together(self, params: list[Tensor], group: dict[str, Any]) -> None:
         updates = []
         for p in params:
-            gradient = cast("Tensor", p.grad)
-            buffer = self.state[p].setdefault("momentum", torch.zeros_like(p))
+            gradient = local(cast("Tensor", p.grad))
+            buffer = local(self.state[p].setdefault("momentum", torch.zeros_like(p)))
             buffer.lerp_(gradient, 1 - group["momentum"])
-            updates.append(gradient.lerp(buffer, group["momentum"]).flatten(1))
+            updates.append(whole(sharded_like(p, gradient.lerp(buffer, group["momentum"]))).flatten(1))
         stack = orthogonalise(torch.stack(updates).to(self.dtype)).float()
         shape_factor = math.sqrt(max(1.0, stack.shape[-2] / stack.shape[-1]))
         for p, update in zip(params, stack, strict=True):
             if group["fixed_norm"] and "norm" not in self.state[p]:
-                self.state[p]["norm"] = p.norm()
-            p.mul_(1 - group["lr"] * group["decay"]).add_(update.view_as(p), alpha=-group["lr"] * shape_factor)
+                self.state[p]["norm"] = whole(p.norm())
+            own = local(p)
+            own.mul_(1 - group["lr"] * group["decay"]).add_(
+                own_part(p, update.view(p.shape)), alpha=-group["lr"] * shape_factor
+            )
             if group["fixed_norm"]:
                 norm = self.state[p]["norm"]
-                p.mul_(torch.where(norm > 0, norm / p.norm(), 1.0))
+                own.mul_(torch.where(norm > 0, norm / whole(p.norm()), 1.0))
 
 
 def optimizers(

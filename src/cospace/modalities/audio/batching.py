@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ...types import BadItem, Progress
-from .. import Prepared
+from .. import Prepared, Wanted, everything
 from .._prepared import prepared_in_order
 from .augmenting import WARP, Augment, Draws, Timing, Warp, masks, noise_table, noisy, response, stretched, warped
 from .processor import STRIDE, AudioBatch, AudioProcessor, normalised
@@ -131,15 +131,18 @@ class AudioBatcher:
         self.frames_N = torch.from_numpy(self.packed.frames_N)
 
     def micro_batches(
-        self, step: int, items: np.ndarray, epochs: np.ndarray, size: int
-    ) -> tuple[list[AudioBatch], np.ndarray]:
+        self, step: int, items: np.ndarray, epochs: np.ndarray, size: int, wanted: Wanted = everything
+    ) -> tuple[list[AudioBatch | None], np.ndarray]:
         """Encoder inputs of at most ``size`` sounds each, and the order in which ``items`` appear in them."""
         made = Draws.of(self.seed, epochs, items)
         at = torch.from_numpy(items)
         timing = Timing.drawn(self.augment, made, self.frames_N[at])
         order = torch.argsort(timing.length_B, stable=True)
-        cuts = torch.split(order, cut_sizes(timing.length_B[order].tolist(), size))
-        batches = [self._batch(at[cut], Draws(made.numbers[cut]), timing.rows(cut)) for cut in cuts]
+        sizes = cut_sizes(timing.length_B[order].tolist(), size)
+        batches = [
+            self._batch(at[cut], Draws(made.numbers[cut]), timing.rows(cut)) if here else None
+            for cut, here in zip(torch.split(order, sizes), wanted(sizes), strict=True)
+        ]
         return batches, order.numpy()
 
     def _batch(self, items: Tensor, made: Draws, timing: Timing) -> AudioBatch:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ...config import Config
 from ...types import BadItem, attempted
+from .. import Wanted, everything
 from .._draws import draws
 from .augmentation import Augment
 from .decoding import decoded
@@ -115,12 +116,16 @@ class ImageBatcher:
         self.processor, self.augment, self.seed, self.low_res_steps = processor, augment, seed, low_res_steps
 
     def micro_batches(
-        self, step: int, items: np.ndarray, epochs: np.ndarray, size: int
+        self, step: int, items: np.ndarray, epochs: np.ndarray, size: int, wanted: Wanted = everything
     ) -> tuple[list[Any], np.ndarray]:
         """See :class:`cospace.modalities.Batcher`."""
         numbers_B4 = draws(self.seed, epochs, items, 4)
         numbers_B4[:, 3] = (draws(self.seed, np.zeros_like(epochs), items, 4)[:, 3] + 0.5 * (epochs % 2)) % 1
-        moved = self.augment.apply(self.images_N3SS[torch.from_numpy(items)], numbers_B4)
+        cuts = torch.split(torch.arange(len(items)), size)
+        made = wanted([len(cut) for cut in cuts])
+        places = torch.cat([cut[:0] if not here else cut for cut, here in zip(cuts, made, strict=True)])
+        moved = self.augment.apply(self.images_N3SS[torch.from_numpy(items)[places]], numbers_B4[places.numpy()])
+        parts = iter(torch.split(moved, size))
         side = self.processor.size * 3 // 4 if step < self.low_res_steps else self.processor.size
-        batches = [ImageMicroBatch(images, side, self.processor) for images in torch.split(moved, size)]
+        batches = [ImageMicroBatch(next(parts), side, self.processor) if here else None for here in made]
         return batches, np.arange(len(items))

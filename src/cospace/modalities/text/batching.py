@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ...config import Config
+from .. import Wanted, everything
 from .._draws import draws
 from .tokenizer import LENGTH, Tokenizer
 
@@ -36,7 +37,7 @@ class TextBatcher:
         self.dropout, self.seed = dropout, seed + 1
 
     def micro_batches(
-        self, step: int, items: np.ndarray, epochs: np.ndarray, size: int
+        self, step: int, items: np.ndarray, epochs: np.ndarray, size: int, wanted: Wanted = everything
     ) -> tuple[list[Any], np.ndarray]:
         """See :class:`cospace.modalities.Batcher`."""
         texts = [self.tokens[item] for item in items]
@@ -44,7 +45,12 @@ class TextBatcher:
             texts = [self._thinned(text, epoch, item) for text, epoch, item in zip(texts, epochs, items, strict=True)]
         order = np.argsort([len(text) for text in texts], kind="stable")
         cuts = [order[i : i + size] for i in range(0, len(order), size)]
-        return [self.tokenizer.batch([texts[i] for i in cut]) for cut in cuts], order
+        made = wanted([len(cut) for cut in cuts])
+        batches = [
+            self.tokenizer.batch([texts[i] for i in cut]) if here else None
+            for cut, here in zip(cuts, made, strict=True)
+        ]
+        return batches, order
 
     def _thinned(self, text: Tensor, epoch: int, item: int) -> Tensor:
         keep = draws(self.seed, np.array([epoch]), np.array([item]), len(text))[0] >= self.dropout

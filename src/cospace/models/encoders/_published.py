@@ -55,8 +55,8 @@ class Attention(nn.Module):
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None = None) -> Tensor:
-    """``softmax(q k' / sqrt(d)) v``: torch's fused kernel on a GPU, plain products on a CPU, faster to learn by."""
-    if query.is_cuda:
+    """``softmax(q k' / sqrt(d)) v``: fused by torch on an accelerator, plain products on a CPU, faster to learn by."""
+    if query.device.type != "cpu":
         fused: Tensor = scaled_dot_product_attention(query, key, value, attn_mask=visible)
         return fused
     logits = (query * query.shape[-1] ** -0.5) @ key.mT

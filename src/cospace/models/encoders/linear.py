@@ -41,4 +41,4 @@ class Linear(nn.Module):
     def forward(self, images_B3SS: Tensor) -> Features:
         small = nn.functional.adaptive_avg_pool2d(images_B3SS, self.side)
         pooled_BD = self.map(small.flatten(1))
-        return Features(pooled_BD, pooled_BD[:, None], torch.ones(len(pooled_BD), 1, dtype=torch.bool))
+        return Features(pooled_BD, pooled_BD[:, None], pooled_BD.new_ones(len(pooled_BD), 1, dtype=torch.bool))
