@@ -126,11 +126,14 @@ def decode_text(data: bytes) -> str:
 def text_pieces(file: BufferedReader, size: int) -> Iterator[str]:
     """:func:`decode_text` of a file in pieces of about ``size`` bytes, for one that is larger than memory should be.
 
-    Its ends of lines are LF or CRLF; one whose first piece has neither is read as a whole.
+    Its ends of lines are LF or CRLF; one whose first piece has neither is read as a whole. Raises ``OSError`` where
+    that would be more than :data:`MOST` bytes.
     """
     beginning = file.read(size)
     encoding = _UTF16.get(beginning[:2]) or _unmarked(beginning[:_GLANCE])
     if len(beginning) < size or b"\n" not in beginning:
+        if (length := os.fstat(file.fileno()).st_size) > MOST:
+            raise OSError(errno.EFBIG, f"it has {length:,} bytes and no line in the first {size:,}")
         yield decode_text(beginning + file.read())
         return
     marked = beginning[:2] in _UTF16

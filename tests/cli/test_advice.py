@@ -20,8 +20,8 @@ OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 ANOTHER = re.compile(r"`cospace ([a-z]+)\b([^`]*)`|\bcospace ([a-z]+)\b([^;]*)")
 """A command that a sentence names, with what stands there up to its end."""
 
-OF_OTHERS = {"--data-binary", "--force-reinstall", "--max-restarts", "--nproc-per-node"}
-"""Options of curl, of pip and of torchrun."""
+OF_OTHERS = {"--data-binary", "--force-reinstall", "--head", "--max-restarts", "--nproc-per-node"}
+"""Options of curl, of pip, of ray and of torchrun."""
 
 
 def options(command: str, capsys: pytest.CaptureFixture[str]) -> set[str]:

@@ -60,6 +60,8 @@ def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_cluster_that_is_not_there_is_named(cospace: Cospace, trained: Path, table: Path, tmp_path: Path) -> None:
     result = cospace("embed", trained, table, "--out", tmp_path / "v.parquet", "--ray", "127.0.0.1:1")
     assert "ray start --head" in result.refusal()
+    alone = cospace("embed", trained, table, "--out", tmp_path / "v.parquet", "--workers", 2)
+    assert "--ray" in alone.refusal()
     assert list(tmp_path.glob("v.parquet*")) == []
 
 
@@ -116,6 +118,8 @@ def _holders(lease: Path) -> Iterator[int]:
 def test_a_mistake_is_one_sentence(connected: str, trained: Path, table: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="name a file that ends in"):
         embed_on_ray(trained, Input(table), tmp_path / "v.csv", connected, 1)
+    with pytest.raises(UserError, match="at least 1"):
+        embed_on_ray(trained, Input(table), tmp_path / "v.parquet", connected, 0)
     with pytest.raises(UserError, match="does not exist"):
         embed_on_ray(trained, Input("nowhere.csv"), tmp_path / "v.parquet", connected, 1)
 

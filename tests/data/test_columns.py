@@ -19,7 +19,7 @@ from cospace.data import contents
 from cospace.data.check import check
 from cospace.data.keys import ABSENT, encode, encode_hashes, hashes
 from cospace.data.pairs import Pairs, open_pairs
-from cospace.data.sources import _text_files
+from cospace.data.sources import _delimited, _text_files
 from cospace.data.sources._delimited import records
 from cospace.data.sources.tar import Member
 from cospace.types import Fault, UserError
@@ -176,6 +176,16 @@ def test_long_inputs_are_read_as_short_ones_are(
         _equal(one, two)
         _equal(one.select(range(0, len(one), 2)), two.select(range(0, len(two), 2)))
         assert two.counts() == one.counts()
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.jsonl"])
+def test_a_line_without_an_end_is_refused(
+    name: str, long_from_three: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_delimited, "LONGEST_LINE", 100)
+    (tmp_path / name).write_text("image,text\n" + "x" * 1000)
+    with pytest.raises(UserError, match=r"cannot be read: .*more than 100 letters"):
+        open_pairs(tmp_path / name)
 
 
 def test_long_inputs_are_checked_as_short_ones_are(tmp_path: Path, request: pytest.FixtureRequest) -> None:

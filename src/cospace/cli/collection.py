@@ -15,9 +15,12 @@ from ..types import UserError
 from ._app import AS_FOUND, INDEX, PLACE, RUN, Json, Reading, ReadingOptions, Trust, kinds, set_aside, show, verb, write
 
 if TYPE_CHECKING:
+    from ..commands.embed import Embedded
     from ..commands.index import Indexed
     from ..commands.search import Result, SearchableIndex
     from ..stores import Index
+    from ..stores.entries import Input
+    from ..types import Progress as Work
 
 INPUT = "Files or pairs: a folder, a table, tar shards, hf:NAME, or a built-in set."
 """Help of the argument that names what is embedded."""
@@ -42,6 +45,35 @@ NO_FILE = FileQuery()
 """A query by text."""
 
 
+def _embedded(run: Path, given: Input, out: Path, on: RayOptions, trusted: Sequence[str], progress: Work) -> Embedded:
+    """By this process, or by a cluster."""
+    from ..commands.embed import embed_to_file
+    from ..runs.run import Run
+
+    if on.ray is None:
+        return embed_to_file(Run.load(run, trusted), given, out, progress)
+    from ..commands.embed_on_ray import embed_on_ray
+
+    return embed_on_ray(run, given, out, on.ray, on.workers, trusted, progress)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class RayOptions:
+    """A Ray cluster that shares the work."""
+
+    ray: Annotated[
+        str | None, Parameter(help="A Ray cluster does the work: auto, HOST:PORT, or local, which starts one.")
+    ] = None
+    workers: Annotated[
+        int | None, Parameter(help="Processes of --ray; by default one for each GPU, else for every four processors.")
+    ] = None
+
+
+ALONE = RayOptions()
+"""This process does the work."""
+
+
 @verb("RUN SOURCE --out FILE [OPTIONS]")
 def embed(
     run: Annotated[Path, Parameter(help=RUN)],
@@ -49,13 +81,7 @@ def embed(
     /,
     *,
     out: Annotated[Path, Parameter(help="A .parquet or .npz file.")],
-    ray: Annotated[
-        str | None,
-        Parameter(help="A Ray cluster does the work: auto, HOST:PORT, or local, which starts one."),
-    ] = None,
-    workers: Annotated[
-        int | None, Parameter(help="Processes of --ray; by default one for each GPU, else for every four processors.")
-    ] = None,
+    on: RayOptions = ALONE,
     reading: ReadingOptions = AS_FOUND,
     trust: Trust = None,
     json: Json = False,
@@ -67,20 +93,15 @@ def embed(
 
     Example: cospace embed run photos/ --out vectors.parquet
     """
-    from ..commands.embed import embed_to_file
-    from ..runs.run import Run
     from ..runtime import rank
     from ..stores.entries import Input
     from .terminal import Progress
 
+    if on.workers is not None and on.ray is None:
+        raise UserError("--workers are those of a Ray cluster; name one with --ray, or leave them out")
     given = Input(source, reading.options(pairs=False))
     with Progress() as progress:
-        if ray is None:
-            made = embed_to_file(Run.load(run, trust or ()), given, out, progress.long_work)
-        else:
-            from ..commands.embed_on_ray import embed_on_ray
-
-            made = embed_on_ray(run, given, out, ray, workers, trust or (), progress.long_work)
+        made = _embedded(run, given, out, on, trust or (), progress.long_work)
     if rank() == 0:
         said = f"{made.embedded:,} items embedded into {out}{set_aside(made.problems)}"
         show(

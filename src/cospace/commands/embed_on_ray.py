@@ -47,6 +47,8 @@ def embed_on_ray(
     ``address`` is Ray's: ``auto`` for the cluster of this machine, ``HOST:PORT``, or ``local`` for one that is started
     here and ended afterwards. Raises :class:`UserError` where there is no cluster, or a worker does not see the files.
     """
+    if workers is not None and workers < 1:
+        raise UserError(f"{workers} workers cannot do anything; leave --workers out, or give at least 1")
     run, out = run.absolute(), out.absolute()
     spec = Path(source.spec)
     source = replace(source, spec=str(spec.absolute()) if spec.exists() else str(source.spec))
@@ -55,13 +57,13 @@ def embed_on_ray(
         gpus, processors = int(resources.get("GPU", 0)), int(resources.get("CPU", 1))
         count = workers or gpus or math.ceil(processors / PROCESSORS)
         options = {"num_cpus": max(1, processors // count), "num_gpus": min(1.0, gpus / count) if gpus else 0}
-        board = ray.remote(_Board).options(num_cpus=0).remote()
+        reached = ray.remote(_Reached).options(num_cpus=0).remote()
         worker = ray.remote(_work).options(**options, max_retries=RETRIES, scheduling_strategy="SPREAD")
-        started = [worker.remote(str(run), source, str(out), str(mark), tuple(trusted), board) for _ in range(count)]
-        return _finished(ray, started, board, progress)
+        started = [worker.remote(str(run), source, str(out), str(mark), tuple(trusted), reached) for _ in range(count)]
+        return _finished(ray, started, reached, progress)
 
 
-def _finished(ray: Any, started: list[Any], board: Any, progress: Progress) -> Embedded:
+def _finished(ray: Any, started: list[Any], reached: Any, progress: Progress) -> Embedded:
     """Wait for all workers, and pass on how far they are."""
     from ray.exceptions import RayError, RayTaskError
 
@@ -70,8 +72,8 @@ def _finished(ray: Any, started: list[Any], board: Any, progress: Progress) -> E
         while started:
             done, started = ray.wait(started, timeout=POLL)
             made = ray.get(done[0]) if done else made
-            progress("embedding", *ray.get(board.read.remote()))
-        _, total = ray.get(board.read.remote())
+            progress("embedding", *ray.get(reached.read.remote()))
+        _, total = ray.get(reached.read.remote())
         progress("embedding", total, total)  # what a worker said last may still be under way
     except RayTaskError as error:
         if isinstance(error.cause, UserError):
@@ -84,7 +86,7 @@ def _finished(ray: Any, started: list[Any], board: Any, progress: Progress) -> E
     return made
 
 
-def _work(run: str, source: Input, out: str, mark: str, trusted: Sequence[str], board: Any) -> Embedded:
+def _work(run: str, source: Input, out: str, mark: str, trusted: Sequence[str], reached: Any) -> Embedded:
     """One copy of the job, in a process that Ray has started."""
     for path in (run, mark):
         if not Path(path).exists():
@@ -97,12 +99,12 @@ def _work(run: str, source: Input, out: str, mark: str, trusted: Sequence[str], 
     def reported(what: str, done: int, total: int) -> None:
         if what == "embedding" and done != last[0]:
             last[0] = done
-            board.write.remote(done, total)
+            reached.write.remote(done, total)
 
     return embed_to_file(Run.load(Path(run), trusted), source, out, reported)
 
 
-class _Board:
+class _Reached:
     """How far the job is, as the worker says that knows the most."""
 
     def __init__(self) -> None:
@@ -124,7 +126,7 @@ def _cluster(address: str) -> Iterator[Any]:
         raise UserError("--ray needs Ray: pip install 'cospace[ray]'") from error
     try:
         _answers(address)
-        own: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
+        own: dict[str, Any] = {"include_dashreached": False} if address == "local" else {}
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
     except (OSError, RuntimeError, ValueError) as error:
         reason = str(error).split("\n", 1)[0]

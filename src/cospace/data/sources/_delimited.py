@@ -8,11 +8,15 @@ quote is an ordinary character. A line ends with LF or CRLF; blank lines are ski
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 SEPARATORS = (",", "\t", ";", "|")
+
+LONGEST_LINE = 1 << 28
+"""Letters of a line, which may hold a file in base64."""
 
 LONGEST = 1 << 24
 """Letters of a record with quotes, of a text that is read in pieces."""
@@ -57,6 +61,12 @@ def records(
         line, window.start = (line + 1, end + 1) if fault else (line + len(inside) + 1, stop + 1)
 
 
+def check_line(letters: int) -> None:
+    """Raise ``OSError`` where a line that has not ended is longer than any of a table."""
+    if letters > LONGEST_LINE:
+        raise OSError(errno.EFBIG, f"a line of it has more than {LONGEST_LINE:,} letters")
+
+
 class _Window:
     """The part of a text in pieces that is being read."""
 
@@ -67,6 +77,7 @@ class _Window:
     def begin(self) -> bool:
         """Whether there is more; if so, at least a whole line of it."""
         while self._pieces is not None and self.text.find("\n", self.start) < 0:
+            check_line(len(self.text) - self.start)
             self.extend(len(self.text) - self.start + 1)
         return self.start < len(self.text)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ...reading import decode_text, opened, text_pieces
 from ...types import UserError
+from ._delimited import check_line
 from ._packed import is_packed, refuse_stand_in, unpacked
 
 SMALL = 1 << 24
@@ -62,5 +63,6 @@ class TextFile:
         left = ""
         for piece in self.pieces():
             *whole, left = (left + piece).split("\n")
+            check_line(len(left))
             yield from whole
         yield left
