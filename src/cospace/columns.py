@@ -12,6 +12,8 @@ import dataclasses
 import json
 import os
 import tempfile
+import time
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
@@ -34,24 +36,15 @@ SHORT = 1 << 16
 BLOCK = 1 << 13
 """Values that are written, and read, together."""
 
+DAY = 86_400.0
+"""Seconds."""
+
 _NONE, _TEXT, _PATH, _BYTES, _JSON, _FAULT, _FIELDS, _KEPT = range(8)
 """How a value is stored; what no file can hold is kept in memory."""
 
 
-class Column(Sequence[T]):
-    """A long column. Reading a value makes it anew: equal values are equal, never the same object."""
-
-    def __init__(self, path: Path, length: int, classes: Sequence[type], kept: Mapping[int, Any]) -> None:
-        import pyarrow as pa
-
-        self._length, self._classes, self._kept = length, classes, kept
-        self._file = pa.OSFile(os.fspath(path))
-        self._scanned = pa.ipc.open_file(self._file)
-        self._mapped = pa.ipc.open_file(pa.memory_map(os.fspath(path)))
-        self._parts: dict[int, tuple[np.ndarray, pa.Array]] = {}
-
-    def __len__(self) -> int:
-        return self._length
+class LongColumn(Sequence[T]):
+    """A column that is no list: equal to any sequence of the same values."""
 
     @overload
     def __getitem__(self, row: int) -> T: ...
@@ -59,26 +52,15 @@ class Column(Sequence[T]):
     def __getitem__(self, row: slice) -> list[T]: ...
     def __getitem__(self, row: int | slice) -> T | list[T]:
         if isinstance(row, slice):
-            return [self[one] for one in range(*row.indices(self._length))]
-        row = row + self._length if row < 0 else row
-        if not 0 <= row < self._length:
-            raise IndexError(f"row {row} of {self._length}")
-        number, place = divmod(row, BLOCK)
-        if number not in self._parts:
-            self._parts[number] = _columns_of(self._mapped.get_batch(number))
-        kinds, values = self._parts[number]
-        value: T = self._value(int(kinds[place]), values[place].as_py(), row)
-        return value
+            return [self._at(one) for one in range(*row.indices(len(self)))]
+        place = row + len(self) if row < 0 else row
+        if not 0 <= place < len(self):
+            raise IndexError(f"row {row} of {len(self)}")
+        return self._at(place)
 
-    def __iter__(self) -> Iterator[T]:
-        for number in range(self._scanned.num_record_batches):
-            kinds, values = _columns_of(self._scanned.get_batch(number))
-            if (kinds == kinds[0]).all() and kinds[0] in (_TEXT, _PATH):
-                yield from _texts(values) if kinds[0] == _TEXT else map(Path, _texts(values))  # type: ignore[misc]
-                continue
-            made, first = values.to_pylist(), number * BLOCK
-            for place, kind in enumerate(kinds.tolist()):
-                yield self._value(kind, made[place], first + place)
+    @abstractmethod
+    def _at(self, row: int) -> T:
+        """The value of a row from 0 on."""
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Sequence) or isinstance(other, str | bytes):
@@ -92,7 +74,41 @@ class Column(Sequence[T]):
         return list, (list(self),)
 
     def __repr__(self) -> str:
-        return f"Column of {self._length:,} values"
+        return f"{type(self).__name__} of {len(self):,} values"
+
+
+class Column(LongColumn[T]):
+    """A column in a file. Reading a value makes it anew: equal values are equal, never the same object."""
+
+    def __init__(self, path: Path, length: int, classes: Sequence[type], kept: Mapping[int, Any]) -> None:
+        import pyarrow as pa
+
+        self._length, self._classes, self._kept = length, classes, kept
+        self._file = pa.OSFile(os.fspath(path))
+        self._scanned = pa.ipc.open_file(self._file)
+        self._mapped = pa.ipc.open_file(pa.memory_map(os.fspath(path)))
+        self._parts: dict[int, tuple[np.ndarray, pa.Array]] = {}
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[T]:
+        for number in range(self._scanned.num_record_batches):
+            kinds, values = _columns_of(self._scanned.get_batch(number))
+            if (kinds == kinds[0]).all() and kinds[0] in (_TEXT, _PATH):
+                yield from _texts(values) if kinds[0] == _TEXT else map(Path, _texts(values))  # type: ignore[misc]
+                continue
+            made, first = values.to_pylist(), number * BLOCK
+            for place, kind in enumerate(kinds.tolist()):
+                yield self._value(kind, made[place], first + place)
+
+    def _at(self, row: int) -> T:
+        number, place = divmod(row, BLOCK)
+        if number not in self._parts:
+            self._parts[number] = _columns_of(self._mapped.get_batch(number))
+        kinds, values = self._parts[number]
+        value: T = self._value(int(kinds[place]), values[place].as_py(), row)
+        return value
 
     def _value(self, kind: int, stored: bytes, row: int) -> Any:
         if kind == _FIELDS:
@@ -101,7 +117,7 @@ class Column(Sequence[T]):
         return self._kept[row] if kind == _KEPT else _READ[kind](stored)
 
 
-class Taken(Sequence[T]):
+class Taken(LongColumn[T]):
     """Some rows of a long column, in any order."""
 
     def __init__(self, column: Sequence[T], rows: np.ndarray) -> None:
@@ -110,21 +126,15 @@ class Taken(Sequence[T]):
     def __len__(self) -> int:
         return len(self.rows)
 
-    @overload
-    def __getitem__(self, row: int) -> T: ...
-    @overload
-    def __getitem__(self, row: slice) -> list[T]: ...
-    def __getitem__(self, row: int | slice) -> T | list[T]:
-        if isinstance(row, slice):
-            return [self.column[one] for one in self.rows[row].tolist()]
-        return self.column[int(self.rows[row])]
-
     def __iter__(self) -> Iterator[T]:
         if (np.diff(self.rows) >= 0).all():
             yield from self._in_order()
         else:
             for start in range(0, len(self.rows), BLOCK):
                 yield from (self.column[row] for row in self.rows[start : start + BLOCK].tolist())
+
+    def _at(self, row: int) -> T:
+        return self.column[int(self.rows[row])]
 
     def _in_order(self) -> Iterator[T]:
         """One pass through the column, which is faster than one access for each row."""
@@ -134,8 +144,6 @@ class Taken(Sequence[T]):
                 while place < row:
                     value, place = next(values), place + 1
                 yield value  # type: ignore[misc]
-
-    __eq__, __hash__, __reduce__ = Column.__eq__, None, Column.__reduce__  # type: ignore[assignment]
 
 
 class ColumnWriter:
@@ -207,6 +215,7 @@ class _Spilled:
         folder = cache_folder() / "columns"
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            _clear(folder)
             handle, name = tempfile.mkstemp(".arrow", dir=folder)
         except OSError as error:
             raise _no_room(folder, error) from error
@@ -261,6 +270,14 @@ class _Spilled:
             return _FIELDS, json.dumps([self._classes.index(kind), *fields]).encode()
         self._kept[row] = value
         return _KEPT, b""
+
+
+def _clear(folder: Path) -> None:
+    """Remove what processes left that were killed while they wrote; nobody writes a column for a day."""
+    for path in folder.glob("*.arrow"):
+        with suppress(OSError):
+            if path.stat().st_mtime < time.time() - DAY:
+                path.unlink()
 
 
 def _all_texts(values: Sequence[Any]) -> tuple[pa.Array, pa.Array] | None:

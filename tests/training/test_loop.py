@@ -158,8 +158,8 @@ def fitted(tmp_path: Path, scores: Scores, start: bool = False, **settings: Any)
 
     observers = Observers(row=row, evaluate=scores, say=said.append)
     chosen = config(evaluations=5, **settings)
-    trainer = Trainer(Learner(made), softmax.Config().build(), chosen, tmp_path, observers, start)
-    return made, trainer.fit(batches(made)), said
+    trainer = Trainer(Learner(made), softmax.Config().build(), chosen, tmp_path, observers)
+    return made, trainer.fit(batches(made), evaluate_start=start), said
 
 
 def test_the_best_evaluation_is_what_a_run_ends_with(tmp_path: Path) -> None:

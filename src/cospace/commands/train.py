@@ -215,8 +215,8 @@ class _Session:
         # A decoder that starts from nothing has nothing to say before the first step.
         start = (self.forgetting is not None or bool(self.head_facts)) and self.generator is None
         training, checkpoints = self.config.training, self.out / "checkpoints"
-        trainer = Trainer(learner, self.objective, training, checkpoints, observers, start, self.ranks)
-        outcome = trainer.fit(batches)
+        trainer = Trainer(learner, self.objective, training, checkpoints, observers, self.ranks)
+        outcome = trainer.fit(batches, evaluate_start=start)
         if not self.ranks.first:
             return None
         merge_adapters(self.space)

@@ -55,9 +55,10 @@ _QUOTED = 3
 
 def of_rows(pairs: Pairs, seen: Mapping[str, ItemsSeen], near: Mapping[str, NearGroups]) -> list[Finding]:
     """All findings about the captions of rows; ``near`` are the groups of near-duplicates of each modality."""
+    links = links_of(pairs)
     return [
-        *captions(pairs), duplicate_text(pairs, seen, near), class_imbalance(pairs), *contradictions(pairs),
-        near_contradictions(pairs, seen, near),
+        *captions(pairs), duplicate_text(pairs, seen, near, links), class_imbalance(pairs, links),
+        *contradictions(pairs), near_contradictions(pairs, seen, near, links),
     ]  # fmt: skip
 
 
@@ -137,9 +138,11 @@ def links_of(pairs: Pairs, codes: np.ndarray | None = None) -> Links:
     return Links(caption_L[order], row_L[order])
 
 
-def duplicate_text(pairs: Pairs, seen: Mapping[str, ItemsSeen], near: Mapping[str, NearGroups]) -> Finding:
+def duplicate_text(
+    pairs: Pairs, seen: Mapping[str, ItemsSeen], near: Mapping[str, NearGroups], links: Links | None = None
+) -> Finding:
     """One caption of several different items, in a set where captions are otherwise nearly all different."""
-    links = links_of(pairs)
+    links = links_of(pairs) if links is None else links
     counts = links.counts
     several, different = np.flatnonzero(counts > 1), int((counts > 0).sum())
     groups: list[tuple[int, ...]] = []
@@ -183,9 +186,9 @@ def _caption(pairs: Pairs, row: int) -> str:
     return str(pairs.items[text_modality()][row])
 
 
-def class_imbalance(pairs: Pairs) -> Finding:
+def class_imbalance(pairs: Pairs, links: Links | None = None) -> Finding:
     """Classes with next to no items, beside the largest one."""
-    name, values, links = _classes(pairs)
+    name, values, links = _classes(pairs, links)
     counts = links.counts
     there = np.flatnonzero(counts)
     small: list[int] = []
@@ -215,7 +218,7 @@ def _items(many: int) -> str:
     return "1 item" if many == 1 else f"{many:,} items"
 
 
-def _classes(pairs: Pairs) -> tuple[str, Sequence[str], Links]:
+def _classes(pairs: Pairs, of_captions: Links | None) -> tuple[str, Sequence[str], Links]:
     """What names them, the class of every row, and their items; nothing where there are no classes."""
     for name in (name for name in pairs.extras if name.casefold() in LABELS):
         values = pairs.extras[name]
@@ -224,7 +227,7 @@ def _classes(pairs: Pairs) -> tuple[str, Sequence[str], Links]:
         if len(counts) > 1 and counts.mean() >= EACH_LABEL:
             named = "" if values == pairs.items.get(text_modality()) else f' of the column "{name}"'
             return named, values, links
-    links = links_of(pairs)
+    links = links_of(pairs) if of_captions is None else of_captions
     if not links.are_classes:
         return "", (), Links(links.caption[:0], links.row[:0])
     codes = pairs.matches.codes[text_modality()].tolist()
@@ -249,14 +252,16 @@ def contradictions(pairs: Pairs) -> list[Finding]:
     )]  # fmt: skip
 
 
-def near_contradictions(pairs: Pairs, seen: Mapping[str, ItemsSeen], near: Mapping[str, NearGroups]) -> Finding:
+def near_contradictions(
+    pairs: Pairs, seen: Mapping[str, ItemsSeen], near: Mapping[str, NearGroups], links: Links
+) -> Finding:
     """Near-duplicates under different classes: the same picture, smaller, called a cat here and a dog there.
 
     Only where captions are like classes; the many captions of a photograph differ and are all right.
     """
     found = [
         (rows, f"filed under {_listed([_caption(pairs, row) for row in of_captions])}")
-        for name, groups in (near.items() if links_of(pairs).are_classes else ())
+        for name, groups in (near.items() if links.are_classes else ())
         for rows, of_captions in _contradicting(pairs, seen[name], groups)
     ]
     many = sum(len(rows) - 1 for rows, _ in found)

@@ -21,8 +21,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,6 +29,7 @@ import torch
 from ..files import LOCK, Lock
 from ..types import StorageError, UserError
 from . import Condition, Found, Item, Progress, _lance_ann, silent
+from ._described import Described
 from ._lance_blobs import REMADE
 from ._lance_change import Change, addresses
 from ._lance_part import STORED, Part, State, rows_of, schema
@@ -47,7 +47,7 @@ KEPT = timedelta(days=1)
 """How long :meth:`LanceIndex.finish` leaves what only older versions need."""
 
 
-class LanceIndex:
+class LanceIndex(Described):
     """See the module; open one with :meth:`create` or :meth:`open`. Searches may run in several threads."""
 
     def __init__(self, database: Database, records: Records, state: State) -> None:
@@ -89,19 +89,8 @@ class LanceIndex:
         return cls(database, records, _loaded(database, record))
 
     @property
-    def fingerprint(self) -> str:
-        """Of the run that made the vectors."""
-        return str(self._state.record["fingerprint"])
-
-    @property
-    def width(self) -> int:
-        """Of a vector."""
-        return int(self._state.record["width"])
-
-    @property
-    def precision(self) -> str:
-        """Of the stored vectors: ``float32`` or ``float16``."""
-        return str(self._state.record["precision"])
+    def _facts(self) -> Mapping[str, Any]:
+        return self._state.record
 
     @property
     def version(self) -> int:
@@ -115,12 +104,6 @@ class LanceIndex:
 
     def __len__(self) -> int:
         return sum(map(len, self._state.parts))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
 
     def close(self) -> None:
         """Let another process write; this object can still search the version it has."""

@@ -13,10 +13,9 @@ The number of an item is its row, counted through the segments of the open versi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self, get_args
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +24,7 @@ from ..files import LOCK, Lock, read_sealed, write_sealed
 from ..types import UserError
 from . import Condition, Found, Item, Progress, _graph, silent
 from ._columns import table_of
+from ._described import Described
 from ._recall import with_effort
 from ._scan import TILE_QUERIES, Best, alone, search
 from ._segment import Content, Part, Precision, Segment, encoded
@@ -35,7 +35,7 @@ MOST_SEGMENTS = 32
 """With more segments of a modality than this, the next change first merges small ones."""
 
 
-class LocalIndex:
+class LocalIndex(Described):
     """See the module; open one with :meth:`create` or :meth:`open`. Searches may run in several threads."""
 
     def __init__(self, folder: Path, state: State) -> None:
@@ -72,19 +72,8 @@ class LocalIndex:
         return cls(folder, state)
 
     @property
-    def fingerprint(self) -> str:
-        """Of the run that made the vectors."""
-        return str(self._state.version["fingerprint"])
-
-    @property
-    def width(self) -> int:
-        """Of a vector."""
-        return int(self._state.version["width"])
-
-    @property
-    def precision(self) -> str:
-        """Of the stored vectors: ``float32``, ``bfloat16`` or ``int8``."""
-        return str(self._state.version["precision"])
+    def _facts(self) -> Mapping[str, Any]:
+        return self._state.version
 
     @property
     def recall(self) -> dict[str, float]:
@@ -103,12 +92,6 @@ class LocalIndex:
 
     def __len__(self) -> int:
         return self._state.alive
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
 
     def close(self) -> None:
         """Let another process write; this object can still search the version it has."""

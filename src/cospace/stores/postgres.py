@@ -14,8 +14,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +22,7 @@ from ..types import StorageError, UserError
 from . import Condition, Found, Item, Progress, _links, of_modality, silent
 from ._blobs import PostgresThumbnails, read_facts, read_model, write_facts, write_model
 from ._columns import OWN, own_field, resolved
+from ._described import Described
 from ._links import ANN_KINDS, Search, by_effort, drop_graph, make_graph, tried
 from ._server import Address, Connection, Server, fetched
 from ._tables import (
@@ -59,7 +59,7 @@ QUERIES = 50
 """Each is answered exactly too, which makes the server read every vector."""
 
 
-class PostgresIndex:
+class PostgresIndex(Described):
     """See the module; open one with :meth:`create` or :meth:`open`. Searches may run in several threads."""
 
     def __init__(self, server: Server, seen: Seen) -> None:
@@ -100,19 +100,9 @@ class PostgresIndex:
         return cls(server, seen)
 
     @property
-    def fingerprint(self) -> str:
-        """Of the run that made the vectors."""
-        return self._seen.fingerprint
-
-    @property
-    def width(self) -> int:
-        """Of a vector."""
-        return self._seen.width
-
-    @property
-    def precision(self) -> str:
-        """Of the stored vectors: ``float32`` or ``float16``."""
-        return self._seen.precision
+    def _facts(self) -> Mapping[str, Any]:
+        seen = self._seen
+        return {"fingerprint": seen.fingerprint, "width": seen.width, "precision": seen.precision}
 
     @property
     def version(self) -> int:
@@ -130,12 +120,6 @@ class PostgresIndex:
 
     def __len__(self) -> int:
         return sum(self._seen.counts.values())
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
 
     def close(self) -> None:
         """Let another process write; this object can still search, with new connections."""

@@ -133,8 +133,7 @@ class Trainer:
     """Trains a space in place, going on from the newest checkpoint if there is one.
 
     The towers compute in a copy whose format the hardware is fast at; masters, optimizer state, similarities and the
-    objective stay float32. ``selection`` has the best and the last evaluation. With ``evaluate_start`` the weights are
-    evaluated before the first step, as step 0: pretrained ones may be better than what becomes of them.
+    objective stay float32. ``selection`` has the best and the last evaluation.
     """
 
     def __init__(
@@ -144,7 +143,6 @@ class Trainer:
         config: TrainingConfig,
         checkpoints: Path,
         observers: Observers,
-        evaluate_start: bool = False,
         ranks: Ranks = ALONE,
     ) -> None:
         keep_freed_memory()
@@ -158,12 +156,12 @@ class Trainer:
         dtype = compute_dtype(config.precision, self.where)
         # What the optimizers change: the learner, or what the ranks hold parts of, from which the learner is gathered.
         self.updated = learner.sharded(ranks, dtype) if self.sharded else learner
-        up = self.updated
+        up, self.failures = self.updated, 0
         self.optimizers = optimizers(config.optim, up.space, objective, dtype, up.decoder, up.lr_scales)
         self.peaks = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
         modules = {"objective": objective, **self.learner.named()}
         self.checkpoints = Checkpoints(checkpoints, modules, self.optimizers)
-        self.selection, self.evaluate_start = Selection(config.keep, config.patience), evaluate_start
+        self.selection = Selection(config.keep, config.patience)
         self.pieces, self.stopping = pieces(config.parallel, ranks), Stopping()
         self.start, spent = self._resume()
         self.clock = Clock(spent)
@@ -172,13 +170,15 @@ class Trainer:
             if not ranks.first:  # which alone needs the whole, to evaluate and to save it
                 learner.to("meta")
         self.low_precision = self.updated if self.sharded else self.learner.compute_copy(dtype)
-        self.failures = 0
 
-    def fit(self, batches: TrainingBatches) -> Outcome:
-        """The loop; the learner has the kept evaluation's weights at the end."""
+    def fit(self, batches: TrainingBatches, evaluate_start: bool = False) -> Outcome:
+        """The loop; the learner has the kept evaluation's weights at the end.
+
+        ``evaluate_start``: before the first step too, as step 0; pretrained weights may be better than what follows.
+        """
         steps = self.config.steps or 0
         self.observers.begin(self.start)
-        if self.evaluate_start and not self.start:
+        if evaluate_start and not self.start:
             self.observers.row({"step": 0, "minutes": self.clock.minutes} | self._evaluate(0, steps))
         if not self.selection.stops:
             with self.stopping.listening():
