@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,19 @@ def test_nothing_is_left_of_a_column(long_from_three: None, tmp_path: Path, monk
     column = column_of("abcdef")
     assert copy.copy(column) == list(column) == list("abcdef")
     assert os.listdir(tmp_path / "cospace" / "columns") == [], "its file has no name, so no kill leaves it behind"
+
+
+def test_what_a_kill_left_half_written_goes_after_a_day(
+    long_from_three: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder = tmp_path / "cospace" / "columns"
+    folder.mkdir(parents=True)
+    for name, days in (("old.arrow", 2), ("young.arrow", 0)):
+        (folder / name).write_bytes(b"half")
+        os.utime(folder / name, (time.time() - days * columns.DAY,) * 2)
+    column_of("abcdef")
+    assert os.listdir(folder) == ["young.arrow"], "which another process may be writing"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to the superuser")
