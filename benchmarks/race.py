@@ -24,7 +24,7 @@ from pathlib import Path
 import torch
 
 import frame
-from cospace.commands.train import VALIDATED
+from cospace.commands.training_items import VALIDATED
 from cospace.data.keys import items_of
 from cospace.data.pairs import Pairs, open_pairs
 from cospace.data.prepared import different_items

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from .runtime import cores
 from .types import BadItem, attempted
@@ -28,18 +28,27 @@ def prefetch(raws: Iterable[Any], make: Callable[[Any], T]) -> Iterator[T | BadI
     The threads go on with up to :data:`WINDOW` items while the caller computes with what it has. Items that are made
     in no time, such as small images, are left to the caller alone: threads would wait for each other longer.
     """
+    yield from Prefetcher(make)(raws)
 
-    def made(raw: Any) -> T | BadItem:
-        return attempted(make, raw)
 
-    rest, took = iter(raws), []
-    for raw in islice(rest, TRIED):
-        began = time.perf_counter()
-        result = made(raw)
-        took.append(time.perf_counter() - began)
-        yield result
-    quick = bool(took) and statistics.median(took) < QUICK
-    yield from map(made, rest) if quick else _by_threads(rest, made)
+class Prefetcher(Generic[T]):
+    """The same time after time: how long an item takes is measured once, of the first ones."""
+
+    def __init__(self, make: Callable[[Any], T]) -> None:
+        self._make, self._took = make, list[float]()
+
+    def __call__(self, raws: Iterable[Any]) -> Iterator[T | BadItem]:
+        rest = iter(raws)
+        for raw in islice(rest, TRIED - len(self._took)):
+            began = time.perf_counter()
+            result = self._made(raw)
+            self._took.append(time.perf_counter() - began)
+            yield result
+        quick = bool(self._took) and statistics.median(self._took) < QUICK
+        yield from map(self._made, rest) if quick else _by_threads(rest, self._made)
+
+    def _made(self, raw: Any) -> T | BadItem:
+        return attempted(self._make, raw)
 
 
 def _by_threads(raws: Iterable[Any], made: Callable[[Any], T]) -> Iterator[T]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +14,9 @@ import torch
 
 from .. import __version__, files
 from ..config import part
-from ..data import near_duplicates
 from ..data.counting import Counts
-from ..data.leakage import describe_leaks
 from ..data.pairs import Pairs
-from ..data.prepared import PreparedPairs, different_items, prepare_pairs, without_encoder
+from ..data.prepared import PreparedPairs, different_items, without_encoder
 from ..evaluation.advice import Setup, describe_kept
 from ..evaluation.zero_shot import templates_for
 from ..evaluators.embedded import EmbeddedPairs, embed_pairs
@@ -28,9 +26,9 @@ from ..evaluators.measures import calibrate, diagnosis, intervals, measure, watc
 from ..evaluators.relevance import Trial, calibrate_search, reliability_of, trials
 from ..evaluators.reranking import rerank
 from ..evaluators.retrieval_baseline import retrieval_baselines
-from ..evaluators.selection import items_per_modality, score_by_group, thinned, validation_loss
+from ..evaluators.selection import items_per_modality, score_by_group, validation_loss
 from ..matches import ModalityPair, modality_pairs
-from ..modalities import modality, text_modality
+from ..modalities import text_modality
 from ..models.space import Space
 from ..objectives import FEWEST
 from ..ranks import Ranks
@@ -55,6 +53,7 @@ from ..training.selection import Evaluation, Outcome
 from ..training.step import ALIGNMENT
 from ..trust import trusting
 from ..types import Metrics, Progress, UserError, silent
+from .training_items import RunItems
 from .training_request import (
     Listener,
     TrainArguments,
@@ -70,9 +69,6 @@ from .training_request import (
 )
 
 __all__ = ["Listener", "TrainArguments", "Trained", "train", "train_on_ranks"]
-
-VALIDATED = 1000
-"""Most items of a modality that an evaluation during training uses, evenly spaced; a finished run uses all."""
 
 GENERATED, GENERATED_LAST = 200, 2000
 """Most items captioned, and questions answered, by an evaluation during training and by that of the finished run."""
@@ -141,15 +137,12 @@ class _Session:
         initial = initialize(config, data.train, source)
         self.space, self.generator, self.tokenizer = initial.space, initial.generator, initial.tokenizer
         self.lr_scales = initial.lr_scales
-        self.train, self.val = self._prepare(data.train, "train"), self._prepare(data.val, "val")
-        self.validated = thinned(self.val, VALIDATED)
+        self.items = RunItems(data, self.space, config.data, self.listener, self.cache)
         self.config = self._with_evaluations(config)
-        self.read, self.held_out, self.leaks = data.read, data.train is not data.read, dict(data.leaks)
-        self.signatures = near_duplicates.signatures(self.train)
-        self.leaks |= self._near_duplicates()
+        self.read, self.held_out = data.read, data.train is not data.read
         self.log = MetricsLog(self.out / "metrics.jsonl")
         self.tensorboard = tensorboard(self.out / "tensorboard") if config.tensorboard and ranks.first else None
-        data_facts = facts_of(self.train.pairs).plain()
+        data_facts = facts_of(self.items.train.pairs).plain()
         self.setup = Setup.of(config.model_dump(), data_facts, pretrained=source is not None)
         self._collapsed = 0
         self.trials: list[Trial] = []
@@ -160,32 +153,23 @@ class _Session:
         whole = source is not None and is_whole(config, source)
         self.forgetting = self._forgetting_baseline(data.reference) if whole else None
 
-    def _near_duplicates(self) -> Metrics:
-        """What validation shares with training but for its bytes, said once."""
-        found = near_duplicates.shares(self.signatures, near_duplicates.signatures(self.val), self.leaks)
-        for sentence in describe_leaks(found):
-            self.listener.say(f"{self.val.pairs.name}: {sentence}")
-        return found
-
     def _with_evaluations(self, config: RunConfig) -> RunConfig:
         """The number of evaluations chosen by what they cost, where it was left open; writing texts costs much."""
         training = config.training
         if training.evaluations is not None:
             return config
-        items, seen = items_per_modality(self.validated), (training.steps or 0) * (training.batch_size or 0)
+        items, seen = (
+            items_per_modality(self.items.evaluated),
+            (training.steps or 0) * (training.batch_size or 0),
+        )
         chosen = FEWEST_EVALUATIONS if self.generator else affordable_evaluations(items, seen)
         return config.model_copy(update={"training": training.model_copy(update={"evaluations": chosen})})
 
     def _forgetting_baseline(self, reference: Pairs | None) -> ForgettingBaseline:
-        sets = {OWN: self.val} if len(self.val.items) > 1 else {}
+        sets = {OWN: self.items.val} if len(self.items.open_val.items) > 1 else {}
         if reference is not None:
-            sets[REFERENCE] = self._prepare(reference, "reference")
+            sets[REFERENCE] = self.items.prepared(reference, "reference")
         return ForgettingBaseline(self.out / "pretrained.json", sets)
-
-    def _prepare(self, pairs: Pairs, name: str) -> PreparedPairs:
-        prepared = prepare_pairs(pairs, self.space.processors, self.listener.progress, self.cache / name)
-        prepared.pairs.stop_above(self.config.data.max_bad_fraction)
-        return prepared
 
     @property
     def cache(self) -> Path:
@@ -205,7 +189,8 @@ class _Session:
 
     def _train_steps(self) -> Trained | None:
         """The steps of the optimizer, from the newest checkpoint on."""
-        batches = training_batches(self.train, self.space, self.config, self.tokenizer)
+        record = self.cache / "set_aside.json"
+        batches = training_batches(self.items.train, self.space, self.config, self.tokenizer, record)
         observers = Observers()
         if self.ranks.first:
             observers = Observers(self.log.begin, self._row, self._evaluate, watch, self.listener.say)
@@ -219,6 +204,7 @@ class _Session:
         outcome = trainer.fit(batches, evaluate_start=start)
         if not self.ranks.first:
             return None
+        self.items.settle_training(batches.on_demand)
         merge_adapters(self.space)
         trained = self._finish(self._interpolate(), outcome)
         trainer.checkpoints.clear()
@@ -228,21 +214,21 @@ class _Session:
         """Lead the frozen features into the space in closed form; the space has the width that the fit gave."""
         assert self.towers is not None
         seed = self.config.training.seed
-        fit, names = fit_heads(self.space, self.train, self.towers, seed, self.listener.progress)
+        fit, names = fit_heads(self.space, self.items.train, self.towers, seed, self.listener.progress)
         describe_fit(fit, names, self.listener.say)
         self.head_facts = {"heads": as_facts(fit)}
         self.config = self.config.model_copy(update={"embed_dim": self.space.width})
 
     def _paired(self) -> dict[ModalityPair, int]:
         """How many training rows pair two modalities, where some do."""
-        keys = self.train.pairs.keys
+        keys = self.items.train.pairs.keys
         pairs = modality_pairs([name for name in self.space.modalities if name in keys])
         counts = {pair: int(((keys[pair[0]] >= 0) & (keys[pair[1]] >= 0)).sum()) for pair in pairs}
         return {pair: count for pair, count in counts.items() if count}
 
     def _say_what_is_hardly_used(self, paired: Mapping[ModalityPair, int]) -> None:
         """Rows too rare for a batch to contrast them, and validation items that no encoder reads."""
-        total = len(self.train.pairs)
+        total = len(self.items.train.pairs)
         batch_size = self.config.training.batch_size or total
         for (first, second), rows in paired.items():
             if rows * batch_size < FEWEST * total:
@@ -250,7 +236,7 @@ class _Session:
                     f"only {rows:,} of {total:,} rows pair {first} with {second}, less than {FEWEST} a batch: little "
                     "is learned from them. Raise training.batch_size, or name their table several times"
                 )
-        unread = without_encoder(self.val.pairs, self.space.modalities)
+        unread = without_encoder(self.items.open_val.pairs, self.space.modalities)
         if unread:
             self.listener.say(f"{len(unread):,} validation items are not used: {unread[0].reason}")
 
@@ -271,19 +257,20 @@ class _Session:
 
     def _evaluate(self, space: Space) -> Evaluation:
         """Loss, retrieval and health on some of the validation items, and the score that decides what is kept."""
-        embedded = embed_pairs(space, self.validated)
-        generated = self._generate(self.validated, False, silent)
+        embedded = embed_pairs(space, self.items.validated)
+        generated = self._generate(self.items.validated, False, silent)
         metrics = measure(embedded) | generated.metrics
         if any(parameter.requires_grad for parameter in space.parameters()):
-            loss = validation_loss(self.objective, embedded, self.config.training.batch_size or len(self.train.pairs))
+            rows = self.config.training.batch_size or len(self.items.train.pairs)
+            loss = validation_loss(self.objective, embedded, rows)
             metrics |= {key if self.generator is None else f"{key}/{ALIGNMENT}": value for key, value in loss.items()}
         return Evaluation(metrics, score_by_group(embedded, generated))
 
     def _evaluate_finished(self) -> tuple[EmbeddedPairs, GenerationResults]:
         """Everything on all validation items, which calibrate the space."""
         space, progress = self.space, self.listener.progress
-        embedded = embed_pairs(space, self.val, progress)
-        generated = self._generate(self.val, True, progress)
+        embedded = embed_pairs(space, self.items.val, progress)
+        generated = self._generate(self.items.val, True, progress)
         if embedded.both():
             self.trials = trials(space, embedded)
             space.calibration, space.relevance = calibrate(embedded), calibrate_search(self.trials)
@@ -316,7 +303,7 @@ class _Session:
         """Evaluate and save the model, and everything that says where it came from."""
         embedded, generated = self._evaluate_finished()
         metrics = measure(embedded) | generated.metrics
-        metrics |= outcome.metrics() | swept | self.leaks
+        metrics |= outcome.metrics() | swept | self.items.leaks
         metrics |= {} if self.forgetting is None else self.forgetting.compared(self.space)
         selected = outcome.plain()
         if kept := describe_kept(selected):
@@ -334,29 +321,21 @@ class _Session:
         beside: dict[str, files.Content] = {f"run/{name}": files.as_json(content) for name, content in facts.items()}
         beside |= held_out_content(embedded)
         beside |= {} if self.generator is None else self.generator.content()
-        write_trained_on(self.out, self.train.pairs, self.signatures)
-        self.space.save(self.out / "model", self._golden(), beside)
+        write_trained_on(self.out, self.items.train.pairs, self.items.signatures)
+        self.space.save(self.out / "model", self.items.golden(), beside)
         (self.out / FILE).unlink()
         (self.out / "pretrained.json").unlink(missing_ok=True)
         return Trained(Run.load(self.out), embedded, generated, self._counts())
 
     def _counts(self) -> Counts:
         """What was named for training: rows that could not be decoded are set aside, held out ones are used."""
-        parts = [self.train.pairs, *([self.val.pairs] if self.held_out else [])]
+        parts = [self.items.train.pairs, *([self.items.val.pairs] if self.held_out else [])]
         used, kept = sum(part.counts().used for part in parts), sum(map(len, parts))
         read = self.read.counts()
         return Counts(used, kept - used, read.rows - kept, read.left_alone)
 
-    def _golden(self) -> dict[str, Sequence[Any]]:
-        """A few small items of each modality that the space embeds."""
-        golden: dict[str, Sequence[Any]] = {}
-        for name in (name for name in self.space.modalities if name in self.train.items):
-            raws, _ = different_items(self.train.pairs, name)
-            golden[name] = modality(name).golden(raws, self.train.items[name])
-        return golden
-
     def _facts(self) -> dict[str, Any]:
-        train, val = self.train.pairs, self.val.pairs
+        train, val = self.items.train.pairs, self.items.val.pairs
         kinds: dict[str, int] = {}
         for problem in (*train.problems, *val.problems, *without_encoder(val, self.space.modalities)):
             kinds[problem.kind] = kinds.get(problem.kind, 0) + 1

@@ -6,9 +6,13 @@ micro-batches so that they are padded to their neighbours, not to a fixed contex
 
 from __future__ import annotations
 
+import copy
 import signal
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -19,9 +23,13 @@ from ..matches import BatchMatches, Matches
 from ..modalities import Batcher, Wanted, everything
 from ..modalities.text.sequences import SequenceBatch
 from ..runtime import allow_open_files
-from ..types import PooledFeatures
+from ..types import BadItem, PooledFeatures
+from .on_demand import OnDemandRows
 from .sampler import BatchSampler
 from .targets import TaskTargets, filling
+
+AHEAD = 4
+"""Batches that a thread makes in advance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +107,8 @@ class Batch:
     """Token ids of the captions of rows that have an item and a caption, where a decoder learns ITM."""
     share: Share | None = None
     """Which micro-batches are this rank's, where several ranks share the batch."""
+    set_aside: Mapping[int, BadItem] = field(default_factory=dict)
+    """Rows of the data set that belong here and cannot be used; others are in their places."""
 
 
 class PooledBatcher:
@@ -139,25 +149,30 @@ class TrainingBatches(torch.utils.data.Dataset[Batch]):
         sampler: BatchSampler,
         micro_batch_size: int,
         decoder_targets: DecoderTargets | None = None,
-        share: Share | None = None,
+        on_demand: OnDemandRows | None = None,
     ) -> None:
         self.batchers, self.matches, self.sampler = dict(batchers), matches, sampler
-        self.micro_batch_size, self.decoder_targets, self.share = micro_batch_size, decoder_targets, share
+        self.micro_batch_size, self.decoder_targets, self.on_demand = micro_batch_size, decoder_targets, on_demand
+        self.share: Share | None = None
 
     def shared(self, share: Share) -> TrainingBatches:
         """The same batches, of which a rank makes its part."""
-        size = self.micro_batch_size
-        return TrainingBatches(self.batchers, self.matches, self.sampler, size, self.decoder_targets, share)
+        made = copy.copy(self)
+        made.share = share
+        return made
 
     def __getitem__(self, step: int) -> Batch:
         rows, epochs = self.sampler.step(step)
+        bad: Mapping[int, BadItem] = {}
+        if self.on_demand is not None:
+            rows, epochs, bad = self.on_demand.usable(rows, epochs, self.sampler.seed)
         parts = {
             name: self._micro_batches(batcher, step, rows, epochs)
             for name, batcher in self.batchers.items()
             if (batcher.item_of_row[rows] >= 0).any()
         }
         targets, captions = self._targets(step, rows, parts)
-        return Batch(step, parts, self.matches.batch(rows), rows, targets, captions, self.share)
+        return Batch(step, parts, self.matches.batch(rows), rows, targets, captions, self.share, bad)
 
     def _targets(
         self, step: int, rows: np.ndarray, parts: Mapping[str, MicroBatches]
@@ -201,9 +216,24 @@ class TrainingBatches(torch.utils.data.Dataset[Batch]):
         return MicroBatches([None] * len(sizes), item_B, sizes, spare=inputs[0])
 
     def stream(self, start: int, stop: int, workers: int) -> Iterator[Batch]:
-        """The batches of steps ``start`` to ``stop``, made in advance by ``workers`` processes."""
+        """The batches of steps ``start`` to ``stop``, made in advance by ``workers`` processes.
+
+        Items that are prepared on demand are prepared in advance by threads where there are no workers. Raises
+        :class:`~cospace.types.UserError` where too many of them cannot be used.
+        """
+        for batch in self._made(start, stop, workers):
+            if self.on_demand is not None:
+                self.on_demand.note(batch.set_aside)
+            yield batch
+
+    def _made(self, start: int, stop: int, workers: int) -> Iterator[Batch]:
+        if self.on_demand is not None and not workers:
+            yield from self._by_a_thread(range(start, stop))
+            return
         if workers:
             allow_open_files()
+        if self.on_demand is not None:
+            self.on_demand.close()  # every worker opens the cache for itself
         loader: Any = torch.utils.data.DataLoader(
             self,
             batch_size=None,
@@ -213,6 +243,18 @@ class TrainingBatches(torch.utils.data.Dataset[Batch]):
             worker_init_fn=_one_thread if workers else None,
         )
         yield from loader
+
+    def _by_a_thread(self, steps: range) -> Iterator[Batch]:
+        """Batches that are made while the caller computes with those before them."""
+        with ThreadPoolExecutor(1) as pool:
+            rest, waiting = iter(steps), deque[Future[Batch]]()
+            try:
+                waiting.extend(pool.submit(self.__getitem__, step) for step in islice(rest, AHEAD))
+                while waiting:
+                    yield waiting.popleft().result()
+                    waiting.extend(pool.submit(self.__getitem__, step) for step in islice(rest, 1))
+            finally:  # the caller may have stopped early
+                pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _one_thread(worker: int) -> None:

@@ -9,30 +9,21 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from itertools import islice
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
 
 import numpy as np
 
 from ..files import cache_folder
 from ..modalities import Examined
+from .cache_database import CacheDatabase
 
 SETTLED = 2.0
 """Seconds: a file that changed this shortly before it was read may change again within one tick of its clock."""
 
-PAUSE = 1.0
-"""Seconds between two writings: as much work is done again after a kill."""
-
 LARGEST = 4 << 30
 """Bytes that the database may have; a larger one begins anew."""
-
-_TOGETHER = 500
-"""Rows that are asked for at a time."""
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS files (path BLOB PRIMARY KEY, size INT, changed INT, moved INT, number INT, digest TEXT)
@@ -42,34 +33,11 @@ CREATE TABLE IF NOT EXISTS results (key TEXT PRIMARY KEY, shape TEXT, kind TEXT,
 """
 
 
-class KnownFiles:
-    """The database. Every method does nothing, and finds nothing, where there is none."""
+class KnownFiles(CacheDatabase):
+    """The database."""
 
     def __init__(self, path: Path | None = None) -> None:
-        self._path = cache_folder() / "examined.sqlite" if path is None else path
-        self._database: sqlite3.Connection | None = None
-        self._pending: dict[str, list[tuple[Any, ...]]] = {}
-        self._written = time.monotonic()
-        try:
-            self._database = _opened(self._path)
-        except (OSError, sqlite3.Error):
-            return
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Write what is not on disk yet, which is what came within the last :data:`PAUSE`."""
-        self._flush()
-        self._abandon()
-
-    def _abandon(self) -> None:
-        if self._database is not None:
-            self._database.close()
-        self._database = None
+        super().__init__(cache_folder() / "examined.sqlite" if path is None else path, _TABLES, LARGEST)
 
     def digests(self, paths: Sequence[Path]) -> dict[str, str]:
         """By path, the hashes of those files that are as they were."""
@@ -114,34 +82,6 @@ class KnownFiles:
         self._write("INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?)", [row])
         return made
 
-    def _rows(self, table: str, column: str, keys: Iterable[str | bytes]) -> Iterator[tuple[Any, ...]]:
-        self._flush()
-        pending = iter(keys)
-        while self._database is not None and (some := list(islice(pending, _TOGETHER))):
-            marks = ", ".join("?" * len(some))
-            with self._forgiven():
-                yield from self._database.execute(f"SELECT * FROM {table} WHERE {column} IN ({marks})", some).fetchall()
-
-    def _write(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
-        self._pending.setdefault(statement, []).extend(rows)
-        if time.monotonic() - self._written > PAUSE:
-            self._flush()
-
-    def _flush(self) -> None:
-        if self._database is not None and any(self._pending.values()):
-            with self._forgiven(), self._database:
-                for statement, rows in self._pending.items():
-                    self._database.executemany(statement, rows)
-        self._pending, self._written = {}, time.monotonic()
-
-    @contextmanager
-    def _forgiven(self) -> Iterator[None]:
-        """A database that is damaged, full or locked is done without."""
-        try:
-            yield
-        except sqlite3.Error:
-            self._abandon()
-
 
 def _status(path: str | bytes) -> os.stat_result | None:
     try:
@@ -158,19 +98,3 @@ def _state(status: os.stat_result) -> tuple[int, int, int, int]:
 def now() -> float:
     """The time by the clock that files are dated by."""
     return time.time()
-
-
-def _opened(path: Path) -> sqlite3.Connection:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists() and path.stat().st_size > LARGEST:
-        for one in path.parent.glob(f"{path.name}*"):
-            one.unlink(missing_ok=True)
-    database = sqlite3.connect(path, timeout=10)
-    try:
-        database.execute("PRAGMA journal_mode = WAL")
-        database.execute("PRAGMA synchronous = NORMAL")
-        database.executescript(_TABLES)
-    except sqlite3.DatabaseError:
-        database.close()
-        raise
-    return database

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..columns import taken
 from ..modalities import Processor, is_text, modality
 from ..types import BadItem, Problem, Progress, silent
 from .keys import items_of
+from .on_demand import IN_MEMORY, OnDemandItems, OnDemandRows, comes_encoded, preparation_seconds, without_rows
 from .pairs import Pairs
+from .prepared_cache import KeptItems
+
+KEPT_SECONDS = 1.0
+"""Preparing that takes longer, as it is estimated, is kept for other runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +29,13 @@ class PreparedPairs:
     pairs: Pairs
     items: Mapping[str, Any]
     item_of_row: Mapping[str, np.ndarray]
+
+    def without(self, bad: Mapping[int, BadItem]) -> PreparedPairs:
+        """Without some rows, which are set aside for these reasons."""
+        if not bad:
+            return self
+        made = self.select(np.delete(np.arange(len(self.pairs)), sorted(bad)))
+        return replace(made, pairs=without_rows(self.pairs, bad))
 
     def select(self, rows: np.ndarray) -> PreparedPairs:
         """Some rows; items keep their numbers."""
@@ -61,8 +75,11 @@ def prepare_pairs(
 ) -> PreparedPairs:
     """Prepare every different item of the modalities that have a processor.
 
-    Items live in memory, or in files under ``spill`` where they would take too much.
+    Items live in memory, or in files under ``spill`` where they would take too much. Of many that are decoded, what an
+    earlier run has prepared is taken from the cache.
     """
+    slow = [name for name in processors if preparation_seconds(pairs, [name]) > KEPT_SECONDS]
+    slow = [name for name in slow if comes_encoded(pairs, name)]
     items: dict[str, Sequence[Any]] = {}
     item_of_row: dict[str, np.ndarray] = {}
     reasons: dict[int, BadItem] = {}
@@ -71,13 +88,63 @@ def prepare_pairs(
             continue
         raws, item_of_row[name] = different_items(pairs, name)
         place = None if spill is None else spill.with_name(f"{spill.name}-{name}.npy")
-        prepared = modality(name).prepare_all(raws, processor, progress, place)
+        with closing(kept_items(pairs, name, processor)) if name in slow else nullcontext() as known:
+            prepared = modality(name).prepare_all(raws, processor, progress, place, known)
         items[name] = prepared.items
         for row in np.flatnonzero(np.isin(item_of_row[name], list(prepared.bad))).tolist():
             reasons.setdefault(row, prepared.bad[int(item_of_row[name][row])])
-    made = PreparedPairs(pairs, items, item_of_row)
-    if not reasons:
-        return made
-    made = made.select(np.array([row for row in range(len(pairs)) if row not in reasons], np.int64))
-    problems = [Problem(pairs.place(row), bad.kind, bad.reason) for row, bad in sorted(reasons.items())]
-    return replace(made, pairs=replace(made.pairs, problems=[*pairs.problems, *problems]))
+    return PreparedPairs(pairs, items, item_of_row).without(reasons)
+
+
+def prepare_on_demand(
+    pairs: Pairs, processors: Mapping[str, Processor], progress: Progress = silent, in_memory: int = IN_MEMORY
+) -> PreparedPairs:
+    """The same, where items that are decoded are prepared when they are first asked for (:class:`OnDemandItems`).
+
+    All rows are there until :func:`settled` has tried their items.
+    """
+    items: dict[str, Any] = {}
+    item_of_row: dict[str, np.ndarray] = {}
+    for name, processor in processors.items():
+        if name not in pairs.items:
+            continue
+        first, item_of_row[name] = items_of(pairs.keys[name])
+        raws = taken(pairs.items[name], first)
+        if modality(name).is_text:
+            items[name] = modality(name).prepare_all(list(raws), processor, progress).items
+        else:
+            items[name] = OnDemandItems(name, raws, processor, kept_items(pairs, name, processor), in_memory)
+    return PreparedPairs(pairs, items, item_of_row)
+
+
+def settled(prepared: PreparedPairs, progress: Progress = silent) -> PreparedPairs:
+    """Pairs whose items have all been tried: rows of those that cannot be used are set aside."""
+    reasons: dict[int, BadItem] = {}
+    for name, items in prepared.items.items():
+        if isinstance(items, OnDemandItems):
+            item_of_row = prepared.item_of_row[name]
+            items.ensure(np.unique(item_of_row[item_of_row >= 0]), progress)
+            for row in np.flatnonzero(np.isin(item_of_row, list(items.bad))).tolist():
+                reasons.setdefault(row, items.bad[int(item_of_row[row])])
+    return prepared.without(reasons)
+
+
+def on_demand_rows(prepared: PreparedPairs, most: float, record: Path | None) -> OnDemandRows | None:
+    """The rows of pairs with items that are prepared on demand, where there are any."""
+    items = {name: items for name, items in prepared.items.items() if isinstance(items, OnDemandItems)}
+    return OnDemandRows(prepared.pairs, items, prepared.item_of_row, most, record) if items else None
+
+
+def in_memory(prepared: PreparedPairs) -> np.ndarray:
+    """The rows whose items are all in memory, ascending."""
+    here = np.ones(len(prepared.pairs), bool)
+    for name, items in prepared.items.items():
+        if isinstance(items, OnDemandItems):
+            item_of_row = prepared.item_of_row[name]
+            here &= (item_of_row < 0) | np.isin(item_of_row, items.in_memory_now())
+    return np.flatnonzero(here)
+
+
+def kept_items(pairs: Pairs, name: str, processor: Processor) -> KeptItems:
+    """What the cache has of the different items of a modality."""
+    return KeptItems(name, taken(pairs.contents[name], items_of(pairs.keys[name])[0]), processor)

@@ -80,6 +80,16 @@ class Prepared:
     bad: Mapping[int, BadItem] = field(default_factory=dict)
 
 
+class KnownItems(Protocol):
+    """Prepared items of before, by their numbers among those that are to be prepared."""
+
+    def get(self, numbers: Sequence[int]) -> Mapping[int, Tensor]:
+        """Those that are known."""
+
+    def keep(self, number: int, prepared: Tensor) -> None:
+        """Know one more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Preview:
     """Small images of an item as WebP by their longer side in pixels, its full size, its mean colour 0xRRGGBB."""
@@ -179,6 +189,8 @@ class Modality(ABC):
     job_size: ClassVar[int] = 4096
     """Items that a process embeds at a time in a job that several share."""
 
+    preparation: ClassVar[int] = 1
+    """Goes up when a processor makes something else of the same item, so that what was kept is made again."""
     examination: ClassVar[int] = 1
     """Goes up when :meth:`examine` measures something else, so that what was kept of earlier ones is measured again."""
     extents: ClassVar[tuple[str, ...]] = ()
@@ -230,9 +242,17 @@ class Modality(ABC):
 
     @abstractmethod
     def prepare_all(
-        self, raws: Sequence[Any], processor: Any, progress: Progress = silent, spill: Path | None = None
+        self,
+        raws: Sequence[Any],
+        processor: Any,
+        progress: Progress = silent,
+        spill: Path | None = None,
+        known: KnownItems | None = None,
     ) -> Prepared:
-        """Every item prepared once, in memory or, where that would be too much, in the file ``spill``."""
+        """Every item prepared once, in memory or, where that would be too much, in the file ``spill``.
+
+        What is ``known`` is not prepared again.
+        """
 
     @abstractmethod
     def batcher(

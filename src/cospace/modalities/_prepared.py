@@ -3,42 +3,72 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..prefetch import prefetch
+from ..prefetch import Prefetcher
 from ..types import BadItem, Progress
-from . import Prepared
+from . import KnownItems, Prepared
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+TOGETHER = 512
+"""Items that are looked up at a time among those that are known."""
 
 MEMORY = 4 << 30
 """Bytes of prepared items that are kept in memory; more go to a file that is mapped into memory."""
 
 
+@dataclass(slots=True)
+class Preparation:
+    """The way items are prepared, time after time: by which processor, and what is known of before."""
+
+    processor: Any
+    plural: str
+    known: KnownItems | None = None
+    _prefetcher: Prefetcher[Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._prefetcher = Prefetcher(self.processor.prepare)
+
+    def in_order(
+        self, raws: Sequence[Any], progress: Progress, numbers: Sequence[int] | None = None
+    ) -> Iterator[tuple[int, Tensor | BadItem]]:
+        """Items with their numbers, prepared or with the reason why not, by a thread a core while the caller works.
+
+        All of them, or those of some numbers.
+        """
+        asked = range(len(raws)) if numbers is None else numbers
+        together = len(asked) if self.known is None else TOGETHER
+        for start in range(0, len(asked), max(1, together)):
+            block = asked[start : start + together]
+            found = {} if self.known is None else self.known.get(block)
+            made = self._prefetcher(raws[number] for number in block if number not in found)
+            for place, number in enumerate(block, start):
+                yield number, found[number] if number in found else self._kept(number, next(made))
+                if place % 64 == 63 or place + 1 == len(asked):
+                    progress(f"preparing {self.plural}", place + 1, len(asked))
+
+    def _kept(self, number: int, made: Tensor | BadItem) -> Tensor | BadItem:
+        if self.known is not None and not isinstance(made, BadItem):
+            self.known.keep(number, made)
+        return made
+
+
 def prepare_fixed(
-    raws: Sequence[Any], processor: Any, shape: tuple[int, ...], what: str, progress: Progress, spill: Path | None
+    raws: Sequence[Any], preparation: Preparation, shape: tuple[int, ...], progress: Progress, spill: Path | None
 ) -> Prepared:
-    """Every item as ``uint8`` of one ``shape``; ``what`` is the plural of the modality, for the progress bar."""
+    """Every item as ``uint8`` of one ``shape``."""
     items = _room((len(raws), *shape), spill)
     bad: dict[int, BadItem] = {}
-    for number, result in prepared_in_order(raws, processor, what, progress):
+    for number, result in preparation.in_order(raws, progress):
         if isinstance(result, BadItem):
             bad[number] = result
         else:
             items[number] = result
     return Prepared(items, bad)  # type: ignore[arg-type]
-
-
-def prepared_in_order(
-    raws: Sequence[Any], processor: Any, what: str, progress: Progress
-) -> Iterator[tuple[int, Tensor | BadItem]]:
-    """Every item with its number, prepared or with the reason why not, by a thread a core while the caller works."""
-    for number, result in enumerate(prefetch(raws, processor.prepare)):
-        yield number, result
-        if number % 64 == 63 or number + 1 == len(raws):
-            progress(f"preparing {what}", number + 1, len(raws))
 
 
 def _room(shape: tuple[int, ...], spill: Path | None) -> Tensor:

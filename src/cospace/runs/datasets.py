@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 
 from ..data.batches import DecoderTargets, PooledBatcher, TrainingBatches
 from ..data.pairs import Pairs
-from ..data.prepared import PreparedPairs, different_items
+from ..data.prepared import PreparedPairs, different_items, on_demand_rows
 from ..data.sampler import BatchSampler
 from ..data.targets import RowsPerItem, TaskTargets
 from ..modalities import FIELDS, Batcher, Processor, modality, text_modality
@@ -57,8 +58,10 @@ def new_tokenizer(pairs: Pairs, config: RunConfig) -> Tokenizer:
     return made
 
 
-def training_batches(prepared: PreparedPairs, space: Space, config: RunConfig, tokenizer: Tokenizer) -> TrainingBatches:
-    """The batches of a fitted configuration."""
+def training_batches(
+    prepared: PreparedPairs, space: Space, config: RunConfig, tokenizer: Tokenizer, record: Path | None = None
+) -> TrainingBatches:
+    """The batches of a fitted configuration; rows of no use that are found on the way are remembered in ``record``."""
     training, pairs = config.training, prepared.pairs
     sampler = BatchSampler(len(pairs), training.batch_size or len(pairs), training.seed)
     on_cpu = device().type == "cpu"
@@ -76,9 +79,9 @@ def training_batches(prepared: PreparedPairs, space: Space, config: RunConfig, t
         if name in prepared.items
     }
     batchers |= pooled_batchers(space, prepared, batchers, config)
-    return TrainingBatches(
-        batchers, pairs.matches, sampler, size, _decoder_targets(prepared, batchers, config, tokenizer)
-    )
+    targets = _decoder_targets(prepared, batchers, config, tokenizer)
+    on_demand = on_demand_rows(prepared, config.data.max_bad_fraction, record)
+    return TrainingBatches(batchers, pairs.matches, sampler, size, targets, on_demand)
 
 
 def pooled_batchers(

@@ -33,7 +33,7 @@ def config_from_source(config: RunConfig, source: Run | None, overrides: Iterabl
     taken = {name: plain(encoder) for name, encoder in space.configs.items()}
     changes: dict[str, Any] = {
         "encoders": {**config.encoders, **taken},
-        "data": config.data.replaced(_data_settings(config, space, overrides)),
+        "data": config.data.model_copy(update=_data_settings(config, space, overrides)),
     }
     if whole:
         objective = _objective(config.objective, source, overrides)

@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import Field, create_model, field_validator
 
 from ..config import Config, PartConfig, given_value, names, override, part, plain, unknown, validate
+from ..data.on_demand import SECONDS, preparation_seconds
 from ..data.pairs import Pairs
 from ..data.prepared import different_items
 from ..modalities import FIELDS, all_modalities, is_text, modality, text_modality
@@ -36,14 +37,13 @@ class _DataConfig(Config):
 
     max_bad_fraction: float = Field(default=0.01, ge=0, le=1)
     """Largest share of rows that may be set aside before the run stops."""
+    on_demand: bool | None = None
+    """Whether images and sounds are prepared while the training runs, not before its first step; from the data: where
+    preparing all of them is estimated to take a core more than 10 seconds. Frozen encoders see all items first."""
 
     def of(self, name: str) -> Any:
         """The settings of a modality."""
         return getattr(self, name)
-
-    def replaced(self, settings: Mapping[str, Any]) -> _DataConfig:
-        """The same with other settings for some modalities."""
-        return self.model_copy(update=dict(settings))
 
 
 DataConfig: Any = create_model(
@@ -146,13 +146,15 @@ class RunConfig(Config):
             name: modality(name).fit_settings(self.data.of(name), different_items(pairs, name)[0], texts, generates)
             for name in encoders
         }
+        if self.data.on_demand is None:
+            data["on_demand"] = preparation_seconds(pairs, list(encoders)) > SECONDS
         described = self.decoder.modality or next((name for name in pairs.modalities if not is_text(name)), None)
         return self.model_copy(
             update={
                 "encoders": encoders,
                 "tasks": tasks,
                 "decoder": self.decoder.model_copy(update={"modality": described}),
-                "data": self.data.replaced(data),
+                "data": self.data.model_copy(update=data),
                 "training": training,
             }
         )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...types import Progress, silent
-from .. import Examined, ItemFinding, Media, Modality, Occlusions, Prepared, Preview
+from .. import Examined, ItemFinding, KnownItems, Media, Modality, Occlusions, Prepared, Preview
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,11 +80,16 @@ class Audio(Modality):
         return settings.model_copy(update=same)
 
     def prepare_all(
-        self, raws: Sequence[Any], processor: Any, progress: Progress = silent, spill: Path | None = None
+        self,
+        raws: Sequence[Any],
+        processor: Any,
+        progress: Progress = silent,
+        spill: Path | None = None,
+        known: KnownItems | None = None,
     ) -> Prepared:
         from .batching import prepare_all
 
-        return prepare_all(raws, processor, progress, spill)
+        return prepare_all(raws, processor, progress, spill, known)
 
     def batcher(
         self, prepared: Sequence[Any], item_of_row: np.ndarray, processor: Any, settings: Any, seed: int, steps: int
@@ -98,7 +103,7 @@ class Audio(Modality):
         from .showing import excerpt
         from .waveforms import EXCERPT
 
-        usable = [number for number, item in enumerate(prepared) if len(item)][:GOLDEN]
+        usable = islice((number for number, item in enumerate(prepared) if len(item)), GOLDEN)
         return [excerpt(raws[number], EXCERPT) for number in usable]
 
     def serialize(self, raw: Any) -> Tensor:

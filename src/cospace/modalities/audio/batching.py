@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ...types import BadItem, Progress
-from .. import Prepared, Wanted, everything
-from .._prepared import prepared_in_order
+from .. import KnownItems, Prepared, Wanted, everything
+from .._prepared import Preparation
 from .augmenting import WARP, Augment, Draws, Timing, Warp, masks, noise_table, noisy, response, stretched, warped
 from .processor import STRIDE, AudioBatch, AudioProcessor, normalised
 
@@ -29,11 +29,11 @@ WHOLE = Augment(vtlp=0, time_stretch=0, pad_fraction=0, max_noise_db=0, eq_std_d
 class Packed(Sequence[Tensor]):
     """Spectrograms of any lengths: ``store_RF`` holds their frames one after the other, ``offset_N`` where each starts.
 
-    ``offset_N`` has one more entry, the number of rows.
+    ``offset_N`` has one more entry, the number of rows; ``frames_N`` are the lengths.
     """
 
     def __init__(self, store_RF: Tensor, offset_N: np.ndarray) -> None:
-        self.store_RF, self.offset_N = store_RF, offset_N
+        self.store_RF, self.offset_N, self.frames_N = store_RF, offset_N, np.diff(offset_N)
 
     @classmethod
     def of(cls, items: Iterable[Tensor], bins: int, spill: Path | None = None, in_memory: int = IN_MEMORY) -> Packed:
@@ -53,11 +53,6 @@ class Packed(Sequence[Tensor]):
         _append(spill, waiting, anew=False)
         mapped = np.memmap(spill, np.uint8, "r+", shape=(int(offset_N[-1]), bins))
         return cls(torch.from_numpy(mapped), offset_N)
-
-    @property
-    def frames_N(self) -> np.ndarray:
-        """Length of every sound."""
-        return np.diff(self.offset_N)
 
     def __len__(self) -> int:
         return len(self.offset_N) - 1
@@ -80,12 +75,18 @@ def _append(path: Path, items: Sequence[Tensor], anew: bool) -> None:
             file.write(item.contiguous().numpy().data)
 
 
-def prepare_all(raws: Sequence[Any], processor: AudioProcessor, progress: Progress, spill: Path | None) -> Prepared:
+def prepare_all(
+    raws: Sequence[Any],
+    processor: AudioProcessor,
+    progress: Progress,
+    spill: Path | None,
+    known: KnownItems | None = None,
+) -> Prepared:
     """Every sound prepared; bad ones have no frames."""
     bad: dict[int, BadItem] = {}
 
     def prepared() -> Iterator[Tensor]:
-        for number, result in prepared_in_order(raws, processor, "sounds", progress):
+        for number, result in Preparation(processor, "sounds", known).in_order(raws, progress):
             if isinstance(result, BadItem):
                 bad[number] = result
                 result = torch.zeros(0, processor.mel_bins, dtype=torch.uint8)
@@ -123,31 +124,36 @@ class AudioBatcher:
         seed: int,
     ) -> None:
         bins = processor.mel_bins
-        self.packed = prepared if isinstance(prepared, Packed) else Packed.of(prepared, bins)
+        self.prepared, self.bins = prepared, bins
         self.item_of_row, self.augment, self.seed = item_of_row, augment, seed + 2
         self.warp = Warp.of(bins, processor.f_min, processor.top)
         self.table_RF = noise_table(self.seed, bins)
-        self.first_N = torch.from_numpy(self.packed.offset_N[:-1])
-        self.frames_N = torch.from_numpy(self.packed.frames_N)
 
     def micro_batches(
         self, step: int, items: np.ndarray, epochs: np.ndarray, size: int, wanted: Wanted = everything
     ) -> tuple[list[AudioBatch | None], np.ndarray]:
         """Encoder inputs of at most ``size`` sounds each, and the order in which ``items`` appear in them."""
         made = Draws.of(self.seed, epochs, items)
-        at = torch.from_numpy(items)
-        timing = Timing.drawn(self.augment, made, self.frames_N[at])
+        packed, at = self._packed(items)
+        timing = Timing.drawn(self.augment, made, torch.from_numpy(packed.frames_N)[at])
         order = torch.argsort(timing.length_B, stable=True)
         sizes = cut_sizes(timing.length_B[order].tolist(), size)
         batches = [
-            self._batch(at[cut], Draws(made.numbers[cut]), timing.rows(cut)) if here else None
+            self._batch(packed, at[cut], Draws(made.numbers[cut]), timing.rows(cut)) if here else None
             for cut, here in zip(torch.split(order, sizes), wanted(sizes), strict=True)
         ]
         return batches, order.numpy()
 
-    def _batch(self, items: Tensor, made: Draws, timing: Timing) -> AudioBatch:
+    def _packed(self, items: np.ndarray) -> tuple[Packed, Tensor]:
+        """Sounds end to end, and the places of these items among them."""
+        if isinstance(self.prepared, Packed):
+            return self.prepared, torch.from_numpy(items)
+        return Packed.of((self.prepared[item] for item in items.tolist()), self.bins), torch.arange(len(items))
+
+    def _batch(self, packed: Packed, items: Tensor, made: Draws, timing: Timing) -> AudioBatch:
         augment = self.augment
-        mels_BTF = stretched(self.packed.store_RF, self.first_N[items], self.frames_N[items], timing)
+        first_B, frames_B = (torch.from_numpy(column)[items] for column in (packed.offset_N[:-1], packed.frames_N))
+        mels_BTF = stretched(packed.store_RF, first_B, frames_B, timing)
         if augment.vtlp:
             factor_B = torch.exp(np.log1p(augment.vtlp) * made.signed(WARP))
             mels_BTF = warped(mels_BTF, self.warp.places(factor_B))

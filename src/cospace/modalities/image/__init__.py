@@ -7,7 +7,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...types import Progress, silent
-from .. import PREVIEW_SIZES, Batcher, Examined, ItemFinding, Media, Modality, Occlusions, Prepared, Preview, Previewed
+from .. import (
+    PREVIEW_SIZES,
+    Batcher,
+    Examined,
+    ItemFinding,
+    KnownItems,
+    Media,
+    Modality,
+    Occlusions,
+    Prepared,
+    Preview,
+    Previewed,
+)
 from .formats import SUFFIXES, format_of
 
 if TYPE_CHECKING:
@@ -72,11 +84,17 @@ class Image(Modality):
         return settings.model_copy(update=update)
 
     def prepare_all(
-        self, raws: Sequence[Any], processor: Any, progress: Progress = silent, spill: Path | None = None
+        self,
+        raws: Sequence[Any],
+        processor: Any,
+        progress: Progress = silent,
+        spill: Path | None = None,
+        known: KnownItems | None = None,
     ) -> Prepared:
-        from .._prepared import prepare_fixed
+        from .._prepared import Preparation, prepare_fixed
 
-        return prepare_fixed(raws, processor, (3, processor.size, processor.size), self.plural, progress, spill)
+        shape = (3, processor.size, processor.size)
+        return prepare_fixed(raws, Preparation(processor, self.plural, known), shape, progress, spill)
 
     def batcher(
         self, prepared: Any, item_of_row: np.ndarray, processor: Any, settings: Any, seed: int, steps: int

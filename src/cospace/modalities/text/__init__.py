@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...types import Progress, silent
-from .. import Batcher, ItemFinding, Modality, Occlusions, Prepared
+from .. import Batcher, ItemFinding, KnownItems, Modality, Occlusions, Prepared
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,7 +65,12 @@ class Text(Modality):
         return settings.model_copy(update={"max_length": processor.length})
 
     def prepare_all(
-        self, raws: Sequence[Any], processor: Any, progress: Progress = silent, spill: Path | None = None
+        self,
+        raws: Sequence[Any],
+        processor: Any,
+        progress: Progress = silent,
+        spill: Path | None = None,
+        known: KnownItems | None = None,
     ) -> Prepared:
         return Prepared(processor.encode_all(raws))
 

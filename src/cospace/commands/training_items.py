@@ -1,0 +1,96 @@
+"""The items that a run learns from and is measured on, prepared before its first step or on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..data import near_duplicates
+from ..data.leakage import describe_leaks
+from ..data.on_demand import OnDemandRows
+from ..data.pairs import Pairs
+from ..data.prepared import PreparedPairs, different_items, in_memory, prepare_on_demand, prepare_pairs, settled
+from ..evaluators.selection import thinned
+from ..modalities import modality
+from ..models.space import Space
+from .training_request import Listener, TrainingData
+
+VALIDATED = 1000
+"""Most items of a modality that an evaluation during training uses, evenly spaced; a finished run uses all."""
+
+
+class RunItems:
+    """Training and validation pairs with their prepared items, and what the two have in common.
+
+    On demand, validation items are prepared when they are first evaluated, and training items when a step asks for
+    them; not where an encoder is frozen, which sees all of them before the first step.
+    """
+
+    def __init__(self, data: TrainingData, space: Space, settings: Any, listener: Listener, spill: Path) -> None:
+        self._space, self._listener, self._spill = space, listener, spill
+        self._most: float = settings.max_bad_fraction
+        learn = [any(one.requires_grad for one in encoder.parameters()) for encoder in space.encoders.values()]
+        self.on_demand = bool(settings.on_demand) and all(learn)
+        self.train, self.open_val = self._prepared(data.train, "train"), self._prepared(data.val, "val")
+        self.leaks, self.signatures = dict(data.leaks), dict[str, np.ndarray]()
+        if not self.on_demand:
+            self._compare(self.train)
+
+    def _prepared(self, pairs: Pairs, name: str) -> PreparedPairs:
+        progress, processors = self._listener.progress, self._space.processors
+        if self.on_demand:
+            return prepare_on_demand(pairs, processors, progress)
+        prepared = prepare_pairs(pairs, processors, progress, self._spill / name)
+        prepared.pairs.stop_above(self._most)
+        return prepared
+
+    def prepared(self, pairs: Pairs, name: str) -> PreparedPairs:
+        """Further pairs, all of them prepared."""
+        return self._settled(self._prepared(pairs, name))
+
+    @cached_property
+    def val(self) -> PreparedPairs:
+        """The validation pairs, all of them prepared."""
+        return self._settled(self.open_val)
+
+    @property
+    def evaluated(self) -> PreparedPairs:
+        """The validation pairs that are evaluated on the way, perhaps not prepared yet."""
+        return thinned(self.open_val, VALIDATED)
+
+    @cached_property
+    def validated(self) -> PreparedPairs:
+        """The same, prepared."""
+        return self._settled(self.evaluated)
+
+    def _settled(self, pairs: PreparedPairs) -> PreparedPairs:
+        made = settled(pairs, self._listener.progress)
+        made.pairs.stop_above(self._most)
+        return made
+
+    def _compare(self, train: PreparedPairs) -> None:
+        """What validation shares with training but for its bytes, said once."""
+        self.signatures = near_duplicates.signatures(train)
+        found = near_duplicates.shares(self.signatures, near_duplicates.signatures(self.val), self.leaks)
+        for sentence in describe_leaks(found):
+            self._listener.say(f"{self.val.pairs.name}: {sentence}")
+        self.leaks |= found
+
+    def settle_training(self, rows: OnDemandRows | None) -> None:
+        """After the last step: set rows aside that turned out to be of no use, and compare what is in memory."""
+        if rows is not None:
+            self.train = self.train.without(rows.set_aside)
+            self._compare(self.train.select(in_memory(self.train)))
+            rows.close()
+
+    def golden(self) -> dict[str, Sequence[Any]]:
+        """A few small items of each modality that the space embeds."""
+        found: dict[str, Sequence[Any]] = {}
+        for name in (name for name in self._space.modalities if name in self.train.items):
+            raws, _ = different_items(self.train.pairs, name)
+            found[name] = modality(name).golden(raws, self.train.items[name])
+        return found
