@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,10 @@ from torch import Tensor, nn
 
 from cospace.config import lookup
 from cospace.data.batches import Batch, MicroBatches, Share, TrainingBatches
+from cospace.data.pairs import build
+from cospace.data.prepared import on_demand_rows, prepare_on_demand
 from cospace.data.sampler import BatchSampler
+from cospace.data.sources import Rows
 from cospace.matches import Matches, modality_pairs
 from cospace.modalities.audio.processor import AudioBatch, AudioProcessor
 from cospace.modalities.image.augmentation import Augment
@@ -32,6 +36,7 @@ from cospace.training.selection import Evaluation
 from cospace.training.sharded import sharded_copy
 from cospace.training.shards import local, whole
 from cospace.training.step import NOTHING, forward_backward
+from photographs import encoded, photograph
 from tiny_training import ALL, CONVOLUTIONS, CPU, PATCHES, WORDS, Exact, Wrapped, batch_of, decoder_and_targets
 
 # ------------------------------------------------------------------------------------------------ one step
@@ -238,3 +243,32 @@ def exchanges(ranks: Ranks) -> dict[str, Tensor]:
     found["plain"] = torch.tensor(ranks.from_first([1, 2, 3] if ranks.first else "something else"))
     given = {"step": torch.tensor(7), "mask": torch.tensor([True, False]), "rough": torch.ones(2, 2).bfloat16()}
     return found | ranks.tensors_from_first(given if ranks.first else {}, CPU)
+
+
+# ------------------------------------------------------------------------------------------------ items on demand
+
+
+def on_demand(ranks: Ranks, cache: str, bad: Sequence[int], steps: int = 6) -> dict[str, Tensor]:
+    """Batches of 48 images that are decoded on demand: rows by step, what this rank encodes, and what it decoded."""
+    os.environ["XDG_CACHE_HOME"] = f"{cache}/{ranks.rank}"
+    items = {
+        "image": [b"no image %d" % row if row in bad else encoded(photograph(20, 20, row), "PNG") for row in range(48)],
+        "text": [f"caption {row}" for row in range(48)],
+    }
+    pairs = build("made", Rows([str(row) for row in range(48)], items))
+    processors = {"image": ImageProcessor(size=16), "text": Tokenizer.train(WORDS)}
+    prepared = prepare_on_demand(pairs, processors)
+    made = {
+        "image": ImageBatcher(prepared.items["image"], prepared.item_of_row["image"], processors["image"], Augment(), 0)
+    }
+    rows = on_demand_rows(prepared, 1.0, None)
+    whole = TrainingBatches(made, pairs.matches, BatchSampler(48, 16, 0), 4, None, rows)
+    found: dict[str, Tensor] = {}
+    for batch in whole.shared(Share(ranks.rank, ranks.size, 4), ranks).stream(0, steps, 0):
+        found[f"rows/{batch.step}"] = torch.from_numpy(batch.row_B)
+        for place, inputs in enumerate(batch.parts["image"].inputs):
+            if inputs is not None:
+                found[f"images/{batch.step}/{place}"] = inputs.images_B3SS
+    assert rows is not None
+    found["set_aside"] = torch.tensor(sorted(rows.set_aside))
+    return found | {"decoded": torch.tensor(len(rows.items["image"].in_memory_now()))}

@@ -65,6 +65,10 @@ class Ranks:
         """What the first rank gives, plain data, however long it takes to get there."""
         return value
 
+    def from_each(self, value: Any) -> list[Any]:
+        """What every rank gives, plain data, in their order."""
+        return [value]
+
     def tensors_from_first(self, tensors: Mapping[str, Tensor], where: torch.device) -> dict[str, Tensor]:
         """The first rank's tensors by name; what the others give does not matter."""
         return dict(tensors)
@@ -217,6 +221,20 @@ class Processes(Ranks):
                 bytes_N.copy_(torch.frombuffer(bytearray(content), dtype=torch.uint8))
             dist.broadcast(bytes_N, 0, group=self._patient)
         return json.loads(bytes(bytes_N.tolist()))
+
+    def from_each(self, value: Any) -> list[Any]:
+        """See :meth:`Ranks.from_each`; it travels as JSON."""
+        import torch
+        import torch.distributed as dist
+
+        own_N = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
+        sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(self.size)]
+        with self._together():
+            dist.all_gather(sizes, torch.tensor([len(own_N)]), group=self._quick)
+            longest = int(max(sizes))
+            parts = [torch.zeros(longest, dtype=torch.uint8) for _ in range(self.size)]
+            dist.all_gather(parts, torch.nn.functional.pad(own_N, (0, longest - len(own_N))), group=self._quick)
+        return [json.loads(bytes(part[: int(size)].tolist())) for part, size in zip(parts, sizes, strict=True)]
 
     def tensors_from_first(self, tensors: Mapping[str, Tensor], where: torch.device) -> dict[str, Tensor]:
         """See :meth:`Ranks.tensors_from_first`."""

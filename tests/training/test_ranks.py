@@ -214,7 +214,7 @@ def test_ranks_together_see_what_one_sees_over_two_epochs(ranks: int, workers: i
     tower = rank_tasks.towers("plain")
     steps, rows = 6, []
     streams = [
-        rank_tasks.batches(tower, 4).shared(Share(rank, size, 4)).stream(0, steps, workers if size > 1 else 0)
+        rank_tasks.batches(tower, 4).shared(Share(rank, size, 4), ALONE).stream(0, steps, workers if size > 1 else 0)
         for size in (1, ranks)
         for rank in range(size)
     ]
@@ -228,3 +228,22 @@ def test_ranks_together_see_what_one_sees_over_two_epochs(ranks: int, workers: i
                 for field in ("images_B3SS",) if name == "image" else ("ids_BT", "mask_BT"):
                     assert torch.equal(getattr(made, field), getattr(expected, field))
     assert sorted(rows) == sorted([*range(48)] * 2)
+
+
+@pytest.mark.parametrize("bad", [[], [3, 11, 30]])
+def test_ranks_decode_each_its_part_and_agree_on_what_cannot_be_used(
+    two: RankProcesses, bad: list[int], tmp_path: Path
+) -> None:
+    expected = rank_tasks.on_demand(ALONE, str(tmp_path / "alone"), bad)
+    found = two("on_demand", cache=str(tmp_path), bad=bad)
+    for one in found:
+        equal(of(one, "rows/"), of(expected, "rows/"))
+        assert one["set_aside"].tolist() == bad
+    images = [of(one, "images/") for one in found]
+    assert not images[0].keys() & images[1].keys()
+    equal(images[0] | images[1], of(expected, "images/"))
+
+
+def test_an_item_is_decoded_by_one_rank_in_an_epoch(two: RankProcesses, tmp_path: Path) -> None:
+    found = two("on_demand", cache=str(tmp_path), bad=[], steps=3)
+    assert sum(int(one["decoded"]) for one in found) == 48

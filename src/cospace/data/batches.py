@@ -22,6 +22,7 @@ from torch import Tensor
 from ..matches import BatchMatches, Matches
 from ..modalities import Batcher, Wanted, everything
 from ..modalities.text.sequences import SequenceBatch
+from ..ranks import ALONE, Ranks
 from ..runtime import allow_open_files
 from ..types import BadItem, PooledFeatures
 from .on_demand import OnDemandRows
@@ -114,6 +115,8 @@ class Batch:
 class PooledBatcher:
     """Items of a frozen encoder, encoded once: a step costs the other tower alone (Zhai et al. 2022, LiT)."""
 
+    in_order = True
+
     def __init__(self, pooled_ND: Tensor, item_of_row: np.ndarray) -> None:
         self.pooled_ND, self.item_of_row = pooled_ND, item_of_row
 
@@ -154,18 +157,31 @@ class TrainingBatches(torch.utils.data.Dataset[Batch]):
         self.batchers, self.matches, self.sampler = dict(batchers), matches, sampler
         self.micro_batch_size, self.decoder_targets, self.on_demand = micro_batch_size, decoder_targets, on_demand
         self.share: Share | None = None
+        self.ranks = ALONE
 
-    def shared(self, share: Share) -> TrainingBatches:
+    def shared(self, share: Share, ranks: Ranks) -> TrainingBatches:
         """The same batches, of which a rank makes its part."""
         made = copy.copy(self)
-        made.share = share
+        made.share, made.ranks = share, ranks
         return made
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the other ranks, whom worker processes do not meet."""
+        return {**self.__dict__, "ranks": ALONE}
 
     def __getitem__(self, step: int) -> Batch:
         rows, epochs = self.sampler.step(step)
-        bad: Mapping[int, BadItem] = {}
+        if self.on_demand is None:
+            return self._batch(step, rows, epochs, {})
+        here = {name: self._items_here(self.batchers[name], rows) for name in self.on_demand.items}
+        bad = self.on_demand.problems(rows, here)
+        if bad and self.share is not None:  # what is to be in their places depends on what other ranks found
+            return Batch(step, {}, self.matches.batch(rows[:0]), rows[:0], set_aside=bad)
+        return self._batch(step, rows, epochs, bad)
+
+    def _batch(self, step: int, rows: np.ndarray, epochs: np.ndarray, bad: Mapping[int, BadItem]) -> Batch:
         if self.on_demand is not None:
-            rows, epochs, bad = self.on_demand.usable(rows, epochs, self.sampler.seed)
+            rows, epochs = self.on_demand.replaced(rows, epochs, bad, self.sampler.seed)
         parts = {
             name: self._micro_batches(batcher, step, rows, epochs)
             for name, batcher in self.batchers.items()
@@ -173,6 +189,14 @@ class TrainingBatches(torch.utils.data.Dataset[Batch]):
         }
         targets, captions = self._targets(step, rows, parts)
         return Batch(step, parts, self.matches.batch(rows), rows, targets, captions, self.share, bad)
+
+    def _agreed(self, batch: Batch) -> Batch:
+        """The batch of which all ranks know which of its rows are of no use."""
+        if self.on_demand is None or self.share is None or not self.ranks.any(bool(batch.set_aside)):
+            return batch
+        found = self.ranks.from_each({row: [bad.kind, bad.reason] for row, bad in batch.set_aside.items()})
+        merged = {int(row): BadItem(*why) for one in found for row, why in one.items()}
+        return self._batch(batch.step, *self.sampler.step(batch.step), merged)
 
     def _targets(
         self, step: int, rows: np.ndarray, parts: Mapping[str, MicroBatches]
@@ -190,22 +214,40 @@ class TrainingBatches(torch.utils.data.Dataset[Batch]):
         captions = learned.targets["caption"]
         return targets, captions.target_ids(described[captions.target_of_row[described] >= 0])
 
+    def _filled(self, items: np.ndarray) -> tuple[np.ndarray, int]:
+        """Places of items, some of them several times so that shapes repeat, and how many go together."""
+        filled = np.pad(np.arange(len(items)), (0, filling(len(items))), mode="edge")
+        size = self.micro_batch_size
+        return filled, size if self.share is None else self.share.cut(len(filled), size)
+
+    def _wanted(self, sizes: Sequence[int]) -> Sequence[bool]:
+        """Which micro-batches are made here; a rank that encodes none of them makes one, which nothing depends on."""
+        if self.share is None:
+            return everything(sizes)
+        own = self.share.own(len(sizes))
+        return own if any(own) else [True, *own[1:]]
+
+    def _items_here(self, batcher: Batcher, rows: np.ndarray) -> np.ndarray:
+        """The items of some rows that are read here, as far as that is known before they are prepared."""
+        items = np.unique(batcher.item_of_row[rows])
+        items = items[items >= 0]
+        if self.share is None or not batcher.in_order or not len(items):
+            return items
+        filled, size = self._filled(items)
+        cuts = np.split(filled, range(size, len(filled), size))
+        here = [cut for cut, wanted in zip(cuts, self._wanted(list(map(len, cuts))), strict=True) if wanted]
+        return np.asarray(items[np.unique(np.concatenate(here))])
+
     def _micro_batches(self, batcher: Batcher, step: int, rows: np.ndarray, epochs: np.ndarray) -> MicroBatches:
         here = batcher.item_of_row[rows] >= 0
         rows, epochs = rows[here], epochs[here]
         items, first, inverse = np.unique(batcher.item_of_row[rows], return_index=True, return_inverse=True)
-        filled = np.pad(np.arange(len(items)), (0, filling(len(items))), mode="edge")
-        size = self.micro_batch_size
+        filled, size = self._filled(items)
         sizes: list[int] = []
-        if self.share is not None:
-            size = self.share.cut(len(filled), size)
 
         def wanted(cut: Sequence[int]) -> Sequence[bool]:
             sizes.extend(cut)
-            if self.share is None:
-                return everything(cut)
-            own = self.share.own(len(cut))
-            return own if any(own) else [True, *own[1:]]
+            return self._wanted(cut)
 
         inputs, order = batcher.micro_batches(step, items[filled], epochs[first][filled], size, wanted)
         place = np.empty(len(filled), dtype=np.int64)
@@ -221,7 +263,8 @@ class TrainingBatches(torch.utils.data.Dataset[Batch]):
         Items that are prepared on demand are prepared in advance by threads where there are no workers. Raises
         :class:`~cospace.types.UserError` where too many of them cannot be used.
         """
-        for batch in self._made(start, stop, workers):
+        for made in self._made(start, stop, workers):
+            batch = self._agreed(made)
             if self.on_demand is not None:
                 self.on_demand.note(batch.set_aside)
             yield batch

@@ -165,35 +165,34 @@ class OnDemandRows:
             if known.get("fingerprint") == self.pairs.fingerprint:
                 self.set_aside = {int(row): BadItem(*bad) for row, bad in known["set_aside"].items()}
 
-    def usable(
-        self, rows: np.ndarray, epochs: np.ndarray, seed: int
-    ) -> tuple[np.ndarray, np.ndarray, dict[int, BadItem]]:
-        """Rows for a batch, their epochs, and why some of the given ones ``(B,)`` were replaced or left out."""
-        problems = self._problems(rows)
-        if not problems:
-            return rows, epochs, {}
-        made, kept = rows.copy(), np.ones(len(rows), bool)
-        for place in np.flatnonzero(np.isin(rows, list(problems))).tolist():
-            found = self._replacement(int(rows[place]), int(epochs[place]), seed)
-            kept[place] = found is not None
-            made[place] = rows[place] if found is None else found
-        return made[kept], epochs[kept], problems
-
-    def _problems(self, rows: np.ndarray) -> dict[int, BadItem]:
+    def problems(self, rows: np.ndarray, items: Mapping[str, np.ndarray] | None = None) -> dict[int, BadItem]:
+        """Which of some rows are of no use, and why; of their items only those given by modality are tried."""
         problems: dict[int, BadItem] = {}
-        for name, items in self.items.items():
+        for name, source in self.items.items():
             item_B = self.item_of_row[name][rows]
-            items.ensure(item_B[item_B >= 0])
-            bad = {item: items.bad[item] for item in item_B.tolist() if item in items.bad}
+            tried = item_B[item_B >= 0] if items is None else items[name]
+            source.ensure(tried)
+            bad = {item: source.bad[item] for item in tried.tolist() if item in source.bad}
             for row, item in zip(rows.tolist(), item_B.tolist(), strict=True) if bad else ():
                 if item in bad:
                     problems.setdefault(row, bad[item])
         return problems
 
+    def replaced(
+        self, rows: np.ndarray, epochs: np.ndarray, bad: Mapping[int, BadItem], seed: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of a batch ``(B,)`` with others in place of bad ones, and their epochs; fewer where none was found."""
+        made, kept = rows.copy(), np.ones(len(rows), bool)
+        for place in np.flatnonzero(np.isin(rows, list(bad))).tolist():
+            found = self._replacement(int(rows[place]), int(epochs[place]), seed)
+            kept[place] = found is not None
+            made[place] = rows[place] if found is None else found
+        return made[kept], epochs[kept]
+
     def _replacement(self, row: int, epoch: int, seed: int) -> int | None:
         dice = np.random.Generator(np.random.Philox(key=np.array([seed, epoch], np.uint64), counter=row))
         candidates = dice.integers(0, len(self.pairs), ATTEMPTS).tolist()
-        return next((one for one in candidates if not self._problems(np.array([one]))), None)
+        return next((one for one in candidates if not self.problems(np.array([one]))), None)
 
     def note(self, problems: Mapping[int, BadItem]) -> None:
         """Remember rows of no use. Raises :class:`UserError` where they are too many."""

@@ -61,6 +61,8 @@ class Batcher(Protocol):
 
     item_of_row: np.ndarray
     """The item of every row of the data set, ``(N,)``; -1 where the row has none."""
+    in_order: bool
+    """Whether micro-batches hold items in the order in which they are given."""
 
     def micro_batches(
         self, step: int, items: np.ndarray, epochs: np.ndarray, size: int, wanted: Wanted = everything
@@ -249,10 +251,7 @@ class Modality(ABC):
         spill: Path | None = None,
         known: KnownItems | None = None,
     ) -> Prepared:
-        """Every item prepared once, in memory or, where that would be too much, in the file ``spill``.
-
-        What is ``known`` is not prepared again.
-        """
+        """Every item that is not ``known``, prepared once: in memory, or in the file ``spill`` where they are many."""
 
     @abstractmethod
     def batcher(

@@ -194,7 +194,7 @@ class Trainer:
     def _steps(self, batches: TrainingBatches, steps: int) -> None:
         """Every step that is left, until the last or until patience is at an end."""
         if self.pieces is not None:
-            batches = batches.shared(Share(self.ranks.rank, self.ranks.size, self.pieces))
+            batches = batches.shared(Share(self.ranks.rank, self.ranks.size, self.pieces), self.ranks)
         evaluations = self.config.evaluations
         due = evaluation_steps(steps, FEWEST_EVALUATIONS if evaluations is None else evaluations)
         saved = time.monotonic()

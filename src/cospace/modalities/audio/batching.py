@@ -115,6 +115,8 @@ class AudioBatcher:
     A sound is padded to the longest of its micro-batch, so neighbours are of about one length.
     """
 
+    in_order = False
+
     def __init__(
         self,
         prepared: Sequence[Tensor],

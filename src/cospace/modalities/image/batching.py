@@ -103,6 +103,8 @@ class ImageBatcher:
     An image is mirrored every other epoch, so that two epochs show both sides of all (Jordan 2024, section 3.6).
     """
 
+    in_order = True
+
     def __init__(
         self,
         images_N3SS: Tensor,

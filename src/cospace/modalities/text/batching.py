@@ -30,6 +30,8 @@ class TextSettings(Config):
 class TextBatcher:
     """Token ids of every text; ``dropout`` is the share of tokens left out while training."""
 
+    in_order = False
+
     def __init__(
         self, tokens: Sequence[Tensor], item_of_row: np.ndarray, tokenizer: Tokenizer, dropout: float, seed: int
     ) -> None:
