@@ -15,15 +15,17 @@ from hypothesis import strategies as st
 from cospace.data import on_demand as on_demand_module
 from cospace.data import prepared as prepared_module
 from cospace.data.batches import AHEAD, Batch, TrainingBatches
-from cospace.data.on_demand import OnDemandItems, preparation_seconds
+from cospace.data.on_demand import OnDemandItems, OnDemandTexts, preparation_seconds
 from cospace.data.pairs import Pairs, build
 from cospace.data.prepared import (
     PreparedPairs,
+    different_items,
     in_memory,
     on_demand_rows,
     prepare_on_demand,
     prepare_pairs,
     settled,
+    some_items,
 )
 from cospace.data.sampler import BatchSampler
 from cospace.data.sources import Rows
@@ -224,3 +226,18 @@ def test_an_item_that_cannot_be_used_has_an_example_in_its_place() -> None:
     items = prepare_on_demand(pairs_of(bad=[0]), PROCESSORS).items["image"]
     assert isinstance(items, OnDemandItems)
     assert torch.equal(items[0], PROCESSORS["image"].prepare(modality("image").example()))
+
+
+def test_very_many_texts_are_tokenised_when_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = batches_of(prepare_pairs(pairs_of(), PROCESSORS))
+    monkeypatch.setattr(prepared_module, "MANY_TEXTS", 10)
+    prepared = prepare_on_demand(pairs_of(), PROCESSORS)
+    assert isinstance(prepared.items["text"], OnDemandTexts)
+    assert all(same(batches_of(prepared)[step], before[step]) for step in range(4))
+
+
+@pytest.mark.parametrize(("most", "places"), [(None, range(14)), (14, range(14)), (3, [0, 6, 13])])
+def test_some_items_are_evenly_spaced(most: int | None, places: Sequence[int]) -> None:
+    pairs = pairs_of()
+    everything, _ = different_items(pairs, "audio")
+    assert [*some_items(pairs, "audio", most)] == [everything[place] for place in places]

@@ -29,6 +29,9 @@ PER_ITEM, PER_BYTE = 3e-4, 25e-9
 """Seconds of a core for an item and for each of its encoded bytes: measured on photographs and on small PNGs. A
 rough constant, since a run must go on as it started wherever that is."""
 
+MANY_TEXTS = 100_000
+"""Texts from which on each is tokenised when a step asks for it; fewer take a few seconds, and then no more time."""
+
 SAMPLE = 64
 """Items whose size is looked up."""
 
@@ -136,6 +139,20 @@ class OnDemandItems:
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
+
+
+class OnDemandTexts:
+    """Token ids of texts, which take little time a text and, for millions of them, minutes before the first step."""
+
+    def __init__(self, raws: Sequence[str], processor: Processor) -> None:
+        self.raws, self.processor = raws, processor
+
+    def __len__(self) -> int:
+        return len(self.raws)
+
+    def __getitem__(self, text: int) -> Tensor:
+        """One text as a vector of ids."""
+        return self.processor.prepare(self.raws[text])
 
 
 def _size(prepared: Tensor) -> int:

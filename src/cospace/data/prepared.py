@@ -14,7 +14,16 @@ from ..columns import taken
 from ..modalities import Processor, is_text, modality
 from ..types import BadItem, Problem, Progress, silent
 from .keys import items_of
-from .on_demand import IN_MEMORY, OnDemandItems, OnDemandRows, comes_encoded, preparation_seconds, without_rows
+from .on_demand import (
+    IN_MEMORY,
+    MANY_TEXTS,
+    OnDemandItems,
+    OnDemandRows,
+    OnDemandTexts,
+    comes_encoded,
+    preparation_seconds,
+    without_rows,
+)
 from .pairs import Pairs
 from .prepared_cache import KeptItems
 
@@ -49,8 +58,15 @@ class PreparedPairs:
 def different_items(pairs: Pairs, column: str) -> tuple[list[Any], np.ndarray]:
     """The different items of a column in order of appearance, and the item of every row (-1: none)."""
     first, item_of_row = items_of(pairs.keys[column])
-    values = pairs.items[column]
-    return [values[row] for row in first.tolist()], item_of_row
+    return list(taken(pairs.items[column], first)), item_of_row
+
+
+def some_items(pairs: Pairs, column: str, most: int | None = None) -> Sequence[Any]:
+    """The different items of a column in order of appearance; at most so many of them, evenly spaced."""
+    first, _ = items_of(pairs.keys[column])
+    if most is not None and len(first) > most:
+        first = first[np.linspace(0, len(first) - 1, most).astype(int)]
+    return taken(pairs.items[column], first)
 
 
 def of_some_items(item_of_row: np.ndarray, most: int) -> np.ndarray:
@@ -110,7 +126,9 @@ def prepare_on_demand(
             continue
         first, item_of_row[name] = items_of(pairs.keys[name])
         raws = taken(pairs.items[name], first)
-        if modality(name).is_text:
+        if modality(name).is_text and len(raws) > MANY_TEXTS:
+            items[name] = OnDemandTexts(raws, processor)
+        elif modality(name).is_text:
             items[name] = modality(name).prepare_all(list(raws), processor, progress).items
         else:
             items[name] = OnDemandItems(name, raws, processor, kept_items(pairs, name, processor), in_memory)

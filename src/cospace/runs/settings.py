@@ -16,7 +16,7 @@ from pydantic import Field, create_model, field_validator
 from ..config import Config, PartConfig, given_value, names, override, part, plain, unknown, validate
 from ..data.on_demand import SECONDS, preparation_seconds
 from ..data.pairs import Pairs
-from ..data.prepared import different_items
+from ..data.prepared import some_items
 from ..modalities import FIELDS, all_modalities, is_text, modality, text_modality
 from ..models.generation.decoder import Config as DecoderConfig
 from ..reading import read_object
@@ -27,6 +27,9 @@ from ..types import UserError
 SAMPLES_SEEN, GROWTH, MIN_EPOCHS, MIN_EPOCHS_GENERATION = 400, 0.608, 12.0, 7.0
 """A run sees ``SAMPLES_SEEN * items ** GROWTH`` pairs, and at least every item ``MIN_EPOCHS`` times; with a decoder,
 which learns several captions and questions from each, ``MIN_EPOCHS_GENERATION`` times."""
+
+LEARNED_FROM = 200_000
+"""Different texts of a column that a tokenizer learns from at most, evenly spaced: more change hardly any merge."""
 
 ENCODERS = "models.encoders"
 """Where encoders are registered."""
@@ -143,7 +146,7 @@ class RunConfig(Config):
         texts = texts_of(pairs)
         encoders = self._encoders_for(pairs.modalities)
         data = {
-            name: modality(name).fit_settings(self.data.of(name), different_items(pairs, name)[0], texts, generates)
+            name: modality(name).fit_settings(self.data.of(name), some_items(pairs, name), texts, generates)
             for name in encoders
         }
         if self.data.on_demand is None:
@@ -293,9 +296,9 @@ def _skeleton(recipe: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def texts_of(pairs: Pairs) -> list[str]:
-    """All different captions, questions and answers: what a tokenizer learns from."""
+    """The different captions, questions and answers, of very many some: what a tokenizer learns from."""
     typed = [name for name in (text_modality(), *FIELDS) if name in pairs.items]
-    return [text for name in typed for text in different_items(pairs, name)[0]]
+    return [text for name in typed for text in some_items(pairs, name, LEARNED_FROM)]
 
 
 def all_recipes() -> Sequence[str]:
