@@ -302,11 +302,12 @@ def _leftovers(final: Path) -> Iterator[tuple[Path, str]]:
     pattern = re.compile(re.escape(final.name) + r"\.(tmp|old)-(\d+)")
     for name in sorted(os.listdir(final.parent)):
         match = pattern.fullmatch(name)
-        if match and (int(match[2]) == os.getpid() or not _alive(int(match[2]))):
+        if match and (int(match[2]) == os.getpid() or not alive(int(match[2]))):
             yield final.with_name(name), match[1]
 
 
-def _alive(pid: int) -> bool:
+def alive(pid: int) -> bool:
+    """Whether a process of this number runs on this machine."""
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):

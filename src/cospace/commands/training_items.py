@@ -43,7 +43,7 @@ class RunItems:
     def _prepared(self, pairs: Pairs, name: str) -> PreparedPairs:
         progress, processors = self._listener.progress, self._space.processors
         if self.on_demand:
-            return prepare_on_demand(pairs, processors, progress)
+            return prepare_on_demand(pairs, processors, progress, self._spill / name)
         prepared = prepare_pairs(pairs, processors, progress, self._spill / name)
         prepared.pairs.stop_above(self._most)
         return prepared

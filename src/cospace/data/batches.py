@@ -25,6 +25,7 @@ from ..modalities.text.sequences import SequenceBatch
 from ..ranks import ALONE, Ranks
 from ..runtime import allow_open_files
 from ..types import BadItem, PooledFeatures
+from .guarded import PATIENCE
 from .on_demand import OnDemandRows
 from .sampler import BatchSampler
 from .targets import TaskTargets, filling
@@ -272,32 +273,58 @@ class TrainingBatches(torch.utils.data.Dataset[Batch]):
     def _made(self, start: int, stop: int, workers: int) -> Iterator[Batch]:
         if self.on_demand is not None and not workers:
             yield from self._by_a_thread(range(start, stop))
-            return
-        if workers:
-            allow_open_files()
-        if self.on_demand is not None:
-            self.on_demand.close()  # every worker opens the cache for itself
-        loader: Any = torch.utils.data.DataLoader(
-            self,
-            batch_size=None,
-            sampler=range(start, stop),
-            num_workers=workers,
-            prefetch_factor=2 if workers else None,
-            worker_init_fn=_one_thread if workers else None,
-        )
-        yield from loader
+        elif workers:
+            yield from self._by_workers(start, stop, workers)
+        else:
+            yield from map(self.__getitem__, range(start, stop))
+
+    def _by_workers(self, start: int, stop: int, workers: int) -> Iterator[Batch]:
+        """Batches by processes. Where one ends or hangs at an item, that item is set aside and others go on."""
+        allow_open_files()
+        while start < stop:
+            if self.on_demand is not None:
+                self.on_demand.close()  # every worker opens the cache for itself
+            loader: Any = torch.utils.data.DataLoader(
+                self,
+                batch_size=None,
+                sampler=range(start, stop),
+                num_workers=workers,
+                prefetch_factor=2,
+                timeout=0 if self.on_demand is None else PATIENCE,
+                worker_init_fn=_one_thread,
+            )
+            batches = iter(loader)
+            try:
+                while start < stop:
+                    if (batch := self._next(batches)) is not None:
+                        yield batch
+                        start = batch.step + 1
+            except RuntimeError as error:
+                for worker in batches._workers:
+                    worker.kill()
+                    worker.join()
+                if self.on_demand is None or "DataLoader" not in str(error) or not self.on_demand.recover():
+                    raise
+
+    def _next(self, batches: Iterator[Batch]) -> Batch | None:
+        """The next batch; nothing where it takes long, though no item does."""
+        try:
+            return next(batches)
+        except RuntimeError as error:
+            if "timed out" not in str(error) or self.on_demand is None or self.on_demand.overdue():
+                raise
+            return None
 
     def _by_a_thread(self, steps: range) -> Iterator[Batch]:
         """Batches that are made while the caller computes with those before them."""
-        with ThreadPoolExecutor(1) as pool:
-            rest, waiting = iter(steps), deque[Future[Batch]]()
-            try:
-                waiting.extend(pool.submit(self.__getitem__, step) for step in islice(rest, AHEAD))
-                while waiting:
-                    yield waiting.popleft().result()
-                    waiting.extend(pool.submit(self.__getitem__, step) for step in islice(rest, 1))
-            finally:  # the caller may have stopped early
-                pool.shutdown(wait=True, cancel_futures=True)
+        pool, rest, waiting = ThreadPoolExecutor(1), iter(steps), deque[Future[Batch]]()
+        try:
+            waiting.extend(pool.submit(self.__getitem__, step) for step in islice(rest, AHEAD))
+            while waiting:
+                yield waiting.popleft().result()
+                waiting.extend(pool.submit(self.__getitem__, step) for step in islice(rest, 1))
+        finally:  # the caller may have stopped early
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _one_thread(worker: int) -> None:

@@ -16,8 +16,8 @@ from ..modalities import Processor, is_text, modality
 from ..modalities._prepared import MEMORY, Preparation
 from ..reading import read_json
 from ..types import BadItem, Lazy, Problem, Progress, silent
+from .guarded import GuardedItems
 from .pairs import Pairs
-from .prepared_cache import KeptItems
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -82,14 +82,13 @@ class OnDemandItems:
     What is kept already is not made again.
     """
 
-    def __init__(
-        self, name: str, raws: Sequence[Any], processor: Processor, known: KeptItems, in_memory: int = IN_MEMORY
-    ) -> None:
-        self.name, self.raws, self.processor, self.known, self.in_memory = name, raws, processor, known, in_memory
+    def __init__(self, known: GuardedItems, in_memory: int = IN_MEMORY) -> None:
+        self.name, self.raws, self.processor = known.name, known.raws, known.processor
+        self.known, self.in_memory = known, in_memory
         self.bad: dict[int, BadItem] = {}
         self._made: dict[int, Tensor] = {}
         self._held, self._lock = 0, threading.RLock()
-        self._preparation = Preparation(processor, modality(name).plural, known)
+        self._preparation = Preparation(self.processor, modality(self.name).plural, known)
 
     def __len__(self) -> int:
         return len(self.raws)
@@ -135,7 +134,7 @@ class OnDemandItems:
 
     def __getstate__(self) -> dict[str, Any]:
         """Another process makes its own."""
-        return {name: getattr(self, name) for name in ("name", "raws", "processor", "known", "in_memory")}
+        return {name: getattr(self, name) for name in ("known", "in_memory")}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
@@ -221,6 +220,15 @@ class OnDemandRows:
             plain = {str(row): [bad.kind, bad.reason] for row, bad in sorted(self.set_aside.items())}
             files.write_json(self.record, {"fingerprint": self.pairs.fingerprint, "set_aside": plain})
         self.left().stop_above(self.most)
+
+    def recover(self) -> bool:
+        """Set items aside at which processes that prepare them have ended or hang; whether there was any."""
+        found = [items.known.recover() for items in self.items.values()]
+        return any(found)
+
+    def overdue(self) -> bool:
+        """Whether some process hangs at an item."""
+        return any(items.known.overdue() for items in self.items.values())
 
     def left(self) -> Pairs:
         """The pairs without the rows that are known to be of no use."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import closing, nullcontext
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 from ..columns import taken
 from ..modalities import Processor, is_text, modality
 from ..types import BadItem, Problem, Progress, silent
+from .guarded import GuardedItems
 from .keys import items_of
 from .on_demand import (
     IN_MEMORY,
@@ -92,10 +93,8 @@ def prepare_pairs(
     """Prepare every different item of the modalities that have a processor.
 
     Items live in memory, or in files under ``spill`` where they would take too much. Of many that are decoded, what an
-    earlier run has prepared is taken from the cache.
+    earlier run has prepared is taken from the cache. An item at which an earlier attempt ended is set aside.
     """
-    slow = [name for name in processors if preparation_seconds(pairs, [name]) > KEPT_SECONDS]
-    slow = [name for name in slow if comes_encoded(pairs, name)]
     items: dict[str, Sequence[Any]] = {}
     item_of_row: dict[str, np.ndarray] = {}
     reasons: dict[int, BadItem] = {}
@@ -104,7 +103,7 @@ def prepare_pairs(
             continue
         raws, item_of_row[name] = different_items(pairs, name)
         place = None if spill is None else spill.with_name(f"{spill.name}-{name}.npy")
-        with closing(kept_items(pairs, name, processor)) if name in slow else nullcontext() as known:
+        with closing(_known(pairs, name, processor, spill)) as known:
             prepared = modality(name).prepare_all(raws, processor, progress, place, known)
         items[name] = prepared.items
         for row in np.flatnonzero(np.isin(item_of_row[name], list(prepared.bad))).tolist():
@@ -113,7 +112,11 @@ def prepare_pairs(
 
 
 def prepare_on_demand(
-    pairs: Pairs, processors: Mapping[str, Processor], progress: Progress = silent, in_memory: int = IN_MEMORY
+    pairs: Pairs,
+    processors: Mapping[str, Processor],
+    progress: Progress = silent,
+    spill: Path | None = None,
+    in_memory: int = IN_MEMORY,
 ) -> PreparedPairs:
     """The same, where items that are decoded are prepared when they are first asked for (:class:`OnDemandItems`).
 
@@ -131,7 +134,7 @@ def prepare_on_demand(
         elif modality(name).is_text:
             items[name] = modality(name).prepare_all(list(raws), processor, progress).items
         else:
-            items[name] = OnDemandItems(name, raws, processor, kept_items(pairs, name, processor), in_memory)
+            items[name] = OnDemandItems(_known(pairs, name, processor, spill), in_memory)
     return PreparedPairs(pairs, items, item_of_row)
 
 
@@ -163,6 +166,14 @@ def in_memory(prepared: PreparedPairs) -> np.ndarray:
     return np.flatnonzero(here)
 
 
-def kept_items(pairs: Pairs, name: str, processor: Processor) -> KeptItems:
-    """What the cache has of the different items of a modality."""
-    return KeptItems(name, taken(pairs.contents[name], items_of(pairs.keys[name])[0]), processor)
+def _known(pairs: Pairs, name: str, processor: Processor, spill: Path | None) -> GuardedItems:
+    """What is known of the different items of a modality, and where a job notes which of them it is preparing."""
+    first, _ = items_of(pairs.keys[name])
+    if modality(name).is_text:
+        return GuardedItems(name, (), processor)
+    slow = comes_encoded(pairs, name) and preparation_seconds(pairs, [name]) > KEPT_SECONDS
+    kept = KeptItems(name, taken(pairs.contents[name], first), processor) if slow else None
+    folder = None if spill is None else spill.with_name(f"{spill.name}-{name}-{pairs.fingerprint[:16]}")
+    known = GuardedItems(name, taken(pairs.items[name], first), processor, kept, folder)
+    known.recover()
+    return known

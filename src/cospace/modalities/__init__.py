@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 from ..types import Progress, UserError, silent
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     import numpy as np
     from torch import Tensor
 
@@ -85,11 +87,14 @@ class Prepared:
 class KnownItems(Protocol):
     """Prepared items of before, by their numbers among those that are to be prepared."""
 
-    def get(self, numbers: Sequence[int]) -> Mapping[int, Tensor]:
-        """Those that are known."""
+    def get(self, numbers: Sequence[int]) -> Mapping[int, Tensor | BadItem]:
+        """Those that are known, as such or as of no use."""
 
     def keep(self, number: int, prepared: Tensor) -> None:
         """Know one more."""
+
+    def making(self, number: int) -> AbstractContextManager[None]:
+        """A block in which an item is prepared."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,13 @@ class Preparation:
     _prefetcher: Prefetcher[Any] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._prefetcher = Prefetcher(self.processor.prepare)
+        self._prefetcher = Prefetcher(self._prepared)
+
+    def _prepared(self, asked: tuple[int, Any]) -> Tensor:
+        number, raw = asked
+        with nullcontext() if self.known is None else self.known.making(number):
+            made: Tensor = self.processor.prepare(raw)
+        return made
 
     def in_order(
         self, raws: Sequence[Any], progress: Progress, numbers: Sequence[int] | None = None
@@ -45,7 +52,7 @@ class Preparation:
         for start in range(0, len(asked), max(1, together)):
             block = asked[start : start + together]
             found = {} if self.known is None else self.known.get(block)
-            made = self._prefetcher(raws[number] for number in block if number not in found)
+            made = self._prefetcher((number, raws[number]) for number in block if number not in found)
             for place, number in enumerate(block, start):
                 yield number, found[number] if number in found else self._kept(number, next(made))
                 if place % 64 == 63 or place + 1 == len(asked):
