@@ -25,7 +25,7 @@ from ..modalities.text.sequences import SequenceBatch
 from ..ranks import ALONE, Ranks
 from ..runtime import allow_open_files
 from ..types import BadItem, PooledFeatures
-from .guarded import PATIENCE
+from .crash_safe import PATIENCE
 from .on_demand import OnDemandRows
 from .sampler import BatchSampler
 from .targets import TaskTargets, filling

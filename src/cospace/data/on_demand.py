@@ -16,7 +16,7 @@ from ..modalities import Processor, is_text, modality
 from ..modalities._prepared import MEMORY, Preparation
 from ..reading import read_json
 from ..types import BadItem, Lazy, Problem, Progress, silent
-from .guarded import GuardedItems
+from .crash_safe import CrashSafeItems
 from .pairs import Pairs
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class OnDemandItems:
     What is kept already is not made again.
     """
 
-    def __init__(self, known: GuardedItems, in_memory: int = IN_MEMORY) -> None:
+    def __init__(self, known: CrashSafeItems, in_memory: int = IN_MEMORY) -> None:
         self.name, self.raws, self.processor = known.name, known.raws, known.processor
         self.known, self.in_memory = known, in_memory
         self.bad: dict[int, BadItem] = {}

@@ -13,7 +13,7 @@ import numpy as np
 from ..columns import taken
 from ..modalities import Processor, is_text, modality
 from ..types import BadItem, Problem, Progress, silent
-from .guarded import GuardedItems
+from .crash_safe import CrashSafeItems
 from .keys import items_of
 from .on_demand import (
     IN_MEMORY,
@@ -166,14 +166,14 @@ def in_memory(prepared: PreparedPairs) -> np.ndarray:
     return np.flatnonzero(here)
 
 
-def _known(pairs: Pairs, name: str, processor: Processor, spill: Path | None) -> GuardedItems:
+def _known(pairs: Pairs, name: str, processor: Processor, spill: Path | None) -> CrashSafeItems:
     """What is known of the different items of a modality, and where a job notes which of them it is preparing."""
     first, _ = items_of(pairs.keys[name])
     if modality(name).is_text:
-        return GuardedItems(name, (), processor)
+        return CrashSafeItems(name, (), processor)
     slow = comes_encoded(pairs, name) and preparation_seconds(pairs, [name]) > KEPT_SECONDS
     kept = KeptItems(name, taken(pairs.contents[name], first), processor) if slow else None
     folder = None if spill is None else spill.with_name(f"{spill.name}-{name}-{pairs.fingerprint[:16]}")
-    known = GuardedItems(name, taken(pairs.items[name], first), processor, kept, folder)
+    known = CrashSafeItems(name, taken(pairs.items[name], first), processor, kept, folder)
     known.recover()
     return known

@@ -15,8 +15,8 @@ import pytest
 import torch
 from PIL import Image
 
-from cospace.data import guarded
-from cospace.data.guarded import GuardedItems
+from cospace.data import crash_safe
+from cospace.data.crash_safe import CrashSafeItems
 from cospace.modalities._prepared import Preparation
 from cospace.modalities.image.processing import ImageProcessor
 from cospace.types import silent
@@ -27,10 +27,10 @@ PROGRAM = '''
 """Train or prepare with a decoder that dies of some images and never ends with others, told apart by their colour."""
 
 import os, sys, time
-from cospace.data import guarded
+from cospace.data import crash_safe
 from cospace.modalities.image.processing import ImageProcessor
 
-real, guarded.PATIENCE = ImageProcessor.prepare, 3.0
+real, crash_safe.PATIENCE = ImageProcessor.prepare, 3.0
 from cospace.data import batches
 batches.PATIENCE = 3.0
 
@@ -110,7 +110,7 @@ def test_the_same_command_goes_on_without_what_ended_it(table: Path, on_demand: 
 
 def test_what_is_left_behind_is_tried_alone_and_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, raws = tmp_path / "notes", [np.full((9, 9, 3), number, np.uint8) for number in range(5)]
-    items = GuardedItems("image", raws, ImageProcessor(size=8), None, folder)
+    items = CrashSafeItems("image", raws, ImageProcessor(size=8), None, folder)
     assert not items.recover()
     with items.making(3), items.making(1):
         content = next(folder.iterdir()).read_bytes()
@@ -119,21 +119,23 @@ def test_what_is_left_behind_is_tried_alone_and_forgotten(tmp_path: Path, monkey
 
     def apart(name: str, raws: list[np.ndarray], processor: ImageProcessor, patience: float) -> list[object]:
         asked.extend(int(raw[0, 0, 0]) for raw in raws)
-        return [guarded.BadItem("crash", "it crashed") if raw[0, 0, 0] == 3 else processor.prepare(raw) for raw in raws]
+        return [
+            crash_safe.BadItem("crash", "it crashed") if raw[0, 0, 0] == 3 else processor.prepare(raw) for raw in raws
+        ]
 
-    monkeypatch.setattr(guarded, "prepare_isolated", apart)
+    monkeypatch.setattr(crash_safe, "prepare_isolated", apart)
     assert items.recover()
     assert asked == [1, 3]
     assert {number: str(bad) for number, bad in items.bad.items()} == {3: "crash: it crashed"}
     assert not items.recover(), "it has been tried"
-    again = GuardedItems("image", raws, ImageProcessor(size=8), None, folder)
+    again = CrashSafeItems("image", raws, ImageProcessor(size=8), None, folder)
     assert list(again.bad) == [3], "and is remembered"
     made = dict(Preparation(again.processor, "images", again).in_order(raws, silent))
     assert {number for number, one in made.items() if isinstance(one, torch.Tensor)} == {0, 1, 2, 4}
 
 
 def test_many_threads_note_what_they_prepare(tmp_path: Path) -> None:
-    items = GuardedItems("image", range(1000), ImageProcessor(size=8), None, tmp_path / "notes")
+    items = CrashSafeItems("image", range(1000), ImageProcessor(size=8), None, tmp_path / "notes")
     inside, leave = threading.Barrier(9), threading.Event()
 
     def prepare(number: int) -> None:
@@ -145,19 +147,19 @@ def test_many_threads_note_what_they_prepare(tmp_path: Path) -> None:
     for thread in threads:
         thread.start()
     inside.wait(30)
-    assert sorted(number for number, _, _ in guarded._all_notes(tmp_path / "notes")) == list(range(100, 108))
+    assert sorted(number for number, _, _ in crash_safe._all_notes(tmp_path / "notes")) == list(range(100, 108))
     assert not items.overdue()
     time.sleep(0.01)
     leave.set()
     for thread in threads:
         thread.join()
-    assert not list(guarded._all_notes(tmp_path / "notes"))
+    assert not list(crash_safe._all_notes(tmp_path / "notes"))
 
 
 def test_an_item_that_takes_long_is_overdue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    items = GuardedItems("image", range(10), ImageProcessor(size=8), None, tmp_path / "notes")
+    items = CrashSafeItems("image", range(10), ImageProcessor(size=8), None, tmp_path / "notes")
     with items.making(4):
         assert not items.overdue()
-        monkeypatch.setattr(guarded, "PATIENCE", -1.0)
+        monkeypatch.setattr(crash_safe, "PATIENCE", -1.0)
         assert items.overdue()
     assert not items.overdue()

@@ -6,7 +6,6 @@ new workers, prepares these in a process of its own, sets aside those that end i
 
 from __future__ import annotations
 
-import json
 import mmap
 import os
 import struct
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from .. import files
 from ..modalities import Processor
 from ..modalities._isolation import prepare_isolated
+from ..reading import read_bytes, read_object
 from ..types import BadItem
 from .prepared_cache import KeptItems
 
@@ -32,10 +32,10 @@ PATIENCE = 60.0
 """Seconds after which an item that is still being prepared is taken to hang."""
 
 SLOTS, RECORD = 256, struct.Struct("=qd")
-"""Items that a process prepares at a time at most; each has its number from 1, and when it was begun."""
+"""Items that a process prepares at a time at most; each has its number from 1, and when it began."""
 
 
-class GuardedItems:
+class CrashSafeItems:
     """What is known of the items of one modality (:class:`~cospace.modalities.KnownItems`), crashes included.
 
     ``folder`` is where a job notes what it is preparing; without one, nothing is noted.
@@ -53,9 +53,7 @@ class GuardedItems:
         self.bad: dict[int, BadItem] = {}
         self._notes: _Notes | None = None
         if folder is not None and (folder / "bad.json").exists():
-            with suppress(ValueError, OSError):
-                known = json.loads((folder / "bad.json").read_bytes())
-                self.bad = {int(item): BadItem(*why) for item, why in known.items()}
+            self.bad = {int(item): BadItem(*why) for item, why in read_object(folder / "bad.json").items()}
 
     def get(self, numbers: Sequence[int]) -> Mapping[int, Tensor | BadItem]:
         """See :class:`~cospace.modalities.KnownItems`."""
@@ -154,6 +152,6 @@ def _all_notes(folder: Path) -> Iterator[tuple[int, float, Path]]:
     """Items that are being prepared, for how many seconds, and the file that says so."""
     for path in folder.glob("*.notes"):
         with suppress(OSError, struct.error):
-            for item, begun in RECORD.iter_unpack(path.read_bytes()):
+            for item, began in RECORD.iter_unpack(read_bytes(path)):
                 if item:
-                    yield item - 1, time.time() - begun, path
+                    yield item - 1, time.time() - began, path
