@@ -41,6 +41,8 @@ class CrashSafeItems:
     ``folder`` is where a job notes what it is preparing; without one, nothing is noted.
     """
 
+    _notes: _Notes | None
+
     def __init__(
         self,
         name: str,
@@ -51,7 +53,7 @@ class CrashSafeItems:
     ) -> None:
         self.name, self.raws, self.processor, self.kept, self.folder = name, raws, processor, kept, folder
         self.bad: dict[int, BadItem] = {}
-        self._notes: _Notes | None = None
+        self._notes, self._lock = None, threading.Lock()
         if folder is not None and (folder / "bad.json").exists():
             self.bad = {int(item): BadItem(*why) for item, why in read_object(folder / "bad.json").items()}
 
@@ -69,8 +71,9 @@ class CrashSafeItems:
         """See :class:`~cospace.modalities.KnownItems`."""
         if self.folder is None:
             return nullcontext()
-        if self._notes is None or self._notes.process != os.getpid():
-            self._notes = _Notes(self.folder)
+        with self._lock:
+            if self._notes is None or self._notes.process != os.getpid():
+                self._notes = _Notes(self.folder)
         return self._notes.making(number)
 
     def recover(self) -> bool:
@@ -105,7 +108,11 @@ class CrashSafeItems:
 
     def __getstate__(self) -> dict[str, Any]:
         """Another process has notes of its own."""
-        return {**self.__dict__, "_notes": None}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_notes", "_lock")}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._notes, self._lock = None, threading.Lock()
 
 
 class _Notes:
