@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -107,8 +108,11 @@ def step(
     tiled: bool = False,
     least: int | None = 0,
     sharded: bool = False,
+    tile: Sequence[int] | None = None,
 ) -> dict[str, Tensor]:
     """Losses, gradients and running statistics of one step, and how many numbers of the towers this rank holds.
+
+    ``tile`` are the rows and columns of a tile; the number of tiles that were read is then given as well.
 
     With ``least`` None it is the plain step of one process; otherwise the ranks share at least so many micro-batches.
     """
@@ -122,13 +126,10 @@ def step(
     if sharded:
         tower = cast(Exact, sharded_copy(tower, ranks, torch.float32))
     torch.manual_seed(7)
-    small, _tiled.SMALL = _tiled.SMALL, 0 if tiled else _tiled.SMALL
-    try:
+    with tiles_of(tile, small=0 if tiled else _tiled.SMALL) as read:
         done = forward_backward(
             tower, made, batch, CPU, NOTHING if sharded else room, written if decoder else None, ranks
         )
-    finally:
-        _tiled.SMALL = small
     if sharded:
         for parameter, gradient in zip(held_whole(tower), done.gradients or (), strict=True):
             parameter.grad = gradient
@@ -141,9 +142,29 @@ def step(
     found |= {f"objective.{name}": p.grad for name, p in made.named_parameters() if p.grad is not None}
     found |= {f"loss/{name}": loss.detach() for name, loss in done.losses.items()}
     found |= {f"embeddings/{name}": rows for name, rows in done.embeddings.items()}
+    if tile is not None:
+        found["tiles"] = torch.tensor(len(read))
     if sharded:
         found["held"] = torch.tensor(sum(local(parameter).numel() for parameter in tower.parameters()))
     return found | {f"buffer/{name}": buffer.clone() for name, buffer in tower.named_buffers()}
+
+
+@contextmanager
+def tiles_of(shape: Sequence[int] | None, small: int) -> Iterator[list[int]]:
+    """A block in which tiles have a shape, and losses on more than ``small`` rows are tiled; gives each tile's rows."""
+    read: list[int] = []
+    real = _tiled.Tiles._tile
+
+    def counting(self: _tiled.Tiles, rows: slice, *rest: Any) -> _tiled.Tile:
+        read.append(rows.start)
+        return real(self, rows, *rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_tiled, "SMALL", small)
+        patch.setattr(_tiled.Tiles, "_tile", counting)
+        if shape is not None:
+            patch.setattr(_tiled, "tile_shape", lambda rows: tuple(shape))
+        yield read
 
 
 def learned(objective: str) -> list[str]:

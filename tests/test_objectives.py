@@ -15,7 +15,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from cospace.matches import BatchMatches, Matches, Relation, modality_pairs
-from cospace.objectives import _tiled, mse, sigmoid, small_loss_rows, softmax, vicreg
+from cospace.objectives import _tiled, divided, mse, sigmoid, small_loss_rows, softmax, vicreg
+from cospace.ranks import ALONE
 from cospace.runtime import can_compute, device
 from cospace.types import Metrics
 
@@ -234,6 +235,30 @@ def test_any_batch_cut_in_any_way_gives_the_dense_loss(name: str, numbers: list[
             torch.testing.assert_close(value, reference, rtol=1e-10, atol=1e-10)
 
 
+ITEMS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=14)
+
+
+def of_rows(rows: list[tuple[int, int]], shown: int | None = None) -> Relation:
+    """What matches among the first rows of some data, by their numbers of picture and caption."""
+    left, right = np.array(rows).T
+    matches = Matches.of({"image": left, "text": right})
+    return matches.batch(np.arange(len(rows))[:shown]).relation("image", "text")
+
+
+@contrastive
+@given(rows=ITEMS, height=st.integers(1, 5), width=st.integers(1, 5), leaves=st.sampled_from([1, 2, 4, 8]))
+def test_rows_in_leaves_of_a_tree_give_the_dense_loss(
+    name: str, rows: list[tuple[int, int]], height: int, width: int, leaves: int
+) -> None:
+    relation = of_rows(rows)
+    embeddings = sides(relation.shape[0], 4)
+    expected = solve(name, "dense", embeddings, relation, 20.0)
+    with pytest.MonkeyPatch.context() as patch, divided(ALONE, leaves):
+        patch.setattr(_tiled, "tile_shape", lambda rows: (height, width))
+        for value, reference in zip(solve(name, "tiled", embeddings, relation, 20.0), expected, strict=True):
+            torch.testing.assert_close(value, reference, rtol=1e-10, atol=1e-10)
+
+
 @contrastive
 def test_tiles_in_float32_are_as_exact_as_the_dense_form(name: str) -> None:
     embeddings, groups = sides(700, 16), torch.arange(700) // 2
@@ -253,16 +278,6 @@ def test_rows_of_zeros_have_a_loss_and_a_broken_row_is_not_hidden(name: str, for
     assert all(value.isfinite().all() for value in solve(name, form, embeddings, groups, 20.0))
     embeddings[0][1] = math.nan
     assert solve(name, form, embeddings, groups, 20.0)[0].isnan()
-
-
-ITEMS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=14)
-
-
-def of_rows(rows: list[tuple[int, int]], shown: int | None = None) -> Relation:
-    """What matches among the first rows of some data, by their numbers of picture and caption."""
-    left, right = np.array(rows).T
-    matches = Matches.of({"image": left, "text": right})
-    return matches.batch(np.arange(len(rows))[:shown]).relation("image", "text")
 
 
 @contrastive

@@ -71,6 +71,22 @@ def test_two_ranks_have_the_gradients_of_one_for_every_objective(
         close(found, expected, EXACT)
 
 
+@pytest.mark.parametrize("objective", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("tile", [[3, 2], [2, 5], [5, 64]])
+def test_ranks_read_each_some_of_the_tiles_and_have_the_same_gradients(
+    two: RankProcesses, objective: str, tile: list[int]
+) -> None:
+    given: dict[str, Any] = {"objective": objective, "tiled": True, "tile": tile}
+    plain, shared = (rank_tasks.step(ALONE, **given, least=least) for least in (None, 2))
+    found = two("step", **given)
+    tiles = [int(one.pop("tiles")) for one in (plain, shared, *found)]
+    assert sum(tiles[2:]) == tiles[1], "no tile is read twice"
+    assert max(tiles[2:]) <= 0.7 * tiles[1]
+    for one in found:
+        close(one, plain, EXACT)
+        equal(one, shared)
+
+
 @pytest.mark.parametrize("room", [0, 1 << 40])
 @pytest.mark.parametrize("micro_batch_size", [1, 5, 12])
 def test_whatever_the_micro_batches_and_the_memory(two: RankProcesses, room: int, micro_batch_size: int) -> None:

@@ -18,6 +18,12 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from ..matches import BatchMatches, ModalityPair, Relation
+from ._division import divided
+
+__all__ = [
+    "FEWEST", "PAIRS", "Aligned", "aligned", "average", "cosine", "divided", "per_pair_parameter", "small_loss_rows",
+    "total",
+]  # fmt: skip
 
 PAIRS: Sequence[ModalityPair] = (("image", "text"),)
 """The pairs of modalities that an objective is for where nothing else is said."""

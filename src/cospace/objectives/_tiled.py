@@ -14,7 +14,7 @@ Shapes: ``R`` rows and ``C`` columns of a tile, ``K`` rows of a tile that may ha
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from ..matches import Relation
+from ._division import current
 from ._order import Order, cuts
 
 SMALL = 512
@@ -84,32 +85,47 @@ class Tiles:
     """The logits of a batch's two sides, ``(B, E)`` each, and the way back from their gradient to the embeddings'."""
 
     def __init__(self, left_BE: Tensor, right_BE: Tensor, relation: Relation, scale: float) -> None:
-        self.order, self.scale = Order(relation), scale
+        self.order, self.scale, self.division = Order(relation), scale, current()
         self.height, self.width = tile_shape(left_BE)
         left_B, right_B = (matches_B.to(left_BE.dtype) for matches_B in relation.counts())
         self.left = Side(left_BE, self.order.left_B, left_B, self.height)
         self.right = Side(right_BE, self.order.right_B, right_B, self.width)
         self.buffer = left_BE.new_empty(self.height * self.width)
+        self.blocks = list(cuts(0, len(left_BE), self.height))
         self.columns = [(columns, self.order.near(columns)) for columns in cuts(0, len(left_BE), self.width)]
 
-    def __iter__(self) -> Iterator[Tile]:
-        """Every tile."""
-        for rows in cuts(0, len(self.left.order_B), self.height):
+    def together(
+        self, of_rows: Callable[[Sequence[slice]], Gradients], add: Callable[..., Tensor] = torch.add
+    ) -> Gradients:
+        """What ``of_rows`` finds in all blocks of rows; where ranks share the objective, each asks it for some."""
+        return self.division.together(of_rows, self.blocks, add)
+
+    def of(self, blocks: Sequence[slice]) -> Iterator[Tile]:
+        """Every tile of some blocks of rows."""
+        for rows in blocks:
             left_RE = self.left.unit(rows)
             for columns, near in self.columns:
                 yield self._tile(rows, columns, overlap(rows, near), left_RE, self.right.unit(columns))
 
-    def matching(self) -> Iterator[Tile]:
-        """Tiles that hold every match once, and little else."""
+    def matching(self, blocks: Sequence[slice]) -> Iterator[Tile]:
+        """Tiles that hold every match in some blocks of rows once, and little else."""
         for columns, near in self.columns:
             right_CE = self.right.unit(columns)
-            for rows in cuts(near.start, near.stop, self.height):
+            for rows in _within(near, blocks, self.height):
                 yield self._tile(rows, columns, overlap(rows, near), self.left.unit(rows), right_CE)
 
     def add_gradient(self, tile: Tile, gradient_RC: Tensor) -> None:
         """Take the loss's gradient with respect to a tile's logits."""
         self.left.gradient_BE[tile.rows].addmm_(gradient_RC, tile.right_CE)
         self.right.gradient_BE[tile.columns].addmm_(gradient_RC.T, tile.left_RE)
+
+    def take_gradients(self) -> Gradients:
+        """What was added so far, with respect to unit vectors; what is added from here on begins at zero."""
+        return self.left.take_gradient(), self.right.take_gradient()
+
+    def give_gradients(self, left_BE: Tensor, right_BE: Tensor) -> None:
+        """The gradients of all blocks of rows, before :meth:`gradients`."""
+        self.left.gradient_BE, self.right.gradient_BE = left_BE, right_BE
 
     def gradients(self, weight: float) -> Gradients:
         """``weight`` times the gradient for the left rows, the right rows and the scale. Call it once, at the end."""
@@ -135,9 +151,25 @@ class Side:
         self.matches_B = matches_B[order_B]
         self.log_matches_B = self.matches_B.log()
         self.length_B = torch.linalg.vector_norm(rows_BE, dim=1).clamp(min=EPSILON)[order_B]
-        self.gradient_BE = torch.zeros(rows_BE.shape, dtype=rows_BE.dtype, device=rows_BE.device)
+        self._gradient_BE: Tensor | None = None
+        self.buffer_RE = torch.empty(rows_BE[:most].shape, dtype=rows_BE.dtype, device=rows_BE.device)
+
+    @property
+    def gradient_BE(self) -> Tensor:
         """With respect to the unit vectors, until :meth:`finish`."""
-        self.buffer_RE = torch.empty_like(self.gradient_BE[:most])
+        if self._gradient_BE is None:
+            rows_BE = self.rows_BE
+            self._gradient_BE = torch.zeros(rows_BE.shape, dtype=rows_BE.dtype, device=rows_BE.device)
+        return self._gradient_BE
+
+    @gradient_BE.setter
+    def gradient_BE(self, gradient_BE: Tensor) -> None:
+        self._gradient_BE = gradient_BE
+
+    def take_gradient(self) -> Tensor:
+        """The gradient, which is no longer here."""
+        taken, self._gradient_BE = self.gradient_BE, None
+        return taken
 
     def unit(self, rows: slice) -> Tensor:
         """Some rows, at most ``most``, brought to unit length; overwritten by the next call."""
@@ -168,6 +200,12 @@ def tile_shape(rows_BE: Tensor) -> tuple[int, int]:
         return 1024, 512
     side = max(256, math.isqrt(rows_BE.numel() // 16) // 128 * 128)
     return side, side
+
+
+def _within(near: slice, blocks: Sequence[slice], height: int) -> Iterator[slice]:
+    """A run of rows as far as it lies in some neighbouring blocks, at most ``height`` rows at a time."""
+    if blocks:
+        yield from cuts(max(near.start, blocks[0].start), min(near.stop, blocks[-1].stop), height)
 
 
 def overlap(rows: slice, near: slice) -> slice:

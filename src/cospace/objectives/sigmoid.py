@@ -71,16 +71,22 @@ def loss_and_gradients(
 ) -> tuple[Tensor, Gradients]:
     """The loss of :func:`dense` and its gradients for both sides, the scale and the bias."""
     tiles = Tiles(left_BE, right_BE, relation, scale.item())
-    loss_B, slope_B = torch.zeros_like(tiles.left.matches_B), torch.zeros_like(tiles.left.matches_B)
-    for tile in tiles:
-        logits_RC = tile.logits_RC.add_(bias)
-        sign_KC = 1 - 2 * tile.match_KC.to(logits_RC.dtype)
-        logits_RC[tile.near].mul_(sign_KC)
-        loss_B[tile.rows] += softplus(logits_RC, threshold=EXACT).sum(1)
-        slope_RC = logits_RC.sigmoid_()
-        slope_RC[tile.near].mul_(sign_KC)
-        slope_B[tile.rows] += slope_RC.sum(1)
-        tiles.add_gradient(tile, slope_RC)
+
+    def of(rows: Sequence[slice]) -> Gradients:
+        loss_B, slope_B = torch.zeros_like(tiles.left.matches_B), torch.zeros_like(tiles.left.matches_B)
+        for tile in tiles.of(rows):
+            logits_RC = tile.logits_RC.add_(bias)
+            sign_KC = 1 - 2 * tile.match_KC.to(logits_RC.dtype)
+            logits_RC[tile.near].mul_(sign_KC)
+            loss_B[tile.rows] += softplus(logits_RC, threshold=EXACT).sum(1)
+            slope_RC = logits_RC.sigmoid_()
+            slope_RC[tile.near].mul_(sign_KC)
+            slope_B[tile.rows] += slope_RC.sum(1)
+            tiles.add_gradient(tile, slope_RC)
+        return loss_B, slope_B, *tiles.take_gradients()
+
+    loss_B, slope_B, left_BE, right_BE = tiles.together(of)
+    tiles.give_gradients(left_BE, right_BE)
     return loss_B.mean(), (*tiles.gradients(1 / len(left_BE)), slope_B.mean())
 
 

@@ -141,8 +141,13 @@ def loss_and_gradients(
     left_B, right_B = (
         residual_B.log() - negative_B for residual_B, negative_B in zip(residuals, negatives, strict=True)
     )
-    for tile in deduplicated(tiles, iter(tiles)):
-        tiles.add_gradient(tile, logit_gradient(tiles, tile, negatives, (left_B, right_B)))
+
+    def gradients_of(rows: Sequence[slice]) -> Gradients:
+        for tile in deduplicated(tiles, tiles.of(rows)):
+            tiles.add_gradient(tile, logit_gradient(tiles, tile, negatives, (left_B, right_B)))
+        return tiles.take_gradients()
+
+    tiles.give_gradients(*tiles.together(gradients_of))
     half_mean = 0.5 / len(left_BE)
     return half_mean * loss_sum, tiles.gradients(half_mean)
 
@@ -161,28 +166,37 @@ def deduplicated(tiles: Tiles, chosen: Iterator[Tile]) -> Iterator[Tile]:
 
 def negative_logsumexps(tiles: Tiles) -> Both:
     """First pass, over all tiles: what a row does not match amounts to, which its matches must exceed."""
-    left_B, right_B = (torch.full_like(side.matches_B, float("-inf")) for side in (tiles.left, tiles.right))
-    for tile in deduplicated(tiles, iter(tiles)):
-        tile.logits_RC[tile.near].masked_fill_(tile.match_KC, float("-inf"))
-        for sum_X, dim in ((left_B[tile.rows], 1), (right_B[tile.columns], 0)):
-            torch.logaddexp(sum_X, tile.logits_RC.logsumexp(dim), out=sum_X)
+
+    def of(rows: Sequence[slice]) -> Both:
+        left_B, right_B = (torch.full_like(side.matches_B, float("-inf")) for side in (tiles.left, tiles.right))
+        for tile in deduplicated(tiles, tiles.of(rows)):
+            tile.logits_RC[tile.near].masked_fill_(tile.match_KC, float("-inf"))
+            for sum_X, dim in ((left_B[tile.rows], 1), (right_B[tile.columns], 0)):
+                torch.logaddexp(sum_X, tile.logits_RC.logsumexp(dim), out=sum_X)
+        return left_B, right_B
+
+    left_B, right_B = tiles.together(of, torch.logaddexp)
     lowest = torch.finfo(left_B.dtype).min  # a row that matches everything has a loss of zero, not of nan
     return left_B.clamp_(min=lowest), right_B.clamp_(min=lowest)
 
 
 def positive_losses(tiles: Tiles, negatives: Both) -> tuple[Tensor, Both]:
     """Second pass, over tiles with matches: the summed loss, and residuals: 1 less the mean probability of matches."""
-    left_B, right_B, left_loss_B, right_loss_B = (
-        torch.zeros_like(side.matches_B) for side in (tiles.left, tiles.right) * 2
-    )
-    for tile in deduplicated(tiles, tiles.matching()):
-        left_KC, right_KC = margins(tiles, tile, negatives)
-        for margin_KC, loss_B, residual_B, at, near, dim in (
-            (left_KC, left_loss_B, left_B, tile.rows, tile.near, 1),
-            (right_KC, right_loss_B, right_B, tile.columns, slice(None), 0),
-        ):
-            loss_B[at][near] -= (tile.match_KC * logsigmoid(margin_KC)).sum(dim)
-            residual_B[at][near] += margin_KC.neg_().sigmoid_().mul_(tile.match_KC).sum(dim)
+
+    def of(rows: Sequence[slice]) -> tuple[Tensor, ...]:
+        found = tuple(torch.zeros_like(side.matches_B) for side in (tiles.left, tiles.right) * 2)
+        left_B, right_B, left_loss_B, right_loss_B = found
+        for tile in deduplicated(tiles, tiles.matching(rows)):
+            left_KC, right_KC = margins(tiles, tile, negatives)
+            for margin_KC, loss_B, residual_B, at, near, dim in (
+                (left_KC, left_loss_B, left_B, tile.rows, tile.near, 1),
+                (right_KC, right_loss_B, right_B, tile.columns, slice(None), 0),
+            ):
+                loss_B[at][near] -= (tile.match_KC * logsigmoid(margin_KC)).sum(dim)
+                residual_B[at][near] += margin_KC.neg_().sigmoid_().mul_(tile.match_KC).sum(dim)
+        return found
+
+    left_B, right_B, left_loss_B, right_loss_B = tiles.together(of)
     left_B.div_(tiles.left.matches_B)
     right_B.div_(tiles.right.matches_B)
     loss_sum = (left_loss_B / tiles.left.matches_B).sum() + (right_loss_B / tiles.right.matches_B).sum()

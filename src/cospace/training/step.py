@@ -27,6 +27,7 @@ from ..data.batches import Batch, Share
 from ..matches import BatchMatches
 from ..models.generation.decoder import Decoder
 from ..models.space import Space, dtype_of
+from ..objectives import divided
 from ..ranks import ALONE, Ranks
 from ..runtime import memory_of, random_state, set_random_state
 from ..types import Features
@@ -90,7 +91,8 @@ def forward_backward(
     step = Step(tower, batch, where, ranks)
     encoded = step.encode(room)
     embeddings = {name: step.items(name, parts)[batch.parts[name].item_B.to(where)] for name, parts in encoded.items()}
-    losses = align(objective, embeddings, batch.matches.to(where))
+    with nullcontext() if batch.share is None else divided(ranks, batch.share.pieces):
+        losses = align(objective, embeddings, batch.matches.to(where))
     sizes = {name: batch.parts[name].sizes or [len(one.items_UE) for one in parts] for name, parts in encoded.items()}
     tasks = None if decoder is None else decoder_tasks(decoder, batch, embeddings, sizes, where)
     detached = {name: rows.detach() for name, rows in embeddings.items()}
