@@ -38,6 +38,7 @@ from ..models.space import Space
 from ..reading import MALFORMED, lines, opened, parse_json, read_object, read_text, understood
 from ..runs.run import Run
 from ..runtime import cores
+from ..stopping import current
 from ..stores.entries import Entry, Input, count_entries, entries, read_input
 from ..types import BadItem, Problem, Progress, UserError, attempted, silent
 
@@ -147,9 +148,14 @@ class Job:
         self.key = digest([listed, *(part.key.encode() for part in parts)])
         self.left = list(parts)
         self.pools = [ThreadPool(cores())]
+        self.stopping = current()
 
     def run(self) -> list[Problem]:
-        """Work until the file is there; what was set aside."""
+        """Work until the file is there; what was set aside. A signal ends it after the part at hand."""
+        with self.stopping.finishing():
+            return self._run()
+
+    def _run(self) -> list[Problem]:
         try:
             while job_of(self.out) != self.key:
                 (self.folder / "leases").mkdir(parents=True, exist_ok=True)
@@ -181,9 +187,20 @@ class Job:
                 if not self.left:
                     return
                 time.sleep(POLL)
+            self._stop_if_asked(following)
             taken = following
             total = sum(len(part.entries) for part in self.parts)
             self.progress("embedding", total - sum(len(part.entries) for part in self.left), total)
+
+    def _stop_if_asked(self, following: Taken | None) -> None:
+        """Give back a part that was leased and not embedded, so that nobody takes it for one that ended a process."""
+        if self.stopping.asked and following is not None:
+            (self.folder / "leases" / following.part.key / "started").unlink(missing_ok=True)
+            following.lease.release()
+        total = sum(len(part.entries) for part in self.parts)
+        done = total - sum(len(part.entries) for part in self.left if not self._is_done(part))
+        self.stopping.reached(f"with {done:,} of {total:,} different items embedded")
+        self.stopping.check()
 
     def _take(self) -> Taken | None:
         """Lease the first part that is neither done nor leased by a living process."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..config import unknown
 from ..stores.locations import location_of
 from ..types import UserError
-from .index import is_missing, name_of, sources_of
+from .index_sources import is_missing, name_of, sources_of
 
 
 @dataclass(frozen=True, slots=True)

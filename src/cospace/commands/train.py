@@ -49,6 +49,7 @@ from ..runs.towers import JoinedTowers
 from ..runs.trained_on import write_trained_on
 from ..runs.wise_ft import best, interpolate, sweep
 from ..runtime import describe, device
+from ..stopping import current
 from ..training.adapters import merge_adapters
 from ..training.loop import FEWEST_EVALUATIONS, Learner, Observers, Trainer, affordable_evaluations
 from ..training.selection import Evaluation, Outcome
@@ -196,12 +197,13 @@ class _Session:
         self._say_what_is_hardly_used(self.paired)
         if self.config.heads == "closed_form":
             self._fit_heads()
-        if self.config.training.steps:
-            trained = self._train_steps()
-        else:
-            trained = self._finish({}, Outcome(0, None, None, None)) if self.ranks.first else None
-        shutil.rmtree(self.cache, ignore_errors=True)
-        return trained
+        with current().finishing():
+            if self.config.training.steps:
+                trained = self._train_steps()
+            else:
+                trained = self._finish(Outcome(0, None, None, None)) if self.ranks.first else None
+            shutil.rmtree(self.cache, ignore_errors=True)
+            return trained
 
     def _train_steps(self) -> Trained | None:
         """The steps of the optimizer, from the newest checkpoint on."""
@@ -220,7 +222,7 @@ class _Session:
         if not self.ranks.first:
             return None
         merge_adapters(self.space)
-        trained = self._finish(self._interpolate(), outcome)
+        trained = self._finish(outcome)
         trainer.checkpoints.clear()
         return trained
 
@@ -312,9 +314,11 @@ class _Session:
         interpolate(self.space, old, dict(self.space.state_dict()), share)
         return {**swept, "wise_ft/alpha": share}
 
-    def _finish(self, swept: Metrics, outcome: Outcome) -> Trained:
+    def _finish(self, outcome: Outcome) -> Trained:
         """Evaluate and save the model, and everything that says where it came from."""
-        embedded, generated = self._evaluate_finished()
+        with current().interruptible():
+            swept = self._interpolate()
+            embedded, generated = self._evaluate_finished()
         metrics = measure(embedded) | generated.metrics
         metrics |= outcome.metrics() | swept | self.leaks
         metrics |= {} if self.forgetting is None else self.forgetting.compared(self.space)
@@ -338,6 +342,7 @@ class _Session:
         self.space.save(self.out / "model", self._golden(), beside)
         (self.out / FILE).unlink()
         (self.out / "pretrained.json").unlink(missing_ok=True)
+        current().reached("with the run finished")
         return Trained(Run.load(self.out), embedded, generated, self._counts())
 
     def _counts(self) -> Counts:

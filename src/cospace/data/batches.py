@@ -6,8 +6,8 @@ micro-batches so that they are padded to their neighbours, not to a fixed contex
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ from ..matches import BatchMatches, Matches
 from ..modalities import Batcher, Wanted, everything
 from ..modalities.text.sequences import SequenceBatch
 from ..runtime import allow_open_files
+from ..stopping import ignore, unheard
 from ..types import PooledFeatures
 from .sampler import BatchSampler
 from .targets import TaskTargets, filling
@@ -212,9 +213,11 @@ class TrainingBatches(torch.utils.data.Dataset[Batch]):
             prefetch_factor=2 if workers else None,
             worker_init_fn=_one_thread if workers else None,
         )
-        yield from loader
+        with unheard() if workers else nullcontext():
+            batches = iter(loader)
+        yield from batches
 
 
 def _one_thread(worker: int) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun sends it to all; the training then ends its workers
+    ignore()  # torchrun and terminals send signals to all; the training then ends its workers
     torch.set_num_threads(1)
