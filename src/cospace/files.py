@@ -190,6 +190,16 @@ def settle(final: Path) -> None:
             left.unlink(missing_ok=True)
 
 
+def remove(folder: Path) -> None:
+    """Remove a folder: after a crash at any moment it is as it was, or gone, and :func:`settle` clears the rest."""
+    settle(folder)
+    if folder.is_dir():
+        gone = _beside(folder, "tmp")
+        os.replace(folder, gone)
+        _sync(folder.parent)
+        shutil.rmtree(gone)
+
+
 class Lock:
     """The right to write a folder, held by one process at a time: ``with Lock(folder): ...``.
 

@@ -128,7 +128,7 @@ def current() -> Stopping:
 
 @contextmanager
 def unheard() -> Iterator[None]:
-    """A block whose new processes hear none of the signals: what they are for is told by the process that started them.
+    """A block whose new processes hear none of the signals: whoever started them ends them.
 
     A process inherits which signals are blocked, from its first instruction on.
     """

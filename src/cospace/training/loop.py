@@ -88,6 +88,8 @@ class Observers:
     begin: Callable[[int], None] = lambda step: None
     """Called once, with the number of steps that an earlier run of the same command has done."""
     row: Callable[[dict[str, Any]], None] = lambda row: None
+    sync: Callable[[], None] = lambda: None
+    """Called before each checkpoint: every row so far is on disk afterwards."""
     evaluate: Callable[[Space], Evaluation] = lambda space: Evaluation()
     """Measures and scores the space."""
     watch: Callable[[Mapping[str, Tensor], BatchMatches], Metrics] = lambda embeddings, matches: {}
@@ -142,6 +144,7 @@ class Trainer:
         checkpoints: Path,
         observers: Observers,
         ranks: Ranks = ALONE,
+        identity: str | None = None,
     ) -> None:
         keep_freed_memory()
         self.learner, self.objective, self.config, self.observers = learner, objective, config, observers
@@ -158,7 +161,7 @@ class Trainer:
         self.optimizers = optimizers(config.optim, up.space, objective, dtype, up.decoder, up.lr_scales)
         self.peaks = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
         modules = {"objective": objective, **self.learner.named()}
-        self.checkpoints = Checkpoints(checkpoints, modules, self.optimizers)
+        self.checkpoints = Checkpoints(checkpoints, modules, self.optimizers, identity=identity)
         self.selection = Selection(config.keep, config.patience)
         self.pieces, self.stopping = pieces(config.parallel, ranks), current()
         evaluations = FEWEST_EVALUATIONS if config.evaluations is None else config.evaluations
@@ -278,6 +281,7 @@ class Trainer:
         facts |= {} if self.pieces is None else {"pieces": self.pieces}
         gathered = [self.checkpoints.gathered()] if self.sharded else []
         if self.ranks.first:
+            self.observers.sync()
             self.checkpoints.save(done, facts, *gathered)
         self.saved = time.monotonic()
 
