@@ -232,11 +232,14 @@ class Lock:
                 "stop it"
             )
 
-    def attempt(self) -> bool:
-        """Take the lock of a folder that exists, or return false because another process has it."""
+    def attempt(self, shared: bool = False) -> bool:
+        """Take the lock of a folder that exists, or return false because another process has it.
+
+        Several processes may have a ``shared`` one; together they keep out whoever wants it alone.
+        """
         descriptor = os.open(self._folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(descriptor)
             return False

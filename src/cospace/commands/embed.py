@@ -149,6 +149,7 @@ class Job:
         self.left = list(parts)
         self.pools = [ThreadPool(cores())]
         self.stopping = current()
+        self.share = files.Lock(self.folder / "jobs" / self.key)
 
     def run(self) -> list[Problem]:
         """Work until the file is there; what was set aside. A signal ends it after the part at hand."""
@@ -160,12 +161,39 @@ class Job:
             while job_of(self.out) != self.key:
                 (self.folder / "leases").mkdir(parents=True, exist_ok=True)
                 if job_of(self.out) != self.key:  # once more, since another may have cleared up in between
+                    self._register()
                     self._one_round()
         finally:
             for pool in self.pools:
                 pool.terminate()
+            self.share.release()
         self._clear()
         return _read_problems(self.set_aside)
+
+    def _register(self) -> None:
+        """Have a share in the file, or be refused: while somebody writes it, all who do write the same."""
+        jobs = self.folder / "jobs"
+        try:
+            (jobs / self.key).mkdir(parents=True, exist_ok=True)
+            turn = files.Lock(jobs)
+            while not turn.attempt():  # a moment each
+                time.sleep(POLL / 10)
+            try:
+                for other in (path for path in jobs.iterdir() if path.is_dir() and path.name != self.key):
+                    lock = files.Lock(other)
+                    if not lock.attempt():
+                        raise UserError(
+                            f"{self.out} is being written by another job, of other items or by another model; wait "
+                            "for it to end, or choose another --out"
+                        )
+                    lock.release()
+                if not self.share.held:
+                    self.share.attempt(shared=True)
+            finally:
+                turn.release()
+        except FileNotFoundError:
+            if self.folder.exists():
+                raise  # otherwise another process has finished, and cleared up
 
     def _one_round(self) -> None:
         self.left = list(self.parts)

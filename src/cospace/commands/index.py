@@ -29,7 +29,7 @@ from ..stopping import current
 from ..stores import Index, Item
 from ..stores.entries import SOURCE, Entry, Input, count_entries, entries, read_input
 from ..stores.locations import IndexLocation, location_of
-from ..stores.thumbnails import Thumbnails
+from ..stores.thumbnails import Thumbnails, keep_only
 from ..types import BadItem, Problem, Progress, StorageError, UserError, silent
 from .ann import recall_sentences
 from .index_sources import PART, is_missing, items_of_source, marked_entries, name_of, sources_of
@@ -84,8 +84,9 @@ def build_index(
     ``max_bad_fraction`` of the rows cannot be used.
     """
     location, fingerprint = out if isinstance(out, IndexLocation) else location_of(out), str(run.space.fingerprint)
-    held = _held(location, fingerprint, precision) if location.there() else None
     with ExitStack() as opened:
+        opened.enter_context(location.claimed())
+        held = _held(location, fingerprint, precision) if location.there() else None
         if held is not None:
             opened.callback(held.close)
         pairs = read_input(source, progress).stop_above(max_bad_fraction)
@@ -184,8 +185,6 @@ class _Work:
         self.stopping = current()
         self.staged: list[tuple[Sequence[Item], np.ndarray]] | None = None
         """What is not stored yet, where all of it is to become visible at once."""
-        self.shown: set[str] = set()
-        """Contents whose previews were added."""
 
     def run(
         self, pairs: Pairs, found: Mapping[str, Sequence[Entry]], keep_missing: bool, max_bad_fraction: float
@@ -263,7 +262,7 @@ class _Work:
     def undo(self) -> None:
         """Take back what was stored, with its previews."""
         self.store.revert()
-        self.thumbnails.remove(sorted(self.shown - set(self.store.hashes().values())))
+        keep_only(self.thumbnails, self.store.hashes().values())
 
     def _sorted(self, listed: Sequence[Entry]) -> tuple[list[Entry], list[tuple[Entry, str]]]:
         """What has to be embedded, and what the index holds the vector of already, with the id under which it does."""
@@ -312,7 +311,6 @@ class _Work:
                 pairs.without(self.problems).stop_above(max_bad_fraction)
             if seen:
                 vectors_NE = np.concatenate(list(self.space.embed_prepared(name, (one.prepared for one in seen))))
-                self.shown.update(one.item.hash for one in seen)
                 self.thumbnails.add([(one.item.hash, *row) for one in seen for row in one.small.items()])
                 self._add([one.item for one in seen], vectors_NE)
             done += len(part)
@@ -345,9 +343,7 @@ class _Work:
         if not keep_missing:
             kept = listed - {problem.id for problem in self.problems}
             self.removed = self.store.delete(sorted(self.mine.keys() - kept))
-        if self.removed or self.changed:
-            shown = {item.hash for item in self.mine.values()}
-            self.thumbnails.remove(sorted(shown - set(self.store.hashes().values())))
+        keep_only(self.thumbnails, self.store.hashes().values())
 
 
 def _with_appearance(item: Item, seen: Item) -> Item:
