@@ -29,7 +29,7 @@ LAYERS = """
     modalities
     prefetch | columns | ranks
     config | runtime | files | tensors | matches
-    reading | trust | filenames
+    reading | trust | filenames | stopping
     types
 """
 LEVEL = {

@@ -173,9 +173,30 @@ def test_peoples_files_in_every_other_form(name: str, tmp_path: Path) -> None:
 
 def test_a_log_of_another_form(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
-    for line in (b"[1]", NESTED, b"\xff", b'{"step": "x"}'):
-        path.write_bytes(line + b"\n")
-        assert "metrics.jsonl" in refusal(lambda: MetricsLog(path).begin(3))
+    for line in (b"[1]", NESTED, b"\xff", b'{"step": "x", "crc32": "0"}', b'{"step": 2, "loss": 1.0, "crc32": "abc"}'):
+        MetricsLog(path).begin(0)
+        for step in (1, 2):
+            MetricsLog(path).write({"step": step, "loss": float("nan")})
+        path.write_bytes(path.read_bytes() + line + b"\n")
+        MetricsLog(path).write({"step": 4, "loss": 1.0})
+        said: list[str] = []
+        MetricsLog(path).begin(3, said.append)
+        assert [row["step"] for row in MetricsLog(path).rows()] == [1, 2], "up to the last whole line"
+        assert "metrics.jsonl is damaged after step 2" in said[0]
+
+
+def test_a_bit_in_a_log_is_noticed(tmp_path: Path) -> None:
+    path, dice = tmp_path / "metrics.jsonl", random.Random(0)
+    for step in range(1, 6):
+        MetricsLog(path).write({"step": step, "loss": 1 / step, "minutes": 0.1, "name": "µ"})
+    rows, kept = MetricsLog(path).rows(), path.read_bytes()
+    for _ in range(300):
+        data = bytearray(kept)
+        at = dice.randrange(len(data))
+        data[at] ^= 1 << dice.randrange(8)
+        path.write_bytes(data)
+        found = MetricsLog(path).rows()
+        assert found == rows[: len(found)] and len(found) >= kept[:at].count(b"\n")
 
 
 def test_a_tensor_file_says_its_name(tmp_path: Path) -> None:

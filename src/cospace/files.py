@@ -190,6 +190,16 @@ def settle(final: Path) -> None:
             left.unlink(missing_ok=True)
 
 
+def remove(folder: Path) -> None:
+    """Remove a folder: after a crash at any moment it is as it was, or gone, and :func:`settle` clears the rest."""
+    settle(folder)
+    if folder.is_dir():
+        gone = _beside(folder, "tmp")
+        os.replace(folder, gone)
+        _sync(folder.parent)
+        shutil.rmtree(gone)
+
+
 class Lock:
     """The right to write a folder, held by one process at a time: ``with Lock(folder): ...``.
 
@@ -222,11 +232,14 @@ class Lock:
                 "stop it"
             )
 
-    def attempt(self) -> bool:
-        """Take the lock of a folder that exists, or return false because another process has it."""
+    def attempt(self, shared: bool = False) -> bool:
+        """Take the lock of a folder that exists, or return false because another process has it.
+
+        Several processes may have a ``shared`` one; together they keep out whoever wants it alone.
+        """
         descriptor = os.open(self._folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(descriptor)
             return False

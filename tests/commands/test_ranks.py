@@ -170,7 +170,7 @@ def test_sigterm_to_the_launcher_leaves_a_checkpoint_that_one_process_goes_on_fr
     (checkpoint,) = (out / "checkpoints").glob("step-*")
     done = len(rows(out))
     assert checkpoint.name == f"step-{done:08d}"
-    assert f"stopped by SIGTERM after step {done}; the same command goes on from there" in said
+    assert f"stopped by SIGTERM after step {done}; the same command goes on from there: cospace train" in said
     changed = (*SETTINGS, "training.checkpoint_seconds=1000", "training.workers=1", "training.parallel=none")
     train_run(TrainArguments(shapes, out, overrides=changed))
     assert same(out, alone), "no step was lost"

@@ -25,6 +25,7 @@ from cospace.models.generation.decoding import Generation
 from cospace.models.generation.generator import TextGenerator
 from cospace.models.space import Space
 from cospace.objectives import softmax
+from cospace.runs.metrics_log import MetricsLog
 from cospace.runs.run import Run
 from cospace.runs.settings import RunConfig
 from cospace.types import UserError
@@ -266,7 +267,7 @@ def test_settings_figures_and_facts_have_their_present_names(old: Path, tmp_path
     assert {key: config[key] for key in PRESENT} == PRESENT
     assert RunConfig(**run.config()).model_dump(mode="json") == run.config()
     assert run.metrics() == METRICS
-    assert [json.loads(line) for line in (tmp_path / "new" / "metrics.jsonl").read_text().splitlines()] == ROWS
+    assert MetricsLog(tmp_path / "new" / "metrics.jsonl").rows() == ROWS
     scale = run.logit_scale()
     assert scale is not None
     assert (scale.scale, scale.bias) == (13.5, -9.0)

@@ -2,18 +2,23 @@
 
 A file holds the commands of one kind; importing it adds them to the application. Nothing heavy is imported until a
 command needs it, so that ``--help`` answers at once. Exit codes: 0 done, 2 the person can fix it (one sentence, no
-traceback), 1 our fault, 141 nobody reads the rest of the output (``| head``).
+traceback), 1 our fault, 130 or 143 ended at once by a second Ctrl-C or SIGTERM, 141 nobody reads the rest of the output
+(``| head``).
 """
 
 from __future__ import annotations
 
 import errno
+import shlex
+import signal
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 from cyclopts import CycloptsError
 
+from ..stopping import Stopped, Stopping
 from ..types import UserError
 from . import checking, classification, collection, generation, interop, serving, training
 from ._app import app
@@ -58,10 +63,14 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
+    stopping = Stopping(shlex.join(["cospace", *arguments]))
     try:
-        code = app(list(arguments), exit_on_error=False, print_error=False, result_action="return_value")
+        with stopping.listening() if _goes_on(arguments) else nullcontext():
+            code = app(list(arguments), exit_on_error=False, print_error=False, result_action="return_value")
         if sys.stdout:
             sys.stdout.flush()
+    except Stopped as error:
+        return _stopped(error.sentence, "--json" in arguments)
     except (UserError, CycloptsError) as error:
         return _refused(str(error))
     except OSError as error:
@@ -69,9 +78,31 @@ def _run(arguments: Sequence[str]) -> int:
             raise
         return _refused(_os_sentence(error))
     except KeyboardInterrupt:
-        sys.stderr.write("cospace: stopped; run the same command again to resume\n")
-        return 130
+        again = "; run the same command again to resume" if _goes_on(arguments) else " before it was done"
+        sys.stderr.write(f"cospace: stopped{again}\n")
+        return 128 + signal.SIGINT
     return code if isinstance(code, int) else 0
+
+
+GOING_ON = ("train", "embed", "index", "check", "demo")
+"""Commands that a signal ends with what they have done kept, and that go on from there when they are given again."""
+
+
+def _goes_on(arguments: Sequence[str]) -> bool:
+    return bool(arguments) and arguments[0] in GOING_ON
+
+
+def _stopped(sentence: str, as_json: bool) -> int:
+    """Say what is done, by the first of several ranks; nothing has failed."""
+    from ..runtime import rank
+    from ._app import show
+    from .terminal import printable
+
+    if not rank():
+        sys.stderr.write(f"cospace: {printable(sentence)}\n")
+        if as_json:
+            show({"stopped": sentence}, "", True)
+    return 0
 
 
 LAST_WORDS = 3.0

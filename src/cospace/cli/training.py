@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from ..stopping import current
 from ..trust import trusting
 from ..types import UserError
 from ._app import (
@@ -112,8 +113,9 @@ def _train(request: TrainArguments, report: bool, json: bool) -> None:
         trained = train_on_ranks(request if view is None else replace(request, listener=view.listener))
     if trained is None or view is None:  # another rank has the run, and says so
         return
-    if report:
-        report_run(trained)
+    with current().finishing():  # the run is finished, and the same command would do nothing
+        if report:
+            report_run(trained)
     metrics = trained.run.metrics()
     show(
         {**metrics, **trained.counts.to_json()}, view.summary(metrics, request.out, advice(trained.run, metrics)), json

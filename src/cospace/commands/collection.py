@@ -18,6 +18,7 @@ from ..evaluation.taught import SavedClass
 from ..filenames import escaped
 from ..modalities import all_modalities, is_text, text_modality
 from ..stores import Condition, of_modality
+from ..stores.thumbnails import keep_only
 from ..types import Progress, UserError, silent
 from .index import add_items
 from .mixing import Weighed
@@ -97,11 +98,9 @@ class Collection(SearchableIndex):
             there = [name for name, number in zip(names, numbers.tolist(), strict=True) if number >= 0]
             hashes = store.hashes()
             gone = [*there, *self._captions_of(there, set(names), hashes)]
-            shown = sorted({hashes[name] for name in gone})
             if gone:
                 store.delete(gone)
-                left = set(store.hashes().values())
-                self.thumbnails.remove([content for content in shown if content not in left])
+                keep_only(self.thumbnails, store.hashes().values())
         finally:
             store.close()
         self.refresh()

@@ -38,6 +38,7 @@ from ..models.space import Space
 from ..reading import MALFORMED, lines, opened, parse_json, read_object, read_text, understood
 from ..runs.run import Run
 from ..runtime import cores
+from ..stopping import current
 from ..stores.entries import Entry, Input, count_entries, entries, read_input
 from ..types import BadItem, Problem, Progress, UserError, attempted, silent
 
@@ -147,19 +148,52 @@ class Job:
         self.key = digest([listed, *(part.key.encode() for part in parts)])
         self.left = list(parts)
         self.pools = [ThreadPool(cores())]
+        self.stopping = current()
+        self.share = files.Lock(self.folder / "jobs" / self.key)
 
     def run(self) -> list[Problem]:
-        """Work until the file is there; what was set aside."""
+        """Work until the file is there; what was set aside. A signal ends it after the part at hand."""
+        with self.stopping.finishing():
+            return self._run()
+
+    def _run(self) -> list[Problem]:
         try:
             while job_of(self.out) != self.key:
                 (self.folder / "leases").mkdir(parents=True, exist_ok=True)
                 if job_of(self.out) != self.key:  # once more, since another may have cleared up in between
+                    self._register()
                     self._one_round()
         finally:
             for pool in self.pools:
                 pool.terminate()
+            self.share.release()
         self._clear()
         return _read_problems(self.set_aside)
+
+    def _register(self) -> None:
+        """Have a share in the file, or be refused: while somebody writes it, all who do write the same."""
+        jobs = self.folder / "jobs"
+        try:
+            (jobs / self.key).mkdir(parents=True, exist_ok=True)
+            turn = files.Lock(jobs)
+            while not turn.attempt():  # a moment each
+                time.sleep(POLL / 10)
+            try:
+                for other in (path for path in jobs.iterdir() if path.is_dir() and path.name != self.key):
+                    lock = files.Lock(other)
+                    if not lock.attempt():
+                        raise UserError(
+                            f"{self.out} is being written by another job, of other items or by another model; wait "
+                            "for it to end, or choose another --out"
+                        )
+                    lock.release()
+                if not self.share.held:
+                    self.share.attempt(shared=True)
+            finally:
+                turn.release()
+        except FileNotFoundError:
+            if self.folder.exists():
+                raise  # otherwise another process has finished, and cleared up
 
     def _one_round(self) -> None:
         self.left = list(self.parts)
@@ -181,9 +215,20 @@ class Job:
                 if not self.left:
                     return
                 time.sleep(POLL)
+            self._stop_if_asked(following)
             taken = following
             total = sum(len(part.entries) for part in self.parts)
             self.progress("embedding", total - sum(len(part.entries) for part in self.left), total)
+
+    def _stop_if_asked(self, following: Taken | None) -> None:
+        """Give back a part that was leased and not embedded, so that nobody takes it for one that ended a process."""
+        if self.stopping.asked and following is not None:
+            (self.folder / "leases" / following.part.key / "started").unlink(missing_ok=True)
+            following.lease.release()
+        total = sum(len(part.entries) for part in self.parts)
+        done = total - sum(len(part.entries) for part in self.left if not self._is_done(part))
+        self.stopping.reached(f"with {done:,} of {total:,} different items embedded")
+        self.stopping.check()
 
     def _take(self) -> Taken | None:
         """Lease the first part that is neither done nor leased by a living process."""

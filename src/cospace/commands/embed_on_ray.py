@@ -126,7 +126,7 @@ def _cluster(address: str) -> Iterator[Any]:
         raise UserError("--ray needs Ray: pip install 'cospace[ray]'") from error
     try:
         _answers(address)
-        own: dict[str, Any] = {"include_dashreached": False} if address == "local" else {}
+        own: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
     except (OSError, RuntimeError, ValueError) as error:
         reason = str(error).split("\n", 1)[0]

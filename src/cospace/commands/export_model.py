@@ -68,7 +68,7 @@ def compared_as(name: str, folder: Path, space: Space) -> parity.Compared:
 def card(run: Run, name: str) -> str:
     """A model card: what it is, where it came from, how it was measured."""
     space = run.space
-    metrics = run.metrics() if (run.path / "metrics.json").is_file() else {}
+    metrics = run.metrics()
     towers = "\n".join(f"| {modality} | {plain(config)['name']} |" for modality, config in space.configs.items())
     counts = {f"n_{modality}s" for modality in space.modalities}
     shown = [key for key in metrics if key in counts or re.fullmatch(r"\w+_to_\w+/R@1", key)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from ..config import validate
 from ..interop import old_runs, parity, sources
 from ..interop.old_runs import OldRun
 from ..interop.sentence_transformers import prompts_in
+from ..runs.metrics_log import as_log
 from ..runs.run import Run
 from ..runs.settings import RunConfig
 from ..runtime import Precision, describe, device
@@ -68,8 +68,9 @@ def import_model(source: str, out: Path, command: str = "", precision: Precision
     compared = parity.compare(published)
     published.space.precision = precision
     with files.Lock(out):
-        files.write_json(out / "run.json", {**_facts(command), "published": published.facts()})
-        published.space.save(out / "model", parity.golden(published.space))
+        facts = files.as_json({**_facts(command), "published": published.facts()})
+        files.atomic_write(out / "run.json", facts)
+        published.space.save(out / "model", parity.golden(published.space), {"run/run.json": facts})
     prompts = prompts_in(published.folder)
     return Imported(Run.load(out), published.plan.family, compared, published.license, prompts)
 
@@ -78,7 +79,7 @@ def _convert(source: Path, out: Path) -> Imported:
     """A run of version 0.1 under the present names, loaded once before it appears in its place."""
     old = old_runs.read(source)
     _complete(old, source)
-    beside = {f"run/{name}": files.as_json(data) for name, data in old.facts.items()} if old.copied else {}
+    beside = {f"run/{name}": files.as_json(data) for name, data in old.facts.items()}
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent) as place:
         trial = Path(place) / "model"
@@ -88,8 +89,7 @@ def _convert(source: Path, out: Path) -> Imported:
             for name, data in old.facts.items():
                 files.write_json(out / name, data)
             if old.log:
-                rows = "".join(json.dumps(row) + "\n" for row in old.log)
-                files.atomic_write(out / "metrics.jsonl", rows.encode())
+                files.atomic_write(out / "metrics.jsonl", as_log(old.log))
             if old.report is not None:
                 files.atomic_write(out / "report.html", old.report)
             trial.rename(out / "model")

@@ -7,11 +7,12 @@ and every file is read anyway, to know which ones show the same. Hashing runs at
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from torch import Tensor
@@ -20,21 +21,21 @@ from ..data.contents import digest
 from ..data.counting import Counts
 from ..data.pairs import Pairs
 from ..data.prepared import without_encoder
-from ..filenames import escaped, unescaped
 from ..modalities import Preview, Processor, is_text, modality
 from ..models.space import chunks
 from ..prefetch import prefetch
 from ..runs.run import Run
-from ..stores import Condition, Index, Item
-from ..stores.entries import SOURCE, Entry, Input, count_entries, entries, read_input, without_modality
+from ..stopping import current
+from ..stores import Index, Item
+from ..stores.entries import SOURCE, Entry, Input, count_entries, entries, read_input
 from ..stores.locations import IndexLocation, location_of
-from ..stores.thumbnails import Thumbnails
+from ..stores.thumbnails import Thumbnails, keep_only
 from ..types import BadItem, Problem, Progress, StorageError, UserError, silent
 from .ann import recall_sentences
+from .index_sources import PART, is_missing, items_of_source, marked_entries, name_of, sources_of
 from .search import SearchableIndex
 
-PART = 1024
-"""Items that are embedded and stored at a time: what a killed process has to do again at most."""
+T = TypeVar("T")
 
 MOVED = 0.5
 """Share of a missing input's contents that another holds for it to be the same one, moved or renamed."""
@@ -83,8 +84,9 @@ def build_index(
     ``max_bad_fraction`` of the rows cannot be used.
     """
     location, fingerprint = out if isinstance(out, IndexLocation) else location_of(out), str(run.space.fingerprint)
-    held = _held(location, fingerprint, precision) if location.there() else None
     with ExitStack() as opened:
+        opened.enter_context(location.claimed())
+        held = _held(location, fingerprint, precision) if location.there() else None
         if held is not None:
             opened.callback(held.close)
         pairs = read_input(source, progress).stop_above(max_bad_fraction)
@@ -94,10 +96,9 @@ def build_index(
             store = location.create(run.folder, fingerprint, run.space.width, precision or "float32")
             opened.callback(store.close)
         work = _Work(run, store, location.thumbnails(), name_of(source), progress)
-        with _undone_if_refused(location, work, fresh=held is None):
+        with _undone_if_refused(location, work, fresh=held is None), current().finishing():
             work.run(pairs, found, keep_missing, max_bad_fraction)
-            store.finish(progress)
-            location.lexicon(store, progress)
+            work.finish(location)
     index = SearchableIndex(location, location.open(fingerprint), run.space, run.generator)
     listed = [*pairs.problems, *without_encoder(pairs, run.space.modalities)]
     counts = count_entries(pairs, found, listed, work.problems)
@@ -161,38 +162,6 @@ def _undone_if_refused(location: IndexLocation, work: _Work, fresh: bool) -> Ite
             work.undo()
 
 
-def name_of(source: str | Path | Pairs | Input) -> str:
-    """What an index calls an input: the whole path of a file or folder, anything else as it was given."""
-    if isinstance(source, Pairs):
-        return source.name
-    spec = source.spec if isinstance(source, Input) else source
-    return escaped(str(Path(spec).resolve()) if Path(spec).exists() else str(spec))
-
-
-def items_of_source(store: Index, source: str) -> dict[str, Item]:
-    """By id, the items that came from an input."""
-    if SOURCE not in store.columns():
-        return {}
-    numbers = store.select([Condition(SOURCE, "=", (source,))])
-    return {item.id: item for item in store.items([int(number) for number in numbers])}
-
-
-def sources_of(store: Index) -> dict[str, dict[str, Item]]:
-    """By the name of an input, in order, the items that came from it."""
-    found: dict[str, dict[str, Item]] = {}
-    numbers = store.select()
-    for part in chunks(iter(numbers.tolist()), PART):
-        for item in store.items(part):
-            found.setdefault(item.extras.get(SOURCE, ""), {})[item.id] = item
-    return dict(sorted(found.items()))
-
-
-def is_missing(source: str) -> bool:
-    """Whether an input was a file or folder on this machine, and is none now."""
-    path = Path(unescaped(source))
-    return path.is_absolute() and not path.exists()
-
-
 @dataclass(frozen=True, slots=True)
 class _Prepared:
     """An item that was read: all that is known of it, what the model reads, its previews."""
@@ -213,10 +182,9 @@ class _Work:
         self.added = self.changed = self.unchanged = self.removed = 0
         self.problems: list[Problem] = []
         self.said: list[str] = []
+        self.stopping = current()
         self.staged: list[tuple[Sequence[Item], np.ndarray]] | None = None
         """What is not stored yet, where all of it is to become visible at once."""
-        self.shown: set[str] = set()
-        """Contents whose previews were added."""
 
     def run(
         self, pairs: Pairs, found: Mapping[str, Sequence[Entry]], keep_missing: bool, max_bad_fraction: float
@@ -224,7 +192,7 @@ class _Work:
         """All of it; what has been stored when this is interrupted stays."""
         listed = [entry for group in found.values() for entry in group]
         self._adopt({entry.item.hash for entry in listed})
-        listed = _marked(listed, self.mine.keys(), self.there.keys() - self.mine.keys(), self.source)
+        listed = marked_entries(listed, self.mine.keys(), self.there.keys() - self.mine.keys(), self.source)
         self._store(listed, pairs, max_bad_fraction)
         if len(self.problems) == len(listed):
             pairs.without(self.problems).stop_above(0)
@@ -236,6 +204,13 @@ class _Work:
             self.there = self.store.hashes()
             self._store(copies, pairs, max_bad_fraction)
         self._forget({item.id for entry in listed for item in entry.items}, keep_missing)
+
+    def finish(self, location: IndexLocation) -> None:
+        """What makes searches quick; cut short by a signal, since searches are right without it."""
+        self.stopping.reached("with every item stored")
+        with self.stopping.interruptible():
+            self.store.finish(self.progress)
+        location.lexicon(self.store, self.progress)
 
     def put(self, pairs: Pairs, found: Mapping[str, Sequence[Entry]]) -> None:
         """Store all entries at once, under the very ids that they have, whichever input held these before."""
@@ -287,7 +262,7 @@ class _Work:
     def undo(self) -> None:
         """Take back what was stored, with its previews."""
         self.store.revert()
-        self.thumbnails.remove(sorted(self.shown - set(self.store.hashes().values())))
+        keep_only(self.thumbnails, self.store.hashes().values())
 
     def _sorted(self, listed: Sequence[Entry]) -> tuple[list[Entry], list[tuple[Entry, str]]]:
         """What has to be embedded, and what the index holds the vector of already, with the id under which it does."""
@@ -320,6 +295,7 @@ class _Work:
             kept = [place for place, (entry, _) in enumerate(part) if held[place].hash == entry.item.hash]
             items = [_with_appearance(part[place][0].item, held[place]) for place in kept]
             self._add(items, self.store.vectors(numbers[kept]))
+            self._stop_if_asked()
             lost += [entry for place, (entry, _) in enumerate(part) if place not in set(kept)]
         return lost
 
@@ -327,7 +303,7 @@ class _Work:
         """Prepare items, embed and store them part by part; the next are prepared while the model computes."""
         processor, done = self.space.processors[name], 0
         made = prefetch(fresh, lambda entry: _prepared(entry, processor))
-        for part in chunks(zip(fresh, made, strict=True), PART):
+        for part in chunks(self._while_unasked(zip(fresh, made, strict=True)), PART):
             seen = [one for _, one in part if not isinstance(one, BadItem)]
             bad = [(entry.item.id, one) for entry, one in part if isinstance(one, BadItem)]
             self.problems += [Problem(id_, error.kind, error.reason) for id_, error in bad]
@@ -335,11 +311,23 @@ class _Work:
                 pairs.without(self.problems).stop_above(max_bad_fraction)
             if seen:
                 vectors_NE = np.concatenate(list(self.space.embed_prepared(name, (one.prepared for one in seen))))
-                self.shown.update(one.item.hash for one in seen)
                 self.thumbnails.add([(one.item.hash, *row) for one in seen for row in one.small.items()])
                 self._add([one.item for one in seen], vectors_NE)
             done += len(part)
             self.progress(f"embedding {modality(name).plural}", done, len(fresh))
+            self._stop_if_asked()
+
+    def _while_unasked(self, prepared: Iterable[T]) -> Iterator[T]:
+        """Items until a signal asks for the end; the part that they are in is then a short one."""
+        for one in prepared:
+            yield one
+            if self.stopping.asked and self.staged is None:
+                return
+
+    def _stop_if_asked(self) -> None:
+        if self.staged is None:  # otherwise nothing is kept before everything is
+            self.stopping.reached(f"with {len(self.store):,} items in the index")
+            self.stopping.check()
 
     def _add(self, items: Sequence[Item], vectors_NE: np.ndarray) -> None:
         if self.staged is not None:
@@ -355,31 +343,7 @@ class _Work:
         if not keep_missing:
             kept = listed - {problem.id for problem in self.problems}
             self.removed = self.store.delete(sorted(self.mine.keys() - kept))
-        if self.removed or self.changed:
-            shown = {item.hash for item in self.mine.values()}
-            self.thumbnails.remove(sorted(shown - set(self.store.hashes().values())))
-
-
-def _marked(listed: Sequence[Entry], mine: AbstractSet[str], taken: AbstractSet[str], source: str) -> list[Entry]:
-    """Entries with the input they come from, under ids that no other input's items have.
-
-    Two folders may hold an ``a.jpg`` each. The second to come is called ``FOLDER/a.jpg``, and stays it.
-    """
-    given = {item.id for entry in listed for item in entry.items}
-
-    def marked(item: Item) -> Item:
-        names = [item.id, _under(Path(source).name, item.id), _under(digest([source.encode()])[:8], item.id)]
-        free = [name for name in names if name not in taken and (name == item.id or name not in given)]
-        chosen = next((name for name in free if name in mine), free[0])
-        return replace(item, id=chosen, extras={**item.extras, SOURCE: source})
-
-    return [replace(e, item=marked(e.item), copies=[marked(copy) for copy in e.copies]) for e in listed]
-
-
-def _under(name: str, item_id: str) -> str:
-    """``a.jpg`` as ``name/a.jpg``, and ``text/a.jpg`` as ``text/name/a.jpg``."""
-    prefix, own = without_modality(item_id)
-    return f"{prefix}{name}/{own}"
+        keep_only(self.thumbnails, self.store.hashes().values())
 
 
 def _with_appearance(item: Item, seen: Item) -> Item:

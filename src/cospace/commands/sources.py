@@ -8,8 +8,9 @@ from pathlib import Path
 
 from ..config import unknown
 from ..stores.locations import location_of
+from ..stores.thumbnails import keep_only
 from ..types import UserError
-from .index import is_missing, name_of, sources_of
+from .index_sources import is_missing, name_of, sources_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +39,7 @@ def forget_source(out: str | Path, source: str) -> IndexedSource:
     name = _named(source, list(found), location.name)
     try:
         store.delete(sorted(found[name]))
-        shown = {item.hash for item in found[name].values()}
-        thumbnails.remove(sorted(shown - set(store.hashes().values())))
+        keep_only(thumbnails, store.hashes().values())
         store.finish()
     finally:
         store.close()

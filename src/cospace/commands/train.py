@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from ..ranks import Ranks
 from ..runs.datasets import training_batches
 from ..runs.heads import as_facts, describe_fit, fit_heads
 from ..runs.held_out import held_out_content
-from ..runs.identity import FILE, check_identity
+from ..runs.identity import FILE, check_identity, unfinished
 from ..runs.initialization import initialize, stretch
 from ..runs.metrics_log import MetricsLog
 from ..runs.pretrained import config_from_source, is_whole
@@ -47,8 +48,9 @@ from ..runs.towers import JoinedTowers
 from ..runs.trained_on import write_trained_on
 from ..runs.wise_ft import best, interpolate, sweep
 from ..runtime import describe, device
+from ..stopping import current
 from ..training.adapters import merge_adapters
-from ..training.loop import FEWEST_EVALUATIONS, Learner, Observers, Trainer, affordable_evaluations
+from ..training.loop import FEWEST_EVALUATIONS, Learner, Observers, Trainer, affordable_evaluations, learned_numbers
 from ..training.selection import Evaluation, Outcome
 from ..training.step import ALIGNMENT
 from ..trust import trusting
@@ -109,7 +111,7 @@ def _train(request: TrainArguments, ranks: Ranks) -> Trained | None:
     out = request.out
     if ranks.first:
         files.settle(out / "model")
-    if (out / "model" / "space.json").exists():
+    if (out / "model" / "space.json").exists() and not unfinished(out, ranks.first):
         raise UserError(
             f"{out} already holds a finished run; measure it with `cospace eval`, choose another --out, or remove it"
         )
@@ -119,10 +121,11 @@ def _train(request: TrainArguments, ranks: Ranks) -> Trained | None:
         config = config_from_source(open_config.fitted(data.train), source, request.overrides, data.train)
         say_what_learns(request, config, source)
         check_source(config, data, source)
+        identity = ""
         if ranks.first:
-            check_identity(out, config, (data.train, data.val), source)
+            identity = check_identity(out, config, (data.train, data.val), source, request.listener.say)
         say_what_towers_give(request, data, source)
-        return _Session(request, config, data, source, ranks).go()
+        return _Session(request, config, data, source, ranks).go(identity)
 
 
 class _Session:
@@ -176,37 +179,45 @@ class _Session:
         """Where prepared items go that are too many for the memory; every rank has its own."""
         return self.out / "cache" / (f"rank-{self.ranks.rank}" if self.ranks.rank else "")
 
-    def go(self) -> Trained | None:
+    def go(self, identity: str) -> Trained | None:
+        """All of it; what is removed last says that the run is finished."""
         self._say_what_is_hardly_used(self.paired)
         if self.config.heads == "closed_form":
             self._fit_heads()
-        if self.config.training.steps:
-            trained = self._train_steps()
-        else:
-            trained = self._finish({}, Outcome(0, None, None, None)) if self.ranks.first else None
-        shutil.rmtree(self.cache, ignore_errors=True)
-        return trained
+        with current().finishing():
+            if self.config.training.steps:
+                trained = self._train_steps(identity)
+            else:
+                trained = self._finish(Outcome(0, None, None, None)) if self.ranks.first else None
+            shutil.rmtree(self.cache, ignore_errors=True)
+            if self.ranks.first:
+                (self.out / "pretrained.json").unlink(missing_ok=True)
+                (self.out / FILE).unlink()
+            return trained
 
-    def _train_steps(self) -> Trained | None:
+    def _train_steps(self, identity: str) -> Trained | None:
         """The steps of the optimizer, from the newest checkpoint on."""
         record = self.cache / "set_aside.json"
         batches = training_batches(self.items.train, self.space, self.config, self.tokenizer, record)
         observers = Observers()
         if self.ranks.first:
-            observers = Observers(self.log.begin, self._row, self._evaluate, watch, self.listener.say)
+            say = self.listener.say
+            observers = Observers(
+                partial(self.log.begin, say=say), self._row, self.log.sync, self._evaluate, watch, say
+            )
         if self.forgetting is not None and self.ranks.first:
             self.forgetting.record(self.space)
         learner = Learner(self.space, None if self.generator is None else self.generator.decoder, self.lr_scales)
         # A decoder that starts from nothing has nothing to say before the first step.
         start = (self.forgetting is not None or bool(self.head_facts)) and self.generator is None
         training, checkpoints = self.config.training, self.out / "checkpoints"
-        trainer = Trainer(learner, self.objective, training, checkpoints, observers, self.ranks)
+        trainer = Trainer(learner, self.objective, training, checkpoints, observers, self.ranks, identity)
         outcome = trainer.fit(batches, evaluate_start=start)
         if not self.ranks.first:
             return None
         self.items.settle_training(batches.on_demand)
         merge_adapters(self.space)
-        trained = self._finish(self._interpolate(), outcome)
+        trained = self._finish(outcome)
         trainer.checkpoints.clear()
         return trained
 
@@ -299,9 +310,11 @@ class _Session:
         interpolate(self.space, old, dict(self.space.state_dict()), share)
         return {**swept, "wise_ft/alpha": share}
 
-    def _finish(self, swept: Metrics, outcome: Outcome) -> Trained:
+    def _finish(self, outcome: Outcome) -> Trained:
         """Evaluate and save the model, and everything that says where it came from."""
-        embedded, generated = self._evaluate_finished()
+        with current().interruptible():
+            swept = self._interpolate()
+            embedded, generated = self._evaluate_finished()
         metrics = measure(embedded) | generated.metrics
         metrics |= outcome.metrics() | swept | self.items.leaks
         metrics |= {} if self.forgetting is None else self.forgetting.compared(self.space)
@@ -313,7 +326,7 @@ class _Session:
             "metrics.json": metrics,
             "intervals.json": intervals(embedded),
             "reliability.json": reliability_of(self.trials),
-            "run.json": self._facts() | selected | self.head_facts,
+            "run.json": self._facts() | selected | self.head_facts | {"logits": learned_numbers(self.objective)},
         }
         for name, content in facts.items():
             files.write_json(self.out / name, content)
@@ -323,8 +336,7 @@ class _Session:
         beside |= {} if self.generator is None else self.generator.content()
         write_trained_on(self.out, self.items.train.pairs, self.items.signatures)
         self.space.save(self.out / "model", self.items.golden(), beside)
-        (self.out / FILE).unlink()
-        (self.out / "pretrained.json").unlink(missing_ok=True)
+        current().reached("with the run finished")
         return Trained(Run.load(self.out), embedded, generated, self._counts())
 
     def _counts(self) -> Counts:

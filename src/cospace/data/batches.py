@@ -7,7 +7,6 @@ micro-batches so that they are padded to their neighbours, not to a fixed contex
 from __future__ import annotations
 
 import copy
-import signal
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,6 +23,7 @@ from ..modalities import Batcher, Wanted, everything
 from ..modalities.text.sequences import SequenceBatch
 from ..ranks import ALONE, Ranks
 from ..runtime import allow_open_files
+from ..stopping import ignore, unheard
 from ..types import BadItem, PooledFeatures
 from .crash_safe import PATIENCE
 from .on_demand import OnDemandRows
@@ -293,7 +293,8 @@ class TrainingBatches(torch.utils.data.Dataset[Batch]):
                 timeout=0 if self.on_demand is None else PATIENCE,
                 worker_init_fn=_one_thread,
             )
-            batches = iter(loader)
+            with unheard():
+                batches = iter(loader)
             try:
                 while start < stop:
                     if (batch := self._next(batches)) is not None:
@@ -328,5 +329,5 @@ class TrainingBatches(torch.utils.data.Dataset[Batch]):
 
 
 def _one_thread(worker: int) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun sends it to all; the training then ends its workers
+    ignore()  # torchrun and terminals send signals to all; the training then ends its workers
     torch.set_num_threads(1)

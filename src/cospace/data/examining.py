@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..modalities import Examined, is_text, modality
+from ..stopping import Stopping, current
 from ..types import BadItem, Progress, attempted, silent
 from .keys import items_of
 from .known_files import KnownFiles
@@ -78,13 +79,15 @@ def look_at(
     for item, before in memory.found.items():
         table.add(item, before)
     missing = np.setdiff1d(np.arange(len(rows)), np.array(list(memory.found), np.int64), assume_unique=True)
-    done = len(memory.found)
-    for item, seen in _examined(name, missing, lambda item: column[int(rows[item])], processes):
-        table.add(item, seen)
-        memory.keep(item, seen)
-        done += 1
-        if not is_text(name):
-            progress(f"checking {modality(name).plural}", done, len(rows))
+    done, stopping = len(memory.found), current()
+    with stopping.finishing():
+        for item, seen in _examined(name, missing, lambda item: column[int(rows[item])], processes):
+            table.add(item, seen)
+            memory.keep(item, seen)
+            done += 1
+            if not is_text(name):
+                progress(f"checking {modality(name).plural}", done, len(rows))
+                memory.stop_if_asked(stopping, f"with {done:,} of {len(rows):,} {modality(name).plural} looked at")
     memory.flush()
     return ItemsSeen(name, first_row, item_of_row, table.measures, table.signatures_IVS, table.faults)
 
@@ -111,6 +114,14 @@ class _Memory:
         if self._known is not None:
             self._known.keep_examined(self._kind, self._fresh)
         self._fresh = {}
+
+    def stop_if_asked(self, stopping: Stopping, state: str) -> None:
+        """End after the item at hand where a signal asks for it, with what was seen kept."""
+        if stopping.asked:
+            self.flush()
+        if self._known is not None:
+            stopping.reached(state)
+        stopping.check()
 
 
 class _Table:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import threading
 import time
 from collections import deque
@@ -14,6 +13,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from ..modalities import Examined, modality
+from ..stopping import ignore, unheard
 from ..types import BadItem, attempted
 
 AHEAD = 4
@@ -35,12 +35,13 @@ class _Workers:
             return False
 
     def submit(self, chunk: Sequence[Path]) -> Future[list[Examined | BadItem]]:
-        try:
-            return self.pool.submit(examined, self._name, chunk)
-        except BrokenProcessPool:
-            self.close()
-            self.pool = _pool(self._count)
-            return self.pool.submit(examined, self._name, chunk)
+        with unheard():  # the first work starts the processes
+            try:
+                return self.pool.submit(examined, self._name, chunk)
+            except BrokenProcessPool:
+                self.close()
+                self.pool = _pool(self._count)
+                return self.pool.submit(examined, self._name, chunk)
 
     def close(self) -> None:
         self.pool.shutdown(wait=False, cancel_futures=True)
@@ -95,8 +96,8 @@ def _pool(workers: int) -> ProcessPoolExecutor:
 
 
 def _begin(parent: int) -> None:
-    """Interrupts are for the process that a person started; where it has been killed, this one ends too."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Signals are for the process that a person started; where it has been killed, this one ends too."""
+    ignore()
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..stopping import unheard
 from ..types import BadItem, attempted
 from . import Processor
 from . import modality as modality_of
@@ -44,7 +45,8 @@ def _by_one_process(
     ours, theirs = context.Pipe()
     arguments = (theirs, modality, processor.state(), patience)
     process = context.Process(target=_serve, args=arguments, daemon=True)
-    process.start()
+    with unheard():
+        process.start()
     theirs.close()
     made: list[Tensor | BadItem] = []
     try:

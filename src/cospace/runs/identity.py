@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterable
+import shutil
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from .. import files
 from ..data.pairs import Pairs
-from ..reading import read_json
-from ..types import UserError
+from ..types import StorageError, UserError
 from .run import Run
 from .settings import RunConfig
 
@@ -20,23 +21,64 @@ FREE = {"config.training.parallel", "config.training.rank_timeout_seconds"}
 """Settings that an unfinished run may go on with changed: how many processes share the work is no part of it."""
 
 
-def check_identity(out: Path, config: RunConfig, data: tuple[Pairs, Pairs], source: Run | None) -> None:
-    """Write what decides the run, or check that a run with checkpoints here was decided by the same."""
-    identity = {
+def unfinished(out: Path, clear: bool = True) -> bool:
+    """Whether a run whose model is written was killed before its end: the same command then ends it once more.
+
+    The checkpoints go at one stroke after the model is written, so that a model without them is finished; what a kill
+    left of clearing up is cleared here, if this process is to do it.
+    """
+    if any((out / "checkpoints").glob("step-*")):
+        return True
+    if not clear:
+        return False
+    files.settle(out / "checkpoints")
+    for left in (FILE, "pretrained.json"):
+        (out / left).unlink(missing_ok=True)
+    shutil.rmtree(out / "cache", ignore_errors=True)
+    return False
+
+
+def check_identity(
+    out: Path, config: RunConfig, data: tuple[Pairs, Pairs], source: Run | None, say: Callable[[str], None]
+) -> str:
+    """Write what decides the run, or check that a run with checkpoints here was decided by the same.
+
+    Returns a hash of it, which every checkpoint carries. Where the file is damaged, the checkpoints still tell the run
+    from another one, so it is written anew.
+    """
+    identity = json.loads(json.dumps({
         "config": config.model_dump(mode="json"),
         "data": [pairs.fingerprint for pairs in data],
         "from": None if source is None else source.space.fingerprint,
-    }
+    }))  # fmt: skip
     path = out / FILE
-    if not path.exists() or not any((out / "checkpoints").glob("step-*")):
-        files.write_json(path, identity)
+    if path.exists() and any((out / "checkpoints").glob("step-*")):
+        try:
+            changed = ", ".join(sorted(set(_differences(files.read_sealed(path), identity)) - FREE))
+        except StorageError as error:
+            say(f"{error}: it is written anew; checkpoints that are this run's are known by their own mark")
+        else:
+            if changed:
+                raise UserError(
+                    f"{out} holds an unfinished run of other settings or data ({changed}); choose another --out"
+                )
+            return _hash(identity)
+    files.write_sealed(path, identity)
+    return _hash(identity)
+
+
+def _hash(identity: dict[str, Any]) -> str:
+    decided = {key: value for key, value in _flat(identity) if key not in FREE}
+    return hashlib.blake2b(json.dumps(decided, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def _flat(value: Any, path: str = "") -> Iterable[tuple[str, Any]]:
+    """The leaves of nested objects by their dotted path."""
+    if not isinstance(value, dict) or not value:
+        yield path, value
         return
-    recorded = read_json(path)
-    now = json.loads(json.dumps(identity))
-    changed = ", ".join(sorted(set(_differences(recorded, now)) - FREE))
-    if not changed:
-        return
-    raise UserError(f"{out} holds an unfinished run of other settings or data ({changed}); choose another --out")
+    for key, inner in value.items():
+        yield from _flat(inner, f"{path}.{key}" if path else key)
 
 
 def _differences(recorded: Any, now: Any, path: str = "") -> Iterable[str]:

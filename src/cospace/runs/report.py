@@ -32,7 +32,6 @@ from ..evaluators.generation import GenerationResults
 from ..evaluators.measures import Classified, diagnosis, query_components
 from ..evaluators.relevance import captions_by_item, trials
 from ..modalities import FIELDS, Media, is_text, modality, text_modality
-from ..reading import read_object
 from ..runtime import describe, device
 from ..types import Metrics, attempted
 from .advice import advice, kept, next_deed, setup_of
@@ -157,9 +156,8 @@ def _aligned_parts(run: Run, embedded: EmbeddedPairs, shown: Mapping[str, Sequen
 def _shown(run: Run, embedded: EmbeddedPairs) -> Shown | None:
     """What the page shows against what is true: as the run kept it of its own held-out pairs, of others measured."""
     held_out = run.facts.get("validation", {}).get("fingerprint") == embedded.pairs.fingerprint
-    kept = run.path / "reliability.json"
-    if held_out and kept.is_file():
-        return Shown.read(read_object(kept))
+    if held_out and (kept := run.reliability()):
+        return Shown.read(kept)
     judged, queries = [], 0
     for trial in trials(run.space, embedded):
         chance = probabilities_of(run.space.relevance, trial.direction, trial.scores_QG, trial.texts, trial.captions)

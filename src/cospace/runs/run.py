@@ -39,22 +39,26 @@ class Run:
         folder = Path(folder)
         files.settle(folder / "model")
         inner = folder / "model" if (folder / "model").is_dir() else folder
-        facts = read_object(folder / "run.json") if (folder / "run.json").is_file() else {}
-        return cls(Space.load(inner, trust), folder, inner, facts)
+        space = Space.load(inner, trust)
+        return cls(space, folder, inner, _kept(folder, inner, "run.json"))
 
     def metrics(self) -> Metrics:
         """What the run measured on its validation pairs when it ended."""
-        return read_object(self.path / "metrics.json")
+        return _kept(self.path, self.folder, "metrics.json")
 
     def config(self) -> dict[str, Any]:
         """The resolved configuration, empty for a bare space."""
-        path = self.path / "config.json"
-        return read_object(path) if path.is_file() else {}
+        return _kept(self.path, self.folder, "config.json")
+
+    def reliability(self) -> dict[str, Any]:
+        """How often its percentages were right on its validation pairs; empty where that was not measured."""
+        return _kept(self.path, self.folder, "reliability.json")
 
     def logit_scale(self) -> LogitScale | None:
         """The scale and bias of the logits: as the run's last step had them, or as the model was published."""
         log = self.path / "metrics.jsonl"
-        rows = MetricsLog(log).rows() if log.is_file() else []
+        rows = MetricsLog(log).rows() if log.is_file() and "logits" not in self.facts else []
+        rows = [self.facts["logits"]] if "logits" in self.facts else rows
         learned: dict[str, float] = next((row for row in reversed(rows) if "logit_scale" in row), {})
         if learned:
             with understood(log):
@@ -81,3 +85,12 @@ class Run:
                 "columns of questions and answers"
             )
         return self.generator
+
+
+def _kept(run: Path, model: Path, name: str) -> dict[str, Any]:
+    """What a run says of itself, from the sealed copy beside its weights.
+
+    The file of that name in the run's folder is for people and their scripts; it is read where there is no other.
+    """
+    found = next((path for path in (model / "run" / name, run / name) if path.is_file()), None)
+    return {} if found is None else read_object(found)

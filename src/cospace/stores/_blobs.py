@@ -42,6 +42,11 @@ class PostgresThumbnails:
         asked, wanted = "SELECT DISTINCT hash FROM thumbnails WHERE hash = ANY(%s)", [*filter(storable, hashes)]
         return {name for (name,) in self._server.read(lambda connection: fetched(connection, asked, [wanted]))}
 
+    def hashes(self) -> set[str]:
+        """All contents that have a preview."""
+        asked = "SELECT DISTINCT hash FROM thumbnails"
+        return {name for (name,) in self._server.read(lambda connection: fetched(connection, asked, []))}
+
     def remove(self, hashes: Sequence[str]) -> None:
         """Forget the previews of some contents, of every size."""
         with self._server.writing() as connection:

@@ -109,6 +109,10 @@ class LanceThumbnails:
         """Those of ``hashes`` that have a preview of any size."""
         return {row["hash"] for some in _parts(hashes) for row in self._kept.rows(["hash"], among("hash", some))}
 
+    def hashes(self) -> set[str]:
+        """All contents that have a preview."""
+        return {row["hash"] for row in self._kept.rows(["hash"], "true")}
+
     def remove(self, hashes: Sequence[str]) -> None:
         """Forget the previews of some contents, of every size."""
         for some in _parts(hashes):

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 
@@ -143,6 +144,21 @@ class Segment:
         entry = {**self.entry, "files": {**self.entry["files"], "dead": _entry(path)}}
         return replace(self, entry=entry, live_N=live_N, alive=int(live_N.sum()))
 
+    @property
+    def without_words(self) -> bool:
+        """Whether its file of items has nothing of rows that are dead."""
+        return self.alive == len(self) or self.entry.get("wordless") == self.entry["files"]["dead"]["name"]
+
+    def wordless(self, folder: Path, version: int) -> Segment:
+        """The same segment with nothing in the place of what dead items were called and said; on disk on return."""
+        table, live = self.items.table(), pa.array(self.live_N)
+        path = folder / f"{self.name}.items-{version:08d}.parquet"
+        columns = [pc.if_else(live, column, _nothing(column.type)) for column in table.columns]
+        atomic_write(path, partial(_write_table, pa.Table.from_arrays(columns, schema=table.schema)))
+        entry = {**self.entry, "files": {**self.entry["files"], "items": _entry(path)}}
+        entry["wordless"] = self.entry["files"]["dead"]["name"]
+        return replace(self, entry=entry, items=Columns(path))
+
     def with_graph(self, folder: Path, progress: Progress) -> Segment:
         """The same segment with a graph, which is on disk when this returns."""
         rows = len(self)
@@ -213,6 +229,10 @@ class Segment:
         starts = range(0, len(rows), WRITTEN_ROWS)
         parts = [Part(self.stored_NE, self.scales_N, rows[start : start + WRITTEN_ROWS]) for start in starts]
         return self.items.table().filter(pa.array(self.live_N)), parts
+
+
+def _nothing(kind: pa.DataType) -> pa.Scalar:
+    return pa.scalar(0 if pa.types.is_integer(kind) else "", kind)
 
 
 def encoded(units_NE: np.ndarray, precision: Precision) -> tuple[np.ndarray, np.ndarray | None]:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..files import check, read_sealed
+from ..files import check, read_sealed, write_sealed
 from ..reading import understood
 from ..types import StorageError, UserError
 from . import Condition
@@ -25,6 +25,9 @@ FORMAT = 4
 
 Format 3 differs in its graphs alone, which are not asked: it opens, and becomes the newest with its next change."""
 READ = (3, FORMAT)
+
+NEWEST = "newest.json"
+"""The file beside the versions' folder that has the number of the last one, or, after a crash, of the one before."""
 
 
 Used = TypeVar("Used")
@@ -84,6 +87,12 @@ def version_path(folder: Path, number: int) -> Path:
     return folder / "versions" / f"{number:08d}.json"
 
 
+def write_version(folder: Path, version: Mapping[str, Any]) -> None:
+    """Make a version the newest, and say so in a file of its own: one that is lost would not be missed otherwise."""
+    write_sealed(version_path(folder, int(version["version"])), version)
+    write_sealed(folder / NEWEST, {"version": version["version"]})
+
+
 def versions(folder: Path) -> list[int]:
     """Numbers of the versions in a folder, ascending."""
     return sorted(int(path.stem) for path in (folder / "versions").glob("*.json") if path.stem.isdigit())
@@ -134,6 +143,7 @@ def _newest(folder: Path, use: Callable[[Mapping[str, Any]], Used]) -> Used:
             raise StorageError(f"{folder} is not an index; make one with: {made}")
         try:
             path = version_path(folder, numbers[-1])
+            _check_newest(folder, numbers[-1])
             version = read_sealed(path)
             with understood(path):
                 if version["format"] not in READ:
@@ -142,6 +152,16 @@ def _newest(folder: Path, use: Callable[[Mapping[str, Any]], Used]) -> Used:
         except (FileNotFoundError, UserError):
             if versions(folder)[-1:] == numbers[-1:]:
                 raise
+
+
+def _check_newest(folder: Path, number: int) -> None:
+    """Refuse an older version in place of one that was written and is missing."""
+    path = folder / NEWEST
+    if path.exists() and (newest := int(read_sealed(path)["version"])) > number:
+        raise StorageError(
+            f"{version_path(folder, newest)} is missing, and the version before it is another index; restore it from a "
+            "copy or make the index again"
+        )
 
 
 def _open(folder: Path, entry: Mapping[str, Any], thorough: bool, known: Sequence[Segment]) -> Segment:

@@ -20,7 +20,7 @@ from typing import Any, get_args
 import numpy as np
 import pyarrow as pa
 
-from ..files import LOCK, Lock, read_sealed, write_sealed
+from ..files import LOCK, Lock, read_sealed
 from ..types import UserError
 from . import Condition, Found, Item, Progress, _graph, silent
 from ._columns import table_of
@@ -29,7 +29,7 @@ from ._recall import with_effort
 from ._scan import TILE_QUERIES, Best, alone, search
 from ._segment import Content, Part, Precision, Segment, encoded
 from ._units import check_fingerprint, check_items, sample, units
-from ._versions import FORMAT, State, check_unchanged, load, version_path, versions
+from ._versions import FORMAT, NEWEST, State, check_unchanged, load, version_path, versions, write_version
 
 MOST_SEGMENTS = 32
 """With more segments of a modality than this, the next change first merges small ones."""
@@ -57,7 +57,7 @@ class LocalIndex(Described):
         with Lock(folder):
             (folder / "segments").mkdir(exist_ok=True)
             (folder / "versions").mkdir(exist_ok=True)
-            write_sealed(version_path(folder, 1), {**version, "segments": []})
+            write_version(folder, {**version, "segments": []})
         return cls(folder, State({**version, "segments": []}, ()))
 
     @classmethod
@@ -96,6 +96,8 @@ class LocalIndex(Described):
     def close(self) -> None:
         """Let another process write; this object can still search the version it has."""
         self._checkpoint = None
+        if self._lock.held:
+            self._sweep(1)  # what was removed is gone from the disk, too
         self._lock.release()
 
     def refresh(self) -> bool:
@@ -152,7 +154,8 @@ class LocalIndex(Described):
     def finish(self, progress: Progress = silent) -> None:
         """Merge small segments, drop dead rows, and link the rows of every segment that is large enough for a graph.
 
-        A graph is made anew when a third of its rows is dead, or when what was added since is half as much.
+        A graph is made anew when a third of its rows is dead, or when what was added since is half as much. Rows that
+        are dead in a segment which stays lose their words, names and hashes.
         """
         self._begin()
         for modality in self._modalities():
@@ -161,8 +164,13 @@ class LocalIndex(Described):
                 self._merge(group)
         for segment in self._state.segments:
             if segment.graph is None and len(segment) >= _graph.GRAPH_ROWS and _graph.AVAILABLE:
-                linked = with_effort(segment.with_graph(self._store, progress))
-                self._commit([linked if other is segment else other for other in self._state.segments])
+                self._replace(segment, with_effort(segment.with_graph(self._store, progress)))
+        for segment in self._state.segments:
+            if not segment.without_words:
+                self._replace(segment, segment.wordless(self._store, self._state.number + 1))
+
+    def _replace(self, segment: Segment, by: Segment) -> None:
+        self._commit([by if other is segment else other for other in self._state.segments])
 
     def hashes(self) -> dict[str, str]:
         """The content hash of every item by id."""
@@ -279,15 +287,15 @@ class LocalIndex(Described):
         number = self._state.number + 1
         version = {**self._state.version, "version": number, "segments": [segment.entry for segment in alive]}
         version["format"] = FORMAT
-        write_sealed(version_path(self._folder, number), version)
+        write_version(self._folder, version)
         self._state = State(version, alive)
 
-    def _sweep(self) -> None:
-        """Remove versions before the last two, and files that neither these nor the checkpoint list."""
+    def _sweep(self, kept: int = 2) -> None:
+        """Remove versions before the last ones, and files that neither these nor the checkpoint list."""
         numbers = versions(self._folder)
-        for number in numbers[:-2]:
+        for number in numbers[:-kept]:
             version_path(self._folder, number).unlink()
-        recent = [read_sealed(version_path(self._folder, number)) for number in numbers[-2:]]
+        recent = [read_sealed(version_path(self._folder, number)) for number in numbers[-kept:]]
         recent += [] if self._checkpoint is None else [dict(self._checkpoint.version)]
         files = [file for version in recent for segment in version["segments"] for file in segment["files"].values()]
         listed = {file["name"] for file in files}
@@ -306,7 +314,7 @@ def check_settings(width: int, precision: str) -> None:
 
 def _is_blank(folder: Path) -> bool:
     """True of an empty folder, and of one where :meth:`LocalIndex.create` was killed."""
-    return folder.is_dir() and {path.name for path in folder.iterdir()} <= {LOCK, "segments", "versions"}
+    return folder.is_dir() and {path.name for path in folder.iterdir()} <= {LOCK, NEWEST, "segments", "versions"}
 
 
 def _search(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from shlex import quote
@@ -27,9 +27,16 @@ from .thumbnails import LocalThumbnails, Thumbnails
 CALIBRATION = "relevance.json"
 """What was calibrated on the captions of an index, beside it."""
 
-CONTENT = {"model", "vectors", "feedback.jsonl", "shelf.jsonl", "lexicon.npz", CALIBRATION, saved.FOLDER} | {
-    f"thumbnails.sqlite{suffix}" for suffix in ("", "-wal", "-shm")
-}
+CONTENT = {
+    files.LOCK,
+    "model",
+    "vectors",
+    "feedback.jsonl",
+    "shelf.jsonl",
+    "lexicon.npz",
+    CALIBRATION,
+    saved.FOLDER,
+} | {f"thumbnails.sqlite{suffix}" for suffix in ("", "-wal", "-shm")}
 """What may lie in the folder of an index."""
 
 
@@ -58,6 +65,9 @@ class IndexLocation(Protocol):
 
     def thumbnails(self) -> Thumbnails:
         """The previews."""
+
+    def claimed(self) -> AbstractContextManager[None]:
+        """A block in which no other process makes an index here; :class:`UserError` at once where one does."""
 
     def lexicon(self, store: Index, progress: Progress = silent) -> Lexicon:
         """The words of the version that ``store`` is open at, kept beside the index, or on this machine."""
@@ -117,6 +127,9 @@ class FolderLocation:
         except OSError:  # a full disk
             self.remove()
             raise
+
+    def claimed(self) -> AbstractContextManager[None]:
+        return _claimed(self.path)
 
     def remove(self) -> None:
         for name in sorted(CONTENT - {"feedback.jsonl", "shelf.jsonl", saved.FOLDER}):
@@ -189,6 +202,9 @@ class ServerLocation:
             fingerprint = store.fingerprint
         return _model_on_this_machine(fingerprint, partial(postgres.read_model, self.url))
 
+    def claimed(self) -> AbstractContextManager[None]:
+        return nullcontext()  # whoever creates the schema second is refused
+
     def thumbnails(self) -> Thumbnails:
         return postgres.PostgresThumbnails(self.url)
 
@@ -243,6 +259,9 @@ class LanceLocation:
         store = lance.LanceIndex.open(self.target)
         return _model_on_this_machine(store.fingerprint, partial(_lance_blobs.read_model, self.target))
 
+    def claimed(self) -> AbstractContextManager[None]:
+        return nullcontext() if self.path is None else _claimed(self.path)
+
     def thumbnails(self) -> Thumbnails:
         return _lance_blobs.LanceThumbnails(self.target)
 
@@ -257,6 +276,19 @@ class LanceLocation:
 
     def saved(self) -> saved.SavedFiles:
         return _lance_blobs.LanceSaved(self.target)
+
+
+@contextmanager
+def _claimed(folder: Path) -> Iterator[None]:
+    """The lock of a folder, which is gone again where nothing came to lie beside it."""
+    with files.Lock(folder):
+        try:
+            yield
+        finally:
+            if folder.is_dir() and [path.name for path in folder.iterdir()] == [files.LOCK]:
+                with suppress(OSError):
+                    (folder / files.LOCK).unlink(missing_ok=True)
+                    folder.rmdir()
 
 
 def _model_on_this_machine(fingerprint: str, read: Callable[[Path], None]) -> Path:

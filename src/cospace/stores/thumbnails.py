@@ -8,7 +8,7 @@ read while one writes (the file is in WAL mode).
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import Lock
@@ -39,8 +39,16 @@ class Thumbnails(Protocol):
     def known(self, hashes: Sequence[str]) -> set[str]:
         """Which of these contents have previews."""
 
+    def hashes(self) -> set[str]:
+        """All contents that have a preview."""
+
     def remove(self, hashes: Sequence[str]) -> None:
         """Forget these contents' previews."""
+
+
+def keep_only(thumbnails: Thumbnails, contents: Iterable[str]) -> None:
+    """Forget the previews of all other contents: what is to go follows from what is stored, not from who removed it."""
+    thumbnails.remove(sorted(thumbnails.hashes() - set(contents)))
 
 
 class LocalThumbnails:
@@ -62,9 +70,16 @@ class LocalThumbnails:
             self._write("INSERT OR REPLACE INTO thumbnails VALUES (?, ?, ?)", rows)
 
     def remove(self, hashes: Sequence[str]) -> None:
-        """One durable transaction."""
-        if hashes and self._path.exists():
-            self._write("DELETE FROM thumbnails WHERE hash = ?", [(name,) for name in hashes])
+        """One durable transaction, after which the file has none of their bytes.
+
+        An earlier one may have been killed before it wrote over them, so that is done in any case.
+        """
+        if self._path.exists():
+            self._write("DELETE FROM thumbnails WHERE hash = ?", [(name,) for name in hashes], overwritten=True)
+
+    def hashes(self) -> set[str]:
+        """All contents that have a preview."""
+        return {row[0] for row in self._ask("SELECT DISTINCT hash FROM thumbnails", ())}
 
     def get(self, hash: str, size: int) -> bytes | None:
         """One as WebP, or nothing."""
@@ -89,17 +104,20 @@ class LocalThumbnails:
                 self._reader.close()
                 self._reader = None
 
-    def _write(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    def _write(self, statement: str, rows: Sequence[tuple[Any, ...]], overwritten: bool = False) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._explained(), closing(sqlite3.connect(self._path, timeout=_PATIENCE)) as writer:
             writer.execute("PRAGMA journal_mode = WAL")
             writer.execute("PRAGMA synchronous = FULL")
+            writer.execute("PRAGMA secure_delete = ON")  # free pages hold zeros
             writer.execute(
                 "CREATE TABLE IF NOT EXISTS thumbnails "
                 "(hash TEXT NOT NULL, size INTEGER NOT NULL, webp BLOB NOT NULL, PRIMARY KEY (hash, size))"
             )
             with writer:
                 writer.executemany(statement, rows)
+            if overwritten:  # the log holds pages as they were before; a reader may keep it until the next time
+                writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def _ask(self, query: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         """All rows; none where the file is not there yet. Answers take microseconds, so threads take turns."""

@@ -6,6 +6,8 @@ objective's parameters, the optimizers' state, the step and the time spent. Chec
 
 Beside them are the weights of the best evaluations, in folders of their own. A checkpoint goes with the newest of them
 that is not younger than itself; a younger one belongs to steps that will be taken again.
+
+Each carries the identity of its run (see ``runs/identity.py``): one of another run, put into its place, is passed over.
 """
 
 from __future__ import annotations
@@ -34,10 +36,16 @@ class Checkpoints:
     """The checkpoints of one run, in ``folder``; at least the two newest are kept."""
 
     def __init__(
-        self, folder: Path, modules: dict[str, nn.Module], optimizers: Sequence[Optimizer], keep: int = 2
+        self,
+        folder: Path,
+        modules: dict[str, nn.Module],
+        optimizers: Sequence[Optimizer],
+        keep: int = 2,
+        identity: str | None = None,
     ) -> None:
         self.folder, self.modules, self.optimizers = folder, modules, list(optimizers)
-        self.keep = max(2, keep)
+        self.keep, self.identity = max(2, keep), identity
+        self._passed_over: list[Path] = []
         self._loaded: dict[str, Tensor] = {}
 
     def save(self, step: int, facts: dict[str, Any], state_tensors: dict[str, Tensor] | None = None) -> Path:
@@ -46,10 +54,11 @@ class Checkpoints:
         ``state_tensors`` are those of :meth:`gathered`, where no rank has them all.
         """
         target = self.folder / f"step-{step:08d}"
-        state = json.dumps({"step": step, **facts}).encode()
+        state = self._state(step, facts)
         written = self._tensors() if state_tensors is None else state_tensors
         files.write_folder(target, {"state.json": state, "state.safetensors": tensors.writer(written)})
         files.verify(target)
+        self._drop_passed_over(target)
         for old in self.found()[self.keep :]:
             shutil.rmtree(old)
         self._drop_superseded()
@@ -62,13 +71,14 @@ class Checkpoints:
     def save_best(self, step: int) -> None:
         """Write the weights after ``step`` steps, without the optimizers' state, and verify them."""
         target = self._best(step)
-        files.write_folder(target, {"weights.safetensors": tensors.writer(self._weights())})
+        state = self._state(step, {})
+        files.write_folder(target, {"state.json": state, "weights.safetensors": tensors.writer(self._weights())})
         files.verify(target)
 
     def load_best(self, step: int) -> None:
         """Give the modules the weights after that step. Raises :class:`UserError` where they are damaged."""
         folder = self._best(step)
-        files.verify(folder)
+        self._verified(folder)
         saved = tensors.read(folder / "weights.safetensors")
         with understood(folder / "weights.safetensors", "remove the run and train again"):
             self._restore_weights(saved)
@@ -79,11 +89,11 @@ class Checkpoints:
         self._settle()
         for folder in self.found():
             try:
-                files.verify(folder)
+                facts = self._verified(folder)
             except UserError as error:
                 complaints.append(f"checkpoint {folder.name} is damaged and was passed over: {error}")
+                self._passed_over.append(folder)
                 continue
-            facts = read_object(folder / "state.json")
             saved = tensors.read(folder / "state.safetensors")
             with understood(folder / "state.safetensors", "remove this checkpoint"):
                 self._restore(saved)
@@ -105,9 +115,30 @@ class Checkpoints:
         return self._tensors()
 
     def clear(self) -> None:
-        """Remove all checkpoints; called once the finished model is on disk."""
-        if self.folder.is_dir():
-            shutil.rmtree(self.folder)
+        """Remove all checkpoints, at one stroke as others see it; called once the finished model is on disk."""
+        files.remove(self.folder)
+
+    def _state(self, step: int, facts: dict[str, Any]) -> bytes:
+        own = {} if self.identity is None else {"run": self.identity}
+        return json.dumps({"step": step, **own, **facts}).encode()
+
+    def _verified(self, folder: Path) -> dict[str, Any]:
+        """What a checkpoint says of itself. Raises :class:`UserError` where it is not whole, or not what it is for."""
+        files.verify(folder)
+        facts = read_object(folder / "state.json")
+        with understood(folder / "state.json", "remove this checkpoint"):
+            if self.identity is not None and facts["run"] != self.identity:
+                raise UserError(f"{folder} is of another run")
+            if int(facts["step"]) != int(folder.name.rpartition("-")[2]):
+                raise UserError(f"{folder} is of step {facts['step']}")
+        return facts
+
+    def _drop_passed_over(self, successor: Path) -> None:
+        """Remove what could not be gone on from, now that there is a whole checkpoint in its stead."""
+        for folder in self._passed_over:
+            if folder != successor:
+                shutil.rmtree(folder, ignore_errors=True)
+        self._passed_over = []
 
     def _settle(self) -> None:
         """Clear what killed runs left half written, and put back a checkpoint that was being replaced."""

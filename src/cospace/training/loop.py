@@ -22,18 +22,16 @@ from ..models.precision import compute_copy
 from ..models.space import Space
 from ..ranks import ALONE, Ranks
 from ..runtime import Precision, compute_dtype, keep_freed_memory, limits
+from ..stopping import Stopped, current
 from ..types import Metrics, UserError
 from .checkpoint import Checkpoints
 from .distributed import pieces
+from .failures import Failures
 from .masters import assign_gradients, collect_gradients, in_dtype, is_finite, refresh
 from .optim import OptimConfig, Optimizer, learning_rate, optimizers
 from .selection import Evaluation, Keep, Outcome, Selection
 from .sharded import gather_weights, scatter_weights, sharded_copy
 from .step import NOTHING, forward_backward, room_for_graphs
-from .stopping import TERMINATED, Stopping
-
-MOST_FAILURES = 3
-"""Steps in a row with a loss or gradient that is not finite before the run stops."""
 
 FEWEST_EVALUATIONS, MOST_EVALUATIONS = 4, 10
 """How often a run is evaluated on the way where nothing is said, and where that costs little."""
@@ -90,6 +88,8 @@ class Observers:
     begin: Callable[[int], None] = lambda step: None
     """Called once, with the number of steps that an earlier run of the same command has done."""
     row: Callable[[dict[str, Any]], None] = lambda row: None
+    sync: Callable[[], None] = lambda: None
+    """Called before each checkpoint: every row so far is on disk afterwards."""
     evaluate: Callable[[Space], Evaluation] = lambda space: Evaluation()
     """Measures and scores the space."""
     watch: Callable[[Mapping[str, Tensor], BatchMatches], Metrics] = lambda embeddings, matches: {}
@@ -144,6 +144,7 @@ class Trainer:
         checkpoints: Path,
         observers: Observers,
         ranks: Ranks = ALONE,
+        identity: str | None = None,
     ) -> None:
         keep_freed_memory()
         self.learner, self.objective, self.config, self.observers = learner, objective, config, observers
@@ -156,13 +157,16 @@ class Trainer:
         dtype = compute_dtype(config.precision, self.where)
         # What the optimizers change: the learner, or what the ranks hold parts of, from which the learner is gathered.
         self.updated = learner.sharded(ranks, dtype) if self.sharded else learner
-        up, self.failures = self.updated, 0
+        up, self.failures = self.updated, Failures(config.optim, observers.say)
         self.optimizers = optimizers(config.optim, up.space, objective, dtype, up.decoder, up.lr_scales)
         self.peaks = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
         modules = {"objective": objective, **self.learner.named()}
-        self.checkpoints = Checkpoints(checkpoints, modules, self.optimizers)
+        self.checkpoints = Checkpoints(checkpoints, modules, self.optimizers, identity=identity)
         self.selection = Selection(config.keep, config.patience)
-        self.pieces, self.stopping = pieces(config.parallel, ranks), Stopping()
+        self.pieces, self.stopping = pieces(config.parallel, ranks), current()
+        evaluations = FEWEST_EVALUATIONS if config.evaluations is None else config.evaluations
+        self.due, self.saved = evaluation_steps(config.steps or 0, evaluations), time.monotonic()
+        self.unevaluated: dict[str, Any] | None = None
         self.start, spent = self._resume()
         self.clock = Clock(spent)
         if self.sharded:
@@ -178,10 +182,13 @@ class Trainer:
         """
         steps = self.config.steps or 0
         self.observers.begin(self.start)
-        if evaluate_start and not self.start:
-            self.observers.row({"step": 0, "minutes": self.clock.minutes} | self._evaluate(0, steps))
-        if not self.selection.stops:
-            with self.stopping.listening():
+        with self.stopping.finishing():
+            if evaluate_start and not self.start:
+                found = self._evaluate(0, steps)
+                if found is None:
+                    self.stopping.end()
+                self.observers.row({"step": 0, "minutes": self.clock.minutes} | found)
+            if not self.selection.stops:
                 self._steps(batches, steps)
         last = self.selection.last
         if last is not None and last.step < steps:
@@ -195,28 +202,33 @@ class Trainer:
         """Every step that is left, until the last or until patience is at an end."""
         if self.pieces is not None:
             batches = batches.shared(Share(self.ranks.rank, self.ranks.size, self.pieces), self.ranks)
-        evaluations = self.config.evaluations
-        due = evaluation_steps(steps, FEWEST_EVALUATIONS if evaluations is None else evaluations)
-        saved = time.monotonic()
+        if self.unevaluated is not None and self._concluded(self.start, self.unevaluated, steps):
+            return
         for batch in batches.stream(self.start, steps, self.config.workers):
             row, embeddings = self.step(batch, steps)
             done = batch.step + 1
-            if done in due or done % HEALTH_EVERY == 0:
+            if done in self.due or done % HEALTH_EVERY == 0:
                 row |= self.observers.watch(embeddings, batch.matches)
-            if done in due:
-                row |= self._evaluate(done, steps)
-            self.observers.row(row)
-            ends = done == steps or (done in due and self.selection.stops)
-            terminated = self.ranks.any(self.stopping.asked)
-            late = time.monotonic() - saved >= self.config.checkpoint_seconds
-            if ends or terminated or (self.ranks.any(self.ranks.first and late) if self.sharded else late):
-                self._save(done)
-                saved = time.monotonic()
-            if ends:
+            if self._concluded(done, row, steps):
                 return
-            if terminated:
-                self.observers.say(f"stopped by SIGTERM after step {done}; the same command goes on from there")
-                raise SystemExit(TERMINATED)
+
+    def _concluded(self, done: int, row: dict[str, Any], steps: int) -> bool:
+        """Evaluate, log and save after a step, as far as each is due; whether it was the last.
+
+        A signal that comes while the step is evaluated does not lose it: the same command goes on with its evaluation.
+        """
+        found = self._evaluate(done, steps) if done in self.due else {}
+        if found is not None:
+            self.observers.row(row | found)
+        ends = done == steps or (done in self.due and self.selection.stops)
+        asked = found is None or self.ranks.any(self.stopping.asked)
+        late = time.monotonic() - self.saved >= self.config.checkpoint_seconds
+        if ends or asked or (self.ranks.any(self.ranks.first and late) if self.sharded else late):
+            self._save(done, row if found is None else None)
+            self.stopping.reached(f"after step {done}")
+        if asked and (found is None or not ends):
+            self.stopping.end()
+        return ends
 
     def step(self, batch: Batch, steps: int) -> tuple[dict[str, Any], Mapping[str, Tensor]]:
         """One update; returns what to log and the batch's embeddings. A step that is not finite changes nothing."""
@@ -233,12 +245,12 @@ class Trainer:
             assign_gradients(self.updated, done.gradients)
         finite = is_finite(done.loss, [*self.updated.parameters(), *self.objective.parameters()])
         if not (self.ranks.any(not finite) if self.sharded else not finite):
-            self.failures = 0
+            self.failures.end()
             for optimizer in self.optimizers:
                 optimizer.step()
             refresh(self.updated, low_precision)
         else:
-            self._refuse(batch, done.embeddings)
+            self.failures.add(batch, done.embeddings)
         row = {"step": batch.step + 1, "loss": done.loss.item(), "minutes": self.clock.minutes}
         row |= {f"loss/{name}": loss.item() for name, loss in done.losses.items()} if len(done.losses) > 1 else {}
         speed = {"samples_per_second": self.clock.rate(len(batch.row_B))}
@@ -257,37 +269,45 @@ class Trainer:
         self.selection.restore(facts["selection"])
         if "pieces" in facts:
             self.pieces = max(int(facts["pieces"]), self.pieces or 1)
+        self.unevaluated = facts.get("unevaluated")
+        self.stopping.reached(f"before its next step, with the checkpoint of step {facts['step']}")
         return int(facts["step"]), float(facts["minutes"])
 
-    def _save(self, done: int) -> None:
+    def _save(self, done: int, unevaluated: dict[str, Any] | None) -> None:
         """A checkpoint, which the first rank writes; the others meet it at the next step."""
         self._gather()
         facts = {"minutes": self.clock.minutes, "selection": self.selection.state()}
+        facts |= {} if unevaluated is None else {"unevaluated": unevaluated}
         facts |= {} if self.pieces is None else {"pieces": self.pieces}
         gathered = [self.checkpoints.gathered()] if self.sharded else []
         if self.ranks.first:
+            self.observers.sync()
             self.checkpoints.save(done, facts, *gathered)
+        self.saved = time.monotonic()
 
     def _gather(self) -> None:
         """Bring the learner of the first rank up to date, where ranks hold parts of it."""
         if self.sharded:
             gather_weights(self.updated.space, self.space, self.ranks)
 
-    def _evaluate(self, done: int, steps: int) -> Metrics:
+    def _evaluate(self, done: int, steps: int) -> Metrics | None:
         """Evaluate off the clock and keep the best weights; the space is back in training mode afterwards.
 
-        The first rank does it, and the others wait for what it decides.
+        The first rank does it, and the others wait for what it decides; nothing where a signal has cut it short.
         """
-        evaluation = Evaluation()
+        evaluation: Evaluation | None = Evaluation()
         self._gather()
-        with self.clock.paused(), self.stopping.at_once():
+        with self.clock.paused():
             if self.ranks.first:
-                evaluation = self.observers.evaluate(self.space)
-                if self.selection.add(done, evaluation) and self.config.keep == "best" and done < steps:
+                evaluation = self._evaluation()
+                if evaluation and self.selection.add(done, evaluation) and self.config.keep == "best" and done < steps:
                     self.checkpoints.save_best(done)
-            if self.ranks.size > 1:
-                self.selection.restore(self.ranks.from_first(self.selection.state()))
+            state = self.ranks.from_first(evaluation and self.selection.state())
         self.space.train()
+        if evaluation is None or state is None:
+            return None
+        if self.ranks.size > 1:
+            self.selection.restore(state)
         found = {f"val/{name}": value for name, value in evaluation.metrics.items()}
         if self.selection.best is None:
             return found
@@ -299,6 +319,13 @@ class Trainer:
             "evaluations_without_improvement": self.selection.without_improvement,
         }
 
+    def _evaluation(self) -> Evaluation | None:
+        try:
+            with self.stopping.interruptible():
+                return self.observers.evaluate(self.space)
+        except Stopped:
+            return None
+
     def _restore_kept(self, steps: int) -> Outcome:
         """Give the learner the weights that are kept."""
         kept, best, last = self.selection.kept(steps), self.selection.best, self.selection.last
@@ -309,33 +336,6 @@ class Trainer:
                 self.observers.say(f"the weights of step {kept.step} are lost and those of the last one kept: {error}")
                 kept = last
         return Outcome(steps, kept, best, last, self.selection.least_difference)
-
-    def _refuse(self, batch: Batch, embeddings: Mapping[str, Tensor]) -> None:
-        """Say that a step was left out; stop when it keeps happening."""
-        self.failures += 1
-        broken = broken_rows(batch, embeddings)
-        rows = ", ".join(map(str, (broken or batch.row_B.tolist())[:8])) + ("" if broken else ", ...")
-        rows += " with embeddings that are not finite" if broken else ""
-        rates = ("lr", "muon_lr") if self.config.optim.name == "muon" else ("lr",)
-        lower = " and ".join(f"training.optim.{rate}" for rate in rates)
-        if self.failures >= MOST_FAILURES:
-            raise UserError(
-                f"the loss was not finite in {self.failures} steps in a row "
-                f"(last: step {batch.step + 1}, rows {rows}); lower {lower}, or run `cospace check` on these pairs"
-            )
-        self.observers.say(
-            f"step {batch.step + 1} gave a loss or gradient that is not finite and was left out (rows {rows})"
-        )
-
-
-def broken_rows(batch: Batch, embeddings: Mapping[str, Tensor]) -> list[int]:
-    """The rows of a batch with an embedding that is not finite."""
-    found: set[int] = set()
-    for name, rows_BE in embeddings.items():
-        places = batch.matches.rows[name]
-        row_B = batch.row_B if places is None else batch.row_B[places.cpu().numpy()]
-        found |= set(row_B[(~torch.isfinite(rows_BE).all(1)).cpu().numpy()].tolist())
-    return sorted(found)
 
 
 def learned_numbers(objective: nn.Module) -> dict[str, float]:
