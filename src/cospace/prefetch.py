@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import statistics
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from .runtime import cores
 from .types import BadItem, attempted
@@ -54,3 +55,39 @@ def _by_threads(raws: Iterable[Any], made: Callable[[Any], T]) -> Iterator[T]:
                 yield waiting.popleft().result()
         finally:  # the caller may have stopped early
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+class Cancelled(Exception):
+    """Raised in work whose result nobody wants any more."""
+
+
+class Background(Generic[T]):
+    """One piece of work in a thread of its own, begun at once; its error is raised where the result is asked for.
+
+    ``work`` gets a function that raises :class:`Cancelled` once :meth:`cancel` was called, and calls it now and then.
+    The thread does not keep the process alive.
+    """
+
+    def __init__(self, work: Callable[[Callable[[], None]], T]) -> None:
+        self._cancelled, self._result = threading.Event(), Future[T]()
+        self._thread = threading.Thread(target=self._run, args=(work,), daemon=True)
+        self._thread.start()
+
+    def _run(self, work: Callable[[Callable[[], None]], T]) -> None:
+        try:
+            self._result.set_result(work(self._check))
+        except BaseException as error:  # noqa: BLE001 - it is raised again in result()
+            self._result.set_exception(error)
+
+    def _check(self) -> None:
+        if self._cancelled.is_set():
+            raise Cancelled
+
+    def result(self) -> T:
+        """What the work gave, once it is done."""
+        return self._result.result()
+
+    def cancel(self, seconds: float = 20.0) -> None:
+        """Ask the work to end, and wait for that so long at most."""
+        self._cancelled.set()
+        self._thread.join(seconds)

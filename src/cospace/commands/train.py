@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,7 @@ from ..training.selection import Evaluation, Outcome
 from ..training.step import ALIGNMENT
 from ..trust import trusting
 from ..types import Metrics, Progress, UserError, silent
+from .streaming import check_stream, first_pairs, open_stream, say_streamed, streamed_batches, streamed_facts
 from .training_request import (
     Listener,
     TrainArguments,
@@ -76,6 +77,10 @@ VALIDATED = 1000
 
 GENERATED, GENERATED_LAST = 200, 2000
 """Most items captioned, and questions answered, by an evaluation during training and by that of the finished run."""
+
+
+WAITS = 0.05
+"""Share of the training's time that is spent waiting for data from which on a person is informed of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +123,13 @@ def _train(request: TrainArguments, ranks: Ranks) -> Trained | None:
             f"{out} already holds a finished run; measure it with `cospace eval`, choose another --out, or remove it"
         )
     with files.Lock(out) if ranks.first else nullcontext():
-        data = open_data(request, open_config)
+        data = open_stream(request, open_config) or open_data(request, open_config)
         open_config, source = from_nothing_where_better(request, open_config, data, source_of(request, open_config))
         config = config_from_source(open_config.fitted(data.train), source, request.overrides, data.train)
         say_what_learns(request, config, source)
         check_source(config, data, source)
         if ranks.first:
+            check_stream(out, data)
             check_identity(out, config, (data.train, data.val), source)
         say_what_towers_give(request, data, source)
         return _Session(request, config, data, source, ranks).go()
@@ -141,12 +147,14 @@ class _Session:
         initial = initialize(config, data.train, source)
         self.space, self.generator, self.tokenizer = initial.space, initial.generator, initial.tokenizer
         self.lr_scales = initial.lr_scales
-        self.train, self.val = self._prepare(data.train, "train"), self._prepare(data.val, "val")
+        self.train, self.val = self._prepare(first_pairs(data, config), "train"), self._prepare(data.val, "val")
         self.validated = thinned(self.val, VALIDATED)
         self.config = self._with_evaluations(config)
         self.read, self.held_out, self.leaks = data.read, data.train is not data.read, dict(data.leaks)
-        self.signatures = near_duplicates.signatures(self.train)
+        self.signatures = near_duplicates.signatures(self.train) if data.stream is None else {}
         self.leaks |= self._near_duplicates()
+        spill = self.cache / "windows"
+        self.streamed = streamed_batches(data, self.config, initial, self.out, spill, ranks)
         self.log = MetricsLog(self.out / "metrics.jsonl")
         self.tensorboard = tensorboard(self.out / "tensorboard") if config.tensorboard and ranks.first else None
         data_facts = facts_of(self.train.pairs).plain()
@@ -184,7 +192,8 @@ class _Session:
 
     def _prepare(self, pairs: Pairs, name: str) -> PreparedPairs:
         prepared = prepare_pairs(pairs, self.space.processors, self.listener.progress, self.cache / name)
-        prepared.pairs.stop_above(self.config.data.max_bad_fraction)
+        if pairs.rows_in_all is None:  # of a sample little is known; the windows of a stream are judged together
+            prepared.pairs.stop_above(self.config.data.max_bad_fraction)
         return prepared
 
     @property
@@ -205,7 +214,7 @@ class _Session:
 
     def _train_steps(self) -> Trained | None:
         """The steps of the optimizer, from the newest checkpoint on."""
-        batches = training_batches(self.train, self.space, self.config, self.tokenizer)
+        batches = self.streamed or training_batches(self.train, self.space, self.config, self.tokenizer)
         observers = Observers()
         if self.ranks.first:
             observers = Observers(self.log.begin, self._row, self._evaluate, watch, self.listener.say)
@@ -216,7 +225,8 @@ class _Session:
         start = (self.forgetting is not None or bool(self.head_facts)) and self.generator is None
         training, checkpoints = self.config.training, self.out / "checkpoints"
         trainer = Trainer(learner, self.objective, training, checkpoints, observers, self.ranks)
-        outcome = trainer.fit(batches, evaluate_start=start)
+        with closing(self.streamed) if self.streamed else nullcontext():
+            outcome = trainer.fit(batches, evaluate_start=start)
         if not self.ranks.first:
             return None
         merge_adapters(self.space)
@@ -321,6 +331,8 @@ class _Session:
         selected = outcome.plain()
         if kept := describe_kept(selected):
             self.listener.say(kept)
+        if outcome.wait_share is not None and (self.streamed is not None or outcome.wait_share > WAITS):
+            self.listener.say(f"waited for data {100 * outcome.wait_share:.1f} % of the time")
         facts = {
             "config.json": self.config.model_dump(mode="json"),
             "metrics.json": metrics,
@@ -334,7 +346,8 @@ class _Session:
         beside: dict[str, files.Content] = {f"run/{name}": files.as_json(content) for name, content in facts.items()}
         beside |= held_out_content(embedded)
         beside |= {} if self.generator is None else self.generator.content()
-        write_trained_on(self.out, self.train.pairs, self.signatures)
+        if self.streamed is None:
+            write_trained_on(self.out, self.train.pairs, self.signatures)
         self.space.save(self.out / "model", self._golden(), beside)
         (self.out / FILE).unlink()
         (self.out / "pretrained.json").unlink(missing_ok=True)
@@ -342,6 +355,9 @@ class _Session:
 
     def _counts(self) -> Counts:
         """What was named for training: rows that could not be decoded are set aside, held out ones are used."""
+        if self.streamed is not None:
+            say_streamed(self.streamed, self.listener.say)
+            return self.streamed.counts()[0]
         parts = [self.train.pairs, *([self.val.pairs] if self.held_out else [])]
         used, kept = sum(part.counts().used for part in parts), sum(map(len, parts))
         read = self.read.counts()
@@ -372,5 +388,6 @@ class _Session:
             "data": {"name": train.name, "fingerprint": train.fingerprint, **facts_of(train).plain()},
             "validation": {"name": val.name, "fingerprint": val.fingerprint, "rows": len(val)},
             "set_aside": kinds,
+            **({} if self.streamed is None else streamed_facts(self.streamed)),
             "bare_names": templates_for(captions) == ("{}",),
         }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from ..modalities import Batcher, Wanted, everything
 from ..modalities.text.sequences import SequenceBatch
 from ..runtime import allow_open_files
 from ..types import PooledFeatures
-from .sampler import BatchSampler
+from .sampler import Sampler
 from .targets import TaskTargets, filling
 
 
@@ -106,6 +106,7 @@ class PooledBatcher:
 
     def __init__(self, pooled_ND: Tensor, item_of_row: np.ndarray) -> None:
         self.pooled_ND, self.item_of_row = pooled_ND, item_of_row
+        self.identity_N: np.ndarray | None = None
 
     def micro_batches(
         self, step: int, items: np.ndarray, epochs: np.ndarray, size: int, wanted: Wanted = everything
@@ -129,6 +130,16 @@ class DecoderTargets:
     itm_from: int | None = None
 
 
+class Batches(Protocol):
+    """What a training takes its batches from: of pairs that are read before, or that are streamed."""
+
+    def shared(self, share: Share) -> Batches:
+        """The same batches, of which a rank makes its part."""
+
+    def stream(self, start: int, stop: int, workers: int) -> Iterator[Batch]:
+        """The batches of steps ``start`` to ``stop``, made in advance by ``workers`` processes."""
+
+
 class TrainingBatches(torch.utils.data.Dataset[Batch]):
     """Batches by step number: a map-style data set, so that worker processes and restarts need no state."""
 
@@ -136,7 +147,7 @@ class TrainingBatches(torch.utils.data.Dataset[Batch]):
         self,
         batchers: Mapping[str, Batcher],
         matches: Matches,
-        sampler: BatchSampler,
+        sampler: Sampler,
         micro_batch_size: int,
         decoder_targets: DecoderTargets | None = None,
         share: Share | None = None,

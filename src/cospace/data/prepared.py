@@ -11,7 +11,7 @@ import numpy as np
 
 from ..modalities import Processor, is_text, modality
 from ..types import BadItem, Problem, Progress, silent
-from .keys import items_of
+from .keys import hashes, items_of
 from .pairs import Pairs
 
 
@@ -37,6 +37,17 @@ def different_items(pairs: Pairs, column: str) -> tuple[list[Any], np.ndarray]:
     first, item_of_row = items_of(pairs.keys[column])
     values = pairs.items[column]
     return [values[row] for row in first.tolist()], item_of_row
+
+
+def identities(prepared: PreparedPairs, column: str) -> np.ndarray:
+    """A number for the content of each item of a column ``(N,)``, uint64, the same wherever it is read."""
+    item_of_row = prepared.item_of_row[column]
+    found_N = np.zeros(len(prepared.items[column]), np.uint64)
+    rows = np.flatnonzero(item_of_row >= 0)
+    items, first = np.unique(item_of_row[rows], return_index=True)
+    contents = prepared.pairs.contents[column]
+    found_N[items] = hashes(contents[row] for row in rows[first].tolist())[:, 0]
+    return found_N
 
 
 def of_some_items(item_of_row: np.ndarray, most: int) -> np.ndarray:

@@ -10,8 +10,8 @@ import torch
 
 from ..data.batches import DecoderTargets, PooledBatcher, TrainingBatches
 from ..data.pairs import Pairs
-from ..data.prepared import PreparedPairs, different_items
-from ..data.sampler import BatchSampler
+from ..data.prepared import PreparedPairs, different_items, identities
+from ..data.sampler import BatchSampler, WindowSampler
 from ..data.targets import RowsPerItem, TaskTargets
 from ..modalities import FIELDS, Batcher, Processor, modality, text_modality
 from ..modalities.text.tokenizer import Tokenizer
@@ -57,10 +57,16 @@ def new_tokenizer(pairs: Pairs, config: RunConfig) -> Tokenizer:
     return made
 
 
-def training_batches(prepared: PreparedPairs, space: Space, config: RunConfig, tokenizer: Tokenizer) -> TrainingBatches:
-    """The batches of a fitted configuration."""
+def training_batches(
+    prepared: PreparedPairs,
+    space: Space,
+    config: RunConfig,
+    tokenizer: Tokenizer,
+    window: WindowSampler | None = None,
+) -> TrainingBatches:
+    """The batches of a fitted configuration; those of a ``window`` where the pairs are one of a stream."""
     training, pairs = config.training, prepared.pairs
-    sampler = BatchSampler(len(pairs), training.batch_size or len(pairs), training.seed)
+    sampler = window or BatchSampler(len(pairs), training.batch_size or len(pairs), training.seed)
     on_cpu = device().type == "cpu"
     size = training.micro_batch_size or (CPU_MICRO_BATCH if on_cpu else sampler.batch_size)
     batchers: dict[str, Batcher] = {
@@ -75,6 +81,9 @@ def training_batches(prepared: PreparedPairs, space: Space, config: RunConfig, t
         for name in space.modalities
         if name in prepared.items
     }
+    if window is not None:
+        for name, batcher in batchers.items():
+            batcher.identity_N = identities(prepared, name)
     batchers |= pooled_batchers(space, prepared, batchers, config)
     return TrainingBatches(
         batchers, pairs.matches, sampler, size, _decoder_targets(prepared, batchers, config, tokenizer)

@@ -65,14 +65,17 @@ class Outcome:
     last: Candidate | None
     least_difference: float = 0.0
     """How much better than the last score an earlier one had to be."""
+    wait_share: float | None = None
+    """The share of the training's time, 0 to 1, that was spent waiting for data."""
 
     def plain(self) -> dict[str, Any]:
         """As JSON data, for ``run.json``."""
+        waited = {} if self.wait_share is None else {"wait_share": self.wait_share}
         if self.kept is None or self.last is None:
-            return {}
+            return waited
         best = None if self.best is None else self.best.plain()
         found = {"steps": self.steps, "kept_step": self.kept.step, "best": best, "last": self.last.plain()}
-        return {**found, "least_difference": self.least_difference}
+        return {**found, "least_difference": self.least_difference, **waited}
 
     def metrics(self) -> Metrics:
         """The numbers among ``metrics.json``."""

@@ -64,6 +64,14 @@ class Config(BaseConfig):
         ids = column_of(f"{folder.name}:{row}" for row in range(1, count + 1))
         return Table(self.path, folder, ids, columns, self.options).rows()
 
+    def parquet_files(self) -> list[Path] | None:
+        """The files of the split, where it is a folder of parquet files."""
+        folder = Path(self.path)
+        if not folder.is_dir() or _is_saved(folder):
+            return None
+        found = _parquet_files(folder)
+        return found[self._choose(list(found))]
+
     def _choose(self, splits: Sequence[str]) -> str:
         if not splits:
             raise UserError(f"hf:{self.path} holds no parquet files; write hf:OWNER/NAME, or hf:FOLDER of such files")
