@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import sys
 import threading
 import time
 from collections import deque
@@ -11,8 +12,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
+from .reading import MALFORMED
 from .runtime import cores
-from .types import BadItem, attempted
+from .types import BadItem, UserError, attempted
 
 WINDOW = 512
 """Items that are kept ready; embedding puts them in order of length, so that texts are padded to their neighbours."""
@@ -62,7 +64,7 @@ class Cancelled(Exception):
 
 
 class Background(Generic[T]):
-    """One piece of work in a thread of its own, begun at once; its error is raised where the result is asked for.
+    """One piece of work in a thread of its own, started at once; its error is raised where the result is asked for.
 
     ``work`` gets a function that raises :class:`Cancelled` once :meth:`cancel` was called, and calls it now and then.
     The thread does not keep the process alive.
@@ -76,15 +78,19 @@ class Background(Generic[T]):
     def _run(self, work: Callable[[Callable[[], None]], T]) -> None:
         try:
             self._result.set_result(work(self._check))
-        except BaseException as error:  # noqa: BLE001 - it is raised again in result()
+        except (Cancelled, UserError, OSError, *MALFORMED) as error:
             self._result.set_exception(error)
+        finally:
+            if not self._result.done():  # a mistake of our own, which the thread reports as well
+                self._result.set_exception(sys.exc_info()[1])
 
     def _check(self) -> None:
         if self._cancelled.is_set():
             raise Cancelled
 
     def result(self) -> T:
-        """What the work gave, once it is done."""
+        """What the work gave, once it is done; the thread has ended then, and holds nothing."""
+        self._thread.join()
         return self._result.result()
 
     def cancel(self, seconds: float = 20.0) -> None:

@@ -135,7 +135,7 @@ class StreamBatches:
         pairs, rows = prepared.pairs, len(prepared.pairs)
         record = Record(
             place.epoch, place.number, rows, pairs.counts().used, len(pairs.left_alone), read.held_out,
-            Counter(problem.kind for problem in pairs.problems), read.parts,
+            dict(Counter(problem.kind for problem in pairs.problems)), read.parts,
         )  # fmt: skip
         sampler = WindowSampler(rows, self.batch_size, self.seed, (place.epoch, place.number), step)
         batches = self.make(prepared, sampler)

@@ -98,6 +98,9 @@ def _remote(spec: str) -> Found:
         else:
             listed = store.files(path.rstrip("/"))
             files = next((kind for s in SUFFIXES if (kind := [f for f in listed if f.path.lower().endswith(s)])), [])
+            if files and files[0].path.lower().endswith(".parquet"):
+                wanted = set(huggingface.Config(path=spec).of_split([Path(one.path) for one in files]))
+                files = [one for one in files if Path(one.path) in wanted]
         if not files:
             raise UserError(f"{match[1]}://{path} holds no tar shards and no parquet files; check the address")
         found += [(f"{match[1].lower()}://{one.path}", one.size, one.version) for one in files]
