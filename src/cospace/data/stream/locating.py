@@ -20,7 +20,9 @@ _WILD = re.compile(r"[*?\[]")
 def is_remote(spec: str) -> bool:
     """Whether a text is an address of object storage, of which shards are fetched."""
     match = _ADDRESS.fullmatch(spec)
-    return match is not None and match[1].lower() in remote.PROTOCOLS
+    if match is None or match[1].lower() not in remote.PROTOCOLS:
+        return False
+    return not match[1].lower().startswith("http") or spec.lower().endswith(SUFFIXES)  # a web server lists nothing
 
 
 def find_shards(specs: Sequence[str]) -> list[Shard] | None:
@@ -85,23 +87,29 @@ def _paths(spec: str) -> list[Path] | None:
 def _remote(spec: str) -> Found:
     match = _ADDRESS.fullmatch(spec)
     assert match is not None
-    store = remote.Store.of(match[1].lower())
-    found: Found = []
-    for path in tar.expand(match[2]):
-        folder, _, last = path.rpartition("/")
-        if _WILD.search(folder):
-            raise UserError(f"{spec}: a pattern may stand in the last part of an address only")
-        if _WILD.search(last):
-            files = [one for one in store.files(folder) if fnmatchcase(one.path.rpartition("/")[2], last)]
-        elif last.lower().endswith(SUFFIXES):
-            files = [store.file(path)]
-        else:
-            listed = store.files(path.rstrip("/"))
-            files = next((kind for s in SUFFIXES if (kind := [f for f in listed if f.path.lower().endswith(s)])), [])
-            if files and files[0].path.lower().endswith(".parquet"):
-                wanted = set(huggingface.Config(path=spec).of_split([Path(one.path) for one in files]))
-                files = [one for one in files if Path(one.path) in wanted]
+    protocol = match[1].lower()
+    store, paths = remote.store_of(protocol), tar.expand(match[2])
+    named = [path for path in paths if not _WILD.search(path) and path.lower().endswith(SUFFIXES)]
+    found = store.named(named)
+    for path in (path for path in paths if path not in set(named)):
+        files = _matching(store, spec, path)
         if not files:
-            raise UserError(f"{match[1]}://{path} holds no tar shards and no parquet files; check the address")
-        found += [(f"{match[1].lower()}://{one.path}", one.size, one.version) for one in files]
-    return found
+            raise UserError(f"{protocol}://{path} holds no tar shards and no parquet files; check the address")
+        found += files
+    return [(f"{protocol}://{one.path}", one.size, one.version) for one in found]
+
+
+def _matching(store: remote.Store, spec: str, path: str) -> list[remote.RemoteFile]:
+    """The shards in a folder, or those of them whose names match a pattern."""
+    folder, _, last = path.rpartition("/")
+    if _WILD.search(folder):
+        raise UserError(f"{spec}: a pattern may stand in the last part of an address only")
+    if _WILD.search(last):
+        files = [one for one in store.files(folder) if fnmatchcase(one.path.rpartition("/")[2], last)]
+        return [one for one in files if one.path.lower().endswith(SUFFIXES)]
+    listed = store.files(path.rstrip("/"))
+    files = next((kind for s in SUFFIXES if (kind := [one for one in listed if one.path.lower().endswith(s)])), [])
+    if not files or files[0].path.lower().endswith(".tar"):
+        return files
+    wanted = set(huggingface.Config(path=spec).of_split([Path(one.path) for one in files]))
+    return [one for one in files if Path(one.path) in wanted]

@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -36,6 +37,9 @@ each further one."""
 TOGETHER, PIECE = 4, 4 << 20
 """Shards that are fetched at a time, and bytes that are asked for together."""
 
+FEW, ASKED = 8, 16
+"""Shards up to which each is asked for alone, and how many at a time."""
+
 WAIT = 3600.0
 """Seconds that a process waits for another one to fetch the same shard."""
 
@@ -55,26 +59,25 @@ class Store:
     def __init__(self, protocol: str, system: Any) -> None:
         self.protocol, self.system = protocol, system
 
-    @staticmethod
-    @lru_cache(maxsize=8)
-    def of(protocol: str) -> Store:
-        """What addresses with this protocol lead to. Raises :class:`UserError` where a package for it is missing."""
-        kind = PROTOCOLS[protocol]
-        try:
-            return Store(protocol, _arrow(kind) if kind in ("s3", "gs") else _fsspec(kind))
-        except ImportError as error:
-            raise UserError(f"{protocol}:// needs a package that is not installed: {error}") from error
-        except Exception as error:  # other people's clients fail in ways of their own
-            raise _refused(f"{protocol}://", error) from error
-
     def files(self, folder: str) -> list[RemoteFile]:
         """The files that lie directly in a folder, by name."""
         with self._asking(folder):
             found = self.system.ls(self._named(folder), detail=True)
         return sorted((self._file(one) for one in found if one["type"] == "file"), key=lambda one: one.path)
 
-    def file(self, path: str) -> RemoteFile:
-        """One file."""
+    def named(self, paths: Sequence[str]) -> list[RemoteFile]:
+        """The files of these paths: few are asked for one by one, of many their folders are listed."""
+        if len(paths) <= FEW or self.protocol.startswith("http"):
+            with ThreadPoolExecutor(ASKED) as pool:
+                return list(pool.map(self._info, paths))
+        folders = dict.fromkeys(path.rpartition("/")[0] for path in paths)
+        there = {one.path: one for folder in folders for one in self.files(folder)}
+        for path in paths:
+            if path not in there:
+                raise UserError(f"{self.protocol}://{path} does not exist; check the address or its pattern")
+        return [there[path] for path in paths]
+
+    def _info(self, path: str) -> RemoteFile:
         with self._asking(path):
             return self._file(self.system.info(self._named(path)))
 
@@ -115,6 +118,18 @@ class Store:
             raise
         except Exception as error:  # other people's clients fail in ways of their own
             raise _refused(f"{self.protocol}://{path}", error) from error
+
+
+@lru_cache(maxsize=8)
+def store_of(protocol: str) -> Store:
+    """What addresses with this protocol lead to. Raises :class:`UserError` where a package for it is missing."""
+    kind = PROTOCOLS[protocol]
+    try:
+        return Store(protocol, _arrow(kind) if kind in ("s3", "gs") else _fsspec(kind))
+    except ImportError as error:
+        raise UserError(f"{protocol}:// needs a package that is not installed: {error}") from error
+    except Exception as error:  # other people's clients fail in ways of their own
+        raise _refused(f"{protocol}://", error) from error
 
 
 def _arrow(kind: str) -> Any:
@@ -242,7 +257,7 @@ def _download(shard: Shard, check: Callable[[], None], to: Path) -> None:
     protocol, _, path = shard.address.partition("://")
     size = 0
     with to.open("wb") as file:
-        for piece in Store.of(protocol).pieces(path):
+        for piece in store_of(protocol).pieces(path):
             check()
             file.write(piece)
             size += len(piece)
