@@ -246,12 +246,14 @@ class Lock:
 class SharedLock:
     """The right to read something, which many hold together, or to change it, which one holds alone.
 
-    It is the lock of a file beside it, which the kernel releases when the holder dies; the file stays.
+    It is the lock of a file beside it, which the kernel releases when the holder dies; the file stays. Who forgets
+    the object has released it.
     """
 
     def __init__(self, path: Path) -> None:
+        self._descriptor: int | None = None
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._descriptor: int | None = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
 
     def attempt(self, alone: bool) -> bool:
         """Take the lock, or change from one kind to the other; false where others do not allow it now."""
@@ -267,6 +269,9 @@ class SharedLock:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+    def __del__(self) -> None:
+        self.release()
 
 
 def _holder(path: Path) -> str:

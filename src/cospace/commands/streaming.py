@@ -58,8 +58,9 @@ def open_stream(request: TrainArguments, config: RunConfig) -> TrainingData | No
     opening = _Opening(request, config, shards)
     try:
         return opening.data()
-    finally:
+    except BaseException:
         opening.cache.release()
+        raise
 
 
 class _Opening:
@@ -71,18 +72,19 @@ class _Opening:
         self.name = " + ".join(_called(spec) for spec in named)
         self.options = _options(request.options, shards, str(named[0]))
         self.cache = ShardCache(round(config.data.shard_cache_gb * 1e9))
+        self.kept = frozenset(part.shard for part in (*_first(shards, SAMPLE_BYTES), *_last(shards, HELD_OUT_BYTES)))
         self.limits = Limits(config.data.window_shards, round(config.data.window_gb * 1e9))
 
     def data(self) -> TrainingData:
         """A sample, validation pairs, and the stream of what is left."""
         parts = _first(self.shards, SAMPLE_BYTES)
         sample, rows = read_some(self.name, parts, self.cache, self.options)
-        can_train(sample)
+        can_train(sample).stop_above(1.0)  # where no row of them can be used
         in_all = _estimate(self.shards, parts, len(sample))
         self._say(rows.understood, in_all)
         val = self._validation(sample, in_all)
         plan = Plan(self.shards, self.config.training.seed, self.limits)
-        stream = PairStream(self.name, plan, self.options, self.cache, Columns.of(rows), files_of(val))
+        stream = PairStream(self.name, plan, self.options, self.cache, Columns.of(rows), files_of(val), self.kept)
         sample = without_problems(sample.select(np.flatnonzero(~stream.is_held_out(sample))[:SAMPLE_ROWS]))
         if len(sample) < 2:
             raise UserError(
@@ -109,6 +111,7 @@ class _Opening:
         """Validation pairs in shards on object storage, all of them."""
         if (size := sum(shard.size for shard in shards)) > LARGE:
             raise UserError(f"--val names shards with {size / 1e9:.1f} GB; name some of them, of 4 GB at most")
+        self.kept |= frozenset(shards)
         return read_some("validation", [whole(shard) for shard in shards], self.cache, self.options)[0]
 
     def _say(self, understood: str, in_all: int) -> None:

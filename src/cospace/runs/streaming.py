@@ -67,6 +67,8 @@ class StreamBatches:
 
     def stream(self, start: int, stop: int, workers: int) -> Iterator[Batch]:
         """The batches of steps ``start`` to ``stop``; ``workers`` processes make those of a window in advance."""
+        if start >= stop:
+            return
         places = self.pairs.plan.places()
         place, step = self._first(places, start)
         following = next(places)
@@ -96,7 +98,7 @@ class StreamBatches:
         if self._next is not None:
             self._next.cancel()
         self._next = None
-        self.pairs.cache.release()
+        self.pairs.cache.release(keep=self.pairs.kept)
 
     def counts(self) -> tuple[Counts, int]:
         """What became of all that was read of the first epoch, and how many shards it has not reached."""
@@ -121,7 +123,7 @@ class StreamBatches:
     def _begin(self, place: Place, following: Place, step: int) -> Background[Window]:
         """Have a window read; the shards of the one after it are fetched as well."""
         wanted = [part.shard for part in (*place.window, *following.window)]
-        self.pairs.cache.release(keep=wanted)
+        self.pairs.cache.release(keep=[*wanted, *self.pairs.kept])
         self.pairs.cache.ask(wanted)
         return Background(partial(self._read, place, step))
 

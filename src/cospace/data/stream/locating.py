@@ -20,9 +20,7 @@ _WILD = re.compile(r"[*?\[]")
 def is_remote(spec: str) -> bool:
     """Whether a text is an address of object storage, of which shards are fetched."""
     match = _ADDRESS.fullmatch(spec)
-    if match is None or match[1].lower() not in remote.PROTOCOLS:
-        return False
-    return not match[1].lower().startswith("http") or spec.lower().endswith(SUFFIXES)  # a web server lists nothing
+    return match is not None and match[1].lower() in remote.PROTOCOLS
 
 
 def find_shards(specs: Sequence[str]) -> list[Shard] | None:

@@ -35,7 +35,8 @@ class PairStream:
     """Shards and how they are read.
 
     ``held_out`` has, by modality, the contents of the files that the run is validated on: rows with one of them are
-    left out, in whatever shard they stand.
+    left out, in whatever shard they stand. Copies of the shards in ``kept`` stay on this machine to the end of the run,
+    since items of the sample and of the validation pairs are read from them.
     """
 
     name: str
@@ -44,6 +45,7 @@ class PairStream:
     cache: ShardCache
     columns: Columns
     held_out: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    kept: frozenset[Shard] = frozenset()
 
     def read(self, place: Place, progress: Progress = silent) -> ReadWindow:
         """The pairs of a window; those that cannot be used are among its problems."""

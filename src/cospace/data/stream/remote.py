@@ -26,7 +26,7 @@ from . import SUFFIXES, Shard
 
 PROTOCOLS = {
     "s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "az": "az", "abfs": "abfs", "abfss": "abfs", "hf": "hf",
-    "http": "http", "https": "https", "memory": "memory",
+    "memory": "memory",
 }  # fmt: skip
 """What addresses of shards may begin with. ``memory`` is fsspec's own, within a process; chains (``::``) are none."""
 
@@ -62,12 +62,12 @@ class Store:
     def files(self, folder: str) -> list[RemoteFile]:
         """The files that lie directly in a folder, by name."""
         with self._asking(folder):
-            found = self.system.ls(self._named(folder), detail=True)
+            found = self.system.ls(folder, detail=True)
         return sorted((self._file(one) for one in found if one["type"] == "file"), key=lambda one: one.path)
 
     def named(self, paths: Sequence[str]) -> list[RemoteFile]:
         """The files of these paths: few are asked for one by one, of many their folders are listed."""
-        if len(paths) <= FEW or self.protocol.startswith("http"):
+        if len(paths) <= FEW:
             with ThreadPoolExecutor(ASKED) as pool:
                 return list(pool.map(self._info, paths))
         folders = dict.fromkeys(path.rpartition("/")[0] for path in paths)
@@ -79,16 +79,13 @@ class Store:
 
     def _info(self, path: str) -> RemoteFile:
         with self._asking(path):
-            return self._file(self.system.info(self._named(path)))
+            return self._file(self.system.info(path))
 
     def pieces(self, path: str) -> Iterator[bytes]:
         """The bytes of a file, some at a time."""
-        with self._asking(path), self.system.open(self._named(path), "rb") as file:
+        with self._asking(path), self.system.open(path, "rb") as file:
             while piece := file.read(PIECE):
                 yield piece
-
-    def _named(self, path: str) -> str:
-        return f"{self.protocol}://{path}" if self.protocol in ("http", "https") else path
 
     def _file(self, info: dict[str, Any]) -> RemoteFile:
         size = info.get("size")

@@ -71,6 +71,8 @@ def _of_part(part: Part, path: Path, options: ReadOptions) -> Rows:
         rows = read(part, path, options)
     except FileNotFoundError as error:
         raise UserError(f"{part.shard.address} is gone; restore it, or choose another --out") from error
+    except UserError as error:  # of a copy, which has another name than the shard
+        raise UserError(str(error).replace(str(path), part.shard.address)) from error
     prefix = f"{part.shard.name}/"
 
     def within(names: Sequence[str]) -> Sequence[str]:
@@ -104,8 +106,8 @@ def _of_parquet(part: Part, path: Path, options: ReadOptions) -> Rows:
         raise UserError(f"{path} is not a whole parquet file: {error}") from error
     if not count:
         return Rows([], {})
-    called = column_of(f"{path.name}:{row + 1}" for row in range(first, first + count))
-    return Table(path.name, path.parent, called, columns, options).rows()
+    called = column_of(f"row {row + 1}" for row in range(first, first + count))
+    return Table(part.shard.name, path.parent, called, columns, options).rows()
 
 
 def _parquet_columns(part: Part, path: Path) -> tuple[Mapping[str, Sequence[Any]], int, int]:
