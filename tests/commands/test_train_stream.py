@@ -233,3 +233,26 @@ def test_what_cannot_stream_is_one_sentence(
 ) -> None:
     given = [one.replace("SHARDS", str(shards)) for one in arguments]
     assert said in cospace("train", *given, "--out", tmp_path / "run").refusal()
+
+
+@pytest.mark.slow
+def test_two_ranks_train_what_one_process_does(shards: Path, tmp_path: Path) -> None:
+    settings = (
+        "training.parallel=ddp",
+        "training.micro_batch_size=8",
+        "training.precision=float32",
+        "training.workers=2",
+    )
+    alone = start(shards, tmp_path / "alone", *settings)
+    assert alone.wait(timeout=300) == 0, alone.communicate()[1]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "cospace", "train"]
+    together = subprocess.run(
+        [sys.executable, *launcher, str(shards), "--out", str(tmp_path / "both"), "--no-report", *SETTINGS, *settings],
+        env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads()), "GLOO_SOCKET_IFNAME": "lo"},
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert together.returncode == 0, together.stderr
+    assert same(tmp_path / "both", tmp_path / "alone")

@@ -331,8 +331,10 @@ class _Session:
         selected = outcome.plain()
         if kept := describe_kept(selected):
             self.listener.say(kept)
-        if outcome.wait_share is not None and (self.streamed is not None or outcome.wait_share > WAITS):
-            self.listener.say(f"waited for data {100 * outcome.wait_share:.1f} % of the time")
+        if outcome.wait_share is not None:
+            selected["wait_share"] = outcome.wait_share
+            if self.streamed is not None or outcome.wait_share > WAITS:
+                self.listener.say(f"waited for data {100 * outcome.wait_share:.1f} % of the time")
         facts = {
             "config.json": self.config.model_dump(mode="json"),
             "metrics.json": metrics,

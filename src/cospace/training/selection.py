@@ -70,12 +70,11 @@ class Outcome:
 
     def plain(self) -> dict[str, Any]:
         """As JSON data, for ``run.json``."""
-        waited = {} if self.wait_share is None else {"wait_share": self.wait_share}
         if self.kept is None or self.last is None:
-            return waited
+            return {}
         best = None if self.best is None else self.best.plain()
         found = {"steps": self.steps, "kept_step": self.kept.step, "best": best, "last": self.last.plain()}
-        return {**found, "least_difference": self.least_difference, **waited}
+        return {**found, "least_difference": self.least_difference}
 
     def metrics(self) -> Metrics:
         """The numbers among ``metrics.json``."""
