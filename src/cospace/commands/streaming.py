@@ -90,6 +90,8 @@ class _Opening:
             raise UserError(
                 f"{self.name} is too small to hold out validation pairs; give some with --val, or add pairs"
             )
+        if self.config.heads == "closed_form":
+            self.request.listener.say(f"heads in closed form are fitted on the first {len(sample):,} pairs by name")
         known = digest([fingerprint(self.shards).encode(), sample.fingerprint.encode()])
         sample = replace(sample, rows_in_all=max(in_all, len(sample)), fingerprint=known)
         return TrainingData(sample, val, open_reference(self.request), sample, {}, stream)
@@ -229,11 +231,11 @@ def check_stream(out: Path, data: TrainingData) -> None:
 def streamed_batches(
     data: TrainingData, config: RunConfig, initial: Initial, out: Path, spill: Path, ranks: Ranks
 ) -> StreamBatches | None:
-    """The batches of a run whose pairs are streamed; nothing where they are not.
+    """The batches of a run whose pairs are streamed; nothing where they are not, or where no step is taken.
 
     What the first rank has recorded of the windows is what all go by; it alone writes further records.
     """
-    if data.stream is None:
+    if data.stream is None or not config.training.steps:
         return None
     of_data = config.data.model_dump(mode="json") | {"shard_cache_gb": None}
     decides = [data.train.fingerprint, data.val.fingerprint, json.dumps(of_data), str(config.training.seed)]
