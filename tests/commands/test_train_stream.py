@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from conftest import TINY, Cospace, Shell
+from cospace.commands import streaming
 from cospace.commands.streaming import open_stream
 from cospace.commands.train import Listener, TrainArguments, train
 from cospace.data.sources._archive import entries
@@ -99,7 +100,7 @@ def test_what_a_run_says_of_its_shards(whole: Path) -> None:
     assert facts["data"]["rows"] == 96
     assert 0 <= facts["wait_share"] <= 1
     assert all(0 <= row["wait_share"] <= 1 for row in MetricsLog(whole / "metrics.jsonl").rows())
-    assert json.loads((whole / "config.json").read_bytes())["data"]["stream"] is True
+    assert json.loads((whole / "config.json").read_bytes())["training"]["steps"] == STEPS
     assert not (whole / "cache").exists()
 
 
@@ -193,6 +194,20 @@ def test_a_pattern_of_parquet_files_streams(tmp_path: Path, shell: Shell) -> Non
     assert open_stream(TrainArguments(str(folder), tmp_path), resolve("small")) is None, "few are read at once"
 
 
+def test_many_shards_that_are_large_stream_by_themselves(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def is_streamed(*named: Path) -> bool:
+        return open_stream(TrainArguments([str(one) for one in named], tmp_path), resolve("small")) is not None
+
+    assert not is_streamed(shards)
+    monkeypatch.setattr(streaming, "LARGE", 1000)
+    assert is_streamed(shards)
+    assert not is_streamed(shards / "shard-{000..002}.tar"), "three are few"
+    assert not is_streamed(shards, shards), "what is named twice counts twice where all is read"
+    assert not is_streamed(shards, tmp_path / "pairs.csv")
+
+
 def test_a_few_steps_say_what_was_not_reached(shards: Path, tmp_path: Path, cospace: Cospace) -> None:
     command = (
         "train",
@@ -219,8 +234,8 @@ def test_a_frozen_tower_embeds_each_window_once(shards: Path, whole: Path, tmp_p
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["pairs.csv", "data.stream=true"], "only tar shards and parquet files are streamed"),
-        (["scenes", "data.stream=true"], "only tar shards and parquet files are streamed"),
+        (["pairs.csv", "data.stream=true"], "what streams are tar shards, or parquet files"),
+        (["scenes", "data.stream=true"], "what streams are tar shards, or parquet files"),
         (["SHARDS", "data.stream=true", "--clean"], "--clean compares all pairs"),
         (["memory://b/a.tar", "data.stream=false"], "is on object storage, from which pairs are streamed"),
         (["SHARDS", "data.stream=true", "--columns", "image=a"], "--columns means nothing for"),

@@ -144,11 +144,13 @@ def _shards(request: TrainArguments, config: RunConfig) -> list[Shard] | None:
         return None
     if wanted is False:
         raise UserError(f"{remote[0]} is on object storage, from which pairs are streamed; leave data.stream=false out")
-    shards = find_shards(texts) if len(texts) == len(named) and request.options.pairs else None
+    shards = None
+    if len(texts) == len(named) and (wanted or remote or len(set(texts)) == len(texts)):
+        shards = find_shards(texts)
     if shards is None and (wanted or remote):
         raise UserError(
-            "only tar shards and parquet files are streamed (a folder or a pattern of them, here or at an address such "
-            f"as s3://BUCKET/shard-{{0000..0099}}.tar), and {', '.join(map(str, named))} names something else"
+            "what streams are tar shards, or parquet files (a folder or a pattern of them, here or at an address such as "
+            f"s3://BUCKET/shard-{{0000..0099}}.tar); {', '.join(map(str, named))} names something else, or both"
         )
     large = shards is not None and len(shards) >= SEVERAL and sum(shard.size for shard in shards) >= LARGE
     return shards if wanted or remote or large or any(map(_is_only_streamed, texts)) else None

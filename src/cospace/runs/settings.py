@@ -161,7 +161,7 @@ class RunConfig(Config):
                 "encoders": encoders,
                 "tasks": tasks,
                 "decoder": self.decoder.model_copy(update={"modality": described}),
-                "data": self.data.replaced({**data, "stream": pairs.rows_in_all is not None}),
+                "data": self.data.replaced(data),
                 "training": training,
             }
         )

@@ -19,7 +19,7 @@ from ..data.counting import Counts
 from ..data.pairs import too_many_bad
 from ..data.prepared import PreparedPairs, prepare_pairs
 from ..data.sampler import WindowSampler, window_batches
-from ..data.stream.manifest import Manifest, Record, kinds
+from ..data.stream.manifest import Manifest, Record, kinds, shard_of
 from ..data.stream.pair_stream import PairStream
 from ..data.stream.windows import Place
 from ..modalities import Processor
@@ -105,7 +105,7 @@ class StreamBatches:
         seen = [record for (epoch, _), record in self.manifest.records.items() if epoch == 0]
         used = sum(record.used + record.held_out for record in seen)
         rows = sum(record.rows + record.held_out for record in seen)
-        reached = {name.partition("#")[0] for record in seen for name in record.parts}
+        reached = {shard_of(name) for record in seen for name in record.parts}
         counts = Counts(used, rows - used, kinds(seen).total(), sum(record.left_alone for record in seen))
         return counts, len(self.pairs.plan.shards) - len(reached)
 

@@ -91,8 +91,7 @@ def test_shards_of_a_local_folder_and_of_files(tmp_path: Path) -> None:
     assert len(find_shards([f"{parquet}/part-*.parquet"]) or []) == 2
     assert find_shards([str(tmp_path / "pairs.csv")]) is None
     assert find_shards([str(folder), "scenes"]) is None
-    with pytest.raises(UserError, match="stream shards of one kind"):
-        find_shards([str(folder), str(parquet)])
+    assert find_shards([str(folder), str(parquet)]) is None
 
 
 # ------------------------------------------------------------------------------------------------ copies

@@ -24,9 +24,9 @@ def is_remote(spec: str) -> bool:
 
 
 def find_shards(specs: Sequence[str]) -> list[Shard] | None:
-    """The shards that all of these name together, in order of name; nothing where one of them is something else.
+    """The shards that all of these name together, in order of name; nothing where one is of another kind, or none.
 
-    Raises :class:`UserError` where shards are meant and there are none.
+    Raises :class:`UserError` where shards are meant and there are none, or where they cannot be streamed together.
     """
     found = []
     for spec in specs:
@@ -39,7 +39,7 @@ def find_shards(specs: Sequence[str]) -> list[Shard] | None:
         raise UserError("a shard is named twice; name each once")
     suffixes = {Path(address).suffix.lower() for address in addresses}
     if len(suffixes) > 1:
-        raise UserError(f"{' and '.join(sorted(suffixes))} files are named together; stream shards of one kind")
+        return None
     above = _above(list(addresses))
     shards = [Shard(escaped(address[above:]), address, size, version) for address, size, version in found]
     return sorted(shards, key=lambda shard: shard.name)

@@ -8,6 +8,7 @@ became of the others. A line that was cut short or altered is none, and that win
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -20,6 +21,7 @@ from ...types import UserError
 from ..contents import digest
 from . import Shard
 
+_PART = re.compile(r"#\d+-\d+$")
 SHARDS, WINDOWS = "shards.json", "windows.jsonl"
 
 
@@ -88,8 +90,7 @@ class Manifest:
         changed = [name for name, found in record.parts.items() if self._parts.get(name, found) != found]
         if changed:
             raise UserError(
-                f"{changed[0].partition('#')[0]} has changed since this run read it; restore it, or choose another "
-                "--out"
+                f"{shard_of(changed[0])} has changed since this run read it; restore it, or choose another --out"
             )
         if known is not None and known.rows != record.rows:
             raise UserError(
@@ -122,6 +123,11 @@ def check_shards(folder: Path, shards: Sequence[Shard], goes_on: bool) -> None:
                 )
         return
     files.write_sealed(path, {"shards": [asdict(shard) for shard in shards]})
+
+
+def shard_of(part: str) -> str:
+    """The name of the shard that a part belongs to, by the part's own."""
+    return _PART.sub("", part)
 
 
 def plain(records: Sequence[Record]) -> list[dict[str, Any]]:
