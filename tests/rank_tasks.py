@@ -282,7 +282,7 @@ def on_demand(ranks: Ranks, cache: str, bad: Sequence[int], steps: int = 6) -> d
     made = {
         "image": ImageBatcher(prepared.items["image"], prepared.item_of_row["image"], processors["image"], Augment(), 0)
     }
-    rows = on_demand_rows(prepared, 1.0, None)
+    rows = on_demand_rows(prepared, 0, 1.0, None)
     whole = TrainingBatches(made, pairs.matches, BatchSampler(48, 16, 0), 4, None, rows)
     found: dict[str, Tensor] = {}
     for batch in whole.shared(Share(ranks.rank, ranks.size, 4), ranks).stream(0, steps, 0):

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
-from cospace.prefetch import QUICK, TRIED, WINDOW, prefetch
-from cospace.types import BadItem
+import pytest
+
+from cospace.prefetch import QUICK, TRIED, WINDOW, Background, Cancelled, prefetch
+from cospace.types import BadItem, UserError
 
 
 def test_items_are_made_in_order_while_the_caller_is_busy_and_no_further_than_a_window() -> None:
@@ -56,3 +59,41 @@ def test_what_takes_no_time_is_made_by_the_caller_when_it_asks() -> None:
         next(results)
         assert len(begun) == asked + 1
     assert begun == [(number, threading.get_ident()) for number in range(100)]
+
+
+# ------------------------------------------------------------------------------------------------ in the background
+
+
+def test_work_in_the_background_gives_its_result_or_its_error() -> None:
+    assert Background(lambda check: 5).result() == 5
+
+    def wrong(check: Callable[[], None]) -> int:
+        raise UserError("a.tar is cut short")
+
+    with pytest.raises(UserError, match="cut short"):
+        Background(wrong).result()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_mistake_of_our_own_does_not_leave_anybody_waiting() -> None:
+    def wrong(check: Callable[[], None]) -> int:
+        raise AssertionError("impossible")
+
+    with pytest.raises(AssertionError, match="impossible"):
+        Background(wrong).result()
+
+
+def test_work_that_nobody_wants_any_more_ends() -> None:
+    began = threading.Event()
+
+    def endless(check: Callable[[], None]) -> int:
+        while True:
+            began.set()
+            check()
+            time.sleep(0.001)
+
+    work = Background(endless)
+    assert began.wait(20)
+    work.cancel()
+    with pytest.raises(Cancelled):
+        work.result()

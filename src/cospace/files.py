@@ -256,6 +256,37 @@ class Lock:
             self._descriptor = None
 
 
+class SharedLock:
+    """The right to read something, which many hold together, or to change it, which one holds alone.
+
+    It is the lock of a file beside it, which the kernel releases when the holder dies; the file stays. Who forgets
+    the object has released it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor: int | None = None
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+
+    def attempt(self, alone: bool) -> bool:
+        """Take the lock, or change from one kind to the other; false where others do not allow it now."""
+        assert self._descriptor is not None, "it was released"
+        try:
+            fcntl.flock(self._descriptor, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def release(self) -> None:
+        """Give the lock back; nothing happens when it was given back before."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def __del__(self) -> None:
+        self.release()
+
+
 def _holder(path: Path) -> str:
     """Who holds the lock; waits a moment for a holder that has locked the file but not yet written its name."""
     for _ in range(20):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import statistics
+import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -10,8 +12,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
+from .reading import MALFORMED
 from .runtime import cores
-from .types import BadItem, attempted
+from .types import BadItem, UserError, attempted
 
 WINDOW = 512
 """Items that are kept ready; embedding puts them in order of length, so that texts are padded to their neighbours."""
@@ -63,3 +66,43 @@ def _by_threads(raws: Iterable[Any], made: Callable[[Any], T]) -> Iterator[T]:
                 yield waiting.popleft().result()
         finally:  # the caller may have stopped early
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+class Cancelled(Exception):
+    """Raised in work whose result nobody wants any more."""
+
+
+class Background(Generic[T]):
+    """One piece of work in a thread of its own, started at once; its error is raised where the result is asked for.
+
+    ``work`` gets a function that raises :class:`Cancelled` once :meth:`cancel` was called, and calls it now and then.
+    The thread does not keep the process alive.
+    """
+
+    def __init__(self, work: Callable[[Callable[[], None]], T]) -> None:
+        self._cancelled, self._result = threading.Event(), Future[T]()
+        self._thread = threading.Thread(target=self._run, args=(work,), daemon=True)
+        self._thread.start()
+
+    def _run(self, work: Callable[[Callable[[], None]], T]) -> None:
+        try:
+            self._result.set_result(work(self._check))
+        except (Cancelled, UserError, OSError, *MALFORMED) as error:
+            self._result.set_exception(error)
+        finally:
+            if not self._result.done():  # a mistake of our own, which the thread reports as well
+                self._result.set_exception(sys.exc_info()[1])
+
+    def _check(self) -> None:
+        if self._cancelled.is_set():
+            raise Cancelled
+
+    def result(self) -> T:
+        """What the work gave, once it is done; the thread has ended then, and holds nothing."""
+        self._thread.join()
+        return self._result.result()
+
+    def cancel(self, seconds: float = 20.0) -> None:
+        """Ask the work to end, and wait for that so long at most."""
+        self._cancelled.set()
+        self._thread.join(seconds)

@@ -77,7 +77,7 @@ def batches_of(prepared: PreparedPairs, batch: int = 12, most: float = 1.0) -> T
     }
     sampler = BatchSampler(len(prepared.pairs), batch, seed=3)
     return TrainingBatches(
-        batchers, prepared.pairs.matches, sampler, 4, None, on_demand_rows(prepared, most, record=None)
+        batchers, prepared.pairs.matches, sampler, 4, None, on_demand_rows(prepared, 3, most, record=None)
     )
 
 
@@ -176,14 +176,14 @@ def test_too_many_rows_of_no_use_stop_the_run_with_their_reason() -> None:
 
 def test_what_is_set_aside_is_remembered_by_a_run_that_goes_on(tmp_path: Path) -> None:
     pairs, record = pairs_of(bad=[4, 9]), tmp_path / "set_aside.json"
-    rows = on_demand_rows(prepare_on_demand(pairs, PROCESSORS), 1.0, record)
+    rows = on_demand_rows(prepare_on_demand(pairs, PROCESSORS), 3, 1.0, record)
     assert rows is not None
     rows.note({4: BadItem("undecodable", "no image")})
-    again = on_demand_rows(prepare_on_demand(pairs, PROCESSORS), 1.0, record)
+    again = on_demand_rows(prepare_on_demand(pairs, PROCESSORS), 3, 1.0, record)
     assert again is not None
     assert list(again.set_aside) == [4]
     assert [problem.reason for problem in again.left().problems] == ["no image"]
-    other = on_demand_rows(prepare_on_demand(pairs_of(30), PROCESSORS), 1.0, record)
+    other = on_demand_rows(prepare_on_demand(pairs_of(30), PROCESSORS), 3, 1.0, record)
     assert other is not None
     assert not other.set_aside, "what another data set had set aside is not known of this one"
 

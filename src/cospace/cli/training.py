@@ -75,7 +75,8 @@ def train(
     fine-tunes an earlier run or a published model (a folder, hf:OWNER/NAME); missing encoders start from scratch.
     --from image=timm:NAME --from text=hf:OWNER/NAME joins two published towers, as --recipe towers does by default.
     locked=NAME or locked=all freezes what it brings, e.g. --from minilm locked=text, or to train a decoder --from RUN
-    locked=all tasks=caption. Each of several PAIRS may have other modalities.
+    locked=all tasks=caption. Each of several PAIRS may have other modalities. Tar shards and parquet files stream from
+    object storage, and where they are large: 's3://BUCKET/shard-{0000..0999}.tar'.
 
     Example: cospace train pairs.csv --val val.csv --out run
     """

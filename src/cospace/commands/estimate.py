@@ -18,7 +18,7 @@ from ..models.wheels import INSTALL
 from ..runs.advice import TOWERS
 from ..runs.heads import class_names, features_of, sides_of
 from ..runs.plain_features import plain_features, vocabulary_of
-from ..runs.settings import recipe_data
+from ..runs.settings import facts_of, recipe_data
 from ..runs.towers import JoinedTowers, open_towers
 from ..training.closed_form import Choice, evaluate_choice
 from ..types import Progress, UserError, silent
@@ -81,7 +81,7 @@ def estimate_towers(train: Pairs, val: Pairs, progress: Progress = silent) -> st
     """
     recipe = recipe_data(TOWERS)
     files = [name for name in train.modalities if not is_text(name)]
-    if set(train.modalities) != set(recipe["towers"]) or len(np.unique(train.keys[files[0]])) > FEW:
+    if set(train.modalities) != set(recipe["towers"]) or facts_of(train).counts[files[0]] > FEW:
         return None
     try:
         towers = open_towers(recipe["towers"], recipe["embed_dim"], augmented=recipe["tta"])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping
-from contextlib import nullcontext
-from dataclasses import dataclass
+from contextlib import closing, nullcontext
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import torch
 
 from .. import __version__, files
 from ..config import part
+from ..data.batches import Batches
 from ..data.counting import Counts
 from ..data.pairs import Pairs
 from ..data.prepared import PreparedPairs, different_items, without_encoder
@@ -55,6 +56,7 @@ from ..training.selection import Evaluation, Outcome
 from ..training.step import ALIGNMENT
 from ..trust import trusting
 from ..types import Metrics, Progress, UserError, silent
+from .streaming import check_stream, first_pairs, open_stream, say_streamed, streamed_batches, streamed_facts
 from .training_items import RunItems
 from .training_request import (
     Listener,
@@ -74,6 +76,10 @@ __all__ = ["Listener", "TrainArguments", "Trained", "train", "train_on_ranks"]
 
 GENERATED, GENERATED_LAST = 200, 2000
 """Most items captioned, and questions answered, by an evaluation during training and by that of the finished run."""
+
+
+WAITS = 0.05
+"""Share of the training's time that is spent waiting for data from which on a person is informed of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +122,14 @@ def _train(request: TrainArguments, ranks: Ranks) -> Trained | None:
             f"{out} already holds a finished run; measure it with `cospace eval`, choose another --out, or remove it"
         )
     with files.Lock(out) if ranks.first else nullcontext():
-        data = open_data(request, open_config)
+        data = open_stream(request, open_config) or open_data(request, open_config)
         open_config, source = from_nothing_where_better(request, open_config, data, source_of(request, open_config))
         config = config_from_source(open_config.fitted(data.train), source, request.overrides, data.train)
         say_what_learns(request, config, source)
         check_source(config, data, source)
         identity = ""
         if ranks.first:
+            check_stream(out, data)
             identity = check_identity(out, config, (data.train, data.val), source, request.listener.say)
         say_what_towers_give(request, data, source)
         return _Session(request, config, data, source, ranks).go(identity)
@@ -140,9 +147,12 @@ class _Session:
         initial = initialize(config, data.train, source)
         self.space, self.generator, self.tokenizer = initial.space, initial.generator, initial.tokenizer
         self.lr_scales = initial.lr_scales
-        self.items = RunItems(data, self.space, config.data, self.listener, self.cache)
+        self.items = RunItems(
+            replace(data, train=first_pairs(data, config)), self.space, config.data, self.listener, self.cache
+        )
         self.config = self._with_evaluations(config)
         self.read, self.held_out = data.read, data.train is not data.read
+        self.streamed = streamed_batches(data, self.config, initial, self.out, self.cache / "windows", ranks)
         self.log = MetricsLog(self.out / "metrics.jsonl")
         self.tensorboard = tensorboard(self.out / "tensorboard") if config.tensorboard and ranks.first else None
         data_facts = facts_of(self.items.train.pairs).plain()
@@ -197,8 +207,9 @@ class _Session:
 
     def _train_steps(self, identity: str) -> Trained | None:
         """The steps of the optimizer, from the newest checkpoint on."""
-        record = self.cache / "set_aside.json"
-        batches = training_batches(self.items.train, self.space, self.config, self.tokenizer, record)
+        batches: Batches = self.streamed or training_batches(
+            self.items.train, self.space, self.config, self.tokenizer, record=self.cache / "set_aside.json"
+        )
         observers = Observers()
         if self.ranks.first:
             say = self.listener.say
@@ -212,7 +223,8 @@ class _Session:
         start = (self.forgetting is not None or bool(self.head_facts)) and self.generator is None
         training, checkpoints = self.config.training, self.out / "checkpoints"
         trainer = Trainer(learner, self.objective, training, checkpoints, observers, self.ranks, identity)
-        outcome = trainer.fit(batches, evaluate_start=start)
+        with closing(self.streamed) if self.streamed else nullcontext():
+            outcome = trainer.fit(batches, evaluate_start=start)
         if not self.ranks.first:
             return None
         self.items.settle_training(batches.on_demand)
@@ -321,6 +333,10 @@ class _Session:
         selected = outcome.plain()
         if kept := describe_kept(selected):
             self.listener.say(kept)
+        if outcome.wait_share is not None:
+            selected["wait_share"] = outcome.wait_share
+            if self.streamed is not None or outcome.wait_share > WAITS:
+                self.listener.say(f"waited for data {100 * outcome.wait_share:.1f} % of the time")
         facts = {
             "config.json": self.config.model_dump(mode="json"),
             "metrics.json": metrics,
@@ -334,13 +350,17 @@ class _Session:
         beside: dict[str, files.Content] = {f"run/{name}": files.as_json(content) for name, content in facts.items()}
         beside |= held_out_content(embedded)
         beside |= {} if self.generator is None else self.generator.content()
-        write_trained_on(self.out, self.items.train.pairs, self.items.signatures)
+        if self.streamed is None:
+            write_trained_on(self.out, self.items.train.pairs, self.items.signatures)
         self.space.save(self.out / "model", self.items.golden(), beside)
         current().reached("with the run finished")
         return Trained(Run.load(self.out), embedded, generated, self._counts())
 
     def _counts(self) -> Counts:
         """What was named for training: rows that could not be decoded are set aside, held out ones are used."""
+        if self.streamed is not None:
+            say_streamed(self.streamed, self.listener.say)
+            return self.streamed.counts()[0]
         parts = [self.items.train.pairs, *([self.items.val.pairs] if self.held_out else [])]
         used, kept = sum(part.counts().used for part in parts), sum(map(len, parts))
         read = self.read.counts()
@@ -363,5 +383,6 @@ class _Session:
             "data": {"name": train.name, "fingerprint": train.fingerprint, **facts_of(train).plain()},
             "validation": {"name": val.name, "fingerprint": val.fingerprint, "rows": len(val)},
             "set_aside": kinds,
+            **({} if self.streamed is None else streamed_facts(self.streamed)),
             "bare_names": templates_for(captions) == ("{}",),
         }

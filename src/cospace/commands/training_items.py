@@ -34,10 +34,10 @@ class RunItems:
         self._space, self._listener, self._spill = space, listener, spill
         self._most: float = settings.max_bad_fraction
         learn = [any(one.requires_grad for one in encoder.parameters()) for encoder in space.encoders.values()]
-        self.on_demand = bool(settings.on_demand) and all(learn)
+        self.on_demand = bool(settings.on_demand) and all(learn) and data.stream is None
         self.train, self.open_val = self._prepared(data.train, "train"), self._prepared(data.val, "val")
         self.leaks, self.signatures = dict(data.leaks), dict[str, np.ndarray]()
-        if not self.on_demand:
+        if not self.on_demand and data.stream is None:
             self._compare(self.train)
 
     def _prepared(self, pairs: Pairs, name: str) -> PreparedPairs:
@@ -45,7 +45,8 @@ class RunItems:
         if self.on_demand:
             return prepare_on_demand(pairs, processors, progress, self._spill / name)
         prepared = prepare_pairs(pairs, processors, progress, self._spill / name)
-        prepared.pairs.stop_above(self._most)
+        if pairs.rows_in_all is None:  # of a sample little is known; the windows of a stream are judged together
+            prepared.pairs.stop_above(self._most)
         return prepared
 
     def prepared(self, pairs: Pairs, name: str) -> PreparedPairs:

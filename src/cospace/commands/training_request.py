@@ -13,6 +13,7 @@ from ..data.leakage import contents_of, describe_leaks, leaked
 from ..data.pairs import Pairs, Spec, open_pairs
 from ..data.sources import AS_FOUND, ReadOptions
 from ..data.splits import hold_out
+from ..data.stream.pair_stream import PairStream
 from ..ranks import ALONE, Ranks, joined, launched
 from ..runs.advice import TOWERS
 from ..runs.datasets import can_train
@@ -166,9 +167,11 @@ class TrainingData:
     """What was named for training; where ``val`` is held out, both are parts of it."""
     leaks: Metrics
     """What validation shares with training."""
+    stream: PairStream | None = None
+    """Where pairs are streamed: what ``train`` is a sample of."""
 
 
-def _read(request: TrainArguments, spec: Spec | Sequence[Spec]) -> Pairs:
+def read_and_say(request: TrainArguments, spec: Spec | Sequence[Spec]) -> Pairs:
     """Pairs, with how they were understood said in a sentence."""
     return _said(request, open_pairs(spec, options=request.options))
 
@@ -176,7 +179,7 @@ def _read(request: TrainArguments, spec: Spec | Sequence[Spec]) -> Pairs:
 def _training_pairs(request: TrainArguments) -> Pairs:
     """What was named for training, without the rows that ``check`` would leave out where that was asked for."""
     if not request.clean:
-        return _read(request, request.pairs)
+        return read_and_say(request, request.pairs)
     asked = CheckArguments(request.pairs, request.val, request.options)
     pairs = check_pairs(asked, request.listener.progress).clean()
     left_out = Counter(problem.kind for problem in pairs.problems if problem.asked)
@@ -198,19 +201,30 @@ def open_data(request: TrainArguments, config: RunConfig) -> TrainingData:
     """
     fraction = config.data.max_bad_fraction
     pairs = can_train(_training_pairs(request)).stop_above(fraction)
-    reference = None if request.reference is None else can_train(_said(request, open_pairs(request.reference)))
+    reference = open_reference(request)
     if request.val is None:
         train, val = hold_out(pairs, config.training.seed)
         request.listener.say(f"no validation pairs were given: {len(val):,} of {len(pairs):,} are held out for it")
         return TrainingData(train, val, reference, pairs, {})
-    val = can_train(_read(request, request.val)).stop_above(fraction)
-    if lacking := sorted(pairs.items.keys() - val.items.keys()):
-        raise UserError(
-            f"{val.name} has no {' and no '.join(lacking)}, which {pairs.name} has; validate on the same kind"
-        )
-    if val.matches.all_match():
-        raise UserError(f"all pairs of {val.name} match each other; validation needs at least two that do not")
+    val = check_validation(read_and_say(request, request.val), pairs, fraction)
     leaks = leaked(contents_of(pairs), val)
     for sentence in describe_leaks(leaks):
         request.listener.say(f"{val.name}: {sentence}")
     return TrainingData(pairs, val, reference, pairs, leaks)
+
+
+def open_reference(request: TrainArguments) -> Pairs | None:
+    """The pairs on which forgetting is measured, where some were named."""
+    return None if request.reference is None else can_train(_said(request, open_pairs(request.reference)))
+
+
+def check_validation(val: Pairs, train: Pairs, fraction: float) -> Pairs:
+    """Validation pairs on which something can be measured. Raises :class:`UserError` for others."""
+    can_train(val).stop_above(fraction)
+    if lacking := sorted(train.items.keys() - val.items.keys()):
+        raise UserError(
+            f"{val.name} has no {' and no '.join(lacking)}, which {train.name} has; validate on the same kind"
+        )
+    if val.matches.all_match():
+        raise UserError(f"all pairs of {val.name} match each other; validation needs at least two that do not")
+    return val

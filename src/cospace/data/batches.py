@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ from ..stopping import ignore, unheard
 from ..types import BadItem, PooledFeatures
 from .crash_safe import PATIENCE
 from .on_demand import OnDemandRows
-from .sampler import BatchSampler
+from .sampler import Sampler
 from .targets import TaskTargets, filling
 
 AHEAD = 4
@@ -120,6 +120,7 @@ class PooledBatcher:
 
     def __init__(self, pooled_ND: Tensor, item_of_row: np.ndarray) -> None:
         self.pooled_ND, self.item_of_row = pooled_ND, item_of_row
+        self.identity_N: np.ndarray | None = None
 
     def micro_batches(
         self, step: int, items: np.ndarray, epochs: np.ndarray, size: int, wanted: Wanted = everything
@@ -143,6 +144,19 @@ class DecoderTargets:
     itm_from: int | None = None
 
 
+class Batches(Protocol):
+    """What a training takes its batches from: of pairs that are read before, or that are streamed."""
+
+    on_demand: OnDemandRows | None
+    """The rows whose items are prepared on demand, where there are any."""
+
+    def shared(self, share: Share, ranks: Ranks) -> Batches:
+        """The same batches, of which a rank makes its part."""
+
+    def stream(self, start: int, stop: int, workers: int) -> Iterator[Batch]:
+        """The batches of steps ``start`` to ``stop``, made in advance by ``workers`` processes."""
+
+
 class TrainingBatches(torch.utils.data.Dataset[Batch]):
     """Batches by step number: a map-style data set, so that worker processes and restarts need no state."""
 
@@ -150,7 +164,7 @@ class TrainingBatches(torch.utils.data.Dataset[Batch]):
         self,
         batchers: Mapping[str, Batcher],
         matches: Matches,
-        sampler: BatchSampler,
+        sampler: Sampler,
         micro_batch_size: int,
         decoder_targets: DecoderTargets | None = None,
         on_demand: OnDemandRows | None = None,
@@ -182,7 +196,7 @@ class TrainingBatches(torch.utils.data.Dataset[Batch]):
 
     def _batch(self, step: int, rows: np.ndarray, epochs: np.ndarray, bad: Mapping[int, BadItem]) -> Batch:
         if self.on_demand is not None:
-            rows, epochs = self.on_demand.replaced(rows, epochs, bad, self.sampler.seed)
+            rows, epochs = self.on_demand.replaced(rows, epochs, bad)
         parts = {
             name: self._micro_batches(batcher, step, rows, epochs)
             for name, batcher in self.batchers.items()

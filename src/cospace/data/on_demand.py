@@ -169,6 +169,7 @@ class OnDemandRows:
     pairs: Pairs
     items: Mapping[str, OnDemandItems]
     item_of_row: Mapping[str, np.ndarray]
+    seed: int
     most: float
     """Largest share of the rows that may be of no use before the run stops."""
     record: Path | None = None
@@ -195,18 +196,18 @@ class OnDemandRows:
         return problems
 
     def replaced(
-        self, rows: np.ndarray, epochs: np.ndarray, bad: Mapping[int, BadItem], seed: int
+        self, rows: np.ndarray, epochs: np.ndarray, bad: Mapping[int, BadItem]
     ) -> tuple[np.ndarray, np.ndarray]:
         """Rows of a batch ``(B,)`` with others in place of bad ones, and their epochs; fewer where none was found."""
         made, kept = rows.copy(), np.ones(len(rows), bool)
         for place in np.flatnonzero(np.isin(rows, list(bad))).tolist():
-            found = self._replacement(int(rows[place]), int(epochs[place]), seed)
+            found = self._replacement(int(rows[place]), int(epochs[place]))
             kept[place] = found is not None
             made[place] = rows[place] if found is None else found
         return made[kept], epochs[kept]
 
-    def _replacement(self, row: int, epoch: int, seed: int) -> int | None:
-        dice = np.random.Generator(np.random.Philox(key=np.array([seed, epoch], np.uint64), counter=row))
+    def _replacement(self, row: int, epoch: int) -> int | None:
+        dice = np.random.Generator(np.random.Philox(key=np.array([self.seed, epoch], np.uint64), counter=row))
         candidates = dice.integers(0, len(self.pairs), ATTEMPTS).tolist()
         return next((one for one in candidates if not self.problems(np.array([one]))), None)
 

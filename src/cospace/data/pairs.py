@@ -59,6 +59,8 @@ class Pairs:
     """Of files, by modality: what each is called in every row that has it; without, as the row is called."""
     places: Sequence[str] = ()
     """Where each row stands, for those who have to mend it; without, what the row is called."""
+    rows_in_all: int | None = None
+    """Where these are a sample of pairs that are streamed, about how many there are."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -139,13 +141,17 @@ class Pairs:
         bad, total = len(problems), len(self.problems) + len(self)
         if len(self) and bad <= fraction * total:
             return self
-        kinds = Counter(problem.kind for problem in problems).most_common()
-        counts = ", ".join(f"{count} {kind}" for kind, count in kinds)
-        first = "; ".join(f"{problem.id}: {problem.reason}" for problem in problems[:3])
-        raise UserError(
-            f"{self.name}: {bad} of {total} rows cannot be used ({counts}), more than the {fraction:.2%} allowed; "
-            f"`cospace check PAIRS --out FOLDER` lists them and writes a clean table (first: {first})"
-        )
+        raise too_many_bad(self.name, Counter(problem.kind for problem in problems), total, problems, fraction)
+
+
+def too_many_bad(name: str, kinds: Counter[str], total: int, problems: Sequence[Problem], fraction: float) -> UserError:
+    """The sentence for pairs of which more than ``fraction`` cannot be used: how many of each kind, and the first."""
+    counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+    first = "; ".join(f"{problem.id}: {problem.reason}" for problem in problems[:3])
+    return UserError(
+        f"{name}: {kinds.total()} of {total} rows cannot be used ({counts}), more than the {fraction:.2%} allowed; "
+        f"`cospace check PAIRS --out FOLDER` lists them and writes a clean table (first: {first})"
+    )
 
 
 Spec = str | Path | Pairs

@@ -14,7 +14,7 @@ from ..columns import taken
 from ..modalities import Processor, is_text, modality
 from ..types import BadItem, Problem, Progress, silent
 from .crash_safe import CrashSafeItems
-from .keys import items_of
+from .keys import hashes, items_of
 from .on_demand import (
     IN_MEMORY,
     MANY_TEXTS,
@@ -68,6 +68,17 @@ def some_items(pairs: Pairs, column: str, most: int | None = None) -> Sequence[A
     if most is not None and len(first) > most:
         first = first[np.linspace(0, len(first) - 1, most).astype(int)]
     return taken(pairs.items[column], first)
+
+
+def identities(prepared: PreparedPairs, column: str) -> np.ndarray:
+    """A number for the content of each item of a column ``(N,)``, uint64, the same wherever it is read."""
+    item_of_row = prepared.item_of_row[column]
+    found_N = np.zeros(len(prepared.items[column]), np.uint64)
+    rows = np.flatnonzero(item_of_row >= 0)
+    items, first = np.unique(item_of_row[rows], return_index=True)
+    contents = prepared.pairs.contents[column]
+    found_N[items] = hashes(contents[row] for row in rows[first].tolist())[:, 0]
+    return found_N
 
 
 def of_some_items(item_of_row: np.ndarray, most: int) -> np.ndarray:
@@ -150,10 +161,10 @@ def settled(prepared: PreparedPairs, progress: Progress = silent) -> PreparedPai
     return prepared.without(reasons)
 
 
-def on_demand_rows(prepared: PreparedPairs, most: float, record: Path | None) -> OnDemandRows | None:
+def on_demand_rows(prepared: PreparedPairs, seed: int, most: float, record: Path | None) -> OnDemandRows | None:
     """The rows of pairs with items that are prepared on demand, where there are any."""
     items = {name: items for name, items in prepared.items.items() if isinstance(items, OnDemandItems)}
-    return OnDemandRows(prepared.pairs, items, prepared.item_of_row, most, record) if items else None
+    return OnDemandRows(prepared.pairs, items, prepared.item_of_row, seed, most, record) if items else None
 
 
 def in_memory(prepared: PreparedPairs) -> np.ndarray:

@@ -19,7 +19,11 @@ LARGE_COMPONENT = 0.5
 """A connected component with a larger share of the rows is neither held out nor kept as a whole."""
 
 
-def hold_out(pairs: Pairs, seed: int) -> tuple[Pairs, Pairs]:
+SHARE = 0.05
+"""Of all items, where that is fewer."""
+
+
+def hold_out(pairs: Pairs, seed: int, share: float = SHARE) -> tuple[Pairs, Pairs]:
     """Split off validation pairs: whole connected components where there are many, else single items.
 
     Components are no choice where there are few of them (classes, which training must see) or where one holds most of
@@ -35,7 +39,7 @@ def hold_out(pairs: Pairs, seed: int) -> tuple[Pairs, Pairs]:
     if len(values) < 4 or len(np.unique(alike)) < 2:
         raise UserError(_no_split(pairs, len(values)))
     order = np.random.Generator(np.random.Philox(key=seed)).permutation(len(values))
-    wanted = max(2, min(HELD_OUT, round(0.05 * len(values))))
+    wanted = max(2, min(HELD_OUT, round(share * len(values))))
     kind = alike[first][order]
     if (kind[:wanted] == kind[0]).all():
         other = int(np.argmax(kind != kind[0]))

@@ -17,8 +17,11 @@ _DATA = {
 
 def meant(spec: str) -> str | None:
     """What ``spec`` is, and what to name instead, after its name in a sentence; nothing where it is unknown."""
-    if spec.startswith(("http://", "https://", "s3://", "gs://")):
-        return "is an address; download it and name the file or folder"
+    if spec.startswith(("http://", "https://", "s3://", "gs://", "gcs://", "az://", "abfs://")):
+        return (
+            "is an address; download it and name the file or folder (`cospace train` alone streams tar shards and "
+            "parquet files from object storage)"
+        )
     if spec.startswith("file://"):
         return f"is a path written as an address; name the path: {spec.removeprefix('file://')}"
     path = Path(spec)

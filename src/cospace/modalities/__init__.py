@@ -72,13 +72,15 @@ class Batcher(Protocol):
     """The item of every row of the data set, ``(N,)``; -1 where the row has none."""
     in_order: bool
     """Whether micro-batches hold items in the order in which they are given."""
+    identity_N: np.ndarray | None
+    """What each item is known by beyond this set, uint64; nothing where that is its number."""
 
     def micro_batches(
         self, step: int, items: np.ndarray, epochs: np.ndarray, size: int, wanted: Wanted = everything
     ) -> tuple[list[Any], np.ndarray]:
         """Encoder inputs of at most ``size`` items each, and the order in which ``items`` appear in them.
 
-        How an item is augmented is a function of (seed, its epoch, its number) and of the step alone. ``wanted`` gets
+        How an item is augmented is a function of (seed, its epoch, its identity) and of the step alone. ``wanted`` gets
         the sizes of all micro-batches and says which are made; nothing stands in place of the others.
         """
 

@@ -25,3 +25,8 @@ def _mix(x: np.ndarray) -> np.ndarray:
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     mixed: np.ndarray = x ^ (x >> np.uint64(31))
     return mixed
+
+
+def drawing(items_B: np.ndarray, identity_N: np.ndarray | None) -> np.ndarray:
+    """What items draw by: their numbers, or their identities where their numbers hold for a while only."""
+    return items_B if identity_N is None else identity_N[items_B]

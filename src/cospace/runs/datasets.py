@@ -11,8 +11,8 @@ import torch
 
 from ..data.batches import DecoderTargets, PooledBatcher, TrainingBatches
 from ..data.pairs import Pairs
-from ..data.prepared import PreparedPairs, different_items, on_demand_rows
-from ..data.sampler import BatchSampler
+from ..data.prepared import PreparedPairs, different_items, identities, on_demand_rows
+from ..data.sampler import BatchSampler, WindowSampler
 from ..data.targets import RowsPerItem, TaskTargets
 from ..modalities import FIELDS, Batcher, Processor, modality, text_modality
 from ..modalities.text.tokenizer import Tokenizer
@@ -59,11 +59,20 @@ def new_tokenizer(pairs: Pairs, config: RunConfig) -> Tokenizer:
 
 
 def training_batches(
-    prepared: PreparedPairs, space: Space, config: RunConfig, tokenizer: Tokenizer, record: Path | None = None
+    prepared: PreparedPairs,
+    space: Space,
+    config: RunConfig,
+    tokenizer: Tokenizer,
+    *,
+    window: WindowSampler | None = None,
+    record: Path | None = None,
 ) -> TrainingBatches:
-    """The batches of a fitted configuration; rows of no use that are found on the way are remembered in ``record``."""
+    """The batches of a fitted configuration; those of a ``window`` where the pairs are one of a stream.
+
+    Rows of no use that are found on the way are remembered in ``record``.
+    """
     training, pairs = config.training, prepared.pairs
-    sampler = BatchSampler(len(pairs), training.batch_size or len(pairs), training.seed)
+    sampler = window or BatchSampler(len(pairs), training.batch_size or len(pairs), training.seed)
     on_cpu = device().type == "cpu"
     size = training.micro_batch_size or (CPU_MICRO_BATCH if on_cpu else sampler.batch_size)
     batchers: dict[str, Batcher] = {
@@ -78,9 +87,12 @@ def training_batches(
         for name in space.modalities
         if name in prepared.items
     }
+    if window is not None:
+        for name, batcher in batchers.items():
+            batcher.identity_N = identities(prepared, name)
     batchers |= pooled_batchers(space, prepared, batchers, config)
     targets = _decoder_targets(prepared, batchers, config, tokenizer)
-    on_demand = on_demand_rows(prepared, config.data.max_bad_fraction, record)
+    on_demand = on_demand_rows(prepared, training.seed, config.data.max_bad_fraction, record)
     return TrainingBatches(batchers, pairs.matches, sampler, size, targets, on_demand)
 
 

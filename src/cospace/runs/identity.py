@@ -17,8 +17,9 @@ from .settings import RunConfig
 
 FILE = "identity.json"
 
-FREE = {"config.training.parallel", "config.training.rank_timeout_seconds"}
-"""Settings that an unfinished run may go on with changed: how many processes share the work is no part of it."""
+FREE = {"config.training.parallel", "config.training.rank_timeout_seconds", "config.data.shard_cache_gb"}
+"""Settings that an unfinished run may go on with changed: how many processes share the work is no part of it, nor what
+is kept of what it has read."""
 
 
 def unfinished(out: Path, clear: bool = True) -> bool:

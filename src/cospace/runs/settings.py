@@ -43,6 +43,15 @@ class _DataConfig(Config):
     on_demand: bool | None = None
     """Whether images and sounds are prepared while the training runs, not before its first step; from the data: where
     preparing all of them is estimated to take a core more than 10 seconds. Frozen encoders see all items first."""
+    stream: bool | None = None
+    """Whether tar shards or parquet files are read window by window while the training goes on; left open, where they
+    are on object storage, or several with 4 GB together."""
+    window_shards: int = Field(default=16, ge=1)
+    """Most shards that are in memory together where pairs are streamed; their pairs are shuffled among each other."""
+    window_gb: float = Field(default=0.5, gt=0)
+    """Most gigabytes of them; two windows are in memory, one that is trained on and the next."""
+    shard_cache_gb: float = Field(default=32.0, ge=0)
+    """Gigabytes of shards from object storage that are kept on this machine beside those of the two windows."""
 
     def of(self, name: str) -> Any:
         """The settings of a modality."""
@@ -222,8 +231,20 @@ class Facts:
 
 
 def facts_of(pairs: Pairs) -> Facts:
-    """Count."""
-    return Facts(len(pairs), {name: len(np.unique(keys[keys >= 0])) for name, keys in pairs.keys.items()})
+    """Count; of a sample, estimate.
+
+    Items of which a sample has nearly one a row are as many in all, in proportion; items that repeat are classes, of
+    which a sample shows all.
+    """
+    found = {name: keys[keys >= 0] for name, keys in pairs.keys.items()}
+    counts = {name: len(np.unique(keys)) for name, keys in found.items()}
+    if pairs.rows_in_all is None or not len(pairs):
+        return Facts(len(pairs), counts)
+    factor = pairs.rows_in_all / len(pairs)
+    many = {name: 5 * count > len(found[name]) for name, count in counts.items()}  # an image may have five captions
+    return Facts(
+        pairs.rows_in_all, {name: round(count * factor) if many[name] else count for name, count in counts.items()}
+    )
 
 
 def resolve_tasks(wanted: str, pairs: Pairs) -> str:

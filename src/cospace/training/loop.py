@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ..config import Config
-from ..data.batches import Batch, Share, TrainingBatches
+from ..data.batches import Batch, Batches, Share
 from ..matches import BatchMatches
 from ..models.generation.decoder import Decoder
 from ..models.precision import compute_copy
@@ -25,6 +24,7 @@ from ..runtime import Precision, compute_dtype, keep_freed_memory, limits
 from ..stopping import Stopped, current
 from ..types import Metrics, UserError
 from .checkpoint import Checkpoints
+from .clock import Clock
 from .distributed import pieces
 from .failures import Failures
 from .masters import assign_gradients, collect_gradients, in_dtype, is_finite, refresh
@@ -167,15 +167,15 @@ class Trainer:
         evaluations = FEWEST_EVALUATIONS if config.evaluations is None else config.evaluations
         self.due, self.saved = evaluation_steps(config.steps or 0, evaluations), time.monotonic()
         self.unevaluated: dict[str, Any] | None = None
-        self.start, spent = self._resume()
-        self.clock = Clock(spent)
+        self.start, *spent = self._resume()
+        self.clock = Clock(*spent)
         if self.sharded:
             scatter_weights(self.space, self.updated.space)
             if not ranks.first:  # which alone needs the whole, to evaluate and to save it
                 learner.to("meta")
         self.low_precision = self.updated if self.sharded else self.learner.compute_copy(dtype)
 
-    def fit(self, batches: TrainingBatches, evaluate_start: bool = False) -> Outcome:
+    def fit(self, batches: Batches, evaluate_start: bool = False) -> Outcome:
         """The loop; the learner has the kept evaluation's weights at the end.
 
         ``evaluate_start``: before the first step too, as step 0; pretrained weights may be better than what follows.
@@ -198,13 +198,13 @@ class Trainer:
             )
         return self._restore_kept(steps)
 
-    def _steps(self, batches: TrainingBatches, steps: int) -> None:
+    def _steps(self, batches: Batches, steps: int) -> None:
         """Every step that is left, until the last or until patience is at an end."""
         if self.pieces is not None:
             batches = batches.shared(Share(self.ranks.rank, self.ranks.size, self.pieces), self.ranks)
         if self.unevaluated is not None and self._concluded(self.start, self.unevaluated, steps):
             return
-        for batch in batches.stream(self.start, steps, self.config.workers):
+        for batch in self.clock.waiting(batches.stream(self.start, steps, self.config.workers)):
             row, embeddings = self.step(batch, steps)
             done = batch.step + 1
             if done in self.due or done % HEALTH_EVERY == 0:
@@ -253,30 +253,33 @@ class Trainer:
             self.failures.add(batch, done.embeddings)
         row = {"step": batch.step + 1, "loss": done.loss.item(), "minutes": self.clock.minutes}
         row |= {f"loss/{name}": loss.item() for name, loss in done.losses.items()} if len(done.losses) > 1 else {}
-        speed = {"samples_per_second": self.clock.rate(len(batch.row_B))}
+        speed = self.clock.lap(len(batch.row_B))
         return row | speed | learned_numbers(self.objective), done.embeddings
 
-    def _resume(self) -> tuple[int, float]:
-        """Steps done and minutes spent so far; all ranks go on from the newest whole checkpoint of the first one."""
+    def _resume(self) -> tuple[int, float, float]:
+        """Steps done, minutes spent, and minutes of these waited for data.
+
+        All ranks go on from the newest whole checkpoint of the first one.
+        """
         facts, complaints = self.checkpoints.resume() if self.ranks.first else (None, [])
         for complaint in complaints:
             self.observers.say(complaint)
         facts = self.ranks.from_first(facts)
         self.checkpoints.spread(self.ranks, self.where)
         if facts is None:
-            return 0, 0.0
+            return 0, 0.0, 0.0
         self.observers.say(f"resuming after step {facts['step']}")
         self.selection.restore(facts["selection"])
         if "pieces" in facts:
             self.pieces = max(int(facts["pieces"]), self.pieces or 1)
         self.unevaluated = facts.get("unevaluated")
         self.stopping.reached(f"before its next step, with the checkpoint of step {facts['step']}")
-        return int(facts["step"]), float(facts["minutes"])
+        return int(facts["step"]), float(facts["minutes"]), float(facts.get("waited", 0.0))
 
     def _save(self, done: int, unevaluated: dict[str, Any] | None) -> None:
         """A checkpoint, which the first rank writes; the others meet it at the next step."""
         self._gather()
-        facts = {"minutes": self.clock.minutes, "selection": self.selection.state()}
+        facts = {"minutes": self.clock.minutes, "waited": self.clock.waited, "selection": self.selection.state()}
         facts |= {} if unevaluated is None else {"unevaluated": unevaluated}
         facts |= {} if self.pieces is None else {"pieces": self.pieces}
         gathered = [self.checkpoints.gathered()] if self.sharded else []
@@ -335,7 +338,7 @@ class Trainer:
             except UserError as error:
                 self.observers.say(f"the weights of step {kept.step} are lost and those of the last one kept: {error}")
                 kept = last
-        return Outcome(steps, kept, best, last, self.selection.least_difference)
+        return Outcome(steps, kept, best, last, self.selection.least_difference, self.clock.wait_share)
 
 
 def learned_numbers(objective: nn.Module) -> dict[str, float]:
@@ -371,30 +374,3 @@ def affordable_evaluations(items: float, pairs: int) -> int:
 def evaluation_steps(steps: int, evaluations: int) -> set[int]:
     """Steps after which to evaluate: evenly spaced, always the last."""
     return {max(1, round(steps * (i + 1) / (evaluations + 1))) for i in range(evaluations)} | {steps}
-
-
-class Clock:
-    """Minutes of training so far, pauses left out, and the speed since the last question."""
-
-    def __init__(self, minutes: float) -> None:
-        self._before, self._start = minutes, time.monotonic()
-        self._last = self._start
-
-    @property
-    def minutes(self) -> float:
-        """Minutes spent training, earlier runs of the same command included."""
-        return self._before + (time.monotonic() - self._start) / 60
-
-    def rate(self, samples: int) -> float:
-        """Samples per second since the last call."""
-        now = time.monotonic()
-        elapsed, self._last = now - self._last, now
-        return samples / max(elapsed, 1e-9)
-
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """A block whose time does not count."""
-        begin = time.monotonic()
-        yield
-        self._start += time.monotonic() - begin
-        self._last += time.monotonic() - begin

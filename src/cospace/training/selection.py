@@ -65,6 +65,8 @@ class Outcome:
     last: Candidate | None
     least_difference: float = 0.0
     """How much better than the last score an earlier one had to be."""
+    wait_share: float | None = None
+    """The share of the training's time, 0 to 1, that was spent waiting for data."""
 
     def plain(self) -> dict[str, Any]:
         """As JSON data, for ``run.json``."""

@@ -16,7 +16,7 @@ from PIL import Image
 
 from cospace.data.pairs import open_pairs
 from cospace.data.sources._archive import entries
-from cospace.data.sources.tar import Member, _expand
+from cospace.data.sources.tar import Member, expand
 from cospace.types import UserError
 
 
@@ -121,8 +121,8 @@ def test_shards_are_read_together(tmp_path: Path, spec: str) -> None:
 
 
 def test_braces_keep_their_width() -> None:
-    assert _expand("a{08..10}b") == ["a08b", "a09b", "a10b"]
-    assert _expand("{x,y}-{1..2}.tar") == ["x-1.tar", "x-2.tar", "y-1.tar", "y-2.tar"]
+    assert expand("a{08..10}b") == ["a08b", "a09b", "a10b"]
+    assert expand("{x,y}-{1..2}.tar") == ["x-1.tar", "x-2.tar", "y-1.tar", "y-2.tar"]
 
 
 def test_every_cut_is_noticed(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def read_parquet(paths: Sequence[Path]) -> Columns:
                 writers = _agreeing(writers, parquet.schema_arrow.names, path, paths[0])
                 names = class_names(parquet.schema_arrow.metadata or {})
                 for batch in parquet.iter_batches(_TOGETHER):
-                    _add(writers, batch, names)
+                    add_rows(writers, batch, names)
         except (pa.ArrowException, *MALFORMED) as error:
             raise UserError(f"{path} is not a whole parquet file: {error}") from error
     return {name: writer.finish() for name, writer in (writers or {}).items()}
@@ -48,7 +48,7 @@ def merge(tables: Sequence[pa.Table], paths: Sequence[Path]) -> Columns:
     for table, path in zip(tables, paths, strict=True):
         writers = _agreeing(writers, table.column_names, path, paths[0])
         for batch in table.to_batches(_TOGETHER):
-            _add(writers, batch, class_names(table.schema.metadata or {}))
+            add_rows(writers, batch, class_names(table.schema.metadata or {}))
     return {name: writer.finish() for name, writer in (writers or {}).items()}
 
 
@@ -62,7 +62,7 @@ def _agreeing(
     return writers
 
 
-def _add(writers: Mapping[str, ColumnWriter], batch: pa.RecordBatch, names: Mapping[str, Sequence[str]]) -> None:
+def add_rows(writers: Mapping[str, ColumnWriter], batch: pa.RecordBatch, names: Mapping[str, Sequence[str]]) -> None:
     """Some rows, with class numbers replaced by the names they stand for."""
     for name, writer in writers.items():
         known = names.get(name)
@@ -75,7 +75,7 @@ def plain_columns(table: pa.Table, names: Mapping[str, Sequence[str]]) -> Column
     """A table as columns, with class numbers replaced by the names they stand for."""
     writers = {name: ColumnWriter() for name in table.column_names}
     for batch in table.to_batches(_TOGETHER):
-        _add(writers, batch, names)
+        add_rows(writers, batch, names)
     return {name: writer.finish() for name, writer in writers.items()}
 
 

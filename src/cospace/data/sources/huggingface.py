@@ -18,7 +18,7 @@ from ...types import UserError
 from . import AS_FOUND, ReadOptions, Rows
 from ._columns import Table
 from ._parquet import Columns, features_with_names, merge, plain_columns, read_parquet
-from ._survey import holds_items
+from ._survey import SPLITS, holds_items
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -42,7 +42,7 @@ class Config(BaseConfig):
         folder = Path(spec)
         if not folder.is_dir():
             return spec.startswith(_PREFIX)
-        return _is_saved(folder) or (bool(_parquet_files(folder)) and not holds_items(folder, shards=True))
+        return _is_saved(folder) or (bool(_parquet_in(folder)) and not holds_items(folder, shards=True))
 
     @classmethod
     def from_spec(cls, spec: str, options: ReadOptions = AS_FOUND) -> Config:
@@ -58,11 +58,24 @@ class Config(BaseConfig):
         elif _is_saved(folder):
             columns = self._from_saved(folder)
         else:
-            files = _parquet_files(folder)
-            columns = read_parquet(files[self._choose(list(files))])
+            columns = read_parquet(self.of_split(_parquet_in(folder)))
         count = len(next(iter(columns.values()), []))
         ids = column_of(f"{folder.name}:{row}" for row in range(1, count + 1))
         return Table(self.path, folder, ids, columns, self.options).rows()
+
+    def parquet_files(self) -> list[Path] | None:
+        """The files of the split, where it is a folder of parquet files."""
+        folder = Path(self.path)
+        if not folder.is_dir() or _is_saved(folder):
+            return None
+        return self.of_split(_parquet_in(folder))
+
+    def of_split(self, paths: Sequence[Path]) -> list[Path]:
+        """Of parquet files those of the split, by their names; all of them where these name no splits."""
+        found = _by_split(paths)
+        if self.split is None and not {name.casefold() for name in found} & SPLITS and paths:
+            return list(paths)
+        return found[self._choose(list(found))]
 
     def _choose(self, splits: Sequence[str]) -> str:
         if not splits:
@@ -97,10 +110,15 @@ def _is_saved(folder: Path) -> bool:
     return (folder / "dataset_dict.json").exists() or (folder / "dataset_info.json").exists()
 
 
-def _parquet_files(folder: Path) -> dict[str, list[Path]]:
-    """Parquet files by split, as the hub names them (``train-00000-of-00002.parquet``), here or in ``data``."""
+def _parquet_in(folder: Path) -> list[Path]:
+    """Parquet files here, or else in ``data``."""
+    return sorted(folder.glob("*.parquet")) or sorted(folder.glob("data/*.parquet"))
+
+
+def _by_split(paths: Sequence[Path]) -> dict[str, list[Path]]:
+    """Parquet files by split, as the hub names them (``train-00000-of-00002.parquet``)."""
     files: dict[str, list[Path]] = {}
-    for path in sorted(folder.glob("*.parquet")) or sorted(folder.glob("data/*.parquet")):
+    for path in paths:
         shard = _SHARD.fullmatch(path.stem)
         split = (
             shard["split"] if shard else "train" if path.stem.isdigit() else path.stem

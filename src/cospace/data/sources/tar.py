@@ -76,7 +76,7 @@ class Config(BaseConfig):
 
     def read(self) -> Rows:
         """List the samples of all shards. Raises :class:`UserError` for a shard that is missing or damaged."""
-        shards = _shards(self.spec)
+        shards = shards_of(self.spec)
         if not shards:
             raise UserError(f"{self.spec} holds no tar shards; leave --as shards out")
         above = os.path.commonpath([shard.parent for shard in shards])
@@ -101,11 +101,11 @@ def _beside(folder: Path, shards: Sequence[Path], exclude: Sequence[str]) -> lis
     return [*found.left_alone, *(LeftAlone(file.name, "beside the shards, not in them") for file in others)]
 
 
-def _shards(spec: str) -> list[Path]:
+def shards_of(spec: str) -> list[Path]:
     if Path(spec).is_dir():
         return sorted(Path(spec).glob("*.tar"))
     found = []
-    for name in _expand(spec):
+    for name in expand(spec):
         matches = [name] if Path(name).exists() else sorted(glob.glob(name))
         if not matches:
             raise UserError(f"{name} does not exist; check the name or the pattern of the shards")
@@ -113,7 +113,7 @@ def _shards(spec: str) -> list[Path]:
     return found
 
 
-def _expand(pattern: str) -> list[str]:
+def expand(pattern: str) -> list[str]:
     """The names a brace pattern stands for: ``{08..11}`` counts and keeps the width, ``{a,b}`` lists."""
     choices = []
     for part in re.split(r"(\{[^{}]*\})", pattern):

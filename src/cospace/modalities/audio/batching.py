@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...types import BadItem, Progress
 from .. import KnownItems, Prepared, Wanted, everything
+from .._draws import drawing
 from .._prepared import Preparation
 from .augmenting import WARP, Augment, Draws, Timing, Warp, masks, noise_table, noisy, response, stretched, warped
 from .processor import STRIDE, AudioBatch, AudioProcessor, normalised
@@ -128,6 +129,7 @@ class AudioBatcher:
         bins = processor.mel_bins
         self.prepared, self.bins = prepared, bins
         self.item_of_row, self.augment, self.seed = item_of_row, augment, seed + 2
+        self.identity_N: np.ndarray | None = None
         self.warp = Warp.of(bins, processor.f_min, processor.top)
         self.table_RF = noise_table(self.seed, bins)
 
@@ -135,7 +137,7 @@ class AudioBatcher:
         self, step: int, items: np.ndarray, epochs: np.ndarray, size: int, wanted: Wanted = everything
     ) -> tuple[list[AudioBatch | None], np.ndarray]:
         """Encoder inputs of at most ``size`` sounds each, and the order in which ``items`` appear in them."""
-        made = Draws.of(self.seed, epochs, items)
+        made = Draws.of(self.seed, epochs, drawing(items, self.identity_N))
         packed, at = self._packed(items)
         timing = Timing.drawn(self.augment, made, torch.from_numpy(packed.frames_N)[at])
         order = torch.argsort(timing.length_B, stable=True)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ...config import Config
 from ...types import BadItem, attempted
 from .. import Wanted, everything
-from .._draws import draws
+from .._draws import drawing, draws
 from .augmentation import Augment
 from .decoding import decoded
 from .processing import ImageProcessor
@@ -116,13 +116,15 @@ class ImageBatcher:
     ) -> None:
         self.images_N3SS, self.item_of_row = images_N3SS, item_of_row
         self.processor, self.augment, self.seed, self.low_res_steps = processor, augment, seed, low_res_steps
+        self.identity_N: np.ndarray | None = None
 
     def micro_batches(
         self, step: int, items: np.ndarray, epochs: np.ndarray, size: int, wanted: Wanted = everything
     ) -> tuple[list[Any], np.ndarray]:
         """See :class:`cospace.modalities.Batcher`."""
-        numbers_B4 = draws(self.seed, epochs, items, 4)
-        numbers_B4[:, 3] = (draws(self.seed, np.zeros_like(epochs), items, 4)[:, 3] + 0.5 * (epochs % 2)) % 1
+        known_B = drawing(items, self.identity_N)
+        numbers_B4 = draws(self.seed, epochs, known_B, 4)
+        numbers_B4[:, 3] = (draws(self.seed, np.zeros_like(epochs), known_B, 4)[:, 3] + 0.5 * (epochs % 2)) % 1
         cuts = torch.split(torch.arange(len(items)), size)
         made = wanted([len(cut) for cut in cuts])
         places = torch.cat([cut[:0] if not here else cut for cut, here in zip(cuts, made, strict=True)])

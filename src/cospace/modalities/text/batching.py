@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...config import Config
 from .. import Wanted, everything
-from .._draws import draws
+from .._draws import drawing, draws
 from .tokenizer import LENGTH, Tokenizer
 
 
@@ -37,6 +37,7 @@ class TextBatcher:
     ) -> None:
         self.tokens, self.item_of_row, self.tokenizer = tokens, item_of_row, tokenizer
         self.dropout, self.seed = dropout, seed + 1
+        self.identity_N: np.ndarray | None = None
 
     def micro_batches(
         self, step: int, items: np.ndarray, epochs: np.ndarray, size: int, wanted: Wanted = everything
@@ -44,7 +45,8 @@ class TextBatcher:
         """See :class:`cospace.modalities.Batcher`."""
         texts = [self.tokens[item] for item in items]
         if self.dropout:
-            texts = [self._thinned(text, epoch, item) for text, epoch, item in zip(texts, epochs, items, strict=True)]
+            known = drawing(items, self.identity_N)
+            texts = [self._thinned(text, epoch, item) for text, epoch, item in zip(texts, epochs, known, strict=True)]
         order = np.argsort([len(text) for text in texts], kind="stable")
         cuts = [order[i : i + size] for i in range(0, len(order), size)]
         made = wanted([len(cut) for cut in cuts])
