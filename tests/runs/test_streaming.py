@@ -236,7 +236,7 @@ def test_ranks_make_parts_of_the_same_batches(folder: Path, tmp_path: Path) -> N
     run = Recorded(folder, tmp_path / "run", "training.batch_size=8", "data.window_shards=2")
     by_rank = []
     for rank in range(4):  # more ranks than some windows have shards, or some batches pairs
-        batches = run.made().shared(Share(rank, 4, 4))
+        batches = run.made().shared(Share(rank, 4, 4), ALONE)
         by_rank.append([(b.step, b.row_B.tolist(), b.parts["image"].inputs) for b in batches.stream(0, 8, 0)])
     for of_step in zip(*by_rank, strict=True):
         assert len({(step, tuple(rows)) for step, rows, _ in of_step}) == 1
