@@ -106,6 +106,7 @@ class _Opening:
         can_train(last)
         share = min(0.5, SHARE * in_all / max(1, len(last)))
         held = without_problems(hold_out(last, self.config.training.seed, share)[1])
+        held = replace(held, rows_in_all=in_all)
         request.listener.say(f"no validation pairs were given: {len(held):,} of the last shards are held out for it")
         return held
 
@@ -149,7 +150,7 @@ def _shards(request: TrainArguments, config: RunConfig) -> list[Shard] | None:
         shards = find_shards(texts)
     if shards is None and (wanted or remote):
         raise UserError(
-            "what streams are tar shards, or parquet files (a folder or a pattern of them, here or at an address such as "
+            "what streams are tar shards, or parquet files (a folder or a pattern of them, here or at an address like "
             f"s3://BUCKET/shard-{{0000..0099}}.tar); {', '.join(map(str, named))} names something else, or both"
         )
     large = shards is not None and len(shards) >= SEVERAL and sum(shard.size for shard in shards) >= LARGE

@@ -192,8 +192,8 @@ class _Session:
 
     def _prepare(self, pairs: Pairs, name: str) -> PreparedPairs:
         prepared = prepare_pairs(pairs, self.space.processors, self.listener.progress, self.cache / name)
-        if pairs.rows_in_all is None:  # of a sample little is known; the windows of a stream are judged together
-            prepared.pairs.stop_above(self.config.data.max_bad_fraction)
+        sampled = pairs.rows_in_all is not None  # which says little; the windows of a stream are judged together
+        prepared.pairs.stop_above(1.0 if sampled else self.config.data.max_bad_fraction)
         return prepared
 
     @property
