@@ -47,7 +47,7 @@ def whole(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     said: list[str] = []
     train(TrainArguments(str(shards), out, overrides=SETTINGS, listener=Listener(say=said.append)))
     assert said[0].startswith("shards: 6 tar files (")
-    assert "streamed in windows of at most 2 shards and 0.5 GB; about 96 pairs; read as images with captions" in said[0]
+    assert "streamed in windows of at most 2 shards, 500 MB and 65,536 pairs; about 96 pairs; read as images" in said[0]
     assert any(line.startswith("waited for data ") for line in said)
     assert said[-1] == "shards: 96 read = 96 used"
     return out

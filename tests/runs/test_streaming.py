@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from conftest import TINY
+from cospace.commands import streaming
 from cospace.commands.streaming import first_pairs, streamed_batches
 from cospace.commands.training_request import TrainingData
 from cospace.data.batches import Batch, Share, TrainingBatches
@@ -308,6 +309,15 @@ def test_without_validation_pairs_some_of_the_last_shards_are(tmp_path: Path) ->
     assert {name.partition("/")[0] for name in data.val.ids} <= {"shard-002.tar", "shard-003.tar"}
     assert not data.stream.is_held_out(data.train).any()
     assert data.stream.is_held_out(data.val).all()
+
+
+def test_a_sample_has_few_rows_however_small_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "SAMPLE_ROWS", 20)
+    data = opened(write_parquet(tmp_path / "shards", [16] * 6), tmp_path / "run")
+    assert data.train.rows_in_all == 96
+    assert len(data.train) <= 20
+    assert {name.partition("/")[0] for name in data.train.ids} == {"part-000.parquet", "part-001.parquet"}
+    assert {name.partition("/")[0] for name in data.val.ids} <= {"part-004.parquet", "part-005.parquet"}
 
 
 def test_a_stream_that_is_one_shard_works(tmp_path: Path) -> None:
