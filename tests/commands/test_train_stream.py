@@ -104,6 +104,16 @@ def test_what_a_run_says_of_its_shards(whole: Path) -> None:
     assert not (whole / "cache").exists()
 
 
+def test_what_was_set_aside_is_said_with_its_reason(tmp_path: Path, cospace: Cospace) -> None:
+    folder = write_tars(tmp_path / "shards", [16, 20])
+    write_tar(folder / "shard-001.tar", members(range(900, 916)) | {"000902.png": b"no picture at all"})
+    command = ("train", folder, "--out", tmp_path / "run", "--no-report", *SETTINGS, "data.max_bad_fraction=0.1")
+    result = cospace(*command)
+    assert result.code == 0, result.err
+    assert "shards: 32 read = 31 used + 1 set aside (set aside first: shard-001.tar/000902#1: " in result.err
+    assert json.loads((tmp_path / "run" / "run.json").read_bytes())["set_aside"] == {"undecodable": 1}
+
+
 class Stop(BaseException):
     """Ends a run where a test wants it to end."""
 

@@ -16,7 +16,7 @@ from ..data.sources import ReadOptions
 from ..data.splits import SHARE, hold_out
 from ..data.stream import Part, Shard, fingerprint, whole
 from ..data.stream.locating import find_shards, is_remote
-from ..data.stream.manifest import Manifest, Record, check_shards, plain
+from ..data.stream.manifest import Manifest, Record, check_shards, kinds, plain
 from ..data.stream.pair_stream import PairStream, files_of, read_some, without_problems
 from ..data.stream.remote import ShardCache
 from ..data.stream.shards import Columns, count_rows
@@ -118,7 +118,10 @@ class _Opening:
         if (size := sum(shard.size for shard in shards)) > LARGE:
             raise UserError(f"--val names shards with {size / 1e9:.1f} GB; name some of them, of 4 GB at most")
         self.kept |= frozenset(shards)
-        return read_some("validation", [whole(shard) for shard in shards], self.cache, self.options)[0]
+        found = read_some("validation", [whole(shard) for shard in shards], self.cache, self.options)[0]
+        for line in found.summary():
+            self.request.listener.say(line)
+        return found
 
     def _of_few_rows(self, parts: Sequence[Part], most: int, from_end: bool = False) -> list[Part]:
         """Parts of parquet files cut to so many rows: a row may have a few bytes only."""
@@ -281,17 +284,20 @@ def say_streamed(batches: StreamBatches, say: Callable[[str], None]) -> None:
     """What became of everything that was read, once the training is done."""
     (counts, left), name = batches.counts(), batches.pairs.name
     reached = f"; {left:,} of {len(batches.pairs.plan.shards):,} shards were not reached" if left else ""
-    say(f"{name}: {counts.sentence()}{reached}")
+    first = next((f" (set aside first: {one.id}: {one.reason})" for one in batches.problems), "")
+    say(f"{name}: {counts.sentence()}{reached}{first}")
 
 
 def streamed_facts(batches: StreamBatches) -> dict[str, Any]:
     """What a run's folder says of the shards it was trained on."""
     plan, (_, left) = batches.pairs.plan, batches.counts()
+    seen = [record for (epoch, _), record in batches.manifest.records.items() if epoch == 0]
     return {
+        "set_aside": dict(kinds(seen)),
         "stream": {
             "shards": len(plan.shards),
             "bytes": sum(shard.size for shard in plan.shards),
             "shards_not_reached": left,
             "windows": len(plan.windows(0)),
-        }
+        },
     }
