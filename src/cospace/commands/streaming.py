@@ -42,6 +42,9 @@ PREPARED = 1_000
 HELD_OUT_BYTES = 64 << 20
 """Of the last shards: among which validation pairs are held out."""
 
+SHARDS, ROWS = 16, 4_096
+"""Shards of a window where nothing is said, and pairs that it shall have: enough for some batches."""
+
 UNITS = {"TB": 1e12, "GB": 1e9, "MB": 1e6, "kB": 1e3}
 
 FOOTERS = 1_000
@@ -83,7 +86,7 @@ class _Opening:
         can_train(sample).stop_above(1.0)  # where no row of them can be used
         in_all = _estimate(self.shards, parts, len(sample))
         limits = self._limits(in_all)
-        self._say(rows.understood, in_all)
+        self._say(rows.understood, in_all, limits)
         val = self._validation(sample, in_all)
         plan = Plan(self.shards, self.config.training.seed, limits)
         stream = PairStream(self.name, plan, self.options, self.cache, Columns.of(rows), files_of(val), self.kept)
@@ -138,18 +141,20 @@ class _Opening:
         return made[::-1] if from_end else made
 
     def _limits(self, in_all: int) -> Limits:
+        """What a window holds at most; of tiny shards so many that its batches are whole ones."""
+        data, count = self.config.data, len(self.shards)
+        shards = data.window_shards or max(SHARDS, -(-ROWS * count // max(1, in_all)))
         size = sum(shard.size for shard in self.shards)
-        data = self.config.data
-        return Limits.of(data.window_shards, round(data.window_gb * 1e9), size / max(1, in_all))
+        return Limits.of(shards, round(data.window_gb * 1e9), size / max(1, in_all))
 
-    def _say(self, understood: str, in_all: int) -> None:
+    def _say(self, understood: str, in_all: int, limits: Limits) -> None:
         """How the pairs are read: that they stream, from how many shards, in which windows."""
         count, size = len(self.shards), sum(shard.size for shard in self.shards)
         kind = "tar" if _are_tar(self.shards) else "parquet"
         read = understood.rpartition("; ")[2] if kind == "tar" else understood
         files = f"{count:,} {kind} {'file' if count == 1 else 'files'} ({_bytes(size)})"
         most = _bytes(round(self.config.data.window_gb * 1e9))
-        windows = f"windows of at most {self.config.data.window_shards:,} shards, {most} and {MOST_ROWS:,} pairs"
+        windows = f"windows of at most {limits.shards:,} shards, {most} and {MOST_ROWS:,} pairs"
         self.request.listener.say(f"{self.name}: {files}, streamed in {windows}; about {in_all:,} pairs; {read}")
 
 
