@@ -1,9 +1,10 @@
 """How cost grows with the pairs: time before the first step, samples a second, memory.
 
 Every row is `cospace train` in a process of its own, on shards of small random images with captions of made-up words,
-all of them different, for a fixed number of steps at a fixed batch, so that only the number of pairs changes. `own` is
-the largest memory that the process could not give back (anonymous, without images mapped from a file), sampled; that
-is read from /proc, so this benchmark needs Linux.
+for a fixed number of steps at a fixed batch, so that only the number of pairs changes. The first hundred thousand are
+all different; shards beyond are links to these, since a hundred million would be half a terabyte. `own` is the largest
+memory that the process could not give back (anonymous, without images mapped from a file), sampled; that is read from
+/proc, so this benchmark needs Linux. Every size begins with an empty cache.
 
 The last row is simulated: batches are drawn from so many rows that share a thousand images and captions, without
 towers. It says what the sampler and the choice of rows alone cost at that size.
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 import statistics
 import sys
 import tarfile
@@ -36,6 +38,9 @@ SIDE = 32
 
 SHARD = 10_000
 """Pairs in a shard."""
+
+DIFFERENT = 10
+"""Shards that are written; those beyond are links to them."""
 
 SHARED = 1_000
 """Images and captions that the simulated rows share."""
@@ -86,9 +91,12 @@ def arguments() -> argparse.Namespace:
 
 def write_shards(pairs: int, folder: Path) -> None:
     """Pairs in tar files, as the webdataset tools write them."""
-    captions = sentences(pairs)
+    captions = sentences(min(pairs, DIFFERENT * SHARD))
     for first in range(0, pairs, SHARD):
-        with tarfile.open(folder / f"{first:08d}.tar", "w") as shard:
+        if first >= DIFFERENT * SHARD:
+            os.link(folder / f"{first % (DIFFERENT * SHARD):09d}.tar", folder / f"{first:09d}.tar")
+            continue
+        with tarfile.open(folder / f"{first:09d}.tar", "w") as shard:
             for number in range(first, min(first + SHARD, pairs)):
                 for suffix, data in (("png", image_file(number)), ("txt", f"{captions[number]} {number}".encode())):
                     member = tarfile.TarInfo(f"{number:08d}.{suffix}")
@@ -108,6 +116,7 @@ def train(options: argparse.Namespace, folder: Path) -> Cost:
     """`cospace train` on the shards, watched from outside."""
     log = folder / "run" / "metrics.jsonl"
     settings = [f"training.steps={options.steps}", f"training.batch_size={options.batch}", "training.evaluations=1"]
+    os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
     command = [sys.executable, "-m", "cospace", "train", str(folder / "*.tar"), "--out", str(folder / "run")]
     seen: list[tuple[int, int]] = []
     before = start_and_wait(

@@ -47,7 +47,7 @@ def whole(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     said: list[str] = []
     train(TrainArguments(str(shards), out, overrides=SETTINGS, listener=Listener(say=said.append)))
     assert said[0].startswith("shards: 6 tar files (")
-    assert "streamed in windows of at most 2 shards and 0.5 GB; about 96 pairs; read as images with captions" in said[0]
+    assert "streamed in windows of at most 2 shards, 500 MB and 65,536 pairs; about 96 pairs; read as images" in said[0]
     assert any(line.startswith("waited for data ") for line in said)
     assert said[-1] == "shards: 96 read = 96 used"
     return out
@@ -102,6 +102,16 @@ def test_what_a_run_says_of_its_shards(whole: Path) -> None:
     assert all(0 <= row["wait_share"] <= 1 for row in MetricsLog(whole / "metrics.jsonl").rows())
     assert json.loads((whole / "config.json").read_bytes())["training"]["steps"] == STEPS
     assert not (whole / "cache").exists()
+
+
+def test_what_was_set_aside_is_said_with_its_reason(tmp_path: Path, cospace: Cospace) -> None:
+    folder = write_tars(tmp_path / "shards", [16, 20])
+    write_tar(folder / "shard-001.tar", members(range(900, 916)) | {"000902.png": b"no picture at all"})
+    command = ("train", folder, "--out", tmp_path / "run", "--no-report", *SETTINGS, "data.max_bad_fraction=0.1")
+    result = cospace(*command)
+    assert result.code == 0, result.err
+    assert "shards: 32 read = 31 used + 1 set aside (set aside first: shard-001.tar/000902#1: " in result.err
+    assert json.loads((tmp_path / "run" / "run.json").read_bytes())["set_aside"] == {"undecodable": 1}
 
 
 class Stop(BaseException):

@@ -286,6 +286,17 @@ def test_an_item_that_a_step_asks_for_in_two_epochs_is_varied_by_each(name: str)
 
 
 @every
+def test_an_item_that_has_an_identity_is_varied_by_it_and_not_by_its_number(name: str) -> None:
+    """Items of a window of a stream have numbers that mean nothing elsewhere."""
+    one, processor = modality(name), processor_of(name)
+    reversed_items = one.prepare_all(raws_of(name)[::-1], processor).items
+    batcher = one.batcher(reversed_items, np.arange(ITEMS), processor, settings_of(name), 3, steps=100)
+    batcher.identity_N = np.arange(ITEMS)[::-1].astype(np.uint64)
+    found = shown(batcher, list(range(ITEMS)))
+    assert close(shown(batcher_of(name), list(range(ITEMS))), {ITEMS - 1 - item: row for item, row in found.items()})
+
+
+@every
 def test_the_item_of_every_row_is_kept(name: str) -> None:
     processor = processor_of(name)
     prepared = modality(name).prepare_all(raws_of(name, 3), processor).items

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 import weakref
 from collections import Counter
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from conftest import TINY
+from cospace.commands import streaming
 from cospace.commands.streaming import first_pairs, streamed_batches
 from cospace.commands.training_request import TrainingData
 from cospace.data.batches import Batch, Share, TrainingBatches
@@ -224,6 +226,17 @@ def test_two_windows_are_in_memory_at_most(folder: Path, tmp_path: Path) -> None
     assert most == 2
 
 
+def test_a_training_that_ends_early_leaves_nothing_at_work(folder: Path, tmp_path: Path) -> None:
+    run = Recorded(folder, tmp_path / "run", "training.batch_size=4", "data.window_shards=1")
+    before = set(threading.enumerate())
+    batches = run.batches.stream(0, 30, 0)
+    next(batches)
+    batches.close()
+    assert {thread for thread in threading.enumerate() if thread.is_alive()} <= before
+    assert list(run.batches.stream(30, 30, 0)) == [], "nothing is left to do"
+    assert set(threading.enumerate()) <= before
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_worker_processes_change_nothing(folder: Path, tmp_path: Path, workers: int) -> None:
     run = Recorded(folder, tmp_path / "run", "training.batch_size=4", "data.window_shards=3")
@@ -308,6 +321,21 @@ def test_without_validation_pairs_some_of_the_last_shards_are(tmp_path: Path) ->
     assert {name.partition("/")[0] for name in data.val.ids} <= {"shard-002.tar", "shard-003.tar"}
     assert not data.stream.is_held_out(data.train).any()
     assert data.stream.is_held_out(data.val).all()
+
+
+def test_tiny_shards_make_windows_of_many(tmp_path: Path) -> None:
+    pairs = write_tars(tmp_path / "shards", [4] * 20)
+    assert opened(pairs, tmp_path / "run").stream.plan.limits.shards == 1024
+    assert opened(pairs, tmp_path / "run", "data.window_shards=3").stream.plan.limits.shards == 3
+
+
+def test_a_sample_has_few_rows_however_small_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "SAMPLE_ROWS", 20)
+    data = opened(write_parquet(tmp_path / "shards", [16] * 6), tmp_path / "run")
+    assert data.train.rows_in_all == 96
+    assert len(data.train) <= 20
+    assert {name.partition("/")[0] for name in data.train.ids} == {"part-000.parquet", "part-001.parquet"}
+    assert {name.partition("/")[0] for name in data.val.ids} <= {"part-004.parquet", "part-005.parquet"}
 
 
 def test_a_stream_that_is_one_shard_works(tmp_path: Path) -> None:

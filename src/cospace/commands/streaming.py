@@ -16,11 +16,11 @@ from ..data.sources import ReadOptions
 from ..data.splits import SHARE, hold_out
 from ..data.stream import Part, Shard, fingerprint, whole
 from ..data.stream.locating import find_shards, is_remote
-from ..data.stream.manifest import Manifest, Record, check_shards, plain
+from ..data.stream.manifest import Manifest, Record, check_shards, kinds, plain
 from ..data.stream.pair_stream import PairStream, files_of, read_some, without_problems
 from ..data.stream.remote import ShardCache
 from ..data.stream.shards import Columns, count_rows
-from ..data.stream.windows import Limits, Plan
+from ..data.stream.windows import MOST_ROWS, Limits, Plan
 from ..ranks import Ranks
 from ..runs.datasets import can_train
 from ..runs.initialization import Initial
@@ -41,6 +41,11 @@ PREPARED = 1_000
 
 HELD_OUT_BYTES = 64 << 20
 """Of the last shards: among which validation pairs are held out."""
+
+SHARDS, ROWS = 16, 4_096
+"""Shards of a window where nothing is said, and pairs that it shall have: enough for some batches."""
+
+UNITS = {"TB": 1e12, "GB": 1e9, "MB": 1e6, "kB": 1e3}
 
 FOOTERS = 1_000
 """Parquet files on this machine whose rows are counted by their footers; of more, or elsewhere, they are estimated."""
@@ -73,17 +78,17 @@ class _Opening:
         self.options = _options(request.options, shards, str(named[0]))
         self.cache = ShardCache(round(config.data.shard_cache_gb * 1e9))
         self.kept = frozenset(part.shard for part in (*_first(shards, SAMPLE_BYTES), *_last(shards, HELD_OUT_BYTES)))
-        self.limits = Limits(config.data.window_shards, round(config.data.window_gb * 1e9))
 
     def data(self) -> TrainingData:
         """A sample, validation pairs, and the stream of what is left."""
-        parts = _first(self.shards, SAMPLE_BYTES)
+        parts = self._of_few_rows(_first(self.shards, SAMPLE_BYTES), SAMPLE_ROWS)
         sample, rows = read_some(self.name, parts, self.cache, self.options)
         can_train(sample).stop_above(1.0)  # where no row of them can be used
         in_all = _estimate(self.shards, parts, len(sample))
-        self._say(rows.understood, in_all)
+        limits = self._limits(in_all)
+        self._say(rows.understood, in_all, limits)
         val = self._validation(sample, in_all)
-        plan = Plan(self.shards, self.config.training.seed, self.limits)
+        plan = Plan(self.shards, self.config.training.seed, limits)
         stream = PairStream(self.name, plan, self.options, self.cache, Columns.of(rows), files_of(val), self.kept)
         sample = without_problems(sample.select(np.flatnonzero(~stream.is_held_out(sample))[:SAMPLE_ROWS]))
         if len(sample) < 2:
@@ -102,10 +107,12 @@ class _Opening:
             shards = find_shards([str(spec) for spec in specs(val)]) if any(map(_is_remote, specs(val))) else None
             found = read_and_say(request, val) if shards is None else self._fetched(shards)
             return check_validation(found, sample, self.config.data.max_bad_fraction)
-        last, _ = read_some(self.name, _last(self.shards, HELD_OUT_BYTES), self.cache, self.options)
+        parts = self._of_few_rows(_last(self.shards, HELD_OUT_BYTES), SAMPLE_ROWS, from_end=True)
+        last, _ = read_some(self.name, parts, self.cache, self.options)
         can_train(last)
         share = min(0.5, SHARE * in_all / max(1, len(last)))
         held = without_problems(hold_out(last, self.config.training.seed, share)[1])
+        held = replace(held, rows_in_all=in_all)
         request.listener.say(f"no validation pairs were given: {len(held):,} of the last shards are held out for it")
         return held
 
@@ -114,16 +121,45 @@ class _Opening:
         if (size := sum(shard.size for shard in shards)) > LARGE:
             raise UserError(f"--val names shards with {size / 1e9:.1f} GB; name some of them, of 4 GB at most")
         self.kept |= frozenset(shards)
-        return read_some("validation", [whole(shard) for shard in shards], self.cache, self.options)[0]
+        found = read_some("validation", [whole(shard) for shard in shards], self.cache, self.options)[0]
+        for line in found.summary():
+            self.request.listener.say(line)
+        return found
 
-    def _say(self, understood: str, in_all: int) -> None:
+    def _of_few_rows(self, parts: Sequence[Part], most: int, from_end: bool = False) -> list[Part]:
+        """Parts of parquet files cut to so many rows: a row may have a few bytes only."""
+        if _are_tar(self.shards):
+            return list(parts)
+        made: list[Part] = []
+        for part in reversed(parts) if from_end else parts:
+            if not most:
+                break
+            rows = len(part.rows(count_rows(self.cache.local(part.shard)) or 0))
+            size = part.size if rows <= most else max(1, part.size * most // rows)
+            made.append(replace(part, start=part.stop - size) if from_end else replace(part, stop=part.start + size))
+            most -= min(most, rows)
+        return made[::-1] if from_end else made
+
+    def _limits(self, in_all: int) -> Limits:
+        """What a window holds at most; of tiny shards so many that its batches are whole ones."""
+        data, count = self.config.data, len(self.shards)
+        shards = data.window_shards or max(SHARDS, -(-ROWS * count // max(1, in_all)))
+        size = sum(shard.size for shard in self.shards)
+        return Limits.of(shards, round(data.window_gb * 1e9), size / max(1, in_all))
+
+    def _say(self, understood: str, in_all: int, limits: Limits) -> None:
         """How the pairs are read: that they stream, from how many shards, in which windows."""
-        count, size = len(self.shards), sum(shard.size for shard in self.shards) / 1e9
+        count, size = len(self.shards), sum(shard.size for shard in self.shards)
         kind = "tar" if _are_tar(self.shards) else "parquet"
         read = understood.rpartition("; ")[2] if kind == "tar" else understood
-        files = f"{count:,} {kind} {'file' if count == 1 else 'files'} ({size:.3g} GB)"
-        windows = f"windows of at most {self.limits.shards:,} shards and {self.limits.size / 1e9:g} GB"
+        files = f"{count:,} {kind} {'file' if count == 1 else 'files'} ({_bytes(size)})"
+        most = _bytes(round(self.config.data.window_gb * 1e9))
+        windows = f"windows of at most {limits.shards:,} shards, {most} and {MOST_ROWS:,} pairs"
         self.request.listener.say(f"{self.name}: {files}, streamed in {windows}; about {in_all:,} pairs; {read}")
+
+
+def _bytes(size: int) -> str:
+    return next((f"{size / unit:.3g} {name}" for name, unit in UNITS.items() if size >= unit), f"{size} bytes")
 
 
 def specs(given: Spec | Sequence[Spec]) -> Sequence[Spec]:
@@ -149,8 +185,8 @@ def _shards(request: TrainArguments, config: RunConfig) -> list[Shard] | None:
         shards = find_shards(texts)
     if shards is None and (wanted or remote):
         raise UserError(
-            "what streams are tar shards, or parquet files (a folder or a pattern of them, here or at an address such "
-            f"as s3://BUCKET/shard-{{0000..0099}}.tar); {', '.join(map(str, named))} names something else, or both"
+            "what streams are tar shards, or parquet files (a folder or a pattern of them, here or at an address like "
+            f"s3://BUCKET/shard-{{0000..0099}}.tar); {', '.join(map(str, named))} names something else, or both"
         )
     large = shards is not None and len(shards) >= SEVERAL and sum(shard.size for shard in shards) >= LARGE
     return shards if wanted or remote or large or any(map(_is_only_streamed, texts)) else None
@@ -253,17 +289,20 @@ def say_streamed(batches: StreamBatches, say: Callable[[str], None]) -> None:
     """What became of everything that was read, once the training is done."""
     (counts, left), name = batches.counts(), batches.pairs.name
     reached = f"; {left:,} of {len(batches.pairs.plan.shards):,} shards were not reached" if left else ""
-    say(f"{name}: {counts.sentence()}{reached}")
+    first = next((f" (set aside first: {one.id}: {one.reason})" for one in batches.problems), "")
+    say(f"{name}: {counts.sentence()}{reached}{first}")
 
 
 def streamed_facts(batches: StreamBatches) -> dict[str, Any]:
     """What a run's folder says of the shards it was trained on."""
     plan, (_, left) = batches.pairs.plan, batches.counts()
+    seen = [record for (epoch, _), record in batches.manifest.records.items() if epoch == 0]
     return {
+        "set_aside": dict(kinds(seen)),
         "stream": {
             "shards": len(plan.shards),
             "bytes": sum(shard.size for shard in plan.shards),
             "shards_not_reached": left,
             "windows": len(plan.windows(0)),
-        }
+        },
     }

@@ -45,8 +45,8 @@ class RunItems:
         if self.on_demand:
             return prepare_on_demand(pairs, processors, progress, self._spill / name)
         prepared = prepare_pairs(pairs, processors, progress, self._spill / name)
-        if pairs.rows_in_all is None:  # of a sample little is known; the windows of a stream are judged together
-            prepared.pairs.stop_above(self._most)
+        sampled = pairs.rows_in_all is not None  # which says little; the windows of a stream are judged together
+        prepared.pairs.stop_above(1.0 if sampled else self._most)
         return prepared
 
     def prepared(self, pairs: Pairs, name: str) -> PreparedPairs:

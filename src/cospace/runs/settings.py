@@ -46,8 +46,9 @@ class _DataConfig(Config):
     stream: bool | None = None
     """Whether tar shards or parquet files are read window by window while the training goes on; left open, where they
     are on object storage, or several with 4 GB together."""
-    window_shards: int = Field(default=16, ge=1)
-    """Most shards that are in memory together where pairs are streamed; their pairs are shuffled among each other."""
+    window_shards: int | None = Field(default=None, ge=1)
+    """Most shards that are in memory together where pairs are streamed; their pairs are shuffled among each other. Left
+    open, 16, or so many that they have some 4,000 pairs."""
     window_gb: float = Field(default=0.5, gt=0)
     """Most gigabytes of them; two windows are in memory, one that is trained on and the next."""
     shard_cache_gb: float = Field(default=32.0, ge=0)

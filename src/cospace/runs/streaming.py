@@ -63,6 +63,8 @@ class StreamBatches:
             training_batches(prepared, own, config, tokenizer, window=sampler)
         )
         self._next: Background[Window] | None = None
+        self.problems: list[Problem] = []
+        """The first rows that this process has set aside."""
 
     def shared(self, share: Share, ranks: Ranks) -> Batches:
         """The same batches, of which a rank makes its part."""
@@ -152,12 +154,13 @@ class StreamBatches:
     def _accept(self, place: Place, window: Window) -> None:
         """Record a window. Raises :class:`UserError` where too much of what was seen is bad, or nothing is good."""
         self.manifest.add(window.record)
+        self.problems = [*self.problems, *window.problems][:3]
         seen = [self.manifest.records[0, number] for number in range(place.number + 1)] if place.epoch == 0 else []
         bad, rows = kinds(seen), sum(one.rows + one.held_out for one in seen)
         last = place.number + 1 == len(self.pairs.plan.windows(place.epoch))
         total, fraction = bad.total() + rows, self.config.data.max_bad_fraction
         if bad.total() > fraction * total and (total >= ENOUGH or last):
-            raise too_many_bad(self.pairs.name, bad, total, window.problems, fraction)
+            raise too_many_bad(self.pairs.name, bad, total, self.problems, fraction)
         if seen and last and not any(one.rows for one in seen):
             raise UserError(f"{self.pairs.name}: no shard holds a pair that can be trained on")
 

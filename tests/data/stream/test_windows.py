@@ -78,6 +78,13 @@ def test_the_first_windows_grow_and_a_large_shard_is_cut() -> None:
     assert {sum(part.size for part in window) // FIRST for window in cut(shards, 1, limits)} == {8, 4}
 
 
+def test_small_rows_make_small_windows() -> None:
+    """A table of paths has a hundred bytes a row, and an image of each is in memory."""
+    limits = Limits.of(16, 500_000_000, bytes_per_row=100.0)
+    assert (limits.size, limits.room(0, 0), limits.room(0, 1)) == (6_553_600, 100_000, 200_000)
+    assert Limits.of(16, 500_000_000, bytes_per_row=25_000.0) == Limits(16, 500_000_000)
+
+
 def test_the_order_is_a_function_of_the_seed_and_differs_between_epochs() -> None:
     sizes = [(5, 10)] * 12
     limits = Limits(3, 100)
@@ -113,6 +120,19 @@ def test_records_survive_and_half_a_line_is_none(tmp_path: Path) -> None:
     assert list(Manifest.open(tmp_path, "key").records.values()) == records[1:]
     assert Manifest.open(tmp_path, "another").records == {}
     assert path.read_bytes() == b""
+
+
+@given(st.binary(max_size=200), st.integers(0, 3))
+def test_whatever_stands_in_the_record_is_a_whole_line_or_none(
+    tmp_path_factory: pytest.TempPathFactory, junk: bytes, before: int
+) -> None:
+    folder = tmp_path_factory.mktemp("record")
+    manifest = Manifest.open(folder, "key")
+    for number in range(3):
+        manifest.add(Record(0, number, 5))
+    lines = (folder / "windows.jsonl").read_bytes().split(b"\n")
+    (folder / "windows.jsonl").write_bytes(b"\n".join([*lines[:before], junk.replace(b"\n", b""), *lines[before:]]))
+    assert len(Manifest.open(folder, "key").records) == 3
 
 
 def test_a_shard_that_has_changed_is_named(tmp_path: Path) -> None:

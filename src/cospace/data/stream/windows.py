@@ -14,23 +14,33 @@ import numpy as np
 
 from . import Part, Shard
 
-FIRST = 8 << 20
-"""Bytes of the very first window; each has twice as many as the one before it until the limit is reached, so that the
-first step comes at once."""
+FIRST, FIRST_ROWS = 8 << 20, 1_000
+"""Bytes, and about how many pairs, of the very first window at most; each has twice as many as the one before it until
+the limit is reached, so that the first step comes at once."""
+
+MOST_ROWS = 1 << 16
+"""About how many pairs a window has at most, where they are small: decoded they may be large."""
 
 Window = tuple[Part, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The most shards, and bytes of them, of a window."""
+    """The most shards, and bytes of them, of a window, and the bytes of the first one."""
 
     shards: int
     size: int
+    first: int = FIRST
+
+    @classmethod
+    def of(cls, shards: int, size: int, bytes_per_row: float) -> Limits:
+        """So many shards and bytes, and fewer bytes where these would be too many pairs."""
+        rows = max(1, round(MOST_ROWS * bytes_per_row))
+        return cls(shards, min(size, rows), max(1, min(FIRST, round(FIRST_ROWS * bytes_per_row))))
 
     def room(self, epoch: int, number: int) -> int:
         """Bytes of a window; those of the first epoch grow."""
-        return self.size if epoch else min(self.size, FIRST << min(number, 40))
+        return self.size if epoch else min(self.size, self.first << min(number, 40))
 
 
 @dataclass(frozen=True, slots=True)
