@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
 
-from .files import cache_folder
-from .types import Fault, UserError
+from .arrays import ArrayWriter, columns_folder, is_count, no_room, take
+from .types import Fault
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -93,14 +93,21 @@ class Column(LongColumn[T]):
         return self._length
 
     def __iter__(self) -> Iterator[T]:
+        paths: dict[str, Path] = {}
         for number in range(self._scanned.num_record_batches):
             kinds, values = _columns_of(self._scanned.get_batch(number))
             if (kinds == kinds[0]).all() and kinds[0] in (_TEXT, _PATH):
-                yield from _texts(values) if kinds[0] == _TEXT else map(Path, _texts(values))  # type: ignore[misc]
+                texts = _texts(values)
+                yield from texts if kinds[0] == _TEXT else _as_paths(texts, paths)  # type: ignore[misc]
                 continue
             made, first = values.to_pylist(), number * BLOCK
             for place, kind in enumerate(kinds.tolist()):
                 yield self._value(kind, made[place], first + place)
+
+    def kinds(self) -> Iterator[np.ndarray]:
+        """How the values are stored, block by block: a number each."""
+        for number in range(self._mapped.num_record_batches):
+            yield _columns_of(self._mapped.get_batch(number))[0]
 
     def _at(self, row: int) -> T:
         number, place = divmod(row, BLOCK)
@@ -127,7 +134,7 @@ class Taken(LongColumn[T]):
         return len(self.rows)
 
     def __iter__(self) -> Iterator[T]:
-        if (np.diff(self.rows) >= 0).all():
+        if all((np.diff(self.rows[start : start + BLOCK + 1]) >= 0).all() for start in range(0, len(self.rows), BLOCK)):
             yield from self._in_order()
         else:
             for start in range(0, len(self.rows), BLOCK):
@@ -194,12 +201,34 @@ def mapped(function: Callable[[Any], T], values: Iterable[Any]) -> Sequence[T]:
     return column_of(map(function, values))
 
 
+def given(column: Sequence[Any]) -> np.ndarray:
+    """Of each row whether it has a value ``(N,)``, which a long column knows without reading it."""
+    if isinstance(column, Taken):
+        return take(given(column.column), column.rows)
+    if isinstance(column, Column):
+        writer = ArrayWriter(bool)
+        for kinds in column.kinds():
+            writer.append(kinds != _NONE)
+        return writer.finish()
+    return np.fromiter((value is not None for value in column), bool, len(column))
+
+
+def holds_only(column: Sequence[Any], kind: type[str] | type[Path]) -> bool:
+    """Whether all values are texts, or all are paths, and not of a subclass."""
+    if isinstance(column, Taken) and holds_only(column.column, kind):
+        return True
+    if isinstance(column, Column):
+        wanted = _TEXT if kind is str else _PATH
+        return all(bool((kinds == wanted).all()) for kinds in column.kinds())
+    return all(type(value) is (str if kind is str else _PATHS) for value in column)
+
+
 def taken(column: Sequence[T], rows: np.ndarray) -> Sequence[T]:
     """Some rows of a column: a list of a list, a view of a long one."""
-    if len(rows) == len(column) and (rows == np.arange(len(rows))).all():
+    if is_count(rows, len(column)):
         return column
     if isinstance(column, Taken):
-        return taken(column.column, column.rows[rows])
+        return taken(column.column, take(column.rows, rows))
     if len(rows) <= SHORT or isinstance(column, list | tuple):
         return [column[row] for row in rows.tolist()]
     return Taken(column, rows)
@@ -212,13 +241,13 @@ class _Spilled:
         import pyarrow as pa
 
         self._length, self._classes, self._kept = 0, list[type](), dict[int, Any]()
-        folder = cache_folder() / "columns"
+        folder = columns_folder()
         try:
             folder.mkdir(parents=True, exist_ok=True)
             _clear(folder)
             handle, name = tempfile.mkstemp(".arrow", dir=folder)
         except OSError as error:
-            raise _no_room(folder, error) from error
+            raise no_room(error) from error
         os.close(handle)
         self._path = Path(name)
         self._writer = pa.ipc.new_file(name, pa.schema([("kind", pa.uint8()), ("value", pa.large_binary())]))
@@ -232,7 +261,7 @@ class _Spilled:
             self._writer.write_batch(pa.record_batch([kinds, data], ["kind", "value"]))
         except OSError as error:
             self._path.unlink(missing_ok=True)
-            raise _no_room(self._path.parent, error) from error
+            raise no_room(error) from error
         self._length += len(values)
 
     def _each(self, values: Sequence[Any]) -> tuple[pa.Array, pa.Array]:
@@ -295,6 +324,21 @@ def _all_texts(values: Sequence[Any]) -> tuple[pa.Array, pa.Array] | None:
     return pa.array(np.full(len(values), kind, np.uint8)), texts.cast(pa.large_binary())
 
 
+_MOST_PATHS = 1 << 14
+"""Paths that are kept while a column is read: making one takes as long as reading ten texts."""
+
+
+def _as_paths(texts: Sequence[str], known: dict[str, Path]) -> Iterator[Path]:
+    """The texts as paths; the same object for the same text, up to very many."""
+    if len(known) > _MOST_PATHS:
+        known.clear()
+    for text in texts:
+        path = known.get(text)
+        if path is None:
+            path = known[text] = Path(text)
+        yield path
+
+
 def _texts(values: pa.Array) -> list[str]:
     import pyarrow as pa
 
@@ -302,13 +346,6 @@ def _texts(values: pa.Array) -> list[str]:
         return list(values.cast(pa.large_string()).to_pylist())
     except pa.ArrowInvalid:
         return [value.decode("utf-8", "surrogatepass") for value in values.to_pylist()]
-
-
-def _no_room(folder: Path, error: OSError) -> UserError:
-    return UserError(
-        f"{folder} cannot be written ({error.strerror or error}), and so many rows do not fit into memory; set "
-        "XDG_CACHE_HOME to a folder with room"
-    )
 
 
 _PATHS = type(Path())

@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import write_shapes
-from cospace import columns
+from cospace import arrays, columns
 from cospace.columns import Column, ColumnWriter, Taken, column_of, taken
-from cospace.data import contents
+from cospace.data import contents, keys
 from cospace.data.check import check
-from cospace.data.keys import ABSENT, encode, encode_hashes, hashes
+from cospace.data.keys import ABSENT, encode
 from cospace.data.pairs import Pairs, open_pairs
 from cospace.data.sources import _delimited, _text_files
 from cospace.data.sources._delimited import records
@@ -46,6 +46,9 @@ def long_from_three(monkeypatch: pytest.MonkeyPatch) -> None:
     """Columns of more than two values lie on disk, in blocks of two; large files are read in small pieces."""
     monkeypatch.setattr(columns, "SHORT", 2)
     monkeypatch.setattr(columns, "BLOCK", 2)
+    monkeypatch.setattr(arrays, "LARGE", 1)
+    monkeypatch.setattr(arrays, "TOGETHER", 5)
+    monkeypatch.setattr(keys, "_BLOCK", 4)
     monkeypatch.setattr(contents, "_BLOCK", 3)
     monkeypatch.setattr(contents, "_REMEMBERED", 4)
     monkeypatch.setattr(_text_files, "SMALL", 8)
@@ -121,12 +124,19 @@ def test_a_short_column_is_the_list() -> None:
     assert writer.finish() == ["a"]
 
 
-@given(st.lists(st.none() | st.text(max_size=2), max_size=40), st.integers(1, 9))
-def test_hashes_number_values_as_a_dictionary_does(values: list[str | None], together: int) -> None:
+@given(st.lists(st.none() | st.text("ab", max_size=3), max_size=40), st.integers(1, 9), st.integers(1, 9))
+def test_hashes_number_values_as_a_dictionary_does(values: list[str | None], block: int, together: int) -> None:
     codes: dict[str, int] = {}
     expected = [ABSENT if value is None else codes.setdefault(value, len(codes)) for value in values]
     assert encode(values).tolist() == expected
-    assert encode_hashes(hashes(values), together).tolist() == expected
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(columns, "SHORT", 0)
+        patch.setattr(arrays, "LARGE", 8)
+        patch.setattr(arrays, "TOGETHER", together)
+        patch.setattr(keys, "_BLOCK", block)
+        made = encode(values)
+        assert made.tolist() == expected
+        assert keys.first_rows(made).tolist() == [expected.index(code) for code in range(len(codes))]
 
 
 FIELD = st.text('ab", \n\r', max_size=6)

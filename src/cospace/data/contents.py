@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ..arrays import blocks
 from ..columns import SHORT, column_of
 from ..modalities import is_text, modality, names
 from ..reading import NotAFile, opened
@@ -110,10 +111,26 @@ def is_absent(item: Any) -> bool:
 
 def digest(parts: Iterable[bytes]) -> str:
     """A hash of a sequence of byte strings; where one part ends and the next begins counts."""
-    state = blake2b(digest_size=16)
+    state, pending = blake2b(digest_size=16), bytearray()
     for part in parts:
-        state.update(len(part).to_bytes(8, "little"))
-        state.update(part)
+        pending += len(part).to_bytes(8, "little")
+        if len(pending) + len(part) > _PIECE:
+            state.update(pending)
+            state.update(part)
+            pending.clear()
+        else:
+            pending += part
+    state.update(pending)
+    return state.hexdigest()
+
+
+def digest_of_rows(fingerprint: str, rows_N: np.ndarray) -> str:
+    """:func:`digest` of a text and of some rows as 64 bits each."""
+    state = blake2b(digest_size=16)
+    state.update(len(fingerprint).to_bytes(8, "little") + fingerprint.encode())
+    state.update((8 * len(rows_N)).to_bytes(8, "little"))
+    for some in blocks(len(rows_N)):
+        state.update(rows_N[some].astype("<i8").tobytes())
     return state.hexdigest()
 
 

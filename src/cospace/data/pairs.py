@@ -7,7 +7,7 @@ each with modalities of its own.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, repeat
 from pathlib import Path
@@ -15,15 +15,16 @@ from typing import Any, cast
 
 import numpy as np
 
-from ..columns import column_of, mapped, taken
+from ..arrays import array_of, blocks, each, full, is_count, rows_where, take, zeros
+from ..columns import SHORT, column_of, given, holds_only, mapped, taken
 from ..config import lookup, names, unknown
 from ..filenames import escaped
 from ..matches import Matches
-from ..modalities import FIELDS, is_text, modality, text_modality
+from ..modalities import FIELDS, Modality, is_text, modality, text_modality
 from ..types import Fault, LeftAlone, Pair, Problem, Progress, UserError, silent
-from .contents import contents, digest, is_absent
+from .contents import contents, digest, digest_of_rows, is_absent
 from .counting import Counts, describe_left_alone
-from .keys import ABSENT, encode
+from .keys import distinct_rows, encode
 from .known_files import KnownFiles
 from .sources import AS_FOUND, Form, ReadOptions, Rows, Source
 from .unread import meant
@@ -79,32 +80,29 @@ class Pairs:
 
     def select(self, rows: Iterable[int] | np.ndarray) -> Pairs:
         """The given rows, in the given order. Keys keep their numbers, and what matched still matches."""
-        index = np.asarray(rows if isinstance(rows, np.ndarray) else list(rows), dtype=np.int64)
-        if np.array_equal(index, np.arange(len(self))):
+        index = rows if isinstance(rows, np.ndarray) else np.array(list(rows), np.int64)
+        if is_count(index, len(self)):
             return self
 
-        def take(columns: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
+        def chosen(columns: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
             return {name: taken(column, index) for name, column in columns.items()}
 
         return replace(
             self,
             ids=taken(self.ids, index),
-            items=take(self.items),
+            items=chosen(self.items),
             matches=self.matches.select(index),
-            keys={name: column[index] for name, column in self.keys.items()},
-            contents=take(self.contents),
-            extras=take(self.extras),
-            names=take(self.names),
+            keys={name: take(column, index) for name, column in self.keys.items()},
+            contents=chosen(self.contents),
+            extras=chosen(self.extras),
+            names=chosen(self.names),
             places=taken(self.places, index) if self.places else (),
-            fingerprint=digest([self.fingerprint.encode(), index.astype("<i8").tobytes()]),
+            fingerprint=digest_of_rows(self.fingerprint, index),
         )
 
     def counts(self) -> Counts:
         """What was read, and what became of it."""
-        columns = list(self.keys.values())
-        order = np.lexsort(columns) if len(self) else np.zeros(0, np.int64)
-        differs = np.logical_or.reduce([np.diff(column[order]) != 0 for column in columns]) if len(self) else order
-        used = int(differs.sum()) + (len(self) > 0)
+        used = distinct_rows(list(self.keys.values()), len(self))
         return Counts(used, len(self) - used, len(self.problems), len(self.left_alone))
 
     def summary(self, counts: Counts | None = None) -> list[str]:
@@ -126,12 +124,9 @@ class Pairs:
     def without(self, problems: Sequence[Problem]) -> Pairs:
         """Set further rows aside, named by their places or ids, and remember why."""
         bad = {problem.id for problem in problems}
-        places = self.places or self.ids
-        named = zip(self.ids, places, strict=True)
-        kept = self.select(
-            np.flatnonzero(np.fromiter(((one not in bad and two not in bad) for one, two in named), bool))
-        )
-        return replace(kept, problems=[*self.problems, *problems])
+        named = zip(self.ids, self.places or self.ids, strict=True)
+        good_N = array_of(((one not in bad and two not in bad) for one, two in named), bool)
+        return replace(self.select(rows_where(good_N)), problems=[*self.problems, *problems])
 
     def stop_above(self, fraction: float = 0.01) -> Pairs:
         """These pairs, or :class:`UserError` when none is left or more than ``fraction`` of the rows were set aside."""
@@ -224,13 +219,15 @@ def build(name: str, rows: Rows, progress: Progress = silent, known: KnownFiles 
     found = {column: contents(column, values, progress, known) for column, values in rows.items.items()}
     absent = _absent(rows)
     faults = _faults(rows, found, absent)
-    kept_N = np.setdiff1d(np.arange(len(rows.ids)), np.fromiter(faults, np.int64, len(faults)), assume_unique=True)
+    good_N = full(len(rows.ids), True, bool)
+    good_N[np.fromiter(faults, np.int64, len(faults))] = False
+    kept_N = rows_where(good_N)
 
     def kept(columns: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
         return {one: taken(values, kept_N) if faults else values for one, values in columns.items()}
 
     ids = kept({"": rows.ids})[""]
-    assert int(encode(ids).max(initial=ABSENT)) + 1 == len(ids), f"the source of {name} gave the same id twice"
+    assert len(ids) > SHORT or len(set(ids)) == len(ids), f"the source of {name} gave the same id twice"
     items = kept({one: _blanked(values, absent[one], None) for one, values in rows.items.items()})
     tokens = kept({one: _blanked(values, absent[one], "") for one, values in found.items()})
     called = rows.places or rows.ids
@@ -249,7 +246,7 @@ def _blanked(values: Sequence[Any], absent_N: np.ndarray, blank: Any) -> Sequenc
     """A column with ``blank`` where a row has no item."""
     if not absent_N.any():
         return values
-    return column_of(blank if no else value for value, no in zip(values, absent_N.tolist(), strict=True))
+    return column_of(blank if no else value for value, no in zip(values, each(absent_N), strict=True))
 
 
 def _faults(
@@ -260,6 +257,7 @@ def _faults(
     places = [
         (is_absent(rows.items[column][row]), texts.index(column) if column in texts else len(texts), row, content)
         for column, values in found.items()
+        if not holds_only(values, str)
         for row, content in enumerate(values)
         if isinstance(content, Fault) and not absent[column][row]
     ]
@@ -322,22 +320,27 @@ def _with_distinct_names(parts: Sequence[Pairs]) -> list[Pairs]:
 
 def _absent(rows: Rows) -> dict[str, np.ndarray]:
     """By column, where rows have no item and that is no mistake (``N``, bool): they have what they need without it."""
-    empty = {
-        name: np.fromiter(map(is_absent, values), bool, len(values)) if rows.least is not None else np.zeros(0, bool)
-        for name, values in rows.items.items()
-    }
-    if rows.least is None:
-        return {name: np.zeros(len(rows.ids), bool) for name in empty}
+    count = len(rows.ids)
+    made = {name: zeros(count, bool) for name in rows.items}
+    if rows.least is not None:
+        empty = {name: array_of(map(is_absent, values), bool) for name, values in rows.items.items()}
+        for some in blocks(count):
+            absent = _absent_of({name: column[some] for name, column in empty.items()}, rows.least)
+            for name, column in absent.items():
+                made[name][some] = column
+    return made
+
+
+def _absent_of(empty: Mapping[str, np.ndarray], least: int) -> dict[str, np.ndarray]:
+    """The same of rows that need at least so many items, from where they have none."""
     there = {name: ~column for name, column in empty.items()}
-    nothing_N = np.zeros(len(rows.ids), bool)
+    nothing_N = np.zeros(len(next(iter(empty.values()), ())), bool)
     fields = [there.get(name, nothing_N) for name in FIELDS]
     files = [column for name, column in there.items() if not is_text(name)]
     asks_N = np.logical_and.reduce(fields) & np.logical_or.reduce([nothing_N, *files])
     have_N = sum((column.astype(int) for name, column in there.items() if name not in FIELDS), asks_N.astype(int))
     asked_N = np.logical_or.reduce(fields)  # a question without its answer is a mistake, and so is the reverse
-    return {
-        name: column & (have_N >= rows.least) & (~asked_N if name in FIELDS else True) for name, column in empty.items()
-    }
+    return {name: column & (have_N >= least) & (~asked_N if name in FIELDS else True) for name, column in empty.items()}
 
 
 def _compared(
@@ -352,15 +355,27 @@ def _compared(
     ordered = sorted(items, key=lambda column: (column == text_modality(), column in FIELDS))
     items = {column: items[column] for column in ordered}
     keys = {column: encode(_present(tokens[column], items[column])) for column in items}
-    codes = {
-        column: encode(_present(map(modality(column).match_key, tokens[column]), items[column]))
-        for column in items
-        if column not in FIELDS
-    }
+    codes = {column: _codes(column, keys, tokens, items) for column in items if column not in FIELDS}
     fingerprint = digest(part.encode() for m in sorted(tokens) for part in chain((m,), ids, tokens[m]))
     return Pairs(name, ids, items, Matches.of(codes), keys, tokens, extras, problems, fingerprint)
 
 
-def _present(values: Iterable[str], items: Iterable[Any]) -> Iterator[str | None]:
+def _codes(
+    column: str,
+    keys: Mapping[str, np.ndarray],
+    tokens: Mapping[str, Sequence[str]],
+    items: Mapping[str, Sequence[Any]],
+) -> np.ndarray:
+    """What matches as the same item of a column: what has the same content, unless its modality is less strict."""
+    one = modality(column)
+    if type(one).match_key is Modality.match_key:
+        return keys[column]
+    return encode(_present(map(one.match_key, tokens[column]), items[column]))
+
+
+def _present(values: Iterable[str], items: Sequence[Any]) -> Iterable[str | None]:
     """The values of rows that have an item."""
-    return (None if item is None else value for value, item in zip(values, items, strict=True))
+    given_N = given(items)
+    if given_N.all():
+        return values
+    return (value if there else None for value, there in zip(values, each(given_N), strict=True))
