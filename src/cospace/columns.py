@@ -166,6 +166,12 @@ class ColumnWriter:
         if len(self._short) > (SHORT if self._long is None else BLOCK):
             self._spill()
 
+    def extend(self, values: Sequence[Any]) -> None:
+        """Add values at the end, not very many at a time."""
+        self._short += values
+        if len(self._short) > (SHORT if self._long is None else BLOCK):
+            self._spill()
+
     def _spill(self) -> None:
         self._long = _Spilled() if self._long is None else self._long
         whole = len(self._short) - len(self._short) % BLOCK
@@ -190,9 +196,10 @@ def column_of(values: Iterable[T]) -> Sequence[T]:
     short = list(islice(pending, SHORT + 1))
     if len(short) <= SHORT:
         return short
-    writer = ColumnWriter(short)
-    for value in pending:
-        writer.append(value)
+    writer = ColumnWriter()
+    while short:
+        writer.extend(short)
+        short = list(islice(pending, BLOCK))
     return writer.finish()
 
 

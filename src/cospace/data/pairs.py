@@ -22,7 +22,7 @@ from ..filenames import escaped
 from ..matches import Matches
 from ..modalities import FIELDS, Modality, is_text, modality, text_modality
 from ..types import Fault, LeftAlone, Pair, Problem, Progress, UserError, silent
-from .contents import contents, digest, digest_of_rows, is_absent
+from .contents import contents, digest_of_rows, digest_of_texts, is_absent
 from .counting import Counts, describe_left_alone
 from .keys import distinct_rows, encode
 from .known_files import KnownFiles
@@ -356,7 +356,7 @@ def _compared(
     items = {column: items[column] for column in ordered}
     keys = {column: encode(_present(tokens[column], items[column])) for column in items}
     codes = {column: _codes(column, keys, tokens, items) for column in items if column not in FIELDS}
-    fingerprint = digest(part.encode() for m in sorted(tokens) for part in chain((m,), ids, tokens[m]))
+    fingerprint = digest_of_texts(part for m in sorted(tokens) for part in chain((m,), ids, tokens[m]))
     return Pairs(name, ids, items, Matches.of(codes), keys, tokens, extras, problems, fingerprint)
 
 
