@@ -88,6 +88,23 @@ def _numbered(runs: Runs, count: int) -> np.ndarray:
     return by_first(first_D)
 
 
+def among(values: Iterable[str], known: Iterable[str]) -> np.ndarray:
+    """Whether each value is one of those that are known ``(N,)``."""
+    count = 0
+
+    def counted() -> Iterator[str]:
+        nonlocal count
+        for value in known:
+            count += 1
+            yield value
+
+    codes = encode(chain(counted(), values))
+    most, found = int(codes[:count].max(initial=ABSENT)), ArrayWriter(bool)
+    for some in blocks(len(codes) - count):
+        found.append(codes[count:][some] <= most)  # the known ones appeared first
+    return found.finish()
+
+
 def first_rows(codes_N: np.ndarray) -> np.ndarray:
     """The first row of each code ``(C,)``, of codes that are numbered in order of appearance; -1 is none."""
     found, known = ArrayWriter(index_type(len(codes_N))), 0

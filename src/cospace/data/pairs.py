@@ -287,7 +287,9 @@ def join_pairs(parts: Sequence[Pairs]) -> Pairs:
     compared = _compared(name, ids, joined("items", None), joined("contents", ""), joined("extras", ""), problems)
     return replace(
         compared,
-        left_alone=[replace(left, name=f"{part.name}/{left.name}") for part in parts for left in part.left_alone],
+        left_alone=column_of(
+            replace(left, name=f"{part.name}/{left.name}") for part in parts for left in part.left_alone
+        ),
         understood="; ".join(f"{part.name}: {part.understood}" for part in parts if part.understood),
         names=joined("names", ""),
         places=column_of(place for part in parts for place in part.places or part.ids)

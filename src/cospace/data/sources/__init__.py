@@ -75,7 +75,7 @@ class Rows:
     least: int | None = None
     """How many modalities a row needs where rows may lack some; a question about a file, with its answer, counts as
     one more. Where nothing is said, every row needs all columns, and ``None`` is a problem."""
-    left_alone: list[LeftAlone] = field(default_factory=list)
+    left_alone: Sequence[LeftAlone] = ()
     """Files that lie there and are no part of this reading."""
     understood: str = ""
     """How the input was read, for people: ``1,000 images with captions beside them (.txt)``."""
