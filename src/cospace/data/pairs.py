@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from dataclasses import fields as dataclass_fields
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, cast
@@ -26,6 +27,7 @@ from .contents import contents, digest_of_rows, digest_of_texts, is_absent
 from .counting import Counts, describe_left_alone
 from .keys import distinct_rows, encode
 from .known_files import KnownFiles
+from .manifest import Manifest
 from .sources import AS_FOUND, Form, ReadOptions, Rows, Source
 from .unread import meant
 
@@ -170,11 +172,24 @@ def open_pairs(
     options = replace(options, columns=columns or options.columns, separator=separator or options.separator)
     text = str(spec)
     source = find_source(text, options.form).from_spec(text, options)
+    manifest = Manifest(type(source).__module__, text, options)
+    if (fields := manifest.read()) is not None:
+        return Pairs(**fields)
     name = escaped(Path(text).absolute().name or text if Path(text).exists() else text)
-    pairs = build(name, source.read(), progress, known)
+    rows = source.read()
+    pairs = build(name, rows, progress, known)
     if not len(pairs) and not pairs.problems:
         raise UserError(f"{text} holds no pairs; check that it is the file or folder you meant")
+    manifest.keep({one.name: getattr(pairs, one.name) for one in dataclass_fields(pairs)}, _watched(rows))
     return pairs
+
+
+def _watched(rows: Rows) -> Iterable[Path] | None:
+    """Files and folders that a source's rows depend on; nothing where that is not known."""
+    if rows.watched is None:
+        return None
+    named = (item for column in rows.items.values() if not holds_only(column, str) for item in column)
+    return chain(rows.watched, (item for item in named if isinstance(item, Path)))
 
 
 def built_in(spec: str) -> Pairs:

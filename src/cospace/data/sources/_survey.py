@@ -104,6 +104,8 @@ class Survey:
         """Text files, and json files that share their name with an item."""
         self.tables, self.shards = list[File](), list[File]()
         self.left_alone: Sequence[LeftAlone] = []
+        self.watched: Sequence[Path] = []
+        """All folders and files that were seen."""
 
     def stems(self) -> Iterator[str]:
         """What partners of the items may be called."""
@@ -125,6 +127,7 @@ class Survey:
     def within(self, part: str, others: str) -> Survey:
         """What lies in one folder; the rest is left alone, for the reason ``others``."""
         inside, outside = Survey(self.folder), Files(self.folder, by_name=True)
+        inside.watched = self.watched
         for file, modality in self.items.with_modality():
             (inside.items if file.name.startswith(f"{part}/") else outside).add(file.name, modality)
         for file in self.captions:
@@ -158,8 +161,9 @@ def _count(number: int, one: str, several: str) -> str:
 
 def survey(folder: Path, exclude: Sequence[str] = ()) -> Survey:
     """Look through a folder; no file is opened but those whose names say nothing."""
-    found, json_files, left = Survey(folder), Files(folder), ColumnWriter()
-    for file, reason in _walk(folder, exclude):
+    found, json_files, left, watched = Survey(folder), Files(folder), ColumnWriter(), ColumnWriter()
+    for file, reason in _walk(folder, exclude, watched):
+        watched.append(file.path)
         reason = reason or _reason_by_suffix(file)
         if reason:
             left.append(LeftAlone(file.name, reason))
@@ -183,7 +187,7 @@ def survey(folder: Path, exclude: Sequence[str] = ()) -> Survey:
             found.captions.add(file.name)
         else:
             left.append(LeftAlone(file.name, "a json file that belongs to no file"))
-    found.left_alone = left.finish()
+    found.left_alone, found.watched = left.finish(), watched.finish()
     return found
 
 
@@ -217,8 +221,8 @@ def _says_nothing(file: File) -> bool:
     return not (_is_shard(file) or unpacked_suffix(file.name) in known or file.suffix in known)
 
 
-def _walk(folder: Path, exclude: Sequence[str]) -> Iterator[tuple[File, str]]:
-    """Every file below a folder in the order of names, and why it is left alone, if so.
+def _walk(folder: Path, exclude: Sequence[str], seen: ColumnWriter | None = None) -> Iterator[tuple[File, str]]:
+    """Every file below a folder in the order of names, and why it is left alone, if so; ``seen`` gets the folders.
 
     Symbolic links to folders are not followed, for they may lead in circles; they, and folders that cannot be read, are
     named.
@@ -226,6 +230,8 @@ def _walk(folder: Path, exclude: Sequence[str]) -> Iterator[tuple[File, str]]:
     closed, pending = list[OSError](), [""]
     while pending:
         prefix = pending.pop()
+        if seen is not None:
+            seen.append(folder / prefix)
         folders, links, names = list[str](), list[str](), Records()
         try:
             with os.scandir(folder / prefix) as entries:

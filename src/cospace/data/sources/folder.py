@@ -74,6 +74,7 @@ class Config(BaseConfig):
         if self.options.pairs and self.options.form is None:
             found = self._for_training(found)
         rows = self._rows(found)
+        rows.watched = None if rows.watched is None else column_of(chain(found.watched, rows.watched))
         rows.understood = f"{seen}; read as {rows.understood}"
         rows.left_alone = column_of(chain(found.left_alone, rows.left_alone))
         return rows
@@ -166,7 +167,7 @@ class Config(BaseConfig):
         rows = layout.rows()
         without = (LeftAlone(name, reason) for _, _, name, reason in left)
         rows.left_alone = column_of(chain(self._other_tables(found), without, layout.unused_captions()))
-        rows.understood = layout.meaning
+        rows.understood, rows.watched = layout.meaning, []
         return rows
 
 

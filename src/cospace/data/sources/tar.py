@@ -87,21 +87,23 @@ class Config(BaseConfig):
             prefix = escaped(f"{os.path.relpath(shard, above)}/") if len(shards) > 1 else ""
             left.extend(_add_shard(layout, number, shard, prefix, self.options.exclude))
         rows = layout.rows()
-        beside = _beside(Path(self.spec), shards, self.options.exclude)
+        beside, seen = _beside(Path(self.spec), shards, self.options.exclude)
         rows.left_alone = column_of(chain(left.finish(), layout.unused_captions(), beside))
+        found = set("*?[") & set(self.spec)  # by a pattern, which another file may fit
+        rows.watched = column_of(chain(shards, {shard.parent for shard in shards} if found else (), seen))
         rows.understood = f"{len(shards):,} tar {'file' if len(shards) == 1 else 'files'}; read as {layout.meaning}"
         return rows
 
 
-def _beside(folder: Path, shards: Sequence[Path], exclude: Sequence[str]) -> Sequence[LeftAlone]:
-    """What else lies in a folder of shards, such as img2dataset's statistics."""
+def _beside(folder: Path, shards: Sequence[Path], exclude: Sequence[str]) -> tuple[Sequence[LeftAlone], Sequence[Path]]:
+    """What else lies in a folder of shards, such as img2dataset's statistics; and all files and folders seen there."""
     if not folder.is_dir():
-        return []
+        return [], []
     found = survey(folder, exclude)
     known = set(shards)
     files = chain(found.items, found.captions, found.tables, found.shards)
     others = (LeftAlone(file.name, "beside the shards, not in them") for file in files if file.path not in known)
-    return column_of(chain(found.left_alone, others))
+    return column_of(chain(found.left_alone, others)), found.watched
 
 
 def _shards(spec: str) -> list[Path]:
