@@ -154,6 +154,16 @@ def by_first(first_N: np.ndarray) -> np.ndarray:
     return first_N
 
 
+def mixed(*columns: np.ndarray) -> np.ndarray:
+    """A number of 64 bits for each row of some numbers that says hardly anything but whether rows are equal."""
+    mixed_N = np.zeros(len(columns[0]), np.uint64)
+    for column in columns:
+        mixed_N = (mixed_N ^ column.astype(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
+        mixed_N = (mixed_N ^ (mixed_N >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        mixed_N ^= mixed_N >> np.uint64(27)
+    return mixed_N
+
+
 _ALLOCATE: Callable[[int, int, int], None] = getattr(
     os,
     "posix_fallocate",
@@ -206,6 +216,20 @@ class Runs:
             columns = [np.concatenate(part) for part in zip(*(_cut(*run) for run in some), strict=True)]
             order = np.argsort(columns[0], kind="stable")
             yield tuple(column[order] for column in columns)
+
+
+def numbered_by_hash(runs: Runs, count: int) -> np.ndarray:
+    """Numbers in order of appearance of values that are hashed, equal for equal hashes ``(count,)``.
+
+    Records of the runs are both halves of a hash, and the place of the value.
+    """
+    first_N = zeros(count, index_type(count))
+    for high, low, place in runs.parts():
+        order = np.lexsort((low, high))  # stable: of equal hashes the first one comes first
+        starts = np.ones(len(order), bool)
+        starts[1:] = (high[order][1:] != high[order][:-1]) | (low[order][1:] != low[order][:-1])
+        first_N[place[order]] = place[order][starts][starts.cumsum() - 1]
+    return by_first(first_N)
 
 
 def _cut(run: Sequence[np.ndarray], start: int, stop: int) -> list[np.ndarray]:

@@ -13,7 +13,7 @@ from itertools import chain, islice
 import numpy as np
 
 from .. import arrays, columns
-from ..arrays import ArrayWriter, Runs, blocks, by_first, full, index_type, take, zeros
+from ..arrays import ArrayWriter, Runs, blocks, full, index_type, mixed, numbered_by_hash, take, zeros
 
 ABSENT = -1
 """Key of a row that has no value."""
@@ -69,23 +69,12 @@ def _encode_long(values: Iterable[str | None]) -> np.ndarray:
         high, low = hashes(different).T
         starts.append(starts[-1] + len(different))
         runs.add(high, low, np.arange(starts[-2], starts[-1]))
-    code_D, code_N = _numbered(runs, starts[-1]), within.finish()
+    code_D, code_N = numbered_by_hash(runs, starts[-1]), within.finish()
     made = zeros(len(code_N), index_type(len(code_N)))
     for some, start in zip(blocks(len(code_N), _BLOCK), starts, strict=False):
         code = code_N[some]
         made[some] = np.where(code == ABSENT, ABSENT, code_D[np.maximum(start + code, 0)]) if len(code_D) else ABSENT
     return made
-
-
-def _numbered(runs: Runs, count: int) -> np.ndarray:
-    """Numbers of hashed values in order of appearance ``(count,)``; runs hold both halves of a hash, and its place."""
-    first_D = zeros(count, index_type(count))
-    for high, low, place in runs.parts():
-        order = np.lexsort((low, high))  # stable: of equal hashes the first one comes first
-        starts = np.ones(len(order), bool)
-        starts[1:] = (high[order][1:] != high[order][:-1]) | (low[order][1:] != low[order][:-1])
-        first_D[place[order]] = place[order][starts][starts.cumsum() - 1]
-    return by_first(first_D)
 
 
 def among(values: Iterable[str], known: Iterable[str]) -> np.ndarray:
@@ -129,21 +118,12 @@ def distinct_rows(columns: Sequence[np.ndarray], count: int) -> int:
     for some in blocks(count):
         nothing = np.zeros(some.stop - some.start, np.int64)  # rows without columns are all alike
         table = np.unique(np.stack([nothing, *(column[some] for column in columns)]), axis=1)
-        runs.add(_mixed(table), *table)
+        runs.add(mixed(*table), *table)
     for _, *parts in runs.parts():
         order = np.lexsort(parts)
         differs = np.logical_or.reduce([np.diff(column[order]) != 0 for column in parts])
         found += 1 + int(differs.sum())
     return found
-
-
-def _mixed(columns_KN: np.ndarray) -> np.ndarray:
-    """A number of 64 bits for each row that says hardly anything but whether rows are equal."""
-    mixed_N = np.zeros(columns_KN.shape[1], np.uint64)
-    for column_N in columns_KN:
-        mixed_N = (mixed_N ^ column_N.astype(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
-        mixed_N ^= mixed_N >> np.uint64(29)
-    return mixed_N
 
 
 def items_of(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

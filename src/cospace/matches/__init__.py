@@ -20,7 +20,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..arrays import blocks, counted, full, index_type, occurring, rows_where, take
+from ..arrays import (
+    Runs,
+    blocks,
+    counted,
+    full,
+    index_type,
+    mixed,
+    numbered_by_hash,
+    occurring,
+    rows_where,
+    take,
+    zeros,
+)
 from ._codes import (
     by_appearance,
     by_component,
@@ -200,16 +212,22 @@ class Matches:
 
         An item that matches nothing, for want of other modalities, is like itself alone.
         """
-        partners: list[list[bytes]] = [[] for _ in self.component_of_code[modality]]
-        for left, right in self.pairs:
+        count = len(self.component_of_code[modality])
+        sums_2C = zeros((2, count), np.uint64)  # of numbers that stand for the items it matches: a hash of their set
+        for number, (left, right) in enumerate(self.pairs):
             if modality in (left, right):
-                pairs_P2 = self._codes_of(modality, right if modality == left else left)
-                cuts = np.searchsorted(pairs_P2[:, 0], np.arange(1, len(partners)))
-                for own, others in zip(partners, np.split(pairs_P2[:, 1], cuts), strict=False):
-                    own.append(others.tobytes())
-        seen: dict[object, int] = {}
-        kinds = [seen.setdefault(tuple(own) if any(own) else code, len(seen)) for code, own in enumerate(partners)]
-        return np.asarray(np.array([*kinds, -1], np.int64)[self.codes[modality]])
+                own, other = (0, 1) if modality == left else (1, 0)
+                for some in blocks(len(self.pairs[left, right])):
+                    pairs_P2 = self.pairs[left, right][some]
+                    for half in (0, 1):
+                        salt = np.full(len(pairs_P2), 2 * number + half + 1)
+                        np.add.at(sums_2C[half], pairs_P2[:, own], mixed(salt, pairs_P2[:, other]))
+        runs = Runs()
+        for some in blocks(count):
+            code = np.arange(some.start, some.stop)
+            high, low = (np.where(sums_2C[half, some] == 0, mixed(code, code), sums_2C[half, some]) for half in (0, 1))
+            runs.add(high, low, code)
+        return take(numbered_by_hash(runs, count), self.codes[modality], absent=-1)
 
     def all_match(self) -> bool:
         """Whether every two rows match each other, so that there is nothing to contrast."""
