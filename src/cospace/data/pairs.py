@@ -10,26 +10,27 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from dataclasses import fields as dataclass_fields
-from itertools import chain, repeat
+from itertools import chain, pairwise, repeat
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
-from ..arrays import array_of, blocks, each, full, is_count, rows_where, take, zeros
-from ..columns import SHORT, column_of, given, holds_only, mapped, taken
+from ..arrays import array_of, each, full, is_count, occurring, rows_where, take, zeros
+from ..columns import SHORT, column_of, given, holds_only, taken
 from ..config import lookup, names, unknown
 from ..filenames import escaped
 from ..matches import Matches
-from ..modalities import FIELDS, Modality, is_text, modality, text_modality
-from ..types import Fault, LeftAlone, Pair, Problem, Progress, UserError, silent
-from .contents import contents, digest_of_rows, digest_of_texts, is_absent
+from ..modalities import FIELDS, Modality, modality, text_modality
+from ..types import LeftAlone, Pair, Problem, Progress, UserError, silent
+from .contents import contents, digest_of_rows, digest_of_texts
 from .counting import Counts, describe_left_alone
 from .keys import distinct_rows, encode
 from .known_files import KnownFiles
 from .manifest import Manifest
 from .sources import AS_FOUND, Form, ReadOptions, Rows, Source
 from .unread import meant
+from .wanting import absent_items, blanked, faults_of
 
 FOLDER = "data.sources"
 """Where sources are registered."""
@@ -232,8 +233,8 @@ def build(name: str, rows: Rows, progress: Progress = silent, known: KnownFiles 
     Reads every file once, to know which contents are equal, but for files that are ``known``; decodes none.
     """
     found = {column: contents(column, values, progress, known) for column, values in rows.items.items()}
-    absent = _absent(rows)
-    faults = _faults(rows, found, absent)
+    absent = absent_items(rows)
+    faults = faults_of(rows, found, absent)
     good_N = full(len(rows.ids), True, bool)
     good_N[np.fromiter(faults, np.int64, len(faults))] = False
     kept_N = rows_where(good_N)
@@ -243,8 +244,8 @@ def build(name: str, rows: Rows, progress: Progress = silent, known: KnownFiles 
 
     ids = kept({"": rows.ids})[""]
     assert len(ids) > SHORT or len(set(ids)) == len(ids), f"the source of {name} gave the same id twice"
-    items = kept({one: _blanked(values, absent[one], None) for one, values in rows.items.items()})
-    tokens = kept({one: _blanked(values, absent[one], "") for one, values in found.items()})
+    items = kept({one: blanked(values, absent[one], None) for one, values in rows.items.items()})
+    tokens = kept({one: blanked(values, absent[one], "") for one, values in found.items()})
     called = rows.places or rows.ids
     problems = [*rows.problems, *(Problem(called[row], *fault) for row, fault in sorted(faults.items()))]
     compared = _compared(name, ids, items, tokens, kept(rows.extras), problems)
@@ -255,31 +256,6 @@ def build(name: str, rows: Rows, progress: Progress = silent, known: KnownFiles 
         names=kept(rows.names),
         places=kept({"": rows.places})[""] if rows.places else [],
     )
-
-
-def _blanked(values: Sequence[Any], absent_N: np.ndarray, blank: Any) -> Sequence[Any]:
-    """A column with ``blank`` where a row has no item."""
-    if not absent_N.any():
-        return values
-    return column_of(blank if no else value for value, no in zip(values, each(absent_N), strict=True))
-
-
-def _faults(
-    rows: Rows, found: Mapping[str, Sequence[str | Fault]], absent: Mapping[str, np.ndarray]
-) -> dict[int, Fault]:
-    """What is wrong with each row: first with what it names, then what it lacks, a caption before a file."""
-    texts = (text_modality(), *FIELDS)
-    places = [
-        (is_absent(rows.items[column][row]), texts.index(column) if column in texts else len(texts), row, content)
-        for column, values in found.items()
-        if not holds_only(values, str)
-        for row, content in enumerate(values)
-        if isinstance(content, Fault) and not absent[column][row]
-    ]
-    faults: dict[int, Fault] = {}
-    for _, _, row, fault in sorted(places, key=lambda place: place[:2]):
-        faults.setdefault(row, fault)
-    return faults
 
 
 def join_pairs(parts: Sequence[Pairs]) -> Pairs:
@@ -315,49 +291,26 @@ def join_pairs(parts: Sequence[Pairs]) -> Pairs:
 
 def _with_distinct_names(parts: Sequence[Pairs]) -> list[Pairs]:
     """The same sets, with nothing in two of them called alike: not a row, a file, a place, nor a problem."""
-    of_part = [
-        {*part.ids, *part.places, *(p.id for p in part.problems), *(n for names in part.names.values() for n in names)}
-        for part in parts
-    ]
-    seen = Counter(name for names in of_part for name in names)
+    columns = [[p.ids, p.places, [one.id for one in p.problems], *p.names.values()] for p in parts]
+    codes = encode(chain.from_iterable(chain.from_iterable(columns)))
+    sets_C = zeros(int(codes.max(initial=-1)) + 1, np.int32)
+    ends = np.cumsum([0, *(sum(map(len, of_part)) for of_part in columns)]).tolist()
+    for start, end in pairwise(ends):
+        sets_C += occurring(codes[start:end], len(sets_C))
+    if sets_C.max(initial=0) < 2:
+        return list(parts)
+    sets = each(take(sets_C, codes))
     made = []
-    for number, part in enumerate(parts, 1):
+    for number, (part, of_part) in enumerate(zip(parts, columns, strict=True), 1):
         prefix = f"{number}:{part.name}/"
-        new = {name: prefix + name if name and seen[name] > 1 else name for name in of_part[number - 1]}
-        renamed = replace(
-            part,
-            ids=mapped(new.__getitem__, part.ids),
-            places=mapped(new.__getitem__, part.places),
-            names={modality: mapped(new.__getitem__, names) for modality, names in part.names.items()},
-            problems=[replace(problem, id=new[problem.id]) for problem in part.problems],
+        ids, places, problems, *names = (
+            column_of(prefix + name if name and among > 1 else name for name, among in zip(column, sets, strict=False))
+            for column in of_part
         )
-        made.append(renamed)
+        renamed = [replace(problem, id=new) for problem, new in zip(part.problems, problems, strict=True)]
+        by_modality = dict(zip(part.names, names, strict=True))
+        made.append(replace(part, ids=ids, places=places, names=by_modality, problems=renamed))
     return made
-
-
-def _absent(rows: Rows) -> dict[str, np.ndarray]:
-    """By column, where rows have no item and that is no mistake (``N``, bool): they have what they need without it."""
-    count = len(rows.ids)
-    made = {name: zeros(count, bool) for name in rows.items}
-    if rows.least is not None:
-        empty = {name: array_of(map(is_absent, values), bool) for name, values in rows.items.items()}
-        for some in blocks(count):
-            absent = _absent_of({name: column[some] for name, column in empty.items()}, rows.least)
-            for name, column in absent.items():
-                made[name][some] = column
-    return made
-
-
-def _absent_of(empty: Mapping[str, np.ndarray], least: int) -> dict[str, np.ndarray]:
-    """The same of rows that need at least so many items, from where they have none."""
-    there = {name: ~column for name, column in empty.items()}
-    nothing_N = np.zeros(len(next(iter(empty.values()), ())), bool)
-    fields = [there.get(name, nothing_N) for name in FIELDS]
-    files = [column for name, column in there.items() if not is_text(name)]
-    asks_N = np.logical_and.reduce(fields) & np.logical_or.reduce([nothing_N, *files])
-    have_N = sum((column.astype(int) for name, column in there.items() if name not in FIELDS), asks_N.astype(int))
-    asked_N = np.logical_or.reduce(fields)  # a question without its answer is a mistake, and so is the reverse
-    return {name: column & (have_N >= least) & (~asked_N if name in FIELDS else True) for name, column in empty.items()}
 
 
 def _compared(
