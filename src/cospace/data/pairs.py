@@ -185,7 +185,7 @@ def open_pairs(
     return pairs
 
 
-def _watched(rows: Rows) -> Iterable[Path] | None:
+def _watched(rows: Rows) -> Iterable[Path | str] | None:
     """Files and folders that a source's rows depend on; nothing where that is not known."""
     if rows.watched is None:
         return None

@@ -83,7 +83,7 @@ class Rows:
     """Of files, by modality: what each is called in every row that has it; without, as the row is called."""
     places: Sequence[str] = field(default_factory=list)
     """Where each row stands (``pairs.csv:17``), for those who have to mend it; without, what the row is called."""
-    watched: Iterable[Path] | None = None
+    watched: Iterable[Path | str] | None = None
     """Files and folders whose change may change the rows, besides the files that they name; None where not known."""
 
 

@@ -52,10 +52,14 @@ _BEGINNING = 64
 
 
 class File(NamedTuple):
-    """A file in a folder: its path within, as text (see :func:`~cospace.files.escaped`), and where it lies."""
+    """A file in a folder: its path within, as text (see :func:`~cospace.filenames.escaped`), and the folder."""
 
     name: str
-    path: Path
+    folder: Path
+
+    @property
+    def path(self) -> Path:
+        return self.folder / unescaped(self.name)
 
     @property
     def suffix(self) -> str:
@@ -90,7 +94,7 @@ class Files:
     def with_modality(self) -> Iterator[tuple[File, str]]:
         """The files with what was added to each."""
         for *_, name, modality in self._records:
-            yield File(name, self._folder / unescaped(name)), modality
+            yield File(name, self._folder), modality
 
 
 class Survey:
@@ -104,7 +108,7 @@ class Survey:
         """Text files, and json files that share their name with an item."""
         self.tables, self.shards = list[File](), list[File]()
         self.left_alone: Sequence[LeftAlone] = []
-        self.watched: Sequence[Path] = []
+        self.watched: Sequence[str] = []
         """All folders and files that were seen."""
 
     def stems(self) -> Iterator[str]:
@@ -162,8 +166,9 @@ def _count(number: int, one: str, several: str) -> str:
 def survey(folder: Path, exclude: Sequence[str] = ()) -> Survey:
     """Look through a folder; no file is opened but those whose names say nothing."""
     found, json_files, left, watched = Survey(folder), Files(folder), ColumnWriter(), ColumnWriter()
+    above = f"{folder}{os.sep}"
     for file, reason in _walk(folder, exclude, watched):
-        watched.append(file.path)
+        watched.append(f"{above}{unescaped(file.name)}")
         reason = reason or _reason_by_suffix(file)
         if reason:
             left.append(LeftAlone(file.name, reason))
@@ -231,7 +236,7 @@ def _walk(folder: Path, exclude: Sequence[str], seen: ColumnWriter | None = None
     while pending:
         prefix = pending.pop()
         if seen is not None:
-            seen.append(folder / prefix)
+            seen.append(f"{folder}{os.sep}{prefix}")
         folders, links, names = list[str](), list[str](), Records()
         try:
             with os.scandir(folder / prefix) as entries:
@@ -246,18 +251,14 @@ def _walk(folder: Path, exclude: Sequence[str], seen: ColumnWriter | None = None
         reason_above = left_alone_by_name(prefix.rstrip("/"), exclude)
         for name in sorted(links):
             reason = reason_above or left_alone_by_name(prefix + name, exclude)
-            yield _file(folder, prefix + name), reason or "a link to a folder; name that one too"
+            yield File(escaped(prefix + name), folder), reason or "a link to a folder; name that one too"
         for name, is_regular in names:
             reason = reason_above or left_alone_by_name(prefix + name, exclude)
-            yield _file(folder, prefix + name), reason or ("" if is_regular else "no regular file")
+            yield File(escaped(prefix + name), folder), reason or ("" if is_regular else "no regular file")
         pending += [f"{prefix}{name}/" for name in sorted(folders, reverse=True)]
     for one in closed:
         name = Path(one.filename).relative_to(folder).as_posix()
-        yield _file(folder, name), f"a folder that cannot be read: {one.strerror}"
-
-
-def _file(folder: Path, name: str) -> File:
-    return File(escaped(name), folder / name)
+        yield File(escaped(name), folder), f"a folder that cannot be read: {one.strerror}"
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -181,7 +181,7 @@ def _add_captions(layout: Layout, found: Survey) -> Records:
         captions: list[str] = []
         for _, rank, place, name in records:
             try:
-                new = _captions(File(name, found.folder / unescaped(name))) if not captions else []
+                new = _captions(File(name, found.folder)) if not captions else []
             except OSError as error:
                 left.add(rank, place, name, f"it cannot be read: {error.strerror}")
                 continue

@@ -95,7 +95,7 @@ class Config(BaseConfig):
         return rows
 
 
-def _beside(folder: Path, shards: Sequence[Path], exclude: Sequence[str]) -> tuple[Sequence[LeftAlone], Sequence[Path]]:
+def _beside(folder: Path, shards: Sequence[Path], exclude: Sequence[str]) -> tuple[Sequence[LeftAlone], Sequence[str]]:
     """What else lies in a folder of shards, such as img2dataset's statistics; and all files and folders seen there."""
     if not folder.is_dir():
         return [], []
