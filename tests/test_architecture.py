@@ -28,7 +28,9 @@ LAYERS = """
     models | objectives | data
     modalities
     prefetch | columns | ranks
-    config | runtime | files | tensors | matches
+    config | runtime | tensors | matches
+    arrays
+    files
     reading | trust | filenames | stopping
     types
 """

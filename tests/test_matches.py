@@ -11,8 +11,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cospace import arrays
 from cospace.matches import BatchMatches, Matches, Relation, connected, modality_pairs
-from cospace.matches._codes import numbered
+from cospace.matches._codes import connected_in_pieces, numbered
 
 NUMBERS = st.integers(-1, 5)
 ROWS = st.lists(st.tuples(NUMBERS, NUMBERS, NUMBERS).filter(lambda row: max(row) >= 0), min_size=1, max_size=14)
@@ -50,6 +51,35 @@ def brute(rows: list[Row], left: int, right: int, of: list[int]) -> list[list[bo
     known = {(row[left], row[right]) for row in rows if min(row[left], row[right]) >= 0}
     both = [rows[place] for place in of if min(rows[place][left], rows[place][right]) >= 0]
     return [[(a[left], b[right]) in known for b in both] for a in both]
+
+
+@given(rows=ROWS, together=st.integers(1, 5), count=st.integers(1, 14))
+def test_long_columns_match_as_short_ones_do(rows: list[Row], together: int, count: int) -> None:
+    short = Matches.of(codes_of(rows))
+    chosen = np.random.default_rng(count).permutation(len(rows))[:count]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(arrays, "LARGE", 0)
+        patch.setattr(arrays, "TOGETHER", together)
+        long = Matches.of(codes_of(rows))
+        for one, other in ((short, long), (short.select(chosen), long.select(chosen))):
+            assert one.components().tolist() == other.components().tolist()
+            assert one.largest_component() == other.largest_component()
+            assert one.all_match() == other.all_match()
+            for name in NAMES:
+                assert one.codes[name].tolist() == other.codes[name].tolist()
+                assert one.component_of_code[name].tolist() == other.component_of_code[name].tolist()
+                assert one.alike(name).tolist() == other.alike(name).tolist()
+            for pair in modality_pairs(NAMES):
+                assert one.pairs[pair].tolist() == other.pairs[pair].tolist()
+
+
+@given(st.lists(st.lists(st.tuples(st.integers(0, 19), st.integers(0, 19)), max_size=9), max_size=6))
+def test_components_of_edges_in_pieces_are_those_of_all_edges(pieces: list[list[tuple[int, int]]]) -> None:
+    edges = [np.array(piece, np.int64).reshape(-1, 2) for piece in pieces]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(arrays, "TOGETHER", 3)
+        found = connected_in_pieces(20, edges)
+    assert found.tolist() == connected(20, np.concatenate([np.zeros((0, 2), np.int64), *edges])).tolist()
 
 
 @given(rows=ROWS, seed=st.integers(0, 9), count=st.integers(1, 14))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import tarfile
 import time
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import write_shapes
-from cospace import columns
+from cospace import arrays, columns
 from cospace.columns import Column, ColumnWriter, Taken, column_of, taken
-from cospace.data import contents
+from cospace.data import contents, keys
 from cospace.data.check import check
-from cospace.data.keys import ABSENT, encode, encode_hashes, hashes
+from cospace.data.keys import ABSENT, encode
 from cospace.data.pairs import Pairs, open_pairs
-from cospace.data.sources import _delimited, _text_files
+from cospace.data.sources import ReadOptions, _delimited, _records, _text_files
 from cospace.data.sources._delimited import records
 from cospace.data.sources.tar import Member
 from cospace.types import Fault, UserError
@@ -46,8 +47,13 @@ def long_from_three(monkeypatch: pytest.MonkeyPatch) -> None:
     """Columns of more than two values lie on disk, in blocks of two; large files are read in small pieces."""
     monkeypatch.setattr(columns, "SHORT", 2)
     monkeypatch.setattr(columns, "BLOCK", 2)
+    monkeypatch.setattr(arrays, "LARGE", 1)
+    monkeypatch.setattr(arrays, "TOGETHER", 5)
+    monkeypatch.setattr(keys, "_BLOCK", 4)
     monkeypatch.setattr(contents, "_BLOCK", 3)
     monkeypatch.setattr(contents, "_REMEMBERED", 4)
+    monkeypatch.setattr(_records, "_RUN", 3)
+    monkeypatch.setattr(_records, "_MOST_RUNS", 2)
     monkeypatch.setattr(_text_files, "SMALL", 8)
     monkeypatch.setattr(_text_files, "PIECE", 7)
 
@@ -121,12 +127,19 @@ def test_a_short_column_is_the_list() -> None:
     assert writer.finish() == ["a"]
 
 
-@given(st.lists(st.none() | st.text(max_size=2), max_size=40), st.integers(1, 9))
-def test_hashes_number_values_as_a_dictionary_does(values: list[str | None], together: int) -> None:
+@given(st.lists(st.none() | st.text("ab", max_size=3), max_size=40), st.integers(1, 9), st.integers(1, 9))
+def test_hashes_number_values_as_a_dictionary_does(values: list[str | None], block: int, together: int) -> None:
     codes: dict[str, int] = {}
     expected = [ABSENT if value is None else codes.setdefault(value, len(codes)) for value in values]
     assert encode(values).tolist() == expected
-    assert encode_hashes(hashes(values), together).tolist() == expected
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(columns, "SHORT", 0)
+        patch.setattr(arrays, "LARGE", 8)
+        patch.setattr(arrays, "TOGETHER", together)
+        patch.setattr(keys, "_BLOCK", block)
+        made = encode(values)
+        assert made.tolist() == expected
+        assert keys.first_rows(made).tolist() == [expected.index(code) for code in range(len(codes))]
 
 
 FIELD = st.text('ab", \n\r', max_size=6)
@@ -153,7 +166,7 @@ def _equal(one: Pairs, two: Pairs) -> None:
     for name in one.keys:
         np.testing.assert_array_equal(one.keys[name], two.keys[name])
     assert one.problems == two.problems
-    assert one.left_alone == two.left_alone
+    assert list(one.left_alone) == list(two.left_alone)
     assert one.understood == two.understood
     np.testing.assert_array_equal(one.groups, two.groups)
 
@@ -190,6 +203,41 @@ def test_long_inputs_are_read_as_short_ones_are(
         _equal(one, two)
         _equal(one.select(range(0, len(one), 2)), two.select(range(0, len(two), 2)))
         assert two.counts() == one.counts()
+
+
+def folders(folder: Path) -> list[Path]:
+    """A folder of files with captions beside most of them and much else, one of classes, and shards of the first."""
+    files, classes, shards = folder / "files", folder / "classes", folder / "shards"
+    for name in ("a/1.png", "a/2.png", "a/2.wav", "b/3.png", "b/4.png", "b/4.jpg", "b/5.png", "z.png"):
+        for place in (files / name, classes / "x" / name):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(name.encode())
+    captions = {
+        "a/1.txt": "one\ntwo", "a/1.json": '{"caption": "not read"}', "a/2.caption": "three", "b/3.png.txt": "four",
+        "b/4.txt": "of two files", "b/5.json": '{"text": ["five", "six"]}', "c/6.txt": "no file", "b/7.json": "{}",
+        "b/8.psd": "", "b/9.xyz": "", "loose.txt": "a,b",
+    }  # fmt: skip
+    for name, text in captions.items():
+        (files / name).parent.mkdir(exist_ok=True)
+        (files / name).write_text(text)
+    shards.mkdir()
+    for number, part in enumerate("ab"):
+        with tarfile.open(shards / f"{number}.tar", "w") as shard:
+            shard.add(files / part, ".")
+    (shards / "stats.json").write_text("{}")
+    return [files, classes, shards]
+
+
+@pytest.mark.parametrize("options", [ReadOptions(), ReadOptions(pairs=False), ReadOptions(form="files", pairs=False)])
+def test_long_listings_are_read_as_short_ones_are(
+    options: ReadOptions, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    specs = folders(tmp_path)[: 2 if options.form else 3]
+    short = [open_pairs(spec, options=options) for spec in specs]
+    assert [len(pairs) for pairs in short if options == ReadOptions()] in ([], [6, 1, 3])
+    request.getfixturevalue("long_from_three")
+    for spec, pairs in zip(specs, short, strict=True):
+        _equal(pairs, open_pairs(spec, options=options))
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.jsonl"])

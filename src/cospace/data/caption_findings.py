@@ -130,7 +130,7 @@ def links_of(pairs: Pairs, codes: np.ndarray | None = None) -> Links:
             break
         rows = np.flatnonzero((columns[name] != ABSENT) & (own != ABSENT))
         width = int(columns[name].max(initial=0)) + 1
-        links, at = np.unique(own[rows] * width + columns[name][rows], return_index=True)
+        links, at = np.unique(own[rows].astype(np.int64) * width + columns[name][rows], return_index=True)
         caption.append(links // width)
         first.append(rows[at])
     caption_L, row_L = np.concatenate(caption), np.concatenate(first)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ..arrays import blocks
 from ..columns import SHORT, column_of
 from ..modalities import is_text, modality, names
 from ..reading import NotAFile, opened
@@ -33,6 +34,9 @@ _REMEMBERED = 2 * SHORT
 
 _LARGEST = 16 << 30
 """Bytes of a file. A sparse file may have any size, and take as long to read."""
+
+_TOGETHER = 1 << 10
+"""Texts that are hashed at a time."""
 
 _PIECE = 1 << 20
 """Bytes of a file that are read at a time."""
@@ -114,6 +118,24 @@ def digest(parts: Iterable[bytes]) -> str:
     for part in parts:
         state.update(len(part).to_bytes(8, "little"))
         state.update(part)
+    return state.hexdigest()
+
+
+def digest_of_texts(texts: Iterable[str]) -> str:
+    """:func:`digest` of very many short texts."""
+    state, pending = blake2b(digest_size=16), iter(texts)
+    while some := [text.encode() for text in islice(pending, _TOGETHER)]:
+        state.update(b"".join([piece for part in some for piece in (len(part).to_bytes(8, "little"), part)]))
+    return state.hexdigest()
+
+
+def digest_of_rows(fingerprint: str, rows_N: np.ndarray) -> str:
+    """:func:`digest` of a text and of some rows as 64 bits each."""
+    state = blake2b(digest_size=16)
+    state.update(len(fingerprint).to_bytes(8, "little") + fingerprint.encode())
+    state.update((8 * len(rows_N)).to_bytes(8, "little"))
+    for some in blocks(len(rows_N)):
+        state.update(rows_N[some].astype("<i8").tobytes())
     return state.hexdigest()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -47,12 +48,14 @@ class Counts:
 def describe_left_alone(left_alone: Sequence[LeftAlone]) -> list[str]:
     """A line for each reason for which files were left alone, the most frequent first, with the first names."""
     names: dict[str, list[str]] = {}
+    counts = Counter[str]()
     for left in left_alone:
-        names.setdefault(left.reason, []).append(left.name)
-    ordered = sorted(names, key=lambda reason: -len(names[reason]))
-    return [f"left alone, {reason}: {_some(names[reason])}" for reason in ordered]
+        counts[left.reason] += 1
+        first = names.setdefault(left.reason, [])
+        first += [left.name] if len(first) < _NAMED else []
+    return [f"left alone, {reason}: {_some(names[reason], count)}" for reason, count in counts.most_common()]
 
 
-def _some(names: Sequence[str]) -> str:
-    more = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {more:,} more" if more > 0 else "")
+def _some(names: Sequence[str], count: int) -> str:
+    more = count - len(names)
+    return ", ".join(names) + (f" and {more:,} more" if more else "")

@@ -71,7 +71,7 @@ def _of_shared_captions(pairs: Pairs, name: str, text: str) -> tuple[np.ndarray,
     links = []
     for one, offset in zip(names, offsets, strict=False):
         rows = np.flatnonzero((codes[one] >= 0) & (captions >= 0) & ((codes[name] < 0) | (one == name)))
-        links.append(captions[rows] * width + codes[one][rows] + offset)
+        links.append(captions[rows].astype(np.int64) * width + codes[one][rows] + offset)
     caption_L, item_L = np.divmod(np.unique(np.concatenate(links)), width)
     shared = np.bincount(caption_L, minlength=int(captions.max(initial=0)) + 1) > 1
     own_L = item_L[(item_L < offsets[1]) & shared[caption_L]]

@@ -43,7 +43,7 @@ class KnownFiles(CacheDatabase):
         """By path, the hashes of those files that are as they were."""
         found, given = {}, {os.fsencode(os.path.abspath(path)): str(path) for path in paths}
         for path, *before, digest in self._rows("files", "path", given):
-            if (status := _status(path)) is not None and _state(status) == tuple(before):
+            if (status := _status(path)) is not None and state_of(status) == tuple(before):
                 found[given[path]] = digest
         return found
 
@@ -53,7 +53,7 @@ class KnownFiles(CacheDatabase):
         for path, digest in digests.items():
             status = _status(path)
             if status is not None and max(status.st_mtime, status.st_ctime) < since - SETTLED:
-                rows.append((os.fsencode(os.path.abspath(path)), *_state(status), digest))
+                rows.append((os.fsencode(os.path.abspath(path)), *state_of(status), digest))
         self._write("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", rows)
 
     def examined(self, kind: str, contents: Sequence[str]) -> dict[str, Examined]:
@@ -90,7 +90,7 @@ def _status(path: str | bytes) -> os.stat_result | None:
         return None
 
 
-def _state(status: os.stat_result) -> tuple[int, int, int, int]:
+def state_of(status: os.stat_result) -> tuple[int, int, int, int]:
     """What changes when a file does, or who may read it: its size, the times of its last changes, and its number."""
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 

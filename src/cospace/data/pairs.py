@@ -7,26 +7,30 @@ each with modalities of its own.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain, repeat
+from dataclasses import fields as dataclass_fields
+from itertools import chain, pairwise, repeat
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
-from ..columns import column_of, mapped, taken
+from ..arrays import array_of, each, full, is_count, occurring, rows_where, take, zeros
+from ..columns import SHORT, column_of, given, holds_only, taken
 from ..config import lookup, names, unknown
 from ..filenames import escaped
 from ..matches import Matches
-from ..modalities import FIELDS, is_text, modality, text_modality
-from ..types import Fault, LeftAlone, Pair, Problem, Progress, UserError, silent
-from .contents import contents, digest, is_absent
+from ..modalities import FIELDS, Modality, modality, text_modality
+from ..types import LeftAlone, Pair, Problem, Progress, UserError, silent
+from .contents import contents, digest_of_rows, digest_of_texts
 from .counting import Counts, describe_left_alone
-from .keys import ABSENT, encode
+from .keys import distinct_rows, encode
 from .known_files import KnownFiles
+from .manifest import Manifest
 from .sources import AS_FOUND, Form, ReadOptions, Rows, Source
 from .unread import meant
+from .wanting import absent_items, blanked, faults_of
 
 FOLDER = "data.sources"
 """Where sources are registered."""
@@ -81,32 +85,29 @@ class Pairs:
 
     def select(self, rows: Iterable[int] | np.ndarray) -> Pairs:
         """The given rows, in the given order. Keys keep their numbers, and what matched still matches."""
-        index = np.asarray(rows if isinstance(rows, np.ndarray) else list(rows), dtype=np.int64)
-        if np.array_equal(index, np.arange(len(self))):
+        index = rows if isinstance(rows, np.ndarray) else np.array(list(rows), np.int64)
+        if is_count(index, len(self)):
             return self
 
-        def take(columns: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
+        def chosen(columns: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
             return {name: taken(column, index) for name, column in columns.items()}
 
         return replace(
             self,
             ids=taken(self.ids, index),
-            items=take(self.items),
+            items=chosen(self.items),
             matches=self.matches.select(index),
-            keys={name: column[index] for name, column in self.keys.items()},
-            contents=take(self.contents),
-            extras=take(self.extras),
-            names=take(self.names),
+            keys={name: take(column, index) for name, column in self.keys.items()},
+            contents=chosen(self.contents),
+            extras=chosen(self.extras),
+            names=chosen(self.names),
             places=taken(self.places, index) if self.places else (),
-            fingerprint=digest([self.fingerprint.encode(), index.astype("<i8").tobytes()]),
+            fingerprint=digest_of_rows(self.fingerprint, index),
         )
 
     def counts(self) -> Counts:
         """What was read, and what became of it."""
-        columns = list(self.keys.values())
-        order = np.lexsort(columns) if len(self) else np.zeros(0, np.int64)
-        differs = np.logical_or.reduce([np.diff(column[order]) != 0 for column in columns]) if len(self) else order
-        used = int(differs.sum()) + (len(self) > 0)
+        used = distinct_rows(list(self.keys.values()), len(self))
         return Counts(used, len(self) - used, len(self.problems), len(self.left_alone))
 
     def summary(self, counts: Counts | None = None) -> list[str]:
@@ -128,12 +129,9 @@ class Pairs:
     def without(self, problems: Sequence[Problem]) -> Pairs:
         """Set further rows aside, named by their places or ids, and remember why."""
         bad = {problem.id for problem in problems}
-        places = self.places or self.ids
-        named = zip(self.ids, places, strict=True)
-        kept = self.select(
-            np.flatnonzero(np.fromiter(((one not in bad and two not in bad) for one, two in named), bool))
-        )
-        return replace(kept, problems=[*self.problems, *problems])
+        named = zip(self.ids, self.places or self.ids, strict=True)
+        good_N = array_of(((one not in bad and two not in bad) for one, two in named), bool)
+        return replace(self.select(rows_where(good_N)), problems=[*self.problems, *problems])
 
     def stop_above(self, fraction: float = 0.01) -> Pairs:
         """These pairs, or :class:`UserError` when none is left or more than ``fraction`` of the rows were set aside."""
@@ -181,11 +179,24 @@ def open_pairs(
     options = replace(options, columns=columns or options.columns, separator=separator or options.separator)
     text = str(spec)
     source = find_source(text, options.form).from_spec(text, options)
+    manifest = Manifest(type(source).__module__, text, options)
+    if (fields := manifest.read()) is not None:
+        return Pairs(**fields)
     name = escaped(Path(text).absolute().name or text if Path(text).exists() else text)
-    pairs = build(name, source.read(), progress, known)
+    rows = source.read()
+    pairs = build(name, rows, progress, known)
     if not len(pairs) and not pairs.problems:
         raise UserError(f"{text} holds no pairs; check that it is the file or folder you meant")
+    manifest.keep({one.name: getattr(pairs, one.name) for one in dataclass_fields(pairs)}, _watched(rows))
     return pairs
+
+
+def _watched(rows: Rows) -> Iterable[Path | str] | None:
+    """Files and folders that a source's rows depend on; nothing where that is not known."""
+    if rows.watched is None:
+        return None
+    named = (item for column in rows.items.values() if not holds_only(column, str) for item in column)
+    return chain(rows.watched, (item for item in named if isinstance(item, Path)))
 
 
 def built_in(spec: str) -> Pairs:
@@ -228,17 +239,19 @@ def build(name: str, rows: Rows, progress: Progress = silent, known: KnownFiles 
     Reads every file once, to know which contents are equal, but for files that are ``known``; decodes none.
     """
     found = {column: contents(column, values, progress, known) for column, values in rows.items.items()}
-    absent = _absent(rows)
-    faults = _faults(rows, found, absent)
-    kept_N = np.setdiff1d(np.arange(len(rows.ids)), np.fromiter(faults, np.int64, len(faults)), assume_unique=True)
+    absent = absent_items(rows)
+    faults = faults_of(rows, found, absent)
+    good_N = full(len(rows.ids), True, bool)
+    good_N[np.fromiter(faults, np.int64, len(faults))] = False
+    kept_N = rows_where(good_N)
 
     def kept(columns: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
         return {one: taken(values, kept_N) if faults else values for one, values in columns.items()}
 
     ids = kept({"": rows.ids})[""]
-    assert int(encode(ids).max(initial=ABSENT)) + 1 == len(ids), f"the source of {name} gave the same id twice"
-    items = kept({one: _blanked(values, absent[one], None) for one, values in rows.items.items()})
-    tokens = kept({one: _blanked(values, absent[one], "") for one, values in found.items()})
+    assert len(ids) > SHORT or len(set(ids)) == len(ids), f"the source of {name} gave the same id twice"
+    items = kept({one: blanked(values, absent[one], None) for one, values in rows.items.items()})
+    tokens = kept({one: blanked(values, absent[one], "") for one, values in found.items()})
     called = rows.places or rows.ids
     problems = [*rows.problems, *(Problem(called[row], *fault) for row, fault in sorted(faults.items()))]
     compared = _compared(name, ids, items, tokens, kept(rows.extras), problems)
@@ -249,30 +262,6 @@ def build(name: str, rows: Rows, progress: Progress = silent, known: KnownFiles 
         names=kept(rows.names),
         places=kept({"": rows.places})[""] if rows.places else [],
     )
-
-
-def _blanked(values: Sequence[Any], absent_N: np.ndarray, blank: Any) -> Sequence[Any]:
-    """A column with ``blank`` where a row has no item."""
-    if not absent_N.any():
-        return values
-    return column_of(blank if no else value for value, no in zip(values, absent_N.tolist(), strict=True))
-
-
-def _faults(
-    rows: Rows, found: Mapping[str, Sequence[str | Fault]], absent: Mapping[str, np.ndarray]
-) -> dict[int, Fault]:
-    """What is wrong with each row: first with what it names, then what it lacks, a caption before a file."""
-    texts = (text_modality(), *FIELDS)
-    places = [
-        (is_absent(rows.items[column][row]), texts.index(column) if column in texts else len(texts), row, content)
-        for column, values in found.items()
-        for row, content in enumerate(values)
-        if isinstance(content, Fault) and not absent[column][row]
-    ]
-    faults: dict[int, Fault] = {}
-    for _, _, row, fault in sorted(places, key=lambda place: place[:2]):
-        faults.setdefault(row, fault)
-    return faults
 
 
 def join_pairs(parts: Sequence[Pairs]) -> Pairs:
@@ -295,7 +284,9 @@ def join_pairs(parts: Sequence[Pairs]) -> Pairs:
     compared = _compared(name, ids, joined("items", None), joined("contents", ""), joined("extras", ""), problems)
     return replace(
         compared,
-        left_alone=[replace(left, name=f"{part.name}/{left.name}") for part in parts for left in part.left_alone],
+        left_alone=column_of(
+            replace(left, name=f"{part.name}/{left.name}") for part in parts for left in part.left_alone
+        ),
         understood="; ".join(f"{part.name}: {part.understood}" for part in parts if part.understood),
         names=joined("names", ""),
         places=column_of(place for part in parts for place in part.places or part.ids)
@@ -306,44 +297,26 @@ def join_pairs(parts: Sequence[Pairs]) -> Pairs:
 
 def _with_distinct_names(parts: Sequence[Pairs]) -> list[Pairs]:
     """The same sets, with nothing in two of them called alike: not a row, a file, a place, nor a problem."""
-    of_part = [
-        {*part.ids, *part.places, *(p.id for p in part.problems), *(n for names in part.names.values() for n in names)}
-        for part in parts
-    ]
-    seen = Counter(name for names in of_part for name in names)
+    columns = [[p.ids, p.places, [one.id for one in p.problems], *p.names.values()] for p in parts]
+    codes = encode(chain.from_iterable(chain.from_iterable(columns)))
+    sets_C = zeros(int(codes.max(initial=-1)) + 1, np.int32)
+    ends = np.cumsum([0, *(sum(map(len, of_part)) for of_part in columns)]).tolist()
+    for start, end in pairwise(ends):
+        sets_C += occurring(codes[start:end], len(sets_C))
+    if sets_C.max(initial=0) < 2:
+        return list(parts)
+    sets = each(take(sets_C, codes))
     made = []
-    for number, part in enumerate(parts, 1):
+    for number, (part, of_part) in enumerate(zip(parts, columns, strict=True), 1):
         prefix = f"{number}:{part.name}/"
-        new = {name: prefix + name if name and seen[name] > 1 else name for name in of_part[number - 1]}
-        renamed = replace(
-            part,
-            ids=mapped(new.__getitem__, part.ids),
-            places=mapped(new.__getitem__, part.places),
-            names={modality: mapped(new.__getitem__, names) for modality, names in part.names.items()},
-            problems=[replace(problem, id=new[problem.id]) for problem in part.problems],
+        ids, places, problems, *names = (
+            column_of(prefix + name if name and among > 1 else name for name, among in zip(column, sets, strict=False))
+            for column in of_part
         )
-        made.append(renamed)
+        renamed = [replace(problem, id=new) for problem, new in zip(part.problems, problems, strict=True)]
+        by_modality = dict(zip(part.names, names, strict=True))
+        made.append(replace(part, ids=ids, places=places, names=by_modality, problems=renamed))
     return made
-
-
-def _absent(rows: Rows) -> dict[str, np.ndarray]:
-    """By column, where rows have no item and that is no mistake (``N``, bool): they have what they need without it."""
-    empty = {
-        name: np.fromiter(map(is_absent, values), bool, len(values)) if rows.least is not None else np.zeros(0, bool)
-        for name, values in rows.items.items()
-    }
-    if rows.least is None:
-        return {name: np.zeros(len(rows.ids), bool) for name in empty}
-    there = {name: ~column for name, column in empty.items()}
-    nothing_N = np.zeros(len(rows.ids), bool)
-    fields = [there.get(name, nothing_N) for name in FIELDS]
-    files = [column for name, column in there.items() if not is_text(name)]
-    asks_N = np.logical_and.reduce(fields) & np.logical_or.reduce([nothing_N, *files])
-    have_N = sum((column.astype(int) for name, column in there.items() if name not in FIELDS), asks_N.astype(int))
-    asked_N = np.logical_or.reduce(fields)  # a question without its answer is a mistake, and so is the reverse
-    return {
-        name: column & (have_N >= rows.least) & (~asked_N if name in FIELDS else True) for name, column in empty.items()
-    }
 
 
 def _compared(
@@ -358,15 +331,27 @@ def _compared(
     ordered = sorted(items, key=lambda column: (column == text_modality(), column in FIELDS))
     items = {column: items[column] for column in ordered}
     keys = {column: encode(_present(tokens[column], items[column])) for column in items}
-    codes = {
-        column: encode(_present(map(modality(column).match_key, tokens[column]), items[column]))
-        for column in items
-        if column not in FIELDS
-    }
-    fingerprint = digest(part.encode() for m in sorted(tokens) for part in chain((m,), ids, tokens[m]))
+    codes = {column: _codes(column, keys, tokens, items) for column in items if column not in FIELDS}
+    fingerprint = digest_of_texts(part for m in sorted(tokens) for part in chain((m,), ids, tokens[m]))
     return Pairs(name, ids, items, Matches.of(codes), keys, tokens, extras, problems, fingerprint)
 
 
-def _present(values: Iterable[str], items: Iterable[Any]) -> Iterator[str | None]:
+def _codes(
+    column: str,
+    keys: Mapping[str, np.ndarray],
+    tokens: Mapping[str, Sequence[str]],
+    items: Mapping[str, Sequence[Any]],
+) -> np.ndarray:
+    """What matches as the same item of a column: what has the same content, unless its modality is less strict."""
+    one = modality(column)
+    if type(one).match_key is Modality.match_key:
+        return keys[column]
+    return encode(_present(map(one.match_key, tokens[column]), items[column]))
+
+
+def _present(values: Iterable[str], items: Sequence[Any]) -> Iterable[str | None]:
     """The values of rows that have an item."""
-    return (None if item is None else value for value, item in zip(values, items, strict=True))
+    given_N = given(items)
+    if given_N.all():
+        return values
+    return (value if there else None for value, there in zip(values, each(given_N), strict=True))

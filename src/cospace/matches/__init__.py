@@ -12,7 +12,7 @@ None of them holds a matrix: memory grows with items and pairs. Shapes: ``N`` le
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -20,7 +20,30 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ._codes import by_appearance, composed, connected, distinct, distinct_pairs, numbered, ranges
+from ..arrays import (
+    Runs,
+    blocks,
+    counted,
+    full,
+    index_type,
+    mixed,
+    numbered_by_hash,
+    occurring,
+    rows_where,
+    take,
+    zeros,
+)
+from ._codes import (
+    by_appearance,
+    by_component,
+    composed,
+    connected,
+    connected_in_pieces,
+    distinct,
+    distinct_pairs,
+    numbered,
+    ranges,
+)
 from ._relation import Relation, as_tensors
 
 if TYPE_CHECKING:
@@ -101,30 +124,27 @@ class Matches:
 
         Codes are renumbered: from 0, by component and then in their own order.
         """
-        places, counts = {}, [0]
+        numbers, counts = {}, [0]
         for name, column in codes.items():
-            places[name], count = numbered(column)
+            numbers[name], count = numbered(column)
             counts.append(count)
-        offsets = dict(zip(codes, np.cumsum(counts), strict=False))
-        edges = [np.zeros((0, 2), np.int64)]
-        for left, right in modality_pairs(codes):
-            shift_2 = np.array([offsets[left], offsets[right]])
-            edges.append(distinct_pairs(places[left], places[right]) + shift_2)
-        component_C = connected(sum(counts), np.concatenate(edges))
-        del edges
-        component_C = by_appearance(component_C, [(places[name], offset) for name, offset in offsets.items()])
-        made, components = {}, {}
-        for count, (name, column) in zip(counts[1:], places.items(), strict=True):
-            component_c = component_C[offsets[name] : offsets[name] + count]
-            order_c = np.argsort(component_c, kind="stable")
-            rank_c = np.append(np.argsort(order_c, kind="stable"), -1)
-            made[name], components[name] = rank_c[column], component_c[order_c]
-        pairs = {pair: distinct_pairs(made[pair[0]], made[pair[1]]) for pair in modality_pairs(codes)}
-        return cls(made, pairs, components)
+        offsets = dict(zip(codes, np.cumsum(counts).tolist(), strict=False))
+        paired = {pair: distinct_pairs(numbers[pair[0]], numbers[pair[1]]) for pair in modality_pairs(codes)}
+        component_C = connected_in_pieces(sum(counts), _edges(paired, offsets))
+        component_C = by_appearance(component_C, [(numbers[name], offset) for name, offset in offsets.items()])
+        components = int(component_C.max(initial=-1)) + 1
+        made, component_of_code = {}, {}
+        for count, (name, column) in zip(counts[1:], numbers.items(), strict=True):
+            own_C = component_C[offsets[name] : offsets[name] + count]
+            rank_C, component_of_code[name] = by_component(own_C, components)
+            made[name] = take(rank_C, column, absent=-1)
+        pairs = {pair: distinct_pairs(made[pair[0]], made[pair[1]]) for pair in paired}
+        return cls(made, pairs, component_of_code)
 
     def select(self, rows: np.ndarray) -> Matches:
         """Some rows in the given order; what matched still matches."""
-        return Matches({name: column[rows] for name, column in self.codes.items()}, self.pairs, self.component_of_code)
+        codes = {name: take(column, rows) for name, column in self.codes.items()}
+        return Matches(codes, self.pairs, self.component_of_code)
 
     def through(self, shared: str) -> Matches:
         """The same, where items of two modalities that no row pairs match if they share an item of a third one.
@@ -148,19 +168,23 @@ class Matches:
 
     @cached_property
     def _components(self) -> np.ndarray:
-        component_N = np.full(len(next(iter(self.codes.values()), ())), -1, np.int64)
+        rows = len(next(iter(self.codes.values()), ()))
+        component_N = full(rows, -1, index_type(rows))
         for name, column in self.codes.items():
-            component_N = np.where(column >= 0, np.append(self.component_of_code[name], -1)[column], component_N)
+            for some in blocks(rows if len(self.component_of_code[name]) else 0):
+                component = self.component_of_code[name][column[some]]
+                component_N[some] = np.where(column[some] >= 0, component, component_N[some])
         return component_N
 
     def largest_component(self) -> float:
         """Share of the rows that belong to the largest connected component."""
-        sizes = np.unique(self.components(), return_counts=True)[1]
-        return float(sizes.max(initial=0) / max(1, len(self.components())))
+        components = self.components()
+        sizes = counted(components, int(components.max(initial=-1)) + 1)
+        return float(sizes.max(initial=0) / max(1, len(components)))
 
     def batch(self, rows: np.ndarray) -> BatchMatches:
         """What matches among some rows."""
-        codes, together = {name: column[rows] for name, column in self.codes.items()}, {}
+        codes, together = {name: column[rows].astype(np.int64) for name, column in self.codes.items()}, {}
         has = {name: column >= 0 for name, column in codes.items()}
         for left, right in self.pairs:
             both_B = has[left] & has[right]
@@ -178,7 +202,8 @@ class Matches:
 
     def _relation(self, pair: ModalityPair, left_N: np.ndarray, right_M: np.ndarray) -> Relation:
         """The relation of some codes; only pairs of the given left codes are looked at."""
-        pairs_P2, code_L = self.pairs[pair], distinct(left_N)
+        pairs_P2 = self.pairs[pair]
+        code_L = distinct(left_N).astype(pairs_P2.dtype)  # or all pairs would be converted to search among them
         first_L, last_L = (np.searchsorted(pairs_P2[:, 0], code_L, side) for side in ("left", "right"))
         return Relation.of(left_N, right_M, pairs_P2[ranges(first_L, last_L - first_L)])
 
@@ -187,26 +212,44 @@ class Matches:
 
         An item that matches nothing, for want of other modalities, is like itself alone.
         """
-        partners: list[list[bytes]] = [[] for _ in self.component_of_code[modality]]
-        for left, right in self.pairs:
+        count = len(self.component_of_code[modality])
+        sums_2C = zeros((2, count), np.uint64)  # of numbers that stand for the items it matches: a hash of their set
+        for number, (left, right) in enumerate(self.pairs):
             if modality in (left, right):
-                pairs_P2 = self._codes_of(modality, right if modality == left else left)
-                cuts = np.searchsorted(pairs_P2[:, 0], np.arange(1, len(partners)))
-                for own, others in zip(partners, np.split(pairs_P2[:, 1], cuts), strict=False):
-                    own.append(others.tobytes())
-        seen: dict[object, int] = {}
-        kinds = [seen.setdefault(tuple(own) if any(own) else code, len(seen)) for code, own in enumerate(partners)]
-        return np.asarray(np.array([*kinds, -1], np.int64)[self.codes[modality]])
+                own, other = (0, 1) if modality == left else (1, 0)
+                for some in blocks(len(self.pairs[left, right])):
+                    pairs_P2 = self.pairs[left, right][some]
+                    for half in (0, 1):
+                        salt = np.full(len(pairs_P2), 2 * number + half + 1)
+                        np.add.at(sums_2C[half], pairs_P2[:, own], mixed(salt, pairs_P2[:, other]))
+        runs = Runs()
+        for some in blocks(count):
+            code = np.arange(some.start, some.stop)
+            high, low = (np.where(sums_2C[half, some] == 0, mixed(code, code), sums_2C[half, some]) for half in (0, 1))
+            runs.add(high, low, code)
+        return take(numbered_by_hash(runs, count), self.codes[modality], absent=-1)
 
     def all_match(self) -> bool:
         """Whether every two rows match each other, so that there is nothing to contrast."""
-        here = {name: np.unique(column[column >= 0]) for name, column in self.codes.items()}
+        here = {
+            name: rows_where(occurring(column, len(self.component_of_code[name])))
+            for name, column in self.codes.items()
+        }
         if not self.pairs:
             return all(len(codes) < 2 for codes in here.values())
         return all(
-            len(self._relation((left, right), here[left], here[right]).pairs_P2) == len(here[left]) * len(here[right])
-            for left, right in self.pairs
+            len(pairs_P2) >= len(here[left]) * len(here[right])
+            and len(self._relation((left, right), here[left], here[right]).pairs_P2)
+            == len(here[left]) * len(here[right])
+            for (left, right), pairs_P2 in self.pairs.items()
         )
+
+
+def _edges(paired: Mapping[ModalityPair, np.ndarray], offsets: Mapping[str, int]) -> Iterator[np.ndarray]:
+    """All pairs of codes as pairs of nodes, block by block; the nodes of each modality begin at its offset."""
+    for (left, right), pairs_P2 in paired.items():
+        for some in blocks(len(pairs_P2)):
+            yield pairs_P2[some].astype(np.int64) + np.array([offsets[left], offsets[right]])
 
 
 def _places_in(some_B: np.ndarray, all_B: np.ndarray) -> Tensor | None:

@@ -1,11 +1,27 @@
-"""Items as codes: which pairs of codes there are, how they hang together, and where they stand. NumPy alone."""
+"""Items as codes: which pairs of codes there are, how they hang together, and where they stand.
+
+Long columns are worked on block by block (see :mod:`cospace.arrays`); none is copied into memory.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from ..arrays import (
+    ArrayWriter,
+    Runs,
+    blocks,
+    by_first,
+    counted,
+    full,
+    index_type,
+    occurring,
+    running,
+    take,
+    zeros,
+)
 from ..types import UserError
 
 MOST_COMPOSED = 100_000_000
@@ -28,6 +44,32 @@ def connected(nodes: int, edges_Q2: np.ndarray) -> np.ndarray:
     return np.asarray(((parent == np.arange(nodes)).cumsum() - 1)[parent])
 
 
+def connected_in_pieces(nodes: int, edges: Iterable[np.ndarray]) -> np.ndarray:
+    """:func:`connected` of lists of edges ``(Q, 2)``, of which one at a time is in memory.
+
+    Every tree hangs below its least node; a list joins the trees whose roots it connects, a small problem of its own.
+    """
+    parent = zeros(nodes, index_type(nodes))
+    for some in blocks(nodes):
+        parent[some] = np.arange(some.start, some.stop)
+    for edges_Q2 in edges:
+        root_Q2 = _roots(parent, edges_Q2)
+        parent[edges_Q2] = root_Q2  # so that the ways to the roots stay short
+        root_R, place = np.unique(root_Q2[root_Q2[:, 0] != root_Q2[:, 1]], return_inverse=True)
+        component_R = connected(len(root_R), place.reshape(-1, 2))
+        first_K = np.unique(component_R, return_index=True)[1]  # the least, since the roots are sorted
+        parent[root_R] = root_R[first_K][component_R]
+    for some in blocks(nodes):
+        parent[some] = _roots(parent, parent[some])
+    return by_first(parent)
+
+
+def _roots(parent: np.ndarray, node: np.ndarray) -> np.ndarray:
+    while not np.array_equal(above := parent[node], node):
+        node = above
+    return node
+
+
 def numbered(column_N: np.ndarray) -> tuple[np.ndarray, int]:
     """Codes numbered from 0 without gaps, in their order, -1 as it is; and how many different ones there are."""
     most = int(column_N.max(initial=-1)) + 1
@@ -36,34 +78,61 @@ def numbered(column_N: np.ndarray) -> tuple[np.ndarray, int]:
         made_N = np.full(len(column_N), -1, np.int64)
         made_N[column_N >= 0] = place_N
         return made_N, len(different)
-    used = np.zeros(most + 1, bool)  # with a last place for -1
-    used[column_N] = True
-    if used[:most].all():
+    used_C = occurring(column_N, most)
+    if used_C.all():
         return column_N, most
-    used[most] = False
-    rank_C = np.append(used[:most].cumsum() - 1, -1)
-    return np.asarray(rank_C[column_N]), int(used.sum())
+    return take(running(used_C), column_N, absent=-1), int(np.count_nonzero(used_C))
 
 
 def by_appearance(component_C: np.ndarray, columns: Sequence[tuple[np.ndarray, int]]) -> np.ndarray:
     """Components renumbered by the first row that shows one of their nodes; a row's node is its number and an offset.
 
-    ``columns`` hold numbers ``(rows,)``, -1 for none, and the offset of each column's.
+    ``columns`` hold numbers ``(rows,)``, -1 for none, and the offset of each column's. The nodes of a row are of one
+    component, and every component has a row.
     """
-    rows = len(columns[0][0]) if columns else 0
-    first = np.full(int(component_C.max(initial=-1)) + 1, rows)
-    for number_N, offset in columns:
-        row = np.flatnonzero(number_N >= 0)
-        np.minimum.at(first, component_C[number_N[row] + offset], row)
-    rank = np.argsort(np.argsort(first, kind="stable"), kind="stable")
-    return np.asarray(rank[component_C])
+    rank_K = full(int(component_C.max(initial=-1)) + 1, -1, component_C.dtype)
+    known = 0
+    for some in blocks(len(columns[0][0]) if columns else 0):
+        shown_N = np.full(some.stop - some.start, -1, np.int64)
+        for number_N, offset in columns:
+            here = np.flatnonzero(number_N[some] >= 0)
+            shown_N[here] = component_C[number_N[some][here].astype(np.int64) + offset]
+        component, row = np.unique(shown_N, return_index=True)
+        new = np.flatnonzero(component >= 0)
+        new = new[rank_K[component[new]] < 0]
+        rank_K[component[new[np.argsort(row[new])]]] = np.arange(known, known + len(new))
+        known += len(new)
+    return take(rank_K, component_C)
+
+
+def by_component(component_C: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Each code's place by its component, of which there are ``count``, then in its own order; and the components so.
+
+    Sorting by counting: what a component's codes begin with is known.
+    """
+    next_K = running(counted(component_C, count))
+    rank_C, sorted_C = zeros(len(component_C), index_type(len(component_C))), zeros(len(component_C), component_C.dtype)
+    for some in blocks(len(component_C)):
+        order = np.argsort(component_C[some], kind="stable")
+        component = component_C[some][order]
+        different, first, times = np.unique(component, return_index=True, return_counts=True)
+        place = np.repeat(next_K[different] - first, times) + np.arange(len(component))
+        next_K[different] += times
+        rank_C[some.start + order] = place
+        sorted_C[place] = component
+    return rank_C, sorted_C
 
 
 def distinct_pairs(left_N: np.ndarray, right_N: np.ndarray) -> np.ndarray:
-    """The different pairs of codes ``(P, 2)`` among rows that have both, sorted; columns lie in one component."""
-    both = (left_N >= 0) & (right_N >= 0)
-    width = int(right_N.max(initial=0)) + 1
-    return np.stack(np.divmod(distinct(left_N[both] * width + right_N[both]), width)).T
+    """The different pairs of codes ``(P, 2)`` among rows that have both, sorted; rows lie one after another."""
+    width, runs = int(right_N.max(initial=0)) + 1, Runs()
+    for some in blocks(len(left_N)):
+        both = np.flatnonzero((left_N[some] >= 0) & (right_N[some] >= 0))
+        runs.add(distinct(left_N[some][both].astype(np.int64) * width + right_N[some][both]))
+    made = ArrayWriter(index_type(max(width, int(left_N.max(initial=0)) + 1)))
+    for (key,) in runs.parts():
+        made.append(np.stack(np.divmod(distinct(key), width), axis=1))
+    return made.finish().reshape(-1, 2)
 
 
 def composed(left_P2: np.ndarray, right_Q2: np.ndarray) -> np.ndarray:

@@ -75,7 +75,7 @@ class Rows:
     least: int | None = None
     """How many modalities a row needs where rows may lack some; a question about a file, with its answer, counts as
     one more. Where nothing is said, every row needs all columns, and ``None`` is a problem."""
-    left_alone: list[LeftAlone] = field(default_factory=list)
+    left_alone: Sequence[LeftAlone] = ()
     """Files that lie there and are no part of this reading."""
     understood: str = ""
     """How the input was read, for people: ``1,000 images with captions beside them (.txt)``."""
@@ -83,6 +83,8 @@ class Rows:
     """Of files, by modality: what each is called in every row that has it; without, as the row is called."""
     places: Sequence[str] = field(default_factory=list)
     """Where each row stands (``pairs.csv:17``), for those who have to mend it; without, what the row is called."""
+    watched: Iterable[Path | str] | None = None
+    """Files and folders whose change may change the rows, besides the files that they name; None where not known."""
 
 
 class RowsWriter:

@@ -32,6 +32,8 @@ class Below:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._files: dict[str, dict[str, list[Path]]] | None = None
+        self.folders: list[Path] = []
+        """Those that were looked through."""
 
     def find(self, text: str, modality: str) -> Path | Fault | None:
         """The one file of a modality that is called so; why not, where there are several; None where there is none."""
@@ -66,15 +68,16 @@ class Below:
 
     def _of(self, modality: str) -> dict[str, list[Path]]:
         if self._files is None:
-            self._files = _listed(self.folder)
+            self._files = _listed(self.folder, self.folders)
         return self._files.get(modality, {})
 
 
-def _listed(folder: Path) -> dict[str, dict[str, list[Path]]]:
-    """Modality to what a file may be found by to the files."""
+def _listed(folder: Path, seen: list[Path]) -> dict[str, dict[str, list[Path]]]:
+    """Modality to what a file may be found by to the files; ``seen`` gets the folders."""
     known: dict[str, dict[str, list[Path]]] = {}
     for number, (root, folders, names) in enumerate(os.walk(folder)):
         folders[:] = sorted(name for name in folders if not name.startswith(("@", "#", ".")))
+        seen.append(Path(root))
         for path in (Path(root, name) for name in sorted(names) if not name.startswith(".")):
             modality = modality_of_file(path)
             for key in _keys(path.stem) if modality is not None else ():

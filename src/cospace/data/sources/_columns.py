@@ -26,6 +26,8 @@ _GLANCE = 200
 """Rows that are read to decide what a column holds."""
 _LONGEST_OBJECT = 1 << 24
 """Bytes of a JSON object beside an item; more is no caption."""
+_MOST_SEARCHED = 100_000
+"""Files that are not where a table says."""
 _NUMBER = re.compile(r"[\s\d.,:/+-]*")
 """A number, a date, a time."""
 _LONGEST_LIST = 100_000
@@ -50,6 +52,8 @@ class Table:
     """Paths of another machine whose files were found here."""
     called: list[Path] = field(default_factory=list)
     """Files that were found by their ids alone, in whatever folder."""
+    searched: list[Path] = field(default_factory=list)
+    """What is not where the table says."""
     below: Below = field(init=False)
 
     def __post_init__(self) -> None:
@@ -58,7 +62,7 @@ class Table:
     def rows(self) -> Rows:
         """The rows, by modality; a column that is none becomes an extra, a row with several captions several rows."""
         roles, columns = self._roles()
-        self.elsewhere, self.called = [], []
+        self.elsewhere, self.called, self.searched = [], [], []
         items = {
             role: mapped(text_value, columns[column]) if is_text(role) else self._files(columns[column], role)
             for role, column in roles.items()
@@ -73,6 +77,7 @@ class Table:
         filters = f"; filters: {', '.join(_some(list(map(str, extras))))}" if extras else ""
         said = ", ".join(f"{role} = {column}" for role, column in roles.items())
         rows.understood = said + filters + self._found_otherwise()
+        rows.watched = [*self.below.folders, *self.searched] if len(self.searched) < _MOST_SEARCHED else None
         _one_caption_each(rows)
         identify(rows)
         return rows
@@ -132,6 +137,7 @@ class Table:
         texts = (v for v in values if isinstance(v, str) and v.strip())
         locator = Locator(self.below, modality, texts, fixed=self.options.root is not None)
         found = column_of(locator.find(value) if isinstance(value, str) else value for value in values)
+        self.searched += locator.searched
         self.elsewhere += locator.elsewhere
         self.called += locator.called
         return found

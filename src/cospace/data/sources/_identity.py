@@ -6,7 +6,6 @@ So a row keeps its name when others are inserted, removed or sorted, and an inde
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import repeat
 from pathlib import Path
@@ -14,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from ...columns import column_of, mapped
+from ...arrays import blocks, each, take, zeros
+from ...columns import column_of, holds_only, mapped
 from ...filenames import escaped
 from ..contents import digest
-from ..keys import encode, hashes
+from ..keys import ABSENT, encode, first_rows, hashes, repeated, sorted_hashes
 from . import Rows
 from ._paths import without_number
 
@@ -35,25 +35,29 @@ def identify(rows: Rows) -> None:
     """
     column = next((name for name in rows.extras if name.strip().casefold() == _ID), None)
     own: Sequence[str] = [] if column is None else mapped(str.strip, rows.extras[column])
-    called = zip(*rows.names.values(), strict=True) if rows.names else repeat((), len(rows.ids))
-    bases = column_of(
-        base or next(filter(None, names), "")
-        for base, names in zip(own or repeat("", len(rows.ids)), called, strict=True)
-    )
-    codes_N = encode(bases)
-    shared_N = np.bincount(codes_N)[codes_N] > 1 if len(codes_N) else codes_N > 0
-    texts = _texts_of(rows)
+    bases = _bases(own, list(rows.names.values()), len(rows.ids))
+    shared = repeated(encode(bases))
     rows.places = rows.ids if column is None else []
     rows.ids = _distinct(
         column_of(
-            base if base and not shared else _hashed(base, next_texts)
-            for base, shared, next_texts in zip(bases, shared_N.tolist(), texts, strict=True)
+            base if base and not again else _hashed(base, texts)
+            for base, again, texts in zip(bases, shared, _texts_of(rows), strict=True)
         )
     )
     if column is None:
         rows.names = {name: _where_one_file(called, name, rows) for name, called in rows.names.items()}
     else:
         rows.names = {name: _where_one_file(own, name, rows) for name in list(rows.names)[:1]}
+
+
+def _bases(own: Sequence[str], names: Sequence[Sequence[str]], count: int) -> Sequence[str]:
+    """What each row is called before equal ones are distinguished: by its own id, else by the first file it names."""
+    if not own and len(names) == 1:
+        return names[0]
+    called = zip(*names, strict=True) if names else repeat((), count)
+    return column_of(
+        base or next(filter(None, files), "") for base, files in zip(own or repeat("", count), called, strict=True)
+    )
 
 
 def file_name(value: Any) -> str:
@@ -65,49 +69,44 @@ def file_name(value: Any) -> str:
 
 def _where_one_file(names: Sequence[str], modality: str, rows: Rows) -> Sequence[str]:
     """Names for the files of all rows, where all rows of a name have one file; otherwise what the rows are called."""
+    if names is rows.names[modality] and holds_only(rows.items[modality], Path):  # a path is its name
+        return names if all(names) else column_of(name or own for name, own in zip(names, rows.ids, strict=True))
     files = zip(rows.items[modality], rows.names[modality], strict=True)
     name_N, file_N = encode(names), encode(_text_of(item, called) for item, called in files)
-    _, first_C = np.unique(name_N, return_index=True)
-    several_C = np.bincount(name_N, weights=file_N != file_N[first_C[name_N]]) > 0 if len(name_N) else first_C > 0
-    several_N = several_C[name_N].tolist()
+    file_C = take(file_N, first_rows(name_N))
+    several_C = zeros(len(file_C), bool)
+    for some in blocks(len(name_N)):
+        several_C[name_N[some][file_N[some] != file_C[name_N[some]]]] = True
+    several = each(take(several_C, name_N))
     return column_of(
-        name if name and not several else own for name, several, own in zip(names, several_N, rows.ids, strict=True)
+        name if name and not more else own for name, more, own in zip(names, several, rows.ids, strict=True)
     )
 
 
 def _distinct(names: Sequence[str]) -> Sequence[str]:
     """The names, where several are equal with their number behind the second and later ones."""
     codes_N = encode(names)
-    if int(codes_N.max(initial=-1)) + 1 == len(names):
+    count = int(codes_N.max(initial=ABSENT)) + 1
+    if count == len(names):
         return names
-    repeated = (np.bincount(codes_N)[codes_N] > 1).tolist()
-    taken, seen = _Names(names), Counter[str]()
+    taken, seen_C = sorted_hashes(names), zeros(count, codes_N.dtype)
 
-    def numbered(name: str) -> str:
-        seen[name] += 1
+    def numbered(name: str, code: int) -> str:
+        seen_C[code] += 1
         found = name
-        while seen[name] > 1 and (found := f"{name}.{seen[name]}") in taken:
-            seen[name] += 1
-        taken.add(found)
+        while seen_C[code] > 1 and _is_among(taken, found := f"{name}.{seen_C[code]}"):
+            seen_C[code] += 1
         return found
 
-    return column_of(numbered(name) if again else name for name, again in zip(names, repeated, strict=True))
+    each_one = zip(names, each(codes_N), repeated(codes_N), strict=True)
+    return column_of(numbered(name, code) if again else name for name, code, again in each_one)
 
 
-class _Names:
-    """The names that are taken, as hashes: one that only has the hash of another is passed over as well."""
-
-    def __init__(self, names: Sequence[str]) -> None:
-        self._sorted = np.sort(hashes(names)[:, 0])
-        self._added: set[str] = set()
-
-    def __contains__(self, name: str) -> bool:
-        wanted = hashes([name])[0, 0]
-        place = int(np.searchsorted(self._sorted, wanted))
-        return name in self._added or (place < len(self._sorted) and bool(self._sorted[place] == wanted))
-
-    def add(self, name: str) -> None:
-        self._added.add(name)
+def _is_among(sorted_N: np.ndarray, name: str) -> bool:
+    """Whether a name is one of those with these hashes; another name with the hash of one passes for it."""
+    wanted = hashes([name])[0, 0]
+    place = int(np.searchsorted(sorted_N, wanted))
+    return place < len(sorted_N) and bool(sorted_N[place] == wanted)
 
 
 def _texts_of(rows: Rows) -> Iterator[list[str]]:

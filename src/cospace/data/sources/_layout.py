@@ -18,14 +18,16 @@ is a row, with its captions, else its class, else neither.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 from ...filenames import folder_of
 from ...modalities import modality, text_modality
 from ...types import LeftAlone, Problem, UserError
 from . import Rows, RowsWriter, file_kinds
+from ._records import Records
 from ._survey import SPLITS
 
 _PLAIN = frozenset(
@@ -37,53 +39,87 @@ _PLAIN = frozenset(
 """Names of folders that say what lies in them, not what it shows."""
 
 
-@dataclass(slots=True)
+class _Group(NamedTuple):
+    """What shares a stem."""
+
+    stem: str
+    files: dict[str, dict[str, Any]]
+    """Modality to file name to raw item; more than one name for a modality is a duplicate."""
+    captions: list[str] | None
+    caption_file: str
+    """The name of the file that holds the captions."""
+
+    @property
+    def names(self) -> list[str]:
+        return [name for named in self.files.values() for name in named]
+
+
 class Layout:
     """Files and captions by stem: a file's path without its suffix, which is what makes partners."""
 
-    name: str
-    """Of the folder or archive, for messages."""
-    pairs: bool = True
-    """Whether pairs are asked for, not items."""
-    files: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
-    """Stem to modality to file name to raw item; more than one name for a stem and a modality is a duplicate."""
-    captions: dict[str, list[str]] = field(default_factory=dict)
-    caption_files: dict[str, str] = field(default_factory=dict)
-    """Stem to the name of the file that holds the captions."""
-    uses_captions: bool = False
-    """Whether the rows have the captions."""
-    meaning: str = ""
-    """By which rule the files became rows, for people."""
-    problems: list[Problem] = field(default_factory=list)
+    def __init__(self, name: str, pairs: bool, item: Callable[[str, Any], Any]) -> None:
+        """``name``: of the folder or archive, for messages; ``pairs``: whether these are asked for, not items.
 
-    def add(self, stem: str, modality: str, name: str, item: Any) -> None:
+        ``item`` makes a raw item of a file's name and of what was added with it, which is plain.
+        """
+        self.name, self.pairs, self._item = name, pairs, item
+        self._records = Records()  # stem, whether a caption, when it was added, and the rest
+        self.uses_captions = False
+        """Whether the rows have the captions."""
+        self.meaning = ""
+        """By which rule the files became rows, for people."""
+        self.problems: list[Problem] = []
+
+    def add(self, stem: str, modality: str, name: str, item: Any = None) -> None:
         """``name`` is the whole path, unique within the layout."""
-        self.files.setdefault(stem, {}).setdefault(modality, {})[name] = item
+        self._records.add(stem, False, len(self._records), modality, name, item)
 
     def add_captions(self, stem: str, name: str, captions: list[str]) -> None:
-        """What the file ``name`` says of all files with this stem."""
-        self.captions[stem], self.caption_files[stem] = captions, name
+        """What the file ``name`` says of all files with this stem; the last one counts."""
+        self._records.add(stem, True, len(self._records), "", name, captions)
+
+    def _groups(self) -> Iterator[_Group]:
+        """Whatever shares a stem, in the order of stems."""
+        for stem, records in groupby(self._records, key=itemgetter(0)):
+            group = _Group(stem, {}, None, "")
+            for _, is_caption, _, one, name, value in records:
+                if is_caption:
+                    group = group._replace(captions=value, caption_file=name)
+                else:
+                    group.files.setdefault(one, {})[name] = value
+            yield group
+
+    def _made(self, group: _Group) -> dict[str, dict[str, Any]]:
+        """The files of a group with their items."""
+        return {
+            one: {name: self._item(name, value) for name, value in named.items()} for one, named in group.files.items()
+        }
 
     def unused_captions(self) -> list[LeftAlone]:
         """Files with captions that no row has and no problem names, known once there are rows."""
-        lost = self.captions.keys() - (self.files if self.uses_captions else ())
         if self.uses_captions and self.pairs:
             return []
-        names = sorted(self.caption_files[stem] for stem in lost)
+        lost = (group for group in self._groups() if group.captions is not None)
+        names = sorted(group.caption_file for group in lost if not (self.uses_captions and group.files))
         return [LeftAlone(name, "a text file that belongs to no file") for name in names]
 
     def rows(self) -> Rows:
         """Rows by the rules above, in the order of the names. Raises :class:`UserError` when there is no file."""
-        if not self.files:
+        found, stems, captioned, partners = set[str](), 0, 0, False
+        for group in self._groups():
+            found |= group.files.keys()
+            stems += bool(group.files)
+            captioned += bool(group.files) and group.captions is not None
+            partners = partners or len(group.files) > 1
+        if not stems:
             raise UserError(f"{self.name} holds no {file_kinds()}; give a folder of them, tar shards or a table")
-        modalities = sorted({modality for found in self.files.values() for modality in found})
-        captioned = len(self.files.keys() & self.captions.keys())
+        modalities = sorted(found)
         what = " and ".join(modality(name).plural for name in modalities)
-        partners = any(len(found) > 1 for found in self.files.values())
-        classes = are_classes([name for found in self.files.values() for named in found.values() for name in named])
+        classes = are_classes(name for group in self._groups() for name in group.names)
         if not self.pairs or (not captioned and not partners):
+            self.uses_captions = not self.pairs and captioned > 0
             return self._items(modalities, what, classes)
-        if captioned * 2 >= len(self.files) or not (partners or classes):
+        if captioned * 2 >= stems or not (partners or classes):
             self.uses_captions, self.meaning = True, f"{what} with captions beside them"
             return self._captioned(modalities)
         if partners:
@@ -93,24 +129,23 @@ class Layout:
 
     def _items(self, modalities: list[str], what: str, classes: bool) -> Rows:
         """A row for each file, or for each of its captions; its class where folders name classes."""
-        self.uses_captions = not self.pairs and bool(self.files.keys() & self.captions.keys())
         rows, labels = RowsWriter([*modalities, text_modality()], ("label",) if classes else (), modalities), set[str]()
-        files = sorted(
-            (name, stem, modality, item)
-            for stem, found in self.files.items()
-            for modality, named in found.items()
-            for name, item in named.items()
-        )  # names are unique, so items are never compared
-        for name, stem, one, item in files:
-            label = folder_of(name) if classes else ""
+        by_name = Records()
+        for group in self._groups():
+            captions = group.captions or [] if self.uses_captions else []
+            called = [group.stem] if len(group.names) == 1 else []
+            for one, named in group.files.items():
+                for name, value in named.items():
+                    by_name.add(name, one, called, captions, value)
+        for name, one, called, captions, value in by_name:
+            item, label = self._item(name, value), folder_of(name) if classes else ""
             labels.add(label)
-            captions: list[str | None] = list(self.captions.get(stem, [])) if self.uses_captions else []
-            alone = sum(map(len, self.files[stem].values())) == 1
+            base = called[0] if called else name
             for number, caption in enumerate(captions or [label.replace("_", " ") or None], start=1):
-                called = name if not captions else f"{stem if alone else name}#{number}"
-                rows.add(called, {one: item, text_modality(): caption}, {"label": label}, {one: name})
-        named = "with captions beside them" if self.uses_captions else "without captions"
-        self.meaning = f"{what} in folders named by class ({len(labels):,})" if classes else f"{what} {named}"
+                row = f"{base}#{number}" if captions else name
+                rows.add(row, {one: item, text_modality(): caption}, {"label": label}, {one: name})
+        beside = "with captions beside them" if self.uses_captions else "without captions"
+        self.meaning = f"{what} in folders named by class ({len(labels):,})" if classes else f"{what} {beside}"
         made = rows.finish(self.problems, least=1)
         if not any(made.items.get(text_modality(), ())):
             made.items = {one: column for one, column in made.items.items() if one != text_modality()}
@@ -119,33 +154,35 @@ class Layout:
     def _partnered(self, modalities: list[str]) -> Rows:
         """A row for each name that files of several modalities share."""
         rows = RowsWriter(modalities, names=modalities)
-        for stem, found in sorted(self.files.items()):
-            if self._is_unique(stem, found):
-                if len(found) == 1:
-                    name = next(iter(next(iter(found.values()))))
-                    self.problems.append(Problem(stem, "missing partner", f"{name} has no file of that name beside it"))
+        for group in self._groups():
+            if group.files and self._is_unique(group):
+                if len(group.files) == 1:
+                    reason = f"{group.names[0]} has no file of that name beside it"
+                    self.problems.append(Problem(group.stem, "missing partner", reason))
                 else:
-                    _add_row(rows, stem, found, None)
+                    _add_row(rows, group.stem, self._made(group), None)
         return rows.finish(self.problems, least=2)
 
     def _captioned(self, modalities: list[str]) -> Rows:
         rows = RowsWriter([*modalities, text_modality()], names=modalities)
-        for stem in sorted(self.captions.keys() - self.files.keys()):
-            self.problems.append(Problem(stem, "missing file", "the caption has no file beside it"))
-        for stem, found in sorted(self.files.items()):
-            unique = self._is_unique(stem, found)
-            if unique and stem not in self.captions:
-                name = next(iter(next(iter(found.values()))))
-                self.problems.append(Problem(stem, "missing caption", f"{name} has no caption beside it"))
-            for number, caption in enumerate(self.captions.get(stem, []) if unique else [], start=1):
-                _add_row(rows, f"{stem}#{number}", found, caption)
+        for group in self._groups():
+            if not group.files:
+                self.problems.append(Problem(group.stem, "missing file", "the caption has no file beside it"))
+        for group in self._groups():
+            unique = bool(group.files) and self._is_unique(group)
+            if unique and group.captions is None:
+                reason = f"{group.names[0]} has no caption beside it"
+                self.problems.append(Problem(group.stem, "missing caption", reason))
+            files = self._made(group) if unique else {}
+            for number, caption in enumerate(group.captions or [] if unique else [], start=1):
+                _add_row(rows, f"{group.stem}#{number}", files, caption)
         return rows.finish(self.problems, least=2 if len(modalities) > 1 else None)
 
-    def _is_unique(self, stem: str, found: dict[str, dict[str, Any]]) -> bool:
-        twice = next((sorted(named) for named in found.values() if len(named) > 1), None)
+    def _is_unique(self, group: _Group) -> bool:
+        twice = next((sorted(named) for named in group.files.values() if len(named) > 1), None)
         if twice is not None:
             reason = f"{' and '.join(twice)} share one name, so it is not certain which of them is meant"
-            self.problems.append(Problem(stem, "duplicate name", reason))
+            self.problems.append(Problem(group.stem, "duplicate name", reason))
         return twice is None
 
 

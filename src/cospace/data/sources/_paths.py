@@ -37,6 +37,8 @@ class Locator:
         self.base = below.folder if fixed else _fitting(below.folder, sample)
         self.elsewhere: list[str] = []
         """Absolute paths that are none on this machine, whose ends were found here."""
+        self.searched: list[Path] = []
+        """What is not where the table says: that place, and the folder of what was found nowhere."""
         self.called: list[Path] = []
         """Files that were found by their stems or numbers alone, in whatever folder."""
         self._known: dict[tuple[Path, bool], dict[str, str | None]] = {}
@@ -56,6 +58,14 @@ class Locator:
     def _find(self, written: str) -> Path | Fault:
         if _ADDRESS.match(written) and not written.lower().startswith("file://"):
             return Fault("address", f"{written} is an address, not a file here; download it and name the file")
+        exact = self.base / written
+        if _exists(exact):
+            return exact
+        found = self._otherwise(written)
+        self.searched += [exact, exact.parent] if found is None else [exact]
+        return exact if found is None else found
+
+    def _otherwise(self, written: str) -> Path | Fault | None:
         for way in _spellings(written):
             path = self.base / way
             if _exists(path):
@@ -63,12 +73,7 @@ class Locator:
             found = self._in_other_case(path)
             if found is not None:
                 return found
-        return (
-            self._elsewhere(written)
-            or self._without_suffix(self.base / written)
-            or self._in_any_folder(written)
-            or self.base / written
-        )
+        return self._elsewhere(written) or self._without_suffix(self.base / written) or self._in_any_folder(written)
 
     def _in_any_folder(self, written: str) -> Path | Fault | None:
         found = self._below.find(without_number(written), self._modality)

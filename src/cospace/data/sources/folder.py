@@ -17,17 +17,26 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import chain, groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
+
+from ...arrays import each
+from ...columns import column_of
 from ...config import Config as BaseConfig
+from ...filenames import suffix_of, unescaped
 from ...reading import decode_text, whole
 from ...types import LeftAlone, UserError
+from ..keys import among
 from . import AS_FOUND, ReadOptions, Rows, file_kinds, table, tar
 from ._columns import Table, captions_in_json
 from ._layout import Layout, are_classes
 from ._packed import SUFFIXES as PACKED
+from ._records import Records
 from ._survey import CAPTIONS, File, Survey, survey
 
 _BOX = re.compile(r"\s*\d+(\s+-?\d*\.?\d+(e-?\d+)?){4,}\s*")
@@ -65,8 +74,9 @@ class Config(BaseConfig):
         if self.options.pairs and self.options.form is None:
             found = self._for_training(found)
         rows = self._rows(found)
+        rows.watched = None if rows.watched is None else column_of(chain(found.watched, rows.watched))
         rows.understood = f"{seen}; read as {rows.understood}"
-        rows.left_alone = [*found.left_alone, *rows.left_alone]
+        rows.left_alone = column_of(chain(found.left_alone, rows.left_alone))
         return rows
 
     def _rows(self, found: Survey) -> Rows:
@@ -117,13 +127,20 @@ class Config(BaseConfig):
             )
         file = chosen[0] if len(tables) > 1 else next(iter(tables))
         rows = (tables[file] or table.Config.from_spec(str(file.path), self.options).table()).rows()
-        used = {os.path.abspath(item) for column in rows.items.values() for item in column if isinstance(item, Path)}
-        others = [one for one, _ in found.items if os.path.abspath(one.path) not in used]
         reason = f"not named in {file.name}"
-        rows.left_alone += [LeftAlone(one.name, reason) for one in (*others, *found.captions) if one != file]
-        rows.left_alone += self._other_tables(found, file)
+        others = (LeftAlone(one.name, reason) for one in self._unnamed(found, rows) if one != file)
+        rows.left_alone = column_of(chain(rows.left_alone, others, self._other_tables(found, file)))
         rows.understood = f"the table {file.name}: {rows.understood}"
         return rows
+
+    def _unnamed(self, found: Survey, rows: Rows) -> Iterator[File]:
+        """The files that no row names, and those with captions."""
+        named = (item for column in rows.items.values() for item in column if isinstance(item, Path))
+        is_named = among(map(os.path.abspath, (file.path for file in found.items)), map(os.path.abspath, named))
+        for one, is_one in zip(found.items, each(is_named), strict=True):
+            if not is_one:
+                yield one
+        yield from found.captions
 
     def _other_tables(self, found: Survey, used: File | None = None) -> list[LeftAlone]:
         others = [file for file in (*found.tables, *found.shards) if file != used]
@@ -143,26 +160,44 @@ class Config(BaseConfig):
 
     def _of_files(self, found: Survey) -> Rows:
         """Every file with its captions, its class, or neither."""
-        layout = Layout(str(self.path), self.options.pairs)
-        for file, modality in found.items:
-            layout.add(file.stem, modality, file.name, file.path)
-        names = {file.name: file.stem for file, _ in found.items}
-        left = self._other_tables(found)
-        for file in sorted(found.captions, key=lambda file: (*CAPTIONS, ".json").index(file.suffix)):
-            stem = names.get(file.stem, file.stem)
-            try:
-                captions = _captions(file) if stem not in layout.captions else []
-            except OSError as error:
-                left.append(LeftAlone(file.name, f"it cannot be read: {error.strerror}"))
-                continue
-            if captions:
-                layout.add_captions(stem, file.name, captions)
-            else:
-                left.append(LeftAlone(file.name, "it holds no caption, or another file has them"))
+        layout = Layout(str(self.path), self.options.pairs, lambda name, _: self.path / unescaped(name))
+        for file, modality in found.items.with_modality():
+            layout.add(file.stem, modality, file.name)
+        left = _add_captions(layout, found)
         rows = layout.rows()
-        rows.left_alone += left + layout.unused_captions()
-        rows.understood = layout.meaning
+        without = (LeftAlone(name, reason) for _, _, name, reason in left)
+        rows.left_alone = column_of(chain(self._other_tables(found), without, layout.unused_captions()))
+        rows.understood, rows.watched = layout.meaning, []
         return rows
+
+
+def _add_captions(layout: Layout, found: Survey) -> Records:
+    """Read the files with captions, and give those that have none for a file: by suffix and place, name and reason."""
+    known, left = Records(), Records()
+    order = (*CAPTIONS, ".json")
+    for place, (file, stem) in enumerate(_with_stems(found)):
+        known.add(stem, order.index(file.suffix), place, file.name)
+    for stem, records in groupby(known, key=itemgetter(0)):
+        captions: list[str] = []
+        for _, rank, place, name in records:
+            try:
+                new = _captions(File(name, found.folder)) if not captions else []
+            except OSError as error:
+                left.add(rank, place, name, f"it cannot be read: {error.strerror}")
+                continue
+            if new:
+                captions = new
+                layout.add_captions(stem, name, captions)
+            else:
+                left.add(rank, place, name, "it holds no caption, or another file has them")
+    return left
+
+
+def _with_stems(found: Survey) -> Iterator[tuple[File, str]]:
+    """Files with captions, each with the stem of what it is about: ``a`` for both ``a.txt`` and ``a.jpg.txt``."""
+    is_name = among((file.stem for file in found.captions), (file.name for file in found.items))
+    for file, named in zip(found.captions, each(is_name), strict=True):
+        yield file, file.stem[: len(file.stem) - len(suffix_of(file.stem))] if named else file.stem
 
 
 def _is_metadata(file: File) -> bool:
@@ -173,17 +208,18 @@ def _is_metadata(file: File) -> bool:
 
 def _has_meaning(found: Survey) -> bool:
     """Whether the files say by themselves what belongs together: by captions beside half of them, or by folders."""
-    stems = {stem for file, _ in found.items for stem in (file.stem, file.name)}
-    captioned = sum(file.stem in stems for file in found.captions)
-    return captioned * 2 >= len(found.items) or are_classes([file.name for file, _ in found.items])
+    captioned = np.count_nonzero(among((file.stem for file in found.captions), found.stems()))
+    return int(captioned) * 2 >= len(found.items) or are_classes(file.name for file in found.items)
 
 
 def _caption_tables(found: Survey) -> list[File]:
     """Text files that are tables: Kaggle's Flickr8k has ``captions.txt`` with a header ``image,caption``."""
-    stems = {file.stem for file, _ in found.items}
-    return [
-        file for file in found.captions if file.suffix == ".txt" and file.stem not in stems and "/" not in file.name
-    ]
+
+    def loose() -> Iterator[File]:
+        return (file for file in found.captions if file.suffix == ".txt" and "/" not in file.name)
+
+    has_item = among((file.stem for file in loose()), (file.stem for file in found.items))
+    return [file for file, belongs in zip(loose(), each(has_item), strict=True) if not belongs]
 
 
 LARGEST_CAPTION = 1 << 24

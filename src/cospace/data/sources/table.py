@@ -61,7 +61,9 @@ class Config(BaseConfig):
 
     def read(self) -> Rows:
         """List the rows; records that cannot be read become problems with their line."""
-        return self.table().rows()
+        rows = self.table().rows()
+        rows.watched = None if rows.watched is None else [self.path, *rows.watched]
+        return rows
 
     def table(self) -> Table:
         """The columns as the file holds them. Raises :class:`UserError` for a file that is no table."""

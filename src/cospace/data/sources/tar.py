@@ -7,15 +7,16 @@ class folders work as well. Members of every other kind, such as ``.pkl``, are p
 from __future__ import annotations
 
 import glob
-import itertools
 import os
 import re
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from itertools import chain, product
 from pathlib import Path
 from typing import ClassVar
 
+from ...columns import ColumnWriter, column_of
 from ...config import Config as BaseConfig
 from ...filenames import escaped
 from ...reading import decode_text, opened
@@ -80,25 +81,29 @@ class Config(BaseConfig):
         if not shards:
             raise UserError(f"{self.spec} holds no tar shards; leave --as shards out")
         above = os.path.commonpath([shard.parent for shard in shards])
-        layout, left = Layout(self.spec, self.options.pairs), list[LeftAlone]()
-        for shard in shards:
+        layout = Layout(self.spec, self.options.pairs, lambda _, place: Member(str(shards[place[0]]), *place[1:]))
+        left = ColumnWriter()
+        for number, shard in enumerate(shards):
             prefix = escaped(f"{os.path.relpath(shard, above)}/") if len(shards) > 1 else ""
-            left += _add_shard(layout, shard, prefix, self.options.exclude)
+            left.extend(_add_shard(layout, number, shard, prefix, self.options.exclude))
         rows = layout.rows()
-        beside = _beside(Path(self.spec), shards, self.options.exclude)
-        rows.left_alone = [*left, *layout.unused_captions(), *beside]
+        beside, seen = _beside(Path(self.spec), shards, self.options.exclude)
+        rows.left_alone = column_of(chain(left.finish(), layout.unused_captions(), beside))
+        found = set("*?[") & set(self.spec)  # by a pattern, which another file may fit
+        rows.watched = column_of(chain(shards, {shard.parent for shard in shards} if found else (), seen))
         rows.understood = f"{len(shards):,} tar {'file' if len(shards) == 1 else 'files'}; read as {layout.meaning}"
         return rows
 
 
-def _beside(folder: Path, shards: Sequence[Path], exclude: Sequence[str]) -> list[LeftAlone]:
-    """What else lies in a folder of shards, such as img2dataset's statistics."""
+def _beside(folder: Path, shards: Sequence[Path], exclude: Sequence[str]) -> tuple[Sequence[LeftAlone], Sequence[str]]:
+    """What else lies in a folder of shards, such as img2dataset's statistics; and all files and folders seen there."""
     if not folder.is_dir():
-        return []
+        return [], []
     found = survey(folder, exclude)
-    files = (*(file for file, _ in found.items), *found.captions, *found.tables, *found.shards)
-    others = [file for file in files if file.path not in shards]
-    return [*found.left_alone, *(LeftAlone(file.name, "beside the shards, not in them") for file in others)]
+    known = set(shards)
+    files = chain(found.items, found.captions, found.tables, found.shards)
+    others = (LeftAlone(file.name, "beside the shards, not in them") for file in files if file.path not in known)
+    return column_of(chain(found.left_alone, others)), found.watched
 
 
 def shards_of(spec: str) -> list[Path]:
@@ -125,15 +130,18 @@ def expand(pattern: str) -> list[str]:
             choices.append(part[1:-1].split(","))
         else:
             choices.append([part])
-    return ["".join(parts) for parts in itertools.product(*choices)]
+    return ["".join(parts) for parts in product(*choices)]
 
 
-def _add_shard(layout: Layout, shard: Path, prefix: str, exclude: Sequence[str]) -> list[LeftAlone]:
-    """Put the members of a shard where they belong; those that belong nowhere are returned."""
+def _add_shard(layout: Layout, number: int, shard: Path, prefix: str, exclude: Sequence[str]) -> list[LeftAlone]:
+    """Put the members of the shard of this number where they belong; those that belong nowhere are returned.
+
+    One shard's members are in memory at a time.
+    """
     members, twice = _list(shard)
     partners = {prefix + name for name in members if name.lower().endswith((".txt", ".json"))}
     notes: dict[str, tuple[str, Member]] = {}
-    left = []
+    left, captioned = list[LeftAlone](), set[str]()
     for name, member in members.items():
         reason = left_alone_by_name(name, exclude)
         stem, suffix = _stem(prefix + name, partners)
@@ -141,17 +149,18 @@ def _add_shard(layout: Layout, shard: Path, prefix: str, exclude: Sequence[str])
         if reason:
             left.append(LeftAlone(prefix + name, reason))
         elif modality is not None:
-            layout.add(stem, modality, prefix + name, member)
+            layout.add(stem, modality, prefix + name, [number, member.offset, member.size])
         elif suffix in (".txt", ".json") and member.size > LARGEST_CAPTION:
             left.append(LeftAlone(prefix + name, "too large for a caption"))
         elif suffix == ".txt":
             layout.add_captions(stem, prefix + name, [_caption(member.load())])
+            captioned.add(stem)
         elif suffix == ".json":
             notes[stem] = (prefix + name, member)
         else:
             left.append(LeftAlone(prefix + name, "of no kind that is read"))
     for stem, (name, member) in notes.items():
-        captions = [] if stem in layout.captions else captions_in_json(member.load())
+        captions = [] if stem in captioned else captions_in_json(member.load())
         if captions:
             layout.add_captions(stem, name, captions)
         else:

@@ -8,7 +8,6 @@ file; all of them, in order, block by block without mapping them, so that memory
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import tempfile
@@ -22,8 +21,21 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
 
-from .files import cache_folder
-from .types import Fault, UserError
+from ..arrays import ArrayWriter, columns_folder, is_count, no_room, take
+from ._values import (
+    FIELDS,
+    KEPT,
+    NONE,
+    PATH,
+    PATHS,
+    READ,
+    TEXT,
+    all_texts,
+    as_paths,
+    columns_of,
+    stored,
+    texts_of,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,11 +48,11 @@ SHORT = 1 << 16
 BLOCK = 1 << 13
 """Values that are written, and read, together."""
 
+_PIECE = 1 << 23
+"""Bytes that are copied at a time."""
+
 DAY = 86_400.0
 """Seconds."""
-
-_NONE, _TEXT, _PATH, _BYTES, _JSON, _FAULT, _FIELDS, _KEPT = range(8)
-"""How a value is stored; what no file can hold is kept in memory."""
 
 
 class LongColumn(Sequence[T]):
@@ -93,28 +105,51 @@ class Column(LongColumn[T]):
         return self._length
 
     def __iter__(self) -> Iterator[T]:
+        paths: dict[str, Path] = {}
         for number in range(self._scanned.num_record_batches):
-            kinds, values = _columns_of(self._scanned.get_batch(number))
-            if (kinds == kinds[0]).all() and kinds[0] in (_TEXT, _PATH):
-                yield from _texts(values) if kinds[0] == _TEXT else map(Path, _texts(values))  # type: ignore[misc]
+            kinds, values = columns_of(self._scanned.get_batch(number))
+            if (kinds == kinds[0]).all() and kinds[0] in (TEXT, PATH):
+                texts = texts_of(values)
+                yield from texts if kinds[0] == TEXT else as_paths(texts, paths)  # type: ignore[misc]
                 continue
             made, first = values.to_pylist(), number * BLOCK
             for place, kind in enumerate(kinds.tolist()):
                 yield self._value(kind, made[place], first + place)
 
+    def kinds(self) -> Iterator[np.ndarray]:
+        """How the values are stored, block by block: a number each."""
+        for number in range(self._mapped.num_record_batches):
+            yield columns_of(self._mapped.get_batch(number))[0]
+
     def _at(self, row: int) -> T:
         number, place = divmod(row, BLOCK)
         if number not in self._parts:
-            self._parts[number] = _columns_of(self._mapped.get_batch(number))
+            self._parts[number] = columns_of(self._mapped.get_batch(number))
         kinds, values = self._parts[number]
         value: T = self._value(int(kinds[place]), values[place].as_py(), row)
         return value
 
-    def _value(self, kind: int, stored: bytes, row: int) -> Any:
-        if kind == _FIELDS:
-            number, *fields = json.loads(stored)
+    def _value(self, kind: int, data: bytes, row: int) -> Any:
+        if kind == FIELDS:
+            number, *fields = json.loads(data)
             return self._classes[number](*fields)
-        return self._kept[row] if kind == _KEPT else _READ[kind](stored)
+        return self._kept[row] if kind == KEPT else READ[kind](data)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the file."""
+        return int(self._file.size())
+
+    def write(self, path: Path) -> list[type]:
+        """Write the column's file anew; see :func:`write_column`."""
+        if self._kept:
+            raise ValueError("a column holds what no file can hold")
+        import pyarrow as pa
+
+        with pa.OSFile(os.fspath(path), "wb") as file:
+            for start in range(0, self._file.size(), _PIECE):
+                file.write(self._file.read_at(min(_PIECE, self._file.size() - start), start))
+        return list(self._classes)
 
 
 class Taken(LongColumn[T]):
@@ -127,7 +162,7 @@ class Taken(LongColumn[T]):
         return len(self.rows)
 
     def __iter__(self) -> Iterator[T]:
-        if (np.diff(self.rows) >= 0).all():
+        if all((np.diff(self.rows[start : start + BLOCK + 1]) >= 0).all() for start in range(0, len(self.rows), BLOCK)):
             yield from self._in_order()
         else:
             for start in range(0, len(self.rows), BLOCK):
@@ -159,6 +194,12 @@ class ColumnWriter:
         if len(self._short) > (SHORT if self._long is None else BLOCK):
             self._spill()
 
+    def extend(self, values: Sequence[Any]) -> None:
+        """Add values at the end, not very many at a time."""
+        self._short += values
+        if len(self._short) > (SHORT if self._long is None else BLOCK):
+            self._spill()
+
     def _spill(self) -> None:
         self._long = _Spilled() if self._long is None else self._long
         whole = len(self._short) - len(self._short) % BLOCK
@@ -183,9 +224,10 @@ def column_of(values: Iterable[T]) -> Sequence[T]:
     short = list(islice(pending, SHORT + 1))
     if len(short) <= SHORT:
         return short
-    writer = ColumnWriter(short)
-    for value in pending:
-        writer.append(value)
+    writer = ColumnWriter()
+    while short:
+        writer.extend(short)
+        short = list(islice(pending, BLOCK))
     return writer.finish()
 
 
@@ -194,82 +236,115 @@ def mapped(function: Callable[[Any], T], values: Iterable[Any]) -> Sequence[T]:
     return column_of(map(function, values))
 
 
+def given(column: Sequence[Any]) -> np.ndarray:
+    """Of each row whether it has a value ``(N,)``, which a long column knows without reading it."""
+    if isinstance(column, Taken):
+        return take(given(column.column), column.rows)
+    if isinstance(column, Column):
+        writer = ArrayWriter(bool)
+        for kinds in column.kinds():
+            writer.append(kinds != NONE)
+        return writer.finish()
+    return np.fromiter((value is not None for value in column), bool, len(column))
+
+
+def holds_only(column: Sequence[Any], kind: type[str] | type[Path]) -> bool:
+    """Whether all values are texts, or all are paths, and not of a subclass."""
+    if isinstance(column, Taken) and holds_only(column.column, kind):
+        return True
+    if isinstance(column, Column):
+        wanted = TEXT if kind is str else PATH
+        return all(bool((kinds == wanted).all()) for kinds in column.kinds())
+    return all(type(value) is (str if kind is str else PATHS) for value in column)
+
+
 def taken(column: Sequence[T], rows: np.ndarray) -> Sequence[T]:
     """Some rows of a column: a list of a list, a view of a long one."""
-    if len(rows) == len(column) and (rows == np.arange(len(rows))).all():
+    if is_count(rows, len(column)):
         return column
     if isinstance(column, Taken):
-        return taken(column.column, column.rows[rows])
+        return taken(column.column, take(column.rows, rows))
     if len(rows) <= SHORT or isinstance(column, list | tuple):
         return [column[row] for row in rows.tolist()]
     return Taken(column, rows)
 
 
-class _Spilled:
-    """The file of a long column while it is written."""
+def write_column(column: Sequence[Any], path: Path) -> list[type]:
+    """Write a column to a file, and give the classes of its values that are stored by their fields.
 
-    def __init__(self) -> None:
+    Raises ``ValueError`` for a value that no file can hold.
+    """
+    if isinstance(column, Column):
+        return column.write(path)
+    writer, values = _Spilled(path), iter(column)
+    while block := list(islice(values, BLOCK)):
+        writer.write(block)
+    writer.close()
+    if writer.kept:
+        raise ValueError("a column holds what no file can hold")
+    return writer.classes
+
+
+def read_column(path: Path, length: int, classes: Sequence[type]) -> Sequence[Any]:
+    """What :func:`write_column` wrote; the file may be removed afterwards."""
+    column = Column[Any](path, length, classes, {})
+    return list(column) if length <= SHORT else column
+
+
+class _Spilled:
+    """The file of a long column while it is written: at a path, or where nobody else finds it."""
+
+    def __init__(self, path: Path | None = None) -> None:
         import pyarrow as pa
 
-        self._length, self._classes, self._kept = 0, list[type](), dict[int, Any]()
-        folder = cache_folder() / "columns"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            _clear(folder)
-            handle, name = tempfile.mkstemp(".arrow", dir=folder)
-        except OSError as error:
-            raise _no_room(folder, error) from error
-        os.close(handle)
-        self._path = Path(name)
-        self._writer = pa.ipc.new_file(name, pa.schema([("kind", pa.uint8()), ("value", pa.large_binary())]))
+        self._length, self.classes, self.kept = 0, list[type](), dict[int, Any]()
+        self._path = _new_file() if path is None else path
+        schema = pa.schema([("kind", pa.uint8()), ("value", pa.large_binary())])
+        self._writer = pa.ipc.new_file(os.fspath(self._path), schema)
 
     def write(self, values: Sequence[Any]) -> None:
         """Add a block of values."""
         import pyarrow as pa
 
-        kinds, data = _all_texts(values) or self._each(values)
+        kinds, data = all_texts(values) or self._each(values)
         try:
             self._writer.write_batch(pa.record_batch([kinds, data], ["kind", "value"]))
         except OSError as error:
             self._path.unlink(missing_ok=True)
-            raise _no_room(self._path.parent, error) from error
+            raise no_room(error) from error
         self._length += len(values)
 
     def _each(self, values: Sequence[Any]) -> tuple[pa.Array, pa.Array]:
         import pyarrow as pa
 
-        stored = [self._stored(value, self._length + place) for place, value in enumerate(values)]
-        kinds = pa.array(np.fromiter((kind for kind, _ in stored), np.uint8, len(stored)))
-        return kinds, pa.array([value for _, value in stored], pa.large_binary())
+        each = [stored(value, self.classes) for value in values]
+        self.kept |= {self._length + place: values[place] for place, (kind, _) in enumerate(each) if kind == KEPT}
+        kinds = pa.array(np.fromiter((kind for kind, _ in each), np.uint8, len(each)))
+        return kinds, pa.array([data for _, data in each], pa.large_binary())
+
+    def close(self) -> None:
+        """Nothing is added any more."""
+        self._writer.close()
 
     def finish(self) -> Column[Any]:
         """The column; its file has no name any more."""
-        self._writer.close()
-        column = Column[Any](self._path, self._length, self._classes, self._kept)
+        self.close()
+        column = Column[Any](self._path, self._length, self.classes, self.kept)
         with suppress(OSError):  # Windows keeps the name of a file that is open
             self._path.unlink()
         return column
 
-    def _stored(self, value: Any, row: int) -> tuple[int, bytes]:
-        """How a value is stored, and its bytes."""
-        kind = type(value)
-        if kind is str:
-            return _TEXT, value.encode("utf-8", "surrogatepass")
-        if value is None:
-            return _NONE, b""
-        if kind is _PATHS:
-            return _PATH, str(value).encode("utf-8", "surrogatepass")
-        if kind is bytes:
-            return _BYTES, value
-        if kind is Fault:
-            return _FAULT, json.dumps(value).encode()
-        if _is_plain(value):
-            return _JSON, json.dumps(value).encode()
-        if (fields := _plain_fields(value)) is not None:
-            self._classes += [] if kind in self._classes else [kind]
-            return _FIELDS, json.dumps([self._classes.index(kind), *fields]).encode()
-        self._kept[row] = value
-        return _KEPT, b""
+
+def _new_file() -> Path:
+    folder = columns_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _clear(folder)
+        handle, name = tempfile.mkstemp(".arrow", dir=folder)
+    except OSError as error:
+        raise no_room(error) from error
+    os.close(handle)
+    return Path(name)
 
 
 def _clear(folder: Path) -> None:
@@ -278,69 +353,3 @@ def _clear(folder: Path) -> None:
         with suppress(OSError):
             if path.stat().st_mtime < time.time() - DAY:
                 path.unlink()
-
-
-def _all_texts(values: Sequence[Any]) -> tuple[pa.Array, pa.Array] | None:
-    """A block of texts, or of paths, as Arrow writes them by itself; nothing where it holds anything else."""
-    import pyarrow as pa
-
-    first: type = type(values[0])
-    if first not in (str, _PATHS) or not all(type(value) is first for value in values):
-        return None
-    kind = _TEXT if first is str else _PATH
-    try:
-        texts = pa.array(values if kind == _TEXT else list(map(str, values)), pa.large_string())
-    except (UnicodeError, pa.ArrowInvalid):  # halves of characters, which stand for bytes that were no UTF-8
-        return None
-    return pa.array(np.full(len(values), kind, np.uint8)), texts.cast(pa.large_binary())
-
-
-def _texts(values: pa.Array) -> list[str]:
-    import pyarrow as pa
-
-    try:
-        return list(values.cast(pa.large_string()).to_pylist())
-    except pa.ArrowInvalid:
-        return [value.decode("utf-8", "surrogatepass") for value in values.to_pylist()]
-
-
-def _no_room(folder: Path, error: OSError) -> UserError:
-    return UserError(
-        f"{folder} cannot be written ({error.strerror or error}), and so many rows do not fit into memory; set "
-        "XDG_CACHE_HOME to a folder with room"
-    )
-
-
-_PATHS = type(Path())
-
-
-def _plain_fields(value: Any) -> list[Any] | None:
-    """The fields of a small frozen object, such as a member of a tar; nothing of what they cannot make again."""
-    if not dataclasses.is_dataclass(value) or isinstance(value, type):
-        return None
-    fields = dataclasses.fields(value)
-    found = [getattr(value, field.name) for field in fields]
-    return found if all(field.init for field in fields) and all(map(_is_plain, found)) else None
-
-
-def _is_plain(value: Any) -> bool:
-    """Whether JSON gives back exactly this."""
-    if type(value) is list:
-        return all(map(_is_plain, value))
-    if type(value) is dict:
-        return all(type(name) is str for name in value) and all(map(_is_plain, value.values()))
-    return value is None or type(value) in (str, int, float, bool)
-
-
-_READ: Mapping[int, Callable[[bytes], Any]] = {
-    _NONE: lambda _: None,
-    _TEXT: lambda stored: stored.decode("utf-8", "surrogatepass"),
-    _PATH: lambda stored: Path(stored.decode("utf-8", "surrogatepass")),
-    _BYTES: bytes,
-    _JSON: json.loads,
-    _FAULT: lambda stored: Fault(*json.loads(stored)),
-}
-
-
-def _columns_of(batch: pa.RecordBatch) -> tuple[np.ndarray, pa.Array]:
-    return batch.column(0).to_numpy(), batch.column(1)
