@@ -386,7 +386,8 @@ def _write_parquet(path: Path, job: Job, kept: Sequence[Sequence[Entry]]) -> Non
 
     width, facts = job.space.width, {"cospace.model": str(job.space.fingerprint), "cospace.job": job.key}
     fields = [*((name, pa.string()) for name in COLUMNS), ("embedding", pa.list_(pa.float32(), width))]
-    with path.open("wb") as file, pq.ParquetWriter(file, pa.schema(fields, metadata=facts)) as writer:
+    schema = pa.schema(fields, metadata=facts)
+    with path.open("wb") as file, pq.ParquetWriter(file, schema, write_page_checksum=True) as writer:
         for part, some in zip(job.parts, kept, strict=True):
             vectors = pa.FixedSizeListArray.from_arrays(
                 pa.array(_for_each_id(job.vectors_of(part), some).ravel()), width
