@@ -22,8 +22,11 @@ demo: $(VENV)/installed  ## install, train on built-in data, evaluate, write the
 test: $(VENV)/develop  ## install with the development tools and run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not slow" $(ARGS)
 
-torture: $(VENV)/develop  ## more of the same: kills at many more moments, ten thousand hostile requests (some minutes)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow $(ARGS)
+torture: $(VENV)/develop  ## every fault of docs/reliability.md at many more moments, with its table (three quarters of an hour)
+	rm -rf .torture && mkdir .torture
+	- OMP_NUM_THREADS=1 TORTURE_FIGURES=$(CURDIR)/.torture/figures.jsonl $(BIN)/python -m pytest -n 2 --dist loadfile --junitxml=.torture/rows.xml tests/torture $$(cd tests && ../$(BIN)/python torture/rows.py) $(ARGS)
+	- OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m slow --ignore tests/torture --junitxml=.torture/slow.xml $(ARGS)
+	$(BIN)/python tests/torture/report.py .torture/figures.jsonl .torture/rows.xml .torture/slow.xml --write docs/reliability.md
 
 check: $(VENV)/develop  ## lint, formatting and types
 	$(BIN)/ruff check .
@@ -40,7 +43,7 @@ wheel: $(VENV)/develop  ## build the wheel into dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 clean:  ## remove what the other targets made
-	rm -rf $(VENV) $(PEERS) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) dist build .torture .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Both install the working tree itself (-e), so a changed source file needs no new installation; a changed

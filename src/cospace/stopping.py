@@ -5,7 +5,7 @@ which command goes on, and ends with exit code 0 within :data:`PATIENCE` seconds
 128 + its number. What is on disk then is what :meth:`Stopping.reached` said last.
 
 Work is of two kinds. What can be done again is cut short by :class:`Stopped`, raised wherever the interpreter is; that
-is how a block begins. Within :meth:`Stopping.finishing` a signal only asks, and the work looks for it between units.
+is how a block begins. Within :meth:`Stopping.finishing` a signal only asks, and the work ends after a unit.
 Signals belong to a process and arrive in its main thread, so there is one listener, which :func:`current` gives.
 """
 

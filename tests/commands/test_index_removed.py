@@ -73,8 +73,14 @@ KILLS: dict[str, tuple[Any, str]] = {
 }
 
 
-@pytest.mark.parametrize("linked", [False, True])
-@pytest.mark.parametrize("kill", [None, *KILLS])
+@pytest.mark.parametrize(
+    ("kill", "linked"),
+    [
+        (None, True),
+        *((kill, False) for kill in KILLS),
+        *(pytest.param(kill, True, marks=pytest.mark.slow) for kill in KILLS),
+    ],
+)
 def test_what_was_removed_is_gone_from_the_bytes(
     kill: str | None, linked: bool, run: Run, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -87,8 +87,10 @@ def test_a_component_of_most_rows_is_split_by_picture() -> None:
 
 
 def test_why_nothing_can_be_held_out_is_said() -> None:
-    with pytest.raises(UserError, match="all pairs of made match each other"):
+    with pytest.raises(UserError, match="every row of made has the same caption"):
         hold_out(made(list(range(10)), [0] * 10), 0)
+    with pytest.raises(UserError, match="every row of made has the same image"):
+        hold_out(made([0] * 10, list(range(10))), 0)
     with pytest.raises(
         UserError, match="one connected component holds 100% of the rows: the image row1 is filed under"
     ):

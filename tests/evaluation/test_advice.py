@@ -8,11 +8,22 @@ from typing import Any
 import pytest
 import torch
 
-from cospace.evaluation.advice import Deed, Known, Setup, cure, deed, describe_kept, read_small, too_few_files
+from cospace.evaluation.advice import (
+    USUAL_RATES,
+    Deed,
+    Known,
+    Setup,
+    cure,
+    deed,
+    describe_kept,
+    read_small,
+    too_few_files,
+)  # fmt: skip
 from cospace.evaluation.geometry import diagnose, geometry, verdicts
 from cospace.evaluation.quality import Level
 from cospace.runs.advice import TOWERS, next_deed, start_from_towers
 from cospace.runs.settings import all_recipes, resolve, usual_steps
+from cospace.training.optim import OptimConfig
 
 PHOTOGRAPHS = Setup(
     objective="softmax",
@@ -80,6 +91,13 @@ def test_a_cure_by_negatives_is_one_that_the_data_allow() -> None:
     assert "more pairs (there are 4)" in few
     assert "batch_size" not in few
     assert "batch" not in cure(PHOTOGRAPHS)
+    high = cure(replace(PHOTOGRAPHS, rows=60, learning_rates={"training.optim.lr": 2.0}))
+    assert high.startswith("a lower training.optim.lr (now 2): training.optim.lr is 1,000 times its usual value")
+
+
+def test_usual_rates_are_those_of_the_settings() -> None:
+    usual = OptimConfig()
+    assert {"training.optim.lr": usual.lr, "training.optim.muon_lr": usual.muon_lr} == USUAL_RATES
 
 
 def test_a_setup_is_read_from_a_run_s_own_files() -> None:

@@ -16,8 +16,7 @@ import json
 import os
 import shutil
 import time
-import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from multiprocessing import TimeoutError as TookTooLong
 from multiprocessing.pool import AsyncResult, ThreadPool
@@ -35,12 +34,13 @@ from ..data.prepared import without_encoder
 from ..modalities import modality as modality_of
 from ..modalities._isolation import prepare_isolated
 from ..models.space import Space
-from ..reading import MALFORMED, lines, opened, parse_json, read_object, read_text, understood
+from ..reading import opened, read_object, understood
 from ..runs.run import Run
 from ..runtime import cores
 from ..stopping import current
 from ..stores.entries import Entry, Input, count_entries, entries, read_input
 from ..types import BadItem, Problem, Progress, UserError, attempted, silent
+from .embed_files import array_writer, job_of, read_problems
 
 PATIENCE = 60.0
 """Seconds that decoding one item may take."""
@@ -168,7 +168,7 @@ class Job:
                 pool.terminate()
             self.share.release()
         self._clear()
-        return _read_problems(self.set_aside)
+        return read_problems(self.set_aside)
 
     def _register(self) -> None:
         """Have a share in the file, or be refused: while somebody writes it, all who do write the same."""
@@ -267,7 +267,7 @@ class Job:
             for item in part.entries[place].items
         ]
         content: dict[str, files.Content] = {
-            "vectors.npy": _array(vectors_NE),
+            "vectors.npy": array_writer(vectors_NE),
             "part.json": files.as_json({"kept": kept, "problems": problems}),
         }
         files.write_folder(self.folder / part.key, content)
@@ -341,39 +341,6 @@ class Job:
         shutil.rmtree(old)
 
 
-def job_of(out: Path) -> str | None:
-    """The key of the job that wrote a file; none for a file that is missing or another's."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    if not out.is_file():
-        return None
-    try:
-        if out.suffix == ".parquet":
-            with out.open("rb") as file:
-                facts: dict[bytes, bytes] = pq.read_schema(file).metadata or {}
-            return facts.get(b"cospace.job", b"").decode()
-        with np.load(out, allow_pickle=False) as stored:
-            return str(stored["job"])
-    except (pa.ArrowException, OSError, zipfile.BadZipFile, *MALFORMED):
-        return None
-
-
-def _read_problems(path: Path) -> list[Problem]:
-    if not path.is_file():
-        return []
-    with understood(path, "remove it"):
-        return [Problem(**parse_json(line, path)) for line in lines(read_text(path)) if line]
-
-
-def _array(array: np.ndarray) -> Callable[[Path], None]:
-    def write(path: Path) -> None:
-        with path.open("wb") as file:
-            np.save(file, array, allow_pickle=False)
-
-    return write
-
-
 def _for_each_id(vectors_NE: np.ndarray, kept: Sequence[Entry]) -> np.ndarray:
     """The vectors of entries, one for each of their ids."""
     return np.repeat(vectors_NE, [len(entry.items) for entry in kept], axis=0)
@@ -386,7 +353,8 @@ def _write_parquet(path: Path, job: Job, kept: Sequence[Sequence[Entry]]) -> Non
 
     width, facts = job.space.width, {"cospace.model": str(job.space.fingerprint), "cospace.job": job.key}
     fields = [*((name, pa.string()) for name in COLUMNS), ("embedding", pa.list_(pa.float32(), width))]
-    with path.open("wb") as file, pq.ParquetWriter(file, pa.schema(fields, metadata=facts)) as writer:
+    schema = pa.schema(fields, metadata=facts)
+    with path.open("wb") as file, pq.ParquetWriter(file, schema, write_page_checksum=True) as writer:
         for part, some in zip(job.parts, kept, strict=True):
             vectors = pa.FixedSizeListArray.from_arrays(
                 pa.array(_for_each_id(job.vectors_of(part), some).ravel()), width

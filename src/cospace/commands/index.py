@@ -85,7 +85,7 @@ def build_index(
     """
     location, fingerprint = out if isinstance(out, IndexLocation) else location_of(out), str(run.space.fingerprint)
     with ExitStack() as opened:
-        opened.enter_context(location.claimed())
+        opened.enter_context(location.reserved())
         held = _held(location, fingerprint, precision) if location.there() else None
         if held is not None:
             opened.callback(held.close)

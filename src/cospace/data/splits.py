@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..modalities import is_text
+from ..modalities import is_text, modality
 from ..types import UserError
 from .joins import describe_join, joining
 from .pairs import Pairs
@@ -64,9 +64,18 @@ def _items(pairs: Pairs) -> np.ndarray:
     return number
 
 
+def _shown(pairs: Pairs, name: str) -> str:
+    """The one item of a modality: a text, or the row of a file."""
+    return f"{pairs.items[name][0]!r:.60}" if is_text(name) else f"that of row {pairs.ids[0]}"
+
+
 def _no_split(pairs: Pairs, units: int) -> str:
     """Why no validation pairs can be held out."""
     then = "give some with --val, or add pairs"
+    alone = [name for name in pairs.modalities if len(pairs) > 3 and len(np.unique(pairs.keys[name])) == 1]
+    if alone:
+        what = f"every row of {pairs.name} has the same {modality(alone[0]).noun} ({_shown(pairs, alone[0])})"
+        return f"{what}, so nothing can be learned of which belong together; correct the table, or add pairs"
     if units >= 4:
         return f"all pairs of {pairs.name} match each other, so none can be held out to validate on; {then}"
     joins, share = joining(pairs), pairs.matches.largest_component()

@@ -33,6 +33,13 @@ RECENT = 10
 """Steps over which the training loss is averaged."""
 
 
+USUAL_RATES = {"training.optim.lr": 2e-3, "training.optim.muon_lr": 0.02}
+"""Learning rates that recipes begin with."""
+
+FAR_TOO_HIGH = 30.0
+"""Times the usual rate from which on nothing else is the cause of a collapse: ten already diverges as a rule."""
+
+
 @dataclass(frozen=True, slots=True)
 class Setup:
     """How a run was trained, as far as advice depends on it.
@@ -160,6 +167,10 @@ def cure(setup: Setup | None) -> str:
     if setup.objective not in CONTRASTIVE:
         return CURE
     rates = " and ".join(f"{name} (now {rate:g})" for name, rate in setup.learning_rates.items())
+    most = max(setup.learning_rates, key=lambda name: setup.learning_rates[name] / USUAL_RATES[name])
+    times = setup.learning_rates[most] / USUAL_RATES[most]
+    if times >= FAR_TOO_HIGH:
+        return f"a lower {rates}: {most} is {times:,.0f} times its usual value, {USUAL_RATES[most]:g}"
     return f"{_more_negatives(setup)}a lower {rates}, or more steps"
 
 

@@ -44,8 +44,8 @@ def check_identity(
 ) -> str:
     """Write what decides the run, or check that a run with checkpoints here was decided by the same.
 
-    Returns a hash of it, which every checkpoint carries. Where the file is damaged, the checkpoints still tell the run
-    from another one, so it is written anew.
+    Returns a hash of it, which every checkpoint carries. Where the file is damaged it is written anew: the checkpoints
+    know by themselves whose they are.
     """
     identity = json.loads(json.dumps({
         "config": config.model_dump(mode="json"),

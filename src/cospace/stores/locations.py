@@ -66,7 +66,7 @@ class IndexLocation(Protocol):
     def thumbnails(self) -> Thumbnails:
         """The previews."""
 
-    def claimed(self) -> AbstractContextManager[None]:
+    def reserved(self) -> AbstractContextManager[None]:
         """A block in which no other process makes an index here; :class:`UserError` at once where one does."""
 
     def lexicon(self, store: Index, progress: Progress = silent) -> Lexicon:
@@ -128,8 +128,8 @@ class FolderLocation:
             self.remove()
             raise
 
-    def claimed(self) -> AbstractContextManager[None]:
-        return _claimed(self.path)
+    def reserved(self) -> AbstractContextManager[None]:
+        return _reserved(self.path, self.there)
 
     def remove(self) -> None:
         for name in sorted(CONTENT - {"feedback.jsonl", "shelf.jsonl", saved.FOLDER}):
@@ -202,7 +202,7 @@ class ServerLocation:
             fingerprint = store.fingerprint
         return _model_on_this_machine(fingerprint, partial(postgres.read_model, self.url))
 
-    def claimed(self) -> AbstractContextManager[None]:
+    def reserved(self) -> AbstractContextManager[None]:
         return nullcontext()  # whoever creates the schema second is refused
 
     def thumbnails(self) -> Thumbnails:
@@ -259,8 +259,8 @@ class LanceLocation:
         store = lance.LanceIndex.open(self.target)
         return _model_on_this_machine(store.fingerprint, partial(_lance_blobs.read_model, self.target))
 
-    def claimed(self) -> AbstractContextManager[None]:
-        return nullcontext() if self.path is None else _claimed(self.path)
+    def reserved(self) -> AbstractContextManager[None]:
+        return nullcontext()  # whoever writes its folder takes that lock, or is refused by the records
 
     def thumbnails(self) -> Thumbnails:
         return _lance_blobs.LanceThumbnails(self.target)
@@ -279,15 +279,16 @@ class LanceLocation:
 
 
 @contextmanager
-def _claimed(folder: Path) -> Iterator[None]:
-    """The lock of a folder, which is gone again where nothing came to lie beside it."""
+def _reserved(folder: Path, there: Callable[[], bool]) -> Iterator[None]:
+    """The lock of a folder, which is gone again where no index came to be."""
+    before = (folder / files.LOCK).exists()
     with files.Lock(folder):
         try:
             yield
         finally:
-            if folder.is_dir() and [path.name for path in folder.iterdir()] == [files.LOCK]:
-                with suppress(OSError):
-                    (folder / files.LOCK).unlink(missing_ok=True)
+            if not before and not there():
+                with suppress(OSError):  # something else lies there, or the folder is gone
+                    (folder / files.LOCK).unlink()
                     folder.rmdir()
 
 
