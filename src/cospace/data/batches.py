@@ -194,6 +194,13 @@ class TrainingBatches(torch.utils.data.Dataset[Batch]):
             return Batch(step, {}, self.matches.batch(rows[:0]), rows[:0], set_aside=bad)
         return self._batch(step, rows, epochs, bad)
 
+    def prepare(self, step: int) -> None:
+        """Prepare the items that a step will read here, where they are prepared on demand."""
+        if self.on_demand is not None:
+            rows, _ = self.sampler.step(step)
+            here = {name: self._items_here(self.batchers[name], rows) for name in self.on_demand.items}
+            self.on_demand.problems(rows, here)
+
     def _batch(self, step: int, rows: np.ndarray, epochs: np.ndarray, bad: Mapping[int, BadItem]) -> Batch:
         if self.on_demand is not None:
             rows, epochs = self.on_demand.replaced(rows, epochs, bad)
@@ -339,7 +346,8 @@ class TrainingBatches(torch.utils.data.Dataset[Batch]):
                 yield waiting.popleft().result()
                 waiting.extend(pool.submit(self.__getitem__, step) for step in islice(rest, 1))
         finally:  # the caller may have stopped early
-            pool.shutdown(wait=False, cancel_futures=True)
+            hangs = self.on_demand is not None and self.on_demand.overdue()
+            pool.shutdown(wait=not hangs, cancel_futures=True)
 
 
 def _one_thread(worker: int) -> None:

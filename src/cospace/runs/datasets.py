@@ -92,7 +92,8 @@ def training_batches(
             batcher.identity_N = identities(prepared, name)
     batchers |= pooled_batchers(space, prepared, batchers, config)
     targets = _decoder_targets(prepared, batchers, config, tokenizer)
-    on_demand = on_demand_rows(prepared, training.seed, config.data.max_bad_fraction, record)
+    most = config.data.max_bad_fraction if window is None else 1.0  # the windows of a stream are judged together
+    on_demand = on_demand_rows(prepared, training.seed, most, record)
     return TrainingBatches(batchers, pairs.matches, sampler, size, targets, on_demand)
 
 

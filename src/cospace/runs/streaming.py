@@ -16,9 +16,9 @@ from pathlib import Path
 
 from ..data.batches import Batch, Batches, Share, TrainingBatches
 from ..data.counting import Counts
-from ..data.on_demand import OnDemandRows
+from ..data.on_demand import IN_MEMORY, OnDemandRows
 from ..data.pairs import too_many_bad
-from ..data.prepared import PreparedPairs, prepare_pairs
+from ..data.prepared import PreparedPairs, prepare_on_demand, prepare_pairs
 from ..data.sampler import WindowSampler, window_batches
 from ..data.stream.manifest import Manifest, Record, kinds, shard_of
 from ..data.stream.pair_stream import PairStream
@@ -58,7 +58,9 @@ class StreamBatches:
         self.share: Share | None = None
         self.ranks = ALONE
         self.on_demand: OnDemandRows | None = None
-        own = _for_a_thread(space)
+        self.decodes_first = _has_frozen(space)
+        """Whether all items of a window are prepared before its first step, as a frozen encoder needs them."""
+        own = copy.deepcopy(space) if self.decodes_first else space  # with which a thread computes
         self.make: Callable[[PreparedPairs, WindowSampler], TrainingBatches] = lambda prepared, sampler: (
             training_batches(prepared, own, config, tokenizer, window=sampler)
         )
@@ -78,19 +80,19 @@ class StreamBatches:
         places = self.pairs.plan.places()
         place, step = self._first(places, start)
         following = next(places)
-        self._next = self._begin(place, following, step)
+        self._next = self._begin(place, following, step, start)
         try:
             while step < stop:
                 window = self._next.result()
                 self._accept(place, window)
                 end = step + window_batches(window.record.rows, self.batch_size)
                 steps = range(max(step, start), min(end, stop))
-                batches = window.batches.stream(steps.start, steps.stop, workers) if steps else iter(())
-                first = next(batches, None)  # worker processes begin here, while no thread of ours is at work
+                batches = self._judged(place, window.batches, window.batches.stream(steps.start, steps.stop, workers))
+                first = next(batches, None) if steps else None  # worker processes begin here, while no thread works
                 window, place, step = None, following, end  # type: ignore[assignment]
                 following = next(places)
                 if step < stop:
-                    self._next = self._begin(place, following, step)
+                    self._next = self._begin(place, following, step, start)
                 if first is not None:
                     yield first
                     del first
@@ -109,8 +111,8 @@ class StreamBatches:
     def counts(self) -> tuple[Counts, int]:
         """What became of all that was read of the first epoch, and how many shards it has not reached."""
         seen = [record for (epoch, _), record in self.manifest.records.items() if epoch == 0]
-        used = sum(record.used + record.held_out for record in seen)
-        rows = sum(record.rows + record.held_out for record in seen)
+        used = sum(record.used + record.seen - record.rows for record in seen)
+        rows = sum(record.seen for record in seen)
         reached = {shard_of(name) for record in seen for name in record.parts}
         counts = Counts(used, rows - used, kinds(seen).total(), sum(record.left_alone for record in seen))
         return counts, len(self.pairs.plan.shards) - len(reached)
@@ -126,17 +128,21 @@ class StreamBatches:
             step += count
         raise AssertionError("windows never end")
 
-    def _begin(self, place: Place, following: Place, step: int) -> Background[Window]:
-        """Have a window read; the shards of the one after it are fetched as well."""
+    def _begin(self, place: Place, following: Place, step: int, start: int) -> Background[Window]:
+        """Have a window read, and what its first step from ``start`` on asks for prepared.
+
+        The shards of the one after it are fetched as well.
+        """
         wanted = [part.shard for part in (*place.window, *following.window)]
         self.pairs.cache.release(keep=[*wanted, *self.pairs.kept])
         self.pairs.cache.ask(wanted)
-        return Background(partial(self._read, place, step))
+        return Background(partial(self._read, place, step, start))
 
-    def _read(self, place: Place, step: int, check: Callable[[], None]) -> Window:
+    def _read(self, place: Place, step: int, start: int, check: Callable[[], None]) -> Window:
         read = self.pairs.read(place, lambda what, done, total: check())
         spill = self.spill / f"window-{place.epoch}-{place.number}"
-        prepared = prepare_pairs(read.pairs, self.processors, lambda what, done, total: check(), spill)
+        prepare = prepare_pairs if self.decodes_first else partial(prepare_on_demand, in_memory=IN_MEMORY // 2)
+        prepared = prepare(read.pairs, self.processors, lambda what, done, total: check(), spill)
         for left in self.spill.glob(f"{spill.name}-*.npy"):  # mapped into memory for as long as it is needed
             left.unlink()
         check()
@@ -149,25 +155,40 @@ class StreamBatches:
         batches = self.make(prepared, sampler)
         if self.share is not None:
             batches = batches.shared(self.share, self.ranks)
+        if not self.decodes_first and step <= max(step, start) < step + sampler.batches:
+            batches.prepare(max(step, start))
         return Window(batches, record, tuple(pairs.problems[:3]))
 
     def _accept(self, place: Place, window: Window) -> None:
         """Record a window. Raises :class:`UserError` where too much of what was seen is bad, or nothing is good."""
         self.manifest.add(window.record)
         self.problems = [*self.problems, *window.problems][:3]
+        self._judge(place)
+
+    def _judged(self, place: Place, made: TrainingBatches, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """The batches of a window. Rows that turn out to be of no use are recorded, and judged with the others."""
+        found = made.on_demand
+        for batch in batches:
+            if found is not None and batch.set_aside:
+                self.manifest.amend((place.epoch, place.number), Counter(bad.kind for bad in found.set_aside.values()))
+                self.problems = [*self.problems, *found.left().problems[-len(batch.set_aside) :]][:3]
+                self._judge(place)
+            yield batch
+        if found is not None:
+            found.close()
+
+    def _judge(self, place: Place) -> None:
         seen = [self.manifest.records[0, number] for number in range(place.number + 1)] if place.epoch == 0 else []
-        bad, rows = kinds(seen), sum(one.rows + one.held_out for one in seen)
+        bad, rows = kinds(seen), sum(one.seen for one in seen)
         last = place.number + 1 == len(self.pairs.plan.windows(place.epoch))
         total, fraction = bad.total() + rows, self.config.data.max_bad_fraction
         if bad.total() > fraction * total and (total >= ENOUGH or last):
             raise too_many_bad(self.pairs.name, bad, total, self.problems, fraction)
-        if seen and last and not any(one.rows for one in seen):
+        if seen and last and not any(one.rows > sum(one.unusable.values()) for one in seen):
             raise UserError(f"{self.pairs.name}: no shard holds a pair that can be trained on")
 
 
-def _for_a_thread(space: Space) -> Space:
-    """A space that a thread may compute with while the training goes on: frozen encoders embed every window's items."""
-    frozen = any(
+def _has_frozen(space: Space) -> bool:
+    return any(
         not any(parameter.requires_grad for parameter in encoder.parameters()) for encoder in space.encoders.values()
     )
-    return copy.deepcopy(space) if frozen else space

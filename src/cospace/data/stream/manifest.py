@@ -42,11 +42,18 @@ class Record:
     """Rows that cannot be used, by the kind of problem."""
     parts: Mapping[str, str] = field(default_factory=dict)
     """By part, a hash of what its rows contain."""
+    unusable: Mapping[str, int] = field(default_factory=dict)
+    """Of the pairs that are trained on, those that turned out to be of no use, in whose place others were seen."""
 
     @property
     def bad(self) -> int:
         """Rows that cannot be used."""
-        return sum(self.set_aside.values())
+        return sum(self.set_aside.values()) + sum(self.unusable.values())
+
+    @property
+    def seen(self) -> int:
+        """Rows that are used: to train on, or to validate."""
+        return self.rows + self.held_out - sum(self.unusable.values())
 
 
 class Manifest:
@@ -78,6 +85,17 @@ class Manifest:
         if record.epoch:  # whose parts are those of the first epoch
             record = replace(record, parts={})
         self._keep(record)
+        self._write(record)
+
+    def amend(self, place: tuple[int, int], unusable: Mapping[str, int]) -> None:
+        """Keep what turned out to be of no use in a window so far."""
+        known = self.records[place]
+        if dict(known.unusable) == dict(unusable):
+            return
+        self._keep(replace(known, unusable=dict(unusable)))
+        self._write(self.records[place])
+
+    def _write(self, record: Record) -> None:
         if self.folder is not None:
             with (self.folder / WINDOWS).open("ab") as file:
                 file.write(_line(self.key, record))
@@ -140,6 +158,7 @@ def kinds(records: Sequence[Record]) -> Counter[str]:
     found: Counter[str] = Counter()
     for record in records:
         found.update(record.set_aside)
+        found.update(record.unusable)
     return found
 
 
