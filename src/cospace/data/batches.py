@@ -150,7 +150,7 @@ class Batches(Protocol):
     on_demand: OnDemandRows | None
     """The rows whose items are prepared on demand, where there are any."""
 
-    def shared(self, share: Share, ranks: Ranks) -> Batches:
+    def shared(self, share: Share, ranks: Ranks = ALONE) -> Batches:
         """The same batches, of which a rank makes its part."""
 
     def stream(self, start: int, stop: int, workers: int) -> Iterator[Batch]:
@@ -174,7 +174,7 @@ class TrainingBatches(torch.utils.data.Dataset[Batch]):
         self.share: Share | None = None
         self.ranks = ALONE
 
-    def shared(self, share: Share, ranks: Ranks) -> TrainingBatches:
+    def shared(self, share: Share, ranks: Ranks = ALONE) -> TrainingBatches:
         """The same batches, of which a rank makes its part."""
         made = copy.copy(self)
         made.share, made.ranks = share, ranks

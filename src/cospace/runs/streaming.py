@@ -68,7 +68,7 @@ class StreamBatches:
         self.problems: list[Problem] = []
         """The first rows that this process has set aside."""
 
-    def shared(self, share: Share, ranks: Ranks) -> Batches:
+    def shared(self, share: Share, ranks: Ranks = ALONE) -> Batches:
         """The same batches, of which a rank makes its part."""
         self.share, self.ranks = share, ranks
         return self
