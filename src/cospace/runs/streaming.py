@@ -19,6 +19,7 @@ from ..data.counting import Counts
 from ..data.pairs import too_many_bad
 from ..data.prepared import PreparedPairs, prepare_pairs
 from ..data.sampler import WindowSampler, window_batches
+from ..data.stream import Shard
 from ..data.stream.manifest import Manifest, Record, kinds, shard_of
 from ..data.stream.pair_stream import PairStream
 from ..data.stream.windows import Place
@@ -59,6 +60,7 @@ class StreamBatches:
             training_batches(prepared, own, config, tokenizer, sampler)
         )
         self._next: Background[Window] | None = None
+        self._used: list[Shard] = []  # those of the window that is trained on
         self.problems: list[Problem] = []
         """The first rows that this process has set aside."""
 
@@ -83,6 +85,7 @@ class StreamBatches:
                 steps = range(max(step, start), min(end, stop))
                 batches = window.batches.stream(steps.start, steps.stop, workers) if steps else iter(())
                 first = next(batches, None)  # worker processes begin here, while no thread of ours is at work
+                self._used = [part.shard for part in place.window]
                 window, place, step = None, following, end  # type: ignore[assignment]
                 following = next(places)
                 if step < stop:
@@ -125,7 +128,7 @@ class StreamBatches:
     def _begin(self, place: Place, following: Place, step: int) -> Background[Window]:
         """Have a window read; the shards of the one after it are fetched as well."""
         wanted = [part.shard for part in (*place.window, *following.window)]
-        self.pairs.cache.release(keep=[*wanted, *self.pairs.kept])
+        self.pairs.cache.release(keep=[*self._used, *wanted, *self.pairs.kept])
         self.pairs.cache.ask(wanted)
         return Background(partial(self._read, place, step))
 
