@@ -100,10 +100,12 @@ class StreamBatches:
 
     def close(self) -> None:
         """End what is at work in the background, and let go of copies of shards."""
-        if self._next is not None:
-            self._next.cancel()
-        self._next = None
-        self.pairs.cache.release(keep=self.pairs.kept)
+        working, self._next = self._next, None
+        if working is not None:
+            working.cancel(0)
+        self.pairs.cache.release(keep=self.pairs.kept)  # for which it may be waiting
+        if working is not None:
+            working.cancel()
 
     def counts(self) -> tuple[Counts, int]:
         """What became of all that was read of the first epoch, and how many shards it has not reached."""

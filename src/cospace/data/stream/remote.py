@@ -199,9 +199,11 @@ class ShardCache:
         with self._lock:
             gone = [self._copies.pop(shard) for shard in list(self._copies) if shard not in kept]
         for copy in gone:
-            copy.cancel()
-            with suppress(UserError, OSError, Cancelled):
-                copy.result().release()
+            copy.cancel(0)
+        for copy in gone:
+            if copy.cancel():  # otherwise its lock goes with it, once the server has answered
+                with suppress(UserError, OSError, Cancelled):
+                    copy.result().release()
 
     def _path(self, shard: Shard) -> Path:
         name = digest([shard.address.encode(), str(shard.size).encode(), shard.version.encode()])
