@@ -28,6 +28,7 @@ LONGEST = (
     "commands/test_embed.py",
     "commands/test_resume.py",
     "commands/test_ranks.py",
+    "commands/test_train_stream.py",
     "training/test_ranks.py",
     "service/test_map_page.py",
     "interop/test_export.py",

@@ -102,7 +102,8 @@ class Background(Generic[T]):
         self._thread.join()
         return self._result.result()
 
-    def cancel(self, seconds: float = 20.0) -> None:
-        """Ask the work to end, and wait for that so long at most."""
+    def cancel(self, seconds: float = 5.0) -> bool:
+        """Ask the work to end, and wait for that so long at most; whether it has ended."""
         self._cancelled.set()
         self._thread.join(seconds)
+        return not self._thread.is_alive()

@@ -25,6 +25,7 @@ from cospace.data.pairs import open_pairs
 from cospace.data.stream import shards
 from cospace.data.stream.manifest import WINDOWS
 from cospace.data.stream.windows import Limits, Plan
+from cospace.modalities import _prepared
 from cospace.modalities.image.processing import ImageProcessor
 from cospace.ranks import ALONE
 from cospace.runs.initialization import initialize
@@ -225,6 +226,23 @@ def test_two_windows_are_in_memory_at_most(folder: Path, tmp_path: Path) -> None
         gc.enable()
     assert len(alive) > 8
     assert most == 2
+
+
+def test_windows_too_large_for_the_memory_lie_in_files_that_go_with_them(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Recorded(folder, tmp_path / "run", "training.batch_size=4", "data.window_shards=2")
+    held = list(run.steps(0, 12))
+    monkeypatch.setattr(_prepared, "MEMORY", 0)
+    made: list[Path] = []
+    real = np.lib.format.open_memmap
+    monkeypatch.setattr(np.lib.format, "open_memmap", lambda path, **how: (made.append(path), real(path, **how))[1])
+    run.batches = run.made()
+    for (_, ids, images), (_, same_ids, same_images) in zip(run.steps(0, 12), held, strict=True):
+        assert ids == same_ids
+        assert torch.equal(images, same_images)
+    assert len(made) > 3
+    assert not any(path.exists() for path in made)
 
 
 def test_a_training_that_ends_early_leaves_nothing_at_work(folder: Path, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from ..data.on_demand import IN_MEMORY, OnDemandRows
 from ..data.pairs import too_many_bad
 from ..data.prepared import PreparedPairs, prepare_on_demand, prepare_pairs
 from ..data.sampler import WindowSampler, window_batches
+from ..data.stream import Shard
 from ..data.stream.manifest import Manifest, Record, kinds, shard_of
 from ..data.stream.pair_stream import PairStream
 from ..data.stream.windows import Place
@@ -65,6 +66,7 @@ class StreamBatches:
             training_batches(prepared, own, config, tokenizer, window=sampler)
         )
         self._next: Background[Window] | None = None
+        self._used: list[Shard] = []  # those of the window that is trained on
         self.problems: list[Problem] = []
         """The first rows that this process has set aside."""
 
@@ -89,6 +91,7 @@ class StreamBatches:
                 steps = range(max(step, start), min(end, stop))
                 batches = self._judged(place, window.batches, window.batches.stream(steps.start, steps.stop, workers))
                 first = next(batches, None) if steps else None  # worker processes begin here, while no thread works
+                self._used = [part.shard for part in place.window]
                 window, place, step = None, following, end  # type: ignore[assignment]
                 following = next(places)
                 if step < stop:
@@ -103,10 +106,12 @@ class StreamBatches:
 
     def close(self) -> None:
         """End what is at work in the background, and let go of copies of shards."""
-        if self._next is not None:
-            self._next.cancel()
-        self._next = None
-        self.pairs.cache.release(keep=self.pairs.kept)
+        working, self._next = self._next, None
+        if working is not None:
+            working.cancel(0)
+        self.pairs.cache.release(keep=self.pairs.kept)  # for which it may be waiting
+        if working is not None:
+            working.cancel()
 
     def counts(self) -> tuple[Counts, int]:
         """What became of all that was read of the first epoch, and how many shards it has not reached."""
@@ -134,7 +139,7 @@ class StreamBatches:
         The shards of the one after it are fetched as well.
         """
         wanted = [part.shard for part in (*place.window, *following.window)]
-        self.pairs.cache.release(keep=[*wanted, *self.pairs.kept])
+        self.pairs.cache.release(keep=[*self._used, *wanted, *self.pairs.kept])
         self.pairs.cache.ask(wanted)
         return Background(partial(self._read, place, step, start))
 

@@ -145,6 +145,23 @@ def test_a_copy_cut_short_is_none_and_is_asked_for_again(
     assert not list((tmp_path / "cache").glob("*.tmp-*"))
 
 
+def test_a_copy_that_nobody_wants_any_more_is_given_up(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def endless(store: Store, path: str) -> Iterator[bytes]:
+        while True:
+            yield b"more"
+
+    shards = find_shards([bucket]) or []
+    monkeypatch.setattr(Store, "pieces", endless)
+    copies = cache(tmp_path)
+    copies.ask(shards)
+    copies.release()
+    assert not [path for path in (tmp_path / "cache").iterdir() if path.suffix != ".lock"]
+    monkeypatch.undo()
+    assert copies.local(shards[0]).stat().st_size == shards[0].size
+
+
 def test_a_lock_of_a_dead_reader_holds_nothing(bucket: str, tmp_path: Path) -> None:
     shards = find_shards([bucket]) or []
     reader = os.fork()

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,9 @@ PROTOCOLS = {
 }  # fmt: skip
 """What addresses of shards may begin with. ``memory`` is fsspec's own, within a process; chains (``::``) are none."""
 
+CREDENTIALS = {"s3": " (AWS_ACCESS_KEY_ID, AWS_REGION)", "g": " (GOOGLE_APPLICATION_CREDENTIALS)"}
+"""By how an address begins, what people set."""
+
 TRIES, PAUSE = 4, 1.0
 """How often a shard is asked for before the run stops, and the seconds before the second time; twice as many before
 each further one."""
@@ -39,6 +43,9 @@ TOGETHER, PIECE = 4, 4 << 20
 
 FEW, ASKED = 8, 16
 """Shards up to which each is asked for alone, and how many at a time."""
+
+PATIENCE = 60
+"""Seconds that a server may take to answer."""
 
 WAIT = 3600.0
 """Seconds that a process waits for another one to fetch the same shard."""
@@ -135,12 +142,12 @@ def _arrow(kind: str) -> Any:
     from pyarrow import fs
 
     if kind == "gs":
-        return ArrowFSWrapper(fs.GcsFileSystem())
+        return ArrowFSWrapper(fs.GcsFileSystem(retry_time_limit=timedelta(seconds=PATIENCE // 4)))
     variables = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
     endpoint = next((os.environ[name] for name in variables if os.environ.get(name)), None)
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     return ArrowFSWrapper(
-        fs.S3FileSystem(region=region, endpoint_override=endpoint, connect_timeout=20, request_timeout=60)
+        fs.S3FileSystem(region=region, endpoint_override=endpoint, connect_timeout=20, request_timeout=PATIENCE)
     )
 
 
@@ -154,8 +161,8 @@ def _refused(address: str, error: Exception) -> UserError:
     reason = " ".join((str(error) or type(error).__name__).split())[:300]
     if isinstance(error, FileNotFoundError):
         return UserError(f"{address} does not exist, or may not be seen with these credentials ({reason})")
-    advice = "check the address, the credentials (such as AWS_ACCESS_KEY_ID) and the region (AWS_REGION)"
-    return UserError(f"{address} cannot be read: {reason}; {advice}")
+    where = next((names for start, names in CREDENTIALS.items() if address.startswith(start)), "")
+    return UserError(f"{address} cannot be read: {reason}; check the address and the credentials{where}")
 
 
 class ShardCache:
@@ -192,9 +199,11 @@ class ShardCache:
         with self._lock:
             gone = [self._copies.pop(shard) for shard in list(self._copies) if shard not in kept]
         for copy in gone:
-            copy.cancel()
-            with suppress(UserError, OSError, Cancelled):
-                copy.result().release()
+            copy.cancel(0)
+        for copy in gone:
+            if copy.cancel():  # otherwise its lock goes with it, once the server has answered
+                with suppress(UserError, OSError, Cancelled):
+                    copy.result().release()
 
     def _path(self, shard: Shard) -> Path:
         name = digest([shard.address.encode(), str(shard.size).encode(), shard.version.encode()])
