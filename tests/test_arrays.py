@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from itertools import chain, pairwise
@@ -91,9 +92,11 @@ def test_a_mapped_array_has_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_a_disk_without_room_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(arrays, "LARGE", 0)
 
-    def refuse(*_: int) -> None:
-        raise OSError(28, "No space left on device")
+    def refuse(number: int) -> None:
+        raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(arrays, "_ALLOCATE", refuse)
+    monkeypatch.setattr(os, "posix_fallocate", lambda *_: refuse(errno.ENOSPC))
     with pytest.raises(UserError, match="No space left on device.*XDG_CACHE_HOME"):
         arrays.zeros(9, np.int64)
+    monkeypatch.setattr(os, "posix_fallocate", lambda *_: refuse(errno.EOPNOTSUPP))
+    assert arrays.zeros(9, np.int64).tolist() == [0] * 9, "a file system that reserves nothing"

@@ -8,10 +8,11 @@ index as 64 bits) lies in memory. Sorting is :class:`Runs`.
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import IO, Any
@@ -50,8 +51,7 @@ def zeros(shape: int | tuple[int, ...], kind: DTypeLike) -> np.ndarray:
         return np.zeros(shape, kind)
     with nameless() as file:
         try:
-            # A page of a mapped file that finds no room when it is written ends the process.
-            _ALLOCATE(file.fileno(), 0, size)
+            _reserve(file, size)
         except OSError as error:
             raise no_room(error) from error
         return _mapped(file, size).view(kind).reshape(shape)
@@ -164,11 +164,16 @@ def mixed(*columns: np.ndarray) -> np.ndarray:
     return mixed_N
 
 
-_ALLOCATE: Callable[[int, int, int], None] = getattr(
-    os,
-    "posix_fallocate",
-    lambda file, _, size: os.ftruncate(file, size),  # which macOS does not have
-)
+def _reserve(file: IO[bytes], size: int) -> None:
+    """Give a file its room, for a mapped page that finds none when it is written ends the process."""
+    try:
+        os.posix_fallocate(file.fileno(), 0, size)
+    except AttributeError:  # macOS
+        os.ftruncate(file.fileno(), size)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+            raise
+        os.ftruncate(file.fileno(), size)  # a file system that reserves nothing
 
 
 class ArrayWriter:
