@@ -12,11 +12,14 @@ import errno
 import json
 import os
 import stat
+import struct
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 from .types import BadItem, StorageError, UserError
 
@@ -26,7 +29,8 @@ MOST = 4 << 30
 FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOCTTY", 0)
 
 MALFORMED = (
-    LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RuntimeError, MemoryError, EOFError, BadItem
+    LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RuntimeError, MemoryError, EOFError, BadItem,
+    BadZipFile, zlib.error, struct.error,
 )  # fmt: skip
 """What code that expects one form of data raises when it is given another; RuntimeError is torch's, and recursion's."""
 

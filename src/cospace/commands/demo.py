@@ -13,6 +13,7 @@ from ..data.pairs import Pairs, built_in
 from ..modalities import FIELDS, is_text, modality, text_modality
 from ..runs.run import Run
 from ..runs.settings import named_modules
+from ..stopping import current
 from ..types import Metrics, UserError
 from .evaluate import evaluate, report_run
 from .index import build_index
@@ -69,7 +70,8 @@ def run_demo(data: str, out: Path | None, command: str, listener: Listener, over
         run = trained.run
     more = {name: evaluate(run, built_in(name), progress=listener.progress).metrics for name in chosen.more}
     if trained is not None:
-        report_run(trained, more)
+        with current().finishing():  # the same command would measure again, and write no report
+            report_run(trained, more)
     shown = built_in(chosen.validation)
     build_index(run, shown, out / "index", progress=listener.progress)
     asks = run.generator is not None and FIELDS[0] in shown.items

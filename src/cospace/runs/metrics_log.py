@@ -14,7 +14,7 @@ from ..reading import parse_json, read_bytes
 from ..types import UserError
 
 CRC = "crc32"
-"""The last key of a row: the CRC-32 of the row without it, as JSON, in hexadecimal."""
+"""The last key of a row: the CRC-32 of the row without it, as JSON. A number, as the other values are."""
 
 
 class MetricsLog:
@@ -71,7 +71,7 @@ def as_log(rows: Iterable[dict[str, Any]]) -> bytes:
 
 
 def _line(row: dict[str, Any]) -> bytes:
-    sealed = json.dumps({**row, CRC: f"{zlib.crc32(json.dumps(row).encode()):08x}"})
+    sealed = json.dumps({**row, CRC: zlib.crc32(json.dumps(row).encode())})
     return f"{sealed}\n".encode()
 
 
@@ -84,4 +84,4 @@ def _row(line: bytes, path: Path, sealed: bool) -> dict[str, Any] | None:
     if not isinstance(row, dict):
         return None
     seal = row.pop(CRC, None)
-    return row if not sealed or seal == f"{zlib.crc32(json.dumps(row).encode()):08x}" else None
+    return row if not sealed or seal == zlib.crc32(json.dumps(row).encode()) else None
