@@ -238,6 +238,7 @@ def test_windows_too_large_for_the_memory_lie_in_files_that_go_with_them(
     real = np.lib.format.open_memmap
     monkeypatch.setattr(np.lib.format, "open_memmap", lambda path, **how: (made.append(path), real(path, **how))[1])
     run.batches = run.made()
+    run.batches.decodes_first = True  # as where an encoder is frozen
     for (_, ids, images), (_, same_ids, same_images) in zip(run.steps(0, 12), held, strict=True):
         assert ids == same_ids
         assert torch.equal(images, same_images)
