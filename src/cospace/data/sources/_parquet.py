@@ -35,8 +35,9 @@ def read_parquet(paths: Sequence[Path]) -> Columns:
                 parquet = pq.ParquetFile(file)
                 writers = _agreeing(writers, parquet.schema_arrow.names, path, paths[0])
                 names = class_names(parquet.schema_arrow.metadata or {})
-                for batch in parquet.iter_batches(_TOGETHER):
-                    add_rows(writers, batch, names)
+                for group in range(parquet.num_row_groups):  # one reader of all groups keeps what it has read
+                    for batch in parquet.iter_batches(_TOGETHER, row_groups=[group]):
+                        add_rows(writers, batch, names)
         except (pa.ArrowException, *MALFORMED) as error:
             raise UserError(f"{path} is not a whole parquet file: {error}") from error
     return {name: writer.finish() for name, writer in (writers or {}).items()}
