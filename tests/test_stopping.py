@@ -289,3 +289,28 @@ def test_a_script_that_uses_the_library_keeps_its_own_signals() -> None:
     with stopping.current().finishing(), stopping.current().interruptible():
         stopping.current().check()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("pause", [0.25, 0.6, pytest.param(1.2, marks=pytest.mark.slow)])
+def test_a_signal_while_the_command_is_imported(pause: float, shapes: Path, tmp_path: Path) -> None:
+    """Before Python has begun it is as ever; from then on there is one line."""
+    command = [sys.executable, "-m", "cospace", "train", str(shapes), "--out", str(tmp_path / "run")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    time.sleep(pause)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    if process.returncode == 0:
+        assert said.splitlines()[-1].startswith("cospace: stopped by SIGINT before anything was changed")
+        assert "Traceback" not in said
+    else:
+        assert process.returncode == -signal.SIGINT and "cospace" not in said
+    assert not (tmp_path / "run" / "model").exists()
+
+
+def test_a_signal_when_all_is_done_changes_no_exit_code() -> None:
+    program = (
+        "import os, signal, sys\nfrom cospace import stopping\nstopping.exit_at_once(2)\n"
+        "os.kill(os.getpid(), signal.SIGINT)\nimport time; time.sleep(60)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stderr) == (2, "")

@@ -1,5 +1,30 @@
-"""``python -m cospace`` is the ``cospace`` command."""
+"""The ``cospace`` command, also ``python -m cospace``: it hears signals before it imports what takes a while."""
 
-from .cli import main
+from __future__ import annotations
 
-main()
+import json
+import sys
+from contextlib import nullcontext
+
+from .stopping import Stopped, Stopping, exit_at_once, goes_on, typed
+
+
+def main() -> None:
+    """Entry point: run what was typed, and exit with its code."""
+    arguments = sys.argv[1:]
+    try:
+        with Stopping(typed(arguments)).listening() if goes_on(arguments) else nullcontext():
+            from .cli import run
+    except Stopped as error:
+        sys.stderr.write(f"cospace: {error.sentence}\n")
+        if "--json" in arguments:
+            sys.stdout.write(json.dumps({"stopped": error.sentence}) + "\n")
+        sys.exit(0)
+    code = run(arguments)
+    if goes_on(arguments):
+        exit_at_once(code)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

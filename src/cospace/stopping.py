@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import os
 import select
+import shlex
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from types import FrameType
@@ -31,6 +32,26 @@ PATIENCE = 18.0
 
 TWICE = 0.1
 """Seconds within which two signals are one: a terminal and a launcher both pass on the same Ctrl-C."""
+
+
+GOING_ON = ("train", "embed", "index", "check", "demo")
+"""Commands that a signal ends with what they have done kept, and that go on from there when they are given again."""
+
+
+def goes_on(arguments: Sequence[str]) -> bool:
+    """Whether what was typed is one of these commands."""
+    return bool(arguments) and arguments[0] in GOING_ON
+
+
+def typed(arguments: Sequence[str]) -> str:
+    """What was typed, as a shell reads it."""
+    return shlex.join(["cospace", *arguments])
+
+
+def exit_at_once(code: int) -> None:
+    """Let a signal from now on end this process with ``code``: all is done, and only the interpreter has to end."""
+    for number in SIGNALS:
+        signal.signal(number, lambda *_: os._exit(code))
 
 
 class Stopped(SystemExit):

@@ -79,12 +79,12 @@ def test_row_13_and_22_an_index_has_every_item_once(
     row: int, signals: Sequence[signal.Signals], pairs: Path, whole: Path, tmp_path: Path
 ) -> None:
     folder = shutil.copytree(pairs.parent / "images", tmp_path / "images")
-    n, out = 0, tmp_path / "idx"
+    out = tmp_path / "idx"
     for seed in range(3):
         killer = Killer(2000 * row + seed, signals, longest=8)
         for path in sorted(folder.iterdir())[:: seed + 7]:  # some are gone each time
             path.unlink()
-        n += killer.until_done(4, "index", whole, folder, "--out", out)
+        n = killer.until_done(4, "index", whole, folder, "--out", out)
         found = SearchableIndex.open(out)
         items = found.store.items(found.store.select())
         there = sorted(Path(item.path).name for item in items)

@@ -9,7 +9,6 @@ traceback), 1 our fault, 130 or 143 ended at once by a second Ctrl-C or SIGTERM,
 from __future__ import annotations
 
 import errno
-import shlex
 import signal
 import sys
 import time
@@ -18,7 +17,7 @@ from contextlib import nullcontext
 
 from cyclopts import CycloptsError
 
-from ..stopping import Stopped, Stopping
+from ..stopping import Stopped, Stopping, goes_on, typed
 from ..types import UserError
 from . import checking, classification, collection, generation, interop, serving, training
 from ._app import app
@@ -47,7 +46,7 @@ _ADVICE = {
 
 
 def main() -> None:
-    """Entry point of the ``cospace`` command."""
+    """The command in this process; the installed one begins in ``__main__``, which hears signals sooner."""
     sys.exit(run(sys.argv[1:]))
 
 
@@ -63,9 +62,9 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    stopping = Stopping(shlex.join(["cospace", *arguments]))
+    stopping = Stopping(typed(arguments))
     try:
-        with stopping.listening() if _goes_on(arguments) else nullcontext():
+        with stopping.listening() if goes_on(arguments) else nullcontext():
             code = app(list(arguments), exit_on_error=False, print_error=False, result_action="return_value")
         if sys.stdout:
             sys.stdout.flush()
@@ -78,18 +77,10 @@ def _run(arguments: Sequence[str]) -> int:
             raise
         return _refused(_os_sentence(error))
     except KeyboardInterrupt:
-        again = "; run the same command again to resume" if _goes_on(arguments) else " before it was done"
+        again = "; run the same command again to resume" if goes_on(arguments) else " before it was done"
         sys.stderr.write(f"cospace: stopped{again}\n")
         return 128 + signal.SIGINT
     return code if isinstance(code, int) else 0
-
-
-GOING_ON = ("train", "embed", "index", "check", "demo")
-"""Commands that a signal ends with what they have done kept, and that go on from there when they are given again."""
-
-
-def _goes_on(arguments: Sequence[str]) -> bool:
-    return bool(arguments) and arguments[0] in GOING_ON
 
 
 def _stopped(sentence: str, as_json: bool) -> int:

@@ -68,9 +68,8 @@ def import_model(source: str, out: Path, command: str = "", precision: Precision
     compared = parity.compare(published)
     published.space.precision = precision
     with files.Lock(out):
-        facts = files.as_json({**_facts(command), "published": published.facts()})
-        files.atomic_write(out / "run.json", facts)
-        published.space.save(out / "model", parity.golden(published.space), {"run/run.json": facts})
+        files.write_json(out / "run.json", {**_facts(command), "published": published.facts()})
+        published.space.save(out / "model", parity.golden(published.space))
     prompts = prompts_in(published.folder)
     return Imported(Run.load(out), published.plan.family, compared, published.license, prompts)
 
@@ -79,7 +78,7 @@ def _convert(source: Path, out: Path) -> Imported:
     """A run of version 0.1 under the present names, loaded once before it appears in its place."""
     old = old_runs.read(source)
     _complete(old, source)
-    beside = {f"run/{name}": files.as_json(data) for name, data in old.facts.items()}
+    beside = {f"run/{name}": files.as_json(data) for name, data in old.facts.items()} if old.copied else {}
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent) as place:
         trial = Path(place) / "model"
