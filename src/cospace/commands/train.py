@@ -31,7 +31,7 @@ from ..evaluators.retrieval_baseline import retrieval_baselines
 from ..evaluators.selection import items_per_modality, score_by_group, validation_loss
 from ..matches import ModalityPair, modality_pairs
 from ..modalities import text_modality
-from ..models.space import Space
+from ..models.space import Space, learns
 from ..objectives import FEWEST
 from ..ranks import Ranks
 from ..runs.datasets import training_batches
@@ -283,7 +283,7 @@ class _Session:
         embedded = embed_pairs(space, self.items.validated)
         generated = self._generate(self.items.validated, False, silent)
         metrics = measure(embedded) | generated.metrics
-        if any(parameter.requires_grad for parameter in space.parameters()):
+        if learns(space):
             rows = self.config.training.batch_size or len(self.items.train.pairs)
             loss = validation_loss(self.objective, embedded, rows)
             metrics |= {key if self.generator is None else f"{key}/{ALIGNMENT}": value for key, value in loss.items()}

@@ -16,7 +16,7 @@ from ..data.pairs import Pairs
 from ..data.prepared import PreparedPairs, different_items, in_memory, prepare_on_demand, prepare_pairs, settled
 from ..evaluators.selection import thinned
 from ..modalities import modality
-from ..models.space import Space
+from ..models.space import Space, learns
 from .training_request import Listener, TrainingData
 
 VALIDATED = 1000
@@ -33,8 +33,8 @@ class RunItems:
     def __init__(self, data: TrainingData, space: Space, settings: Any, listener: Listener, spill: Path) -> None:
         self._space, self._listener, self._spill = space, listener, spill
         self._most: float = settings.max_bad_fraction
-        learn = [any(one.requires_grad for one in encoder.parameters()) for encoder in space.encoders.values()]
-        self.on_demand = bool(settings.on_demand) and all(learn) and data.stream is None
+        frozen = not all(map(learns, space.encoders.values()))
+        self.on_demand = bool(settings.on_demand) and not frozen and data.stream is None
         self.train, self.open_val = self._prepared(data.train, "train"), self._prepared(data.val, "val")
         self.leaks, self.signatures = dict(data.leaks), dict[str, np.ndarray]()
         if not self.on_demand and data.stream is None:

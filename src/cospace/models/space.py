@@ -337,6 +337,11 @@ class Space(nn.Module):
                 )
 
 
+def learns(*modules: nn.Module) -> bool:
+    """Whether a parameter of some modules is trained; one without parameters never is."""
+    return any(parameter.requires_grad for module in modules for parameter in module.parameters())
+
+
 def dtype_of(encoder: nn.Module) -> torch.dtype:
     """The number format of an encoder's weights: parameters or, where it has none, buffers; float32 without either."""
     return next((weight.dtype for weight in _weights(encoder) if weight.is_floating_point()), torch.float32)

@@ -17,7 +17,7 @@ from ..data.targets import RowsPerItem, TaskTargets
 from ..modalities import FIELDS, Batcher, Processor, modality, text_modality
 from ..modalities.text.tokenizer import Tokenizer
 from ..models.generation.decoder import MAX_LENGTH
-from ..models.space import Space
+from ..models.space import Space, learns
 from ..runtime import device
 from ..types import UserError
 from .settings import RunConfig, texts_of
@@ -106,8 +106,11 @@ def pooled_batchers(
     """
     made: dict[str, Batcher] = {}
     for name, batcher in batchers.items():
-        learns = any(parameter.requires_grad for parameter in space.encoders[name].parameters())
-        if learns or len(batchers) < 2 or (config.decoder_tasks and name == config.decoder.modality):
+        if (
+            learns(space.encoders[name])
+            or len(batchers) < 2
+            or (config.decoder_tasks and name == config.decoder.modality)
+        ):
             continue
         items = prepared.items[name]
         pooled = list(space.pooled_prepared(name, (items[place] for place in range(len(items)))))

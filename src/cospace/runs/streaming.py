@@ -26,7 +26,7 @@ from ..data.stream.pair_stream import PairStream
 from ..data.stream.windows import Place
 from ..modalities import Processor
 from ..modalities.text.tokenizer import Tokenizer
-from ..models.space import Space
+from ..models.space import Space, learns
 from ..prefetch import Background
 from ..ranks import ALONE, Ranks
 from ..types import Problem, UserError
@@ -59,7 +59,7 @@ class StreamBatches:
         self.share: Share | None = None
         self.ranks = ALONE
         self.on_demand: OnDemandRows | None = None
-        self.decodes_first = _has_frozen(space)
+        self.decodes_first = not all(map(learns, space.encoders.values()))
         """Whether all items of a window are prepared before its first step, as a frozen encoder needs them."""
         own = copy.deepcopy(space) if self.decodes_first else space  # with which a thread computes
         self.make: Callable[[PreparedPairs, WindowSampler], TrainingBatches] = lambda prepared, sampler: (
@@ -191,9 +191,3 @@ class StreamBatches:
             raise too_many_bad(self.pairs.name, bad, total, self.problems, fraction)
         if seen and last and not any(one.rows > sum(one.unusable.values()) for one in seen):
             raise UserError(f"{self.pairs.name}: no shard holds a pair that can be trained on")
-
-
-def _has_frozen(space: Space) -> bool:
-    return any(
-        not any(parameter.requires_grad for parameter in encoder.parameters()) for encoder in space.encoders.values()
-    )

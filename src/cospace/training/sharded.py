@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..models.space import Space
+from ..models.space import Space, learns
 from ..ranks import Ranks
 from ..types import Features, UserError
 from .shards import local, own_part, whole
@@ -33,7 +33,7 @@ def sharded_copy(space: Space, ranks: Ranks, dtype: torch.dtype) -> Space:
     rough = dtype != torch.float32
     policy = MixedPrecisionPolicy(dtype, torch.float32) if rough else MixedPrecisionPolicy()
     for encoder in made.encoders.values():
-        if not any(parameter.requires_grad for parameter in encoder.parameters()):
+        if not learns(encoder):
             continue
         for parameter in encoder.parameters():
             parameter.data = parameter.data.contiguous()  # no other order can be cut
@@ -89,7 +89,7 @@ def _constants_in(dtype: torch.dtype, encoder: nn.Module) -> None:
 
 def _blocks(encoder: nn.Module) -> list[Any]:
     """The parts of an encoder that gather their weights one after the other."""
-    return [block for block in getattr(encoder, "blocks", ()) if any(p.requires_grad for p in block.parameters())]
+    return [block for block in getattr(encoder, "blocks", ()) if learns(block)]
 
 
 def _let_features_through() -> None:

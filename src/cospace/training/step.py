@@ -26,7 +26,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from ..data.batches import Batch, Share
 from ..matches import BatchMatches
 from ..models.generation.decoder import Decoder
-from ..models.space import Space, dtype_of
+from ..models.space import Space, dtype_of, learns
 from ..objectives import divided
 from ..ranks import ALONE, Ranks
 from ..runtime import memory_of, random_state, set_random_state
@@ -228,14 +228,13 @@ class Step:
 
 def learning(tower: Space, modality: str) -> bool:
     """Whether a parameter on the way from items of a modality to their embeddings learns."""
-    parts = tower.encoders[modality], tower.projections[modality]
-    return any(parameter.requires_grad for part in parts for parameter in part.parameters())
+    return learns(tower.encoders[modality], tower.projections[modality])
 
 
 def rest_locked(tower: Space) -> None:
     """Encoders without a parameter that learns drop nothing and gather no statistics."""
     for encoder in tower.encoders.values():
-        encoder.train(any(parameter.requires_grad for parameter in encoder.parameters()))
+        encoder.train(learns(encoder))
 
 
 def encode(
