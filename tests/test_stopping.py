@@ -22,6 +22,7 @@ from cospace.commands import embed as embedding
 from cospace.commands import index as indexing
 from cospace.commands.search import SearchableIndex
 from cospace.commands.train import _Session
+from cospace.commands.training_items import RunItems
 from cospace.data import examining, known_files
 from cospace.modalities import modality
 from cospace.runs.metrics_log import MetricsLog
@@ -104,7 +105,7 @@ MOMENTS: dict[str, tuple[Any, str, int, str]] = {
     "in an evaluation": (_Session, "_evaluate", 2, "after step 4"),
     "in the last evaluation on the way": (_Session, "_evaluate", 4, "after step 8"),
     "in the evaluation of the finished run": (_Session, "_evaluate_finished", 1, "after step 8"),
-    "while the data is read": (_Session, "_prepare", 1, "before anything was changed, so nothing is lost"),
+    "while the data is read": (RunItems, "_prepared", 1, "before anything was changed, so nothing is lost"),
 }
 """Where a signal comes: in which call of what; and what is done then."""
 
@@ -285,10 +286,11 @@ def test_processes_that_are_started_hear_nothing() -> None:
 
 
 def test_a_script_that_uses_the_library_keeps_its_own_signals() -> None:
+    before = signal.getsignal(signal.SIGINT)  # which a shell may have had ignored
     assert not stopping.current().asked
     with stopping.current().finishing(), stopping.current().interruptible():
         stopping.current().check()
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 @pytest.mark.parametrize("pause", [0.25, 0.6, pytest.param(1.2, marks=pytest.mark.slow)])

@@ -59,7 +59,7 @@ def spent(path: Path) -> float:
 
 @pytest.mark.parametrize("make", [wide, wide_objects, long_line, other_keys, many_files], ids=lambda f: f.__name__)
 def test_four_times_as_much_takes_no_sixteen_times_as_long(make: Callable[[Path, int], Path], tmp_path: Path) -> None:
-    small, large = make(tmp_path, 1_000), make(tmp_path, 4_000)
+    small, large = make(tmp_path, 2_500), make(tmp_path, 10_000)
     spent(small)
     assert min(spent(large), spent(large)) < 10 * max(min(spent(small), spent(small)), 0.02)
 

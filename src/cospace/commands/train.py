@@ -78,8 +78,8 @@ GENERATED, GENERATED_LAST = 200, 2000
 """Most items captioned, and questions answered, by an evaluation during training and by that of the finished run."""
 
 
-WAITS = 0.05
-"""Share of the training's time that is spent waiting for data from which on a person is informed of it."""
+WAITS, WAITED = 0.05, 10.0
+"""Share of a training's time, and seconds of it, from which on it is said that it waited for data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,7 +335,7 @@ class _Session:
             self.listener.say(kept)
         if outcome.wait_share is not None:
             selected["wait_share"] = outcome.wait_share
-            if self.streamed is not None or outcome.wait_share > WAITS:
+            if self.streamed is not None or (outcome.wait_share > WAITS and outcome.waited > WAITED):
                 self.listener.say(f"waited for data {100 * outcome.wait_share:.1f} % of the time")
         facts = {
             "config.json": self.config.model_dump(mode="json"),

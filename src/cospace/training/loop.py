@@ -338,7 +338,8 @@ class Trainer:
             except UserError as error:
                 self.observers.say(f"the weights of step {kept.step} are lost and those of the last one kept: {error}")
                 kept = last
-        return Outcome(steps, kept, best, last, self.selection.least_difference, self.clock.wait_share)
+        waits = self.clock.wait_share, 60 * self.clock.waited
+        return Outcome(steps, kept, best, last, self.selection.least_difference, *waits)
 
 
 def learned_numbers(objective: nn.Module) -> dict[str, float]:

@@ -67,6 +67,8 @@ class Outcome:
     """How much better than the last score an earlier one had to be."""
     wait_share: float | None = None
     """The share of the training's time, 0 to 1, that was spent waiting for data."""
+    waited: float = 0.0
+    """That time in seconds."""
 
     def plain(self) -> dict[str, Any]:
         """As JSON data, for ``run.json``."""
