@@ -29,8 +29,11 @@ PER_ITEM, PER_BYTE = 3e-4, 25e-9
 """Seconds of a core for an item and for each of its encoded bytes: measured on photographs and on small PNGs. A
 rough constant, since a run must go on as it started wherever that is."""
 
-MANY_TEXTS = 100_000
-"""Texts from which on each is tokenised when a step asks for it; fewer take a few seconds, and then no more time."""
+MANY_TEXTS = 20_000
+"""Texts from which on each is tokenised when a step asks for it; fewer take a second."""
+
+HELD_TEXTS = 200_000
+"""Tokenised texts that are kept in memory, some 100 MB."""
 
 SAMPLE = 64
 """Items whose size is looked up."""
@@ -145,13 +148,18 @@ class OnDemandTexts:
 
     def __init__(self, raws: Sequence[str], processor: Processor) -> None:
         self.raws, self.processor = raws, processor
+        self._made: dict[int, Tensor] = {}
 
     def __len__(self) -> int:
         return len(self.raws)
 
     def __getitem__(self, text: int) -> Tensor:
         """One text as a vector of ids."""
-        return self.processor.prepare(self.raws[text])
+        if text not in self._made:
+            if len(self._made) >= HELD_TEXTS:
+                self._made.clear()
+            self._made[text] = self.processor.prepare(self.raws[text])
+        return self._made[text]
 
 
 def _size(prepared: Tensor) -> int:
