@@ -27,6 +27,7 @@ from cospace.models.space import Space
 from cospace.runs.datasets import training_batches
 from cospace.runs.settings import RunConfig
 from cospace.runtime import device
+from cospace.training.checkpoint import CheckpointFolder
 from cospace.training.loop import Learner, Observers, Trainer
 from image_files import captions_of, first_rows
 from peers import OpenClip, import_peer, worth_trying
@@ -101,7 +102,11 @@ def our_step(built: Space, pairs: Pairs, chosen: RunConfig, folder: Path) -> tup
     batches = training_batches(prepared, built, chosen, built.processors["text"])  # type: ignore[arg-type]
     objective: Any = part("objectives", chosen.objective)
     trainer = Trainer(
-        Learner(built), objective.build().to(device()), chosen.training, folder / "checkpoints", Observers()
+        Learner(built),
+        objective.build().to(device()),
+        chosen.training,
+        CheckpointFolder(folder / "checkpoints"),
+        Observers(),
     )
     number = iter(range(chosen.training.steps or 0))
 

@@ -33,6 +33,7 @@ from cospace.models.space import Space
 from cospace.runs.datasets import CPU_MICRO_BATCH
 from cospace.runs.settings import RunConfig, resolve
 from cospace.runtime import device
+from cospace.training.checkpoint import CheckpointFolder
 from cospace.training.loop import Learner, Observers, Trainer
 from cospace.training.step import encode, forward_backward
 
@@ -123,7 +124,9 @@ def training(pairs: int, memory: float, pixels: int, folder: Path) -> tuple[Trai
     torch.manual_seed(0)
     space = Space.build(settings.encoder_parts(), {"image": image, "text": text}, settings.embed_dim).to(device())
     objective = part("objectives", settings.objective).build().to(device())  # type: ignore[attr-defined]
-    trainer = Trainer(Learner(space), objective, settings.training, folder / "checkpoints", Observers())
+    trainer = Trainer(
+        Learner(space), objective, settings.training, CheckpointFolder(folder / "checkpoints"), Observers()
+    )
     return trainer, noise(captions, image, text, settings, np.arange(pairs))
 
 

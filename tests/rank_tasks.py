@@ -30,6 +30,7 @@ from cospace.modalities.text.tokenizer import Tokenizer
 from cospace.models.encoders import bag, linear, spectrogram, transformer
 from cospace.objectives import _tiled, softmax
 from cospace.ranks import Ranks
+from cospace.training.checkpoint import CheckpointFolder
 from cospace.training.distributed import held_whole, pieces
 from cospace.training.loop import Learner, Observers, Trainer, TrainingConfig
 from cospace.training.optim import OptimConfig
@@ -231,7 +232,7 @@ def run(
     else:
         scores = Observers()
     objective = softmax.Config().build().double()
-    trainer = Trainer(Learner(tower), objective, settings, Path(folder), scores, ranks=ranks)
+    trainer = Trainer(Learner(tower), objective, settings, CheckpointFolder(Path(folder)), scores, ranks=ranks)
     real = trainer.step
 
     def stepping(batch: Batch, steps: int) -> Any:

@@ -18,6 +18,7 @@ from cospace.models.encoders import transformer
 from cospace.models.generation.decoder import Config as DecoderConfig
 from cospace.models.space import Space
 from cospace.objectives import softmax
+from cospace.training.checkpoint import CheckpointFolder
 from cospace.training.loop import Learner, Observers, Trainer, TrainingConfig
 from cospace.training.optim import OptimConfig
 from cospace.types import TextSpec
@@ -35,7 +36,7 @@ def losses(where: torch.device, folder: Path, **settings: Any) -> list[dict[str,
     """What some steps log: towers, a decoder with every task, both optimizers, the health of the batch."""
     made = learner(where)
     config = TrainingConfig(steps=2, optim=OptimConfig(warmup_steps=1), **settings)
-    trainer = Trainer(made, softmax.Config().build().to(where), config, folder, Observers())
+    trainer = Trainer(made, softmax.Config().build().to(where), config, CheckpointFolder(folder), Observers())
     _, batch = decoder_and_targets(batch_of(dtype=torch.float32))
     rows = []
     for step in range(2):

@@ -23,7 +23,7 @@ from cospace.models.encoders import bag, linear, transformer, vit
 from cospace.models.precision import compute_copy
 from cospace.models.space import Space
 from cospace.objectives import softmax
-from cospace.training.checkpoint import Checkpoints
+from cospace.training.checkpoint import CheckpointFolder, Checkpoints
 from cospace.training.loop import Learner, Observers, Trainer, TrainingConfig, affordable_evaluations, evaluation_steps
 from cospace.training.optim import OptimConfig
 from cospace.training.selection import Evaluation, Outcome
@@ -58,7 +58,9 @@ def config(**changes: Any) -> TrainingConfig:
 def test_training_lowers_the_loss_and_logs_every_step(tmp_path: Path) -> None:
     made, rows = space(), []
     observers = Observers(row=rows.append)
-    Trainer(Learner(made), softmax.Config().build(), config(steps=40), tmp_path, observers).fit(batches(made))
+    Trainer(Learner(made), softmax.Config().build(), config(steps=40), CheckpointFolder(tmp_path), observers).fit(
+        batches(made)
+    )
     assert [row["step"] for row in rows] == list(range(1, 41))
     assert rows[-1]["loss"] < 0.6 * rows[0]["loss"]
     assert rows[0]["logit_scale"] != rows[-1]["logit_scale"]
@@ -70,7 +72,7 @@ def test_bfloat16_towers_follow_the_float32_masters(tmp_path: Path) -> None:
         Learner(made),
         softmax.Config().build(),
         config(steps=30, precision="bfloat16"),
-        tmp_path,
+        CheckpointFolder(tmp_path),
         Observers(row=rows.append),
     )
     trainer.fit(batches(made))
@@ -109,7 +111,7 @@ class Broken(nn.Module):
 
 def test_a_step_that_is_not_finite_changes_nothing_and_is_said(tmp_path: Path) -> None:
     made, sentences = space(), []
-    trainer = Trainer(Learner(made), Broken({1}), config(), tmp_path, Observers(say=sentences.append))
+    trainer = Trainer(Learner(made), Broken({1}), config(), CheckpointFolder(tmp_path), Observers(say=sentences.append))
     before = {name: p.clone() for name, p in made.named_parameters()}
     trainer.step(batches(made)[0], 6)
     assert all(torch.equal(before[name], p) for name, p in made.named_parameters())
@@ -121,7 +123,7 @@ def test_a_step_that_is_not_finite_changes_nothing_and_is_said(tmp_path: Path) -
 
 def test_three_such_steps_in_a_row_stop_the_run(tmp_path: Path) -> None:
     made = space()
-    trainer = Trainer(Learner(made), Broken({2, 3, 4}), config(), tmp_path, Observers())
+    trainer = Trainer(Learner(made), Broken({2, 3, 4}), config(), CheckpointFolder(tmp_path), Observers())
     with pytest.raises(UserError, match="3 steps in a row"):
         trainer.fit(batches(made))
 
@@ -158,7 +160,7 @@ def fitted(tmp_path: Path, scores: Scores, start: bool = False, **settings: Any)
 
     observers = Observers(row=row, evaluate=scores, say=said.append)
     chosen = config(evaluations=5, **settings)
-    trainer = Trainer(Learner(made), softmax.Config().build(), chosen, tmp_path, observers)
+    trainer = Trainer(Learner(made), softmax.Config().build(), chosen, CheckpointFolder(tmp_path), observers)
     return made, trainer.fit(batches(made), evaluate_start=start), said
 
 
@@ -217,7 +219,11 @@ def test_evaluations_change_no_step_of_training(tmp_path: Path) -> None:
         losses.append([row["loss"] for row in said if "loss" in row])
     made, rows = space(), []
     Trainer(
-        Learner(made), softmax.Config().build(), config(evaluations=0), tmp_path / "none", Observers(row=rows.append)
+        Learner(made),
+        softmax.Config().build(),
+        config(evaluations=0),
+        CheckpointFolder(tmp_path / "none"),
+        Observers(row=rows.append),
     ).fit(batches(made))
     assert losses[0] == losses[1] == [row["loss"] for row in rows]
 

@@ -23,6 +23,7 @@ from cospace.models.generation.decoder import Decoder
 from cospace.models.space import Space
 from cospace.objectives import softmax
 from cospace.runtime import memory_of
+from cospace.training.checkpoint import CheckpointFolder
 from cospace.training.hard_negatives import HardNegatives
 from cospace.training.loop import Learner, Observers, Trainer, TrainingConfig
 from cospace.training.optim import OptimConfig
@@ -226,7 +227,7 @@ def test_an_encoder_without_parameters_is_projected_into_the_space(room: int) ->
 def test_a_run_trains_beside_an_encoder_without_parameters(precision: Any, tmp_path: Path) -> None:
     tower = with_constant_images(Space)
     config = TrainingConfig(steps=5, optim=OptimConfig(warmup_steps=1), precision=precision)
-    trainer = Trainer(Learner(tower), softmax.Config().build(), config, tmp_path, Observers())
+    trainer = Trainer(Learner(tower), softmax.Config().build(), config, CheckpointFolder(tmp_path), Observers())
     before, projection = tower.encoders["image"].map_WP.clone(), tower.projections["image"].weight.clone()
     for _ in range(5):
         trainer.step(batch_of(dtype=torch.float32), 5)
@@ -317,7 +318,11 @@ def test_memory_changes_no_step_of_a_run(tmp_path: Path) -> None:
             steps=5, activation_memory_gb=gigabytes, optim=OptimConfig(warmup_steps=1), precision="float32"
         )
         trainer = Trainer(
-            Learner(tower), softmax.Config().build(), config, tmp_path / str(gigabytes), Observers(row=rows.append)
+            Learner(tower),
+            softmax.Config().build(),
+            config,
+            CheckpointFolder(tmp_path / str(gigabytes)),
+            Observers(row=rows.append),
         )
         batch = batch_of(dtype=torch.float32)
         curves.append(

@@ -15,7 +15,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import islice
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -256,6 +256,15 @@ def holds_only(column: Sequence[Any], kind: type[str] | type[Path]) -> bool:
         wanted = TEXT if kind is str else PATH
         return all(bool((kinds == wanted).all()) for kinds in column.kinds())
     return all(type(value) is (str if kind is str else PATHS) for value in column)
+
+
+def joined(parts: Sequence[tuple[int, Mapping[str, Sequence[Any]]]], missing: Any) -> dict[str, Sequence[Any]]:
+    """The columns of several parts one after the other; ``missing`` fills those that a part of so many rows lacks."""
+    names = dict.fromkeys(name for _, columns in parts for name in columns)
+    return {
+        name: column_of(chain.from_iterable(columns.get(name, repeat(missing, rows)) for rows, columns in parts))
+        for name in names
+    }
 
 
 def taken(column: Sequence[T], rows: np.ndarray) -> Sequence[T]:

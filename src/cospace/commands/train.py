@@ -51,6 +51,7 @@ from ..runs.wise_ft import best, interpolate, sweep
 from ..runtime import describe, device
 from ..stopping import current
 from ..training.adapters import merge_adapters
+from ..training.checkpoint import CheckpointFolder
 from ..training.loop import FEWEST_EVALUATIONS, Learner, Observers, Trainer, affordable_evaluations, learned_numbers
 from ..training.selection import Evaluation, Outcome
 from ..training.step import ALIGNMENT
@@ -221,8 +222,8 @@ class _Session:
         learner = Learner(self.space, None if self.generator is None else self.generator.decoder, self.lr_scales)
         # A decoder that starts from nothing has nothing to say before the first step.
         start = (self.forgetting is not None or bool(self.head_facts)) and self.generator is None
-        training, checkpoints = self.config.training, self.out / "checkpoints"
-        trainer = Trainer(learner, self.objective, training, checkpoints, observers, self.ranks, identity)
+        training, checkpoints = self.config.training, CheckpointFolder(self.out / "checkpoints", identity)
+        trainer = Trainer(learner, self.objective, training, checkpoints, observers, self.ranks)
         with closing(self.streamed) if self.streamed else nullcontext():
             outcome = trainer.fit(batches, evaluate_start=start)
         if not self.ranks.first:

@@ -10,14 +10,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from dataclasses import fields as dataclass_fields
-from itertools import chain, pairwise, repeat
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
 from ..arrays import array_of, each, full, is_count, occurring, rows_where, take, zeros
-from ..columns import SHORT, column_of, given, holds_only, taken
+from ..columns import SHORT, column_of, given, holds_only, joined, taken
 from ..config import lookup, names, unknown
 from ..filenames import escaped
 from ..matches import Matches
@@ -272,23 +272,19 @@ def join_pairs(parts: Sequence[Pairs]) -> Pairs:
         return parts[0]
     parts = _with_distinct_names(parts)
 
-    def joined(columns: str, missing: Any) -> dict[str, Sequence[Any]]:
-        names = list(dict.fromkeys(name for part in parts for name in getattr(part, columns)))
-        return {
-            name: column_of(v for part in parts for v in getattr(part, columns).get(name, repeat(missing, len(part))))
-            for name in names
-        }
+    def of_all(columns: str, missing: Any) -> dict[str, Sequence[Any]]:
+        return joined([(len(part), getattr(part, columns)) for part in parts], missing)
 
     name, ids = " + ".join(part.name for part in parts), column_of(name for part in parts for name in part.ids)
     problems = [problem for part in parts for problem in part.problems]
-    compared = _compared(name, ids, joined("items", None), joined("contents", ""), joined("extras", ""), problems)
+    compared = _compared(name, ids, of_all("items", None), of_all("contents", ""), of_all("extras", ""), problems)
     return replace(
         compared,
         left_alone=column_of(
             replace(left, name=f"{part.name}/{left.name}") for part in parts for left in part.left_alone
         ),
         understood="; ".join(f"{part.name}: {part.understood}" for part in parts if part.understood),
-        names=joined("names", ""),
+        names=of_all("names", ""),
         places=column_of(place for part in parts for place in part.places or part.ids)
         if any(part.places for part in parts)
         else (),

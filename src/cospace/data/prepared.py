@@ -179,9 +179,9 @@ def in_memory(prepared: PreparedPairs) -> np.ndarray:
 
 def _known(pairs: Pairs, name: str, processor: Processor, spill: Path | None) -> CrashSafeItems:
     """What is known of the different items of a modality, and where a job notes which of them it is preparing."""
-    first, _ = items_of(pairs.keys[name])
     if modality(name).is_text:
         return CrashSafeItems(name, (), processor)
+    first, _ = items_of(pairs.keys[name])
     slow = comes_encoded(pairs, name) and preparation_seconds(pairs, [name]) > KEPT_SECONDS
     kept = KeptItems(name, taken(pairs.contents[name], first), processor) if slow else None
     folder = None if spill is None else spill.with_name(f"{spill.name}-{name}-{pairs.fingerprint[:16]}")

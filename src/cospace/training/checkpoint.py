@@ -16,6 +16,7 @@ import json
 import re
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,14 @@ from .optim import Optimizer
 
 _NAME = re.compile(r"step-(\d{8})")
 _BEST = re.compile(r"best-(\d{8})")
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointFolder:
+    """Where a run keeps its checkpoints, and what it is known by, so that those of another run are passed over."""
+
+    path: Path
+    identity: str | None = None
 
 
 class Checkpoints:

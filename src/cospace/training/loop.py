@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -23,7 +22,7 @@ from ..ranks import ALONE, Ranks
 from ..runtime import Precision, compute_dtype, keep_freed_memory, limits
 from ..stopping import Stopped, current
 from ..types import Metrics, UserError
-from .checkpoint import Checkpoints
+from .checkpoint import CheckpointFolder, Checkpoints
 from .clock import Clock
 from .distributed import pieces
 from .failures import Failures
@@ -141,10 +140,9 @@ class Trainer:
         learner: Learner,
         objective: nn.Module,
         config: TrainingConfig,
-        checkpoints: Path,
+        checkpoints: CheckpointFolder,
         observers: Observers,
         ranks: Ranks = ALONE,
-        identity: str | None = None,
     ) -> None:
         keep_freed_memory()
         self.learner, self.objective, self.config, self.observers = learner, objective, config, observers
@@ -161,7 +159,7 @@ class Trainer:
         self.optimizers = optimizers(config.optim, up.space, objective, dtype, up.decoder, up.lr_scales)
         self.peaks = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
         modules = {"objective": objective, **self.learner.named()}
-        self.checkpoints = Checkpoints(checkpoints, modules, self.optimizers, identity=identity)
+        self.checkpoints = Checkpoints(checkpoints.path, modules, self.optimizers, identity=checkpoints.identity)
         self.selection = Selection(config.keep, config.patience)
         self.pieces, self.stopping = pieces(config.parallel, ranks), current()
         evaluations = FEWEST_EVALUATIONS if config.evaluations is None else config.evaluations

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, repeat
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ...columns import ColumnWriter, column_of, mapped, taken
+from ...columns import ColumnWriter, column_of, joined, mapped, taken
 from ...reading import MALFORMED, opened
 from ...types import LeftAlone, Problem, UserError
 from ..sources import ReadOptions, Rows, modality_of_suffix, tar
@@ -188,25 +188,19 @@ def _fitting(rows: Rows, known: Columns) -> Rows:
 
 
 def _joined(parts: Sequence[Rows], known: Columns) -> Rows:
-    def joined(kind: str, missing: Any) -> dict[str, Sequence[Any]]:
-        names = dict.fromkeys(name for rows in parts for name in getattr(rows, kind))
-        return {
-            name: column_of(
-                chain.from_iterable(getattr(rows, kind).get(name, repeat(missing, len(rows.ids))) for rows in parts)
-            )
-            for name in names
-        }
+    def of_all(kind: str, missing: Any) -> dict[str, Sequence[Any]]:
+        return joined([(len(rows.ids), getattr(rows, kind)) for rows in parts], missing)
 
     problems: list[Problem] = [problem for rows in parts for problem in rows.problems]
     return Rows(
         column_of(chain.from_iterable(rows.ids for rows in parts)),
-        joined("items", None) or {name: [] for name in known.names},
-        joined("extras", ""),
+        of_all("items", None) or {name: [] for name in known.names},
+        of_all("extras", ""),
         problems,
         known.least,
         [left for rows in parts for left in rows.left_alone],
         next((rows.understood for rows in parts if rows.understood), ""),
-        joined("names", ""),
+        of_all("names", ""),
         column_of(chain.from_iterable(rows.places or rows.ids for rows in parts))
         if any(rows.places for rows in parts)
         else [],
