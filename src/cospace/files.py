@@ -204,11 +204,12 @@ class Lock:
     """The right to write a folder, held by one process at a time: ``with Lock(folder): ...``.
 
     The kernel releases it when the holder dies, however it dies, so no lock is ever stale. A second taker is refused
-    at once with the holder's process id. The lock file stays: removing it would let two processes lock two files.
+    at once with the holder's process id. The lock file stays: removing it would let two processes lock two files. A
+    folder has several rights where locks of several names are taken.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, name: str = LOCK) -> None:
+        self._folder, self._name = folder, name
         self._descriptor: int | None = None
 
     def __enter__(self) -> Self:
@@ -228,8 +229,8 @@ class Lock:
         self._folder.mkdir(parents=True, exist_ok=True)
         if not self.attempt():
             raise UserError(
-                f"{self._folder} is being written by process {_holder(self._folder / LOCK)}; wait for it to end, or "
-                "stop it"
+                f"{self._folder} is being written by process {_holder(self._folder / self._name)}; wait for it to end, "
+                "or stop it"
             )
 
     def attempt(self, shared: bool = False) -> bool:
@@ -237,7 +238,7 @@ class Lock:
 
         Several processes may have a ``shared`` one; together they keep out whoever wants it alone.
         """
-        descriptor = os.open(self._folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = os.open(self._folder / self._name, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -10,20 +11,26 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from conftest import Cospace, shape_picture
 from cospace import files
+from cospace.commands import index
+from cospace.commands.collection import Collection
 from cospace.commands.embed import embed_to_file
 from cospace.commands.index import build_index
 from cospace.commands.search import SearchableIndex
 from cospace.data.pairs import open_pairs
 from cospace.runs.run import Run
-from cospace.stores import _graph, local
+from cospace.stores import _graph, local, of_modality
 from cospace.stores.local import LocalIndex
+from cospace.stores.locations import location_of
 from cospace.stores.thumbnails import LocalThumbnails
 from cospace.types import UserError
 
+COUNTER = itertools.count()
 SECRET = "zzqxv secret words {}"
 
 
@@ -53,8 +60,19 @@ def previews(index: Path, contents: set[str]) -> dict[str, bytes]:
 
 
 def holding(index: Path, what: bytes) -> list[str]:
-    """Files of an index that hold these bytes."""
-    return [str(path.relative_to(index)) for path in index.rglob("*") if path.is_file() and what in path.read_bytes()]
+    """Files of an index that hold these bytes, as they lie there or once a table is unpacked."""
+    return [str(path.relative_to(index)) for path in index.rglob("*") if path.is_file() and what in unpacked(path)]
+
+
+def unpacked(path: Path) -> bytes:
+    if path.suffix == ".parquet":
+        return path.read_bytes() + repr(pq.read_table(path).to_pydict()).encode()
+    if path.suffix == ".npz":
+        with np.load(path) as arrays:
+            return path.read_bytes() + b"".join(
+                arrays[name].tobytes() + repr(list(arrays[name])).encode() for name in arrays
+            )
+    return path.read_bytes()
 
 
 def remove_some(folder: Path) -> list[str]:
@@ -126,6 +144,63 @@ def _let_go(out: Path) -> None:
         lock.unlink()
 
 
+def test_what_is_deleted_from_a_collection_is_gone_from_the_bytes(run: Run, folder: Path, tmp_path: Path) -> None:
+    """As the service does, without a later command."""
+    out = tmp_path / "idx"
+    build_index(run, folder, out)
+    collection = Collection.open(out)
+    numbers = collection.store.select([of_modality("image")])
+    gone = [item for item in collection.store.items(numbers.tolist()) if "private-07" in item.id]
+    webp = previews(out, {gone[0].hash})[gone[0].hash]
+    assert holding(out, b"number07") and holding(out, webp[-200:])
+    assert collection.search(text="number07", k=3) and (out / "lexicon.npz").exists()
+    assert collection.delete(gone[0].id) == 1
+    for what in (b"private-07", b"number07", gone[0].hash.encode(), webp[-200:]):
+        assert not holding(out, what), what
+    assert len(collection.store) == 118 and len(collection.search(text="number08", k=3)) == 3
+
+
+# ------------------------------------------------------------------------------------------------ one update
+
+
+def test_an_update_is_searched_as_one(
+    run: Run, folder: Path, out: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Whoever searches meanwhile, or after a kill, sees all that the update adds and removes, or nothing of it."""
+    monkeypatch.setattr(index, "PART", 8)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    build_index(run, folder, out)
+    before = names_of(out)
+    assert len(before) == 60
+    remove_some(folder)
+    for number in range(60, 90):
+        shape_picture("red", "square", number, 40 + number).save(folder / f"private-{number:02d}.png")
+    watched: list[set[str]] = []
+
+    def look(what: str, done: int, total: int) -> None:
+        if what == "embedding images":
+            watched.append(names_of(out))
+            if len(watched) == 2:
+                raise Killed
+
+    with pytest.raises(Killed):
+        build_index(run, folder, out, progress=look)
+    assert watched == [before, before] and names_of(out) == before
+    made = build_index(run, folder, out, progress=look)
+    assert len(watched) > 3 and all(seen == before for seen in watched)
+    after = {path.name for path in folder.iterdir() if path.suffix == ".png"}
+    assert names_of(out) == after and len(after) == 75
+    assert made.added < 30, "what the killed one had done is not done again"
+
+
+def names_of(out: str) -> set[str]:
+    """The pictures that a search of what is there now finds."""
+    store = location_of(out).open()
+    found = {item.id for item in store.items(store.select([of_modality("image")]).tolist())}
+    store.close()
+    return found
+
+
 def test_an_index_whose_newest_version_is_missing_is_refused(run: Run, folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "idx"
     build_index(run, folder, out)
@@ -142,8 +217,22 @@ def test_an_index_whose_newest_version_is_missing_is_refused(run: Run, folder: P
 # ------------------------------------------------------------------------------------------------ two writers
 
 
-def test_a_second_index_of_a_new_place_is_refused_at_once(run: Run, folder: Path, tmp_path: Path) -> None:
-    out, reading, go_on = tmp_path / "idx", threading.Event(), threading.Event()
+PLACES = ["local", "lance", "server"]
+
+
+@pytest.fixture(params=PLACES)
+def out(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where an index may be made."""
+    if request.param == "server":
+        return f"{request.getfixturevalue('server').socket}#removed{next(COUNTER)}"
+    if request.param == "lance":
+        request.getfixturevalue("lancedb")
+        return f"lance:{tmp_path / 'idx'}"
+    return str(tmp_path / "idx")
+
+
+def test_a_second_index_of_a_new_place_is_refused_at_once(run: Run, folder: Path, out: str) -> None:
+    reading, go_on = threading.Event(), threading.Event()
     said: list[str] = []
 
     def slow(what: str, done: int, total: int) -> None:
@@ -156,7 +245,7 @@ def test_a_second_index_of_a_new_place_is_refused_at_once(run: Run, folder: Path
         assert reading.wait(60)
         for _ in range(3):
             began = time.monotonic()
-            with pytest.raises(UserError, match=f"being written by process {os.getpid()}"):
+            with pytest.raises(UserError, match=f"being written by (cospace )?process {os.getpid()}"):
                 build_index(run, folder, out)
             assert time.monotonic() - began < 5
     finally:

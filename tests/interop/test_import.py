@@ -80,6 +80,12 @@ def test_an_imported_run_embeds_and_describes_itself(name: str, folders: dict[st
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
     assert json.loads((tmp_path / "run" / "run.json").read_text())["published"]["layout"] == made.compared.peer
     assert (made.run.space.calibration is not None) == (name == "SigLIP")
+    (tmp_path / "run" / "run.json").write_text('{"published": {"scale": 1.0}}')  # a copy for people
+    assert Run.load(tmp_path / "run").logit_scale() == made.run.logit_scale()
+    sealed = tmp_path / "run" / "model" / "run" / "run.json"
+    sealed.write_bytes(sealed.read_bytes().replace(b'"published"', b'"publishes"'))
+    with pytest.raises(UserError, match=r"run.json is damaged"):
+        Run.load(tmp_path / "run")
     with pytest.raises(UserError, match="already holds"):
         import_model(str(folders[name]), tmp_path / "run")
 
@@ -525,7 +531,9 @@ def test_vectors_of_a_published_model_are_its_librarys_on_every_machine(
 def test_a_number_format_that_is_none_is_refused(folders: dict[str, Path], tmp_path: Path) -> None:
     folder = import_model(str(folders["BERT"]), tmp_path / "run").run.path / "model"
     settings = json.loads((folder / "space.json").read_text())
-    content = {path.name: path.read_bytes() for path in folder.iterdir() if path.name != files.MANIFEST}
+    content = {
+        path.name: path.read_bytes() for path in folder.iterdir() if path.is_file() and path.name != files.MANIFEST
+    }
     content["space.json"] = files.as_json(settings | {"precision": "float8"})
     files.write_folder(tmp_path / "other", content)
     with pytest.raises(StorageError, match="'float8' is not a number format"):

@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from torture.zygote import Forked, Zygote
+
 PATIENCE = 180.0
 """Seconds after which a process hangs."""
 
@@ -20,18 +22,26 @@ GRACE = 20.0
 
 @dataclass
 class Killer:
-    """Runs ``cospace`` and signals it after a random time; ``history`` is what was done, for reading a failure."""
+    """Runs ``cospace`` and signals it after a random time; ``history`` is what was done, for reading a failure.
+
+    Processes are new interpreters, or forks of a ``zygote``, which begin ``soonest`` seconds after they are asked for.
+    """
 
     seed: int
     signals: Sequence[signal.Signals] = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
     longest: float = 6.0
+    soonest: float = 0.5
+    zygote: Zygote | None = None
+    patches: dict[str, object] = field(default_factory=dict)
     history: list[str] = field(default_factory=list)
     hung: int = 0
 
     def __post_init__(self) -> None:
         self.dice = random.Random(self.seed)
 
-    def start(self, *arguments: object) -> subprocess.Popen[str]:
+    def start(self, *arguments: object) -> subprocess.Popen[str] | Forked:
+        if self.zygote is not None:
+            return self.zygote.start([*map(str, arguments)], self.patches)
         command = [sys.executable, "-m", "cospace", *map(str, arguments)]
         return subprocess.Popen(
             command,
@@ -44,7 +54,7 @@ class Killer:
     def strike(self, *arguments: object) -> bool:
         """Start the command and signal it at some moment; whether it was done before."""
         process = self.start(*arguments)
-        pause, number = self.dice.uniform(0.5, self.longest), self.dice.choice(self.signals)
+        pause, number = self.dice.uniform(self.soonest, self.longest), self.dice.choice(self.signals)
         try:
             out, said = process.communicate(timeout=pause)
         except subprocess.TimeoutExpired:
@@ -80,7 +90,7 @@ class Killer:
         self.finish(*arguments)
         return strikes
 
-    def _end(self, process: subprocess.Popen[str]) -> tuple[str, str]:
+    def _end(self, process: subprocess.Popen[str] | Forked) -> tuple[str, str]:
         try:
             return process.communicate(timeout=PATIENCE)
         except subprocess.TimeoutExpired:

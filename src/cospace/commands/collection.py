@@ -17,7 +17,8 @@ from ..data.sources import Rows
 from ..evaluation.taught import SavedClass
 from ..filenames import escaped
 from ..modalities import all_modalities, is_text, text_modality
-from ..stores import Condition, of_modality
+from ..stores import Condition, Index, Item, of_modality
+from ..stores.entries import of_rows, row_keys
 from ..stores.thumbnails import keep_only
 from ..types import Progress, UserError, silent
 from .index import add_items
@@ -96,11 +97,11 @@ class Collection(SearchableIndex):
         try:
             numbers = store.numbers(names)
             there = [name for name, number in zip(names, numbers.tolist(), strict=True) if number >= 0]
-            hashes = store.hashes()
-            gone = [*there, *self._captions_of(there, set(names), hashes)]
+            gone = [*there, *_captions_of(store, there)]
             if gone:
                 store.delete(gone)
                 keep_only(self.thumbnails, store.hashes().values())
+                self.location.forget_lexicon(store)
         finally:
             store.close()
         self.refresh()
@@ -109,21 +110,6 @@ class Collection(SearchableIndex):
     def refresh(self) -> bool:
         """See what others have changed; true if anything has."""
         return self.store.refresh()
-
-    def _captions_of(self, ids: Sequence[str], names: set[str], hashes: Mapping[str, str]) -> list[str]:
-        """The captions of items that go, but for those that an item that stays has as well."""
-        text = text_modality()
-        candidates = [f"{text}/{name}" for name in ids if f"{text}/{name}" in hashes]
-        found = [one for one in candidates if one not in names]
-        if not found:
-            return []
-        going = {*ids, *found}
-        kept = []
-        for item in self.store.items(self.store.numbers(found).tolist()):
-            same = self.store.select([Condition("@text", "=", (item.text,))], len(going) + 1)
-            if all(other.id in going for other in self.store.items(same.tolist())):
-                kept.append(item.id)
-        return kept
 
     def _by_modality(self, items: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
         """Lists by modality; ``images=`` and ``image=`` are the same."""
@@ -345,3 +331,25 @@ def _row_names(raws: Mapping[str, Sequence[Any]], count: int) -> list[str]:
     whole = [digest([str(column[row]).encode() for column in found.values()])[:16] for row in range(count)]
     named = [name if name and often[name] == 1 else f"{code}-{name}" for name, code in zip(called, whole, strict=True)]
     return [name.removesuffix("-") for name in named]
+
+
+def _captions_of(store: Index, ids: Sequence[str]) -> list[str]:
+    """The captions of items that go, but for those that an item that stays has as well: in its rows, or the same words.
+
+    A caption whose rows are too many to be remembered is an item's own where it is called after it.
+    """
+    items = [item for item in store.items(store.numbers(ids).tolist()) if not is_text(item.modality)]
+    going, gone = set(ids), {key for item in items for key in row_keys(item)}
+    near = of_rows(store, gone) + [n for n in store.numbers([f"{text_modality()}/{id_}" for id_ in ids]) if n >= 0]
+    found = [one for one in store.items(sorted(set(near))) if is_text(one.modality) and one.id not in going]
+    found = [one for one in found if row_keys(one) & gone or one.id.partition("/")[2] in going]
+    others = {key for one in found for key in row_keys(one)} - gone
+    kept = {key for item in store.items(of_rows(store, others)) if not is_text(item.modality) for key in row_keys(item)}
+    found = [one for one in found if not row_keys(one) & (kept - gone)]
+    going |= {one.id for one in found}
+
+    def alone(text: Item) -> bool:
+        same = store.select([Condition("@text", "=", (text.text,))], len(going) + 1)
+        return all(other.id in going for other in store.items(same.tolist()))
+
+    return [one.id for one in found if alone(one)]

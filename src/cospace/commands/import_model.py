@@ -67,9 +67,10 @@ def import_model(source: str, out: Path, command: str = "", precision: Precision
     published = sources.read(source)
     compared = parity.compare(published)
     published.space.precision = precision
+    facts = files.as_json({**_facts(command), "published": published.facts()})
     with files.Lock(out):
-        files.write_json(out / "run.json", {**_facts(command), "published": published.facts()})
-        published.space.save(out / "model", parity.golden(published.space))
+        files.atomic_write(out / "run.json", facts)
+        published.space.save(out / "model", parity.golden(published.space), {"run/run.json": facts})
     prompts = prompts_in(published.folder)
     return Imported(Run.load(out), published.plan.family, compared, published.license, prompts)
 

@@ -86,7 +86,7 @@ def build_index(
     location, fingerprint = out if isinstance(out, IndexLocation) else location_of(out), str(run.space.fingerprint)
     with ExitStack() as opened:
         opened.enter_context(location.reserved())
-        held = _held(location, fingerprint, precision) if location.there() else None
+        held = _held(location, fingerprint, precision, name_of(source)) if location.there() else None
         if held is not None:
             opened.callback(held.close)
         pairs = read_input(source, progress).stop_above(max_bad_fraction)
@@ -129,15 +129,18 @@ def _searchable(pairs: Pairs, modalities: Sequence[str]) -> dict[str, list[Entry
     return {name: [replace(e, copies=()) for e in group] if is_text(name) else group for name, group in found.items()}
 
 
-def _held(location: IndexLocation, fingerprint: str, precision: str | None) -> Index:
-    """The index that is there, with the right to write it: whoever is second is refused before any work."""
+def _held(location: IndexLocation, fingerprint: str, precision: str | None, source: str) -> Index:
+    """The index that is there, with the right to write it: whoever is second is refused before any work.
+
+    A new index may be searched while it is made; what changes one that was made becomes visible at once.
+    """
     store = location.open(fingerprint)
     made = getattr(store, "precision", "float32")
     if precision not in (None, made):
         raise UserError(
             f"{location.name} stores {made}, not {precision}: that is chosen when an index is made; leave it out"
         )
-    store.checkpoint()
+    store.checkpoint(None if store.growing else source)
     return store
 
 
@@ -183,6 +186,7 @@ class _Work:
         self.problems: list[Problem] = []
         self.said: list[str] = []
         self.stopping = current()
+        self.kept = "in the index" if store.growing else "in the index, which is searched as it was until all are"
         self.staged: list[tuple[Sequence[Item], np.ndarray]] | None = None
         """What is not stored yet, where all of it is to become visible at once."""
 
@@ -326,7 +330,7 @@ class _Work:
 
     def _stop_if_asked(self) -> None:
         if self.staged is None:  # otherwise nothing is kept before everything is
-            self.stopping.reached(f"with {len(self.store):,} items in the index")
+            self.stopping.reached(f"with {len(self.store):,} items {self.kept}")
             self.stopping.check()
 
     def _add(self, items: Sequence[Item], vectors_NE: np.ndarray) -> None:
@@ -343,6 +347,7 @@ class _Work:
         if not keep_missing:
             kept = listed - {problem.id for problem in self.problems}
             self.removed = self.store.delete(sorted(self.mine.keys() - kept))
+        self.store.publish()
         keep_only(self.thumbnails, self.store.hashes().values())
 
 

@@ -35,11 +35,13 @@ def forget_source(out: str | Path, source: str) -> IndexedSource:
     """
     location = location_of(out)
     store, thumbnails = location.open(), location.thumbnails()
-    found = sources_of(store)
-    name = _named(source, list(found), location.name)
     try:
+        store.checkpoint()
+        found = sources_of(store)
+        name = _named(source, list(found), location.name)
         store.delete(sorted(found[name]))
         keep_only(thumbnails, store.hashes().values())
+        location.forget_lexicon(store)
         store.finish()
     finally:
         store.close()

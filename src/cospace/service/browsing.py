@@ -14,7 +14,7 @@ from fastapi.responses import Response
 from ..filenames import unescaped
 from ..modalities import is_text, modality
 from ..stores import NUMBER, SEVERAL, Condition, Index, Item, of_modality
-from ..stores.entries import ROW, ROWS, SOURCE
+from ..stores.entries import of_rows, row_keys
 from . import asking
 from .engine import UNKNOWN
 from .mapping import framed
@@ -108,17 +108,9 @@ def paired(engine: TheEngine, version: asking.Version, n: Annotated[str, Query(m
     return {"version": version, "paired": [[shown(*one) for one in others] for others in found]}
 
 
-def row_keys(item: Item) -> set[tuple[str, str]]:
-    """The rows that an item occurs in, each with the input it belongs to."""
-    rows = item.extras.get(ROWS) or item.extras.get(ROW, "")
-    return {(item.extras.get(SOURCE, ""), row) for row in rows.split(SEVERAL) if row}
-
-
 def paired_items(store: Index, items: Sequence[tuple[int, Item]]) -> list[list[tuple[int, Item]]]:
     """In the order of ``items``, the others of their rows, in the order of the table."""
-    asked = tuple(sorted({row for _, item in items for _, row in row_keys(item)}))
-    columns = [name for name in (ROW, ROWS) if asked and name in store.columns()]
-    numbers = sorted({number for name in columns for number in store.select([Condition(name, "=", asked)]).tolist()})
+    numbers = of_rows(store, {key for _, item in items for key in row_keys(item)})
     by_row: dict[tuple[str, str], dict[int, Item]] = {}
     for number, item in zip(numbers, store.items(numbers), strict=True):
         for key in row_keys(item):

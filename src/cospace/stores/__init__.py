@@ -140,6 +140,10 @@ class Index(Protocol):
     def version(self) -> int:
         """Grows with every change that this object has seen."""
 
+    @property
+    def growing(self) -> bool:
+        """Whether this is a new index whose first :meth:`publish` is still to come: it is searched while it is made."""
+
     def __len__(self) -> int: ...
 
     def add(self, items: Sequence[Item], vectors_NE: np.ndarray) -> None:
@@ -160,14 +164,20 @@ class Index(Protocol):
         A later version of the same index is no such thing: see :meth:`refresh`.
         """
 
-    def checkpoint(self) -> None:
+    def checkpoint(self, update: str | None = None) -> None:
         """Become the writer, and keep what is stored now until :meth:`close`, so that :meth:`revert` can return to it.
 
-        Readers see what is added meanwhile, and a process that dies leaves it.
+        Readers see what is added meanwhile, and a process that dies leaves it. With the name of an ``update``, what is
+        added and deleted is on disk at once and seen by this object alone until :meth:`publish`; who comes later under
+        the same name goes on with what a process that died has left. Any other change makes that visible first, as far
+        as it came.
         """
 
+    def publish(self) -> None:
+        """Make the update that :meth:`checkpoint` began visible, all of it in one version; :attr:`growing` ends."""
+
     def revert(self) -> None:
-        """Take back what was added and deleted since :meth:`checkpoint`, as a new version."""
+        """Take back what was added and deleted since :meth:`checkpoint`, or all of its update."""
 
     def hashes(self) -> dict[str, str]:
         """The content hash of every item by id: what a second indexing compares with."""

@@ -1,4 +1,4 @@
-"""What lies beside the vectors of a schema: previews, and the files of the model that made the vectors."""
+"""What lies beside the vectors of a schema: previews, and the files of the model that made the vectors; its end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..files import MANIFEST, write_folder
 from ..reading import opened
 from ..types import UserError
 from ._server import Connection, Server, fetched
-from ._tables import facts_in, keep_fact, make_shared, storable
+from ._tables import facts_in, keep_fact, make_shared, meta_of, storable
 
 PART = 1 << 24
 """Bytes of a model's file in one row."""
@@ -111,3 +111,23 @@ def _fetch_file(connection: Connection, name: str, path: Path) -> None:
         for part in range(parts):
             asked = "SELECT bytes FROM model WHERE name = %s AND part = %s"
             file.write(fetched(connection, asked, [name, part])[0][0])
+
+
+def exists(url: str) -> bool:
+    """True where the schema of an address holds an index."""
+    server = Server(url)
+    try:
+        return server.read(partial(meta_of, server=server)) is not None
+    finally:
+        server.close()
+
+
+def remove(url: str) -> None:
+    """Drop the tables of an index; the schema, which may be somebody's, stays."""
+    from psycopg import sql
+
+    server = Server(url)
+    with server.locked() as connection, server.writing(connection):
+        for table in ("meta", "items", "model", "thumbnails", "facts"):
+            name = sql.Identifier(server.address.schema, table)
+            connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(name))

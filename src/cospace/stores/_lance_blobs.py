@@ -13,7 +13,7 @@ import pyarrow as pa
 from ..files import MANIFEST, as_json, write_folder
 from ..reading import opened, understood
 from ..types import UserError
-from ._lance_tables import Database, Table, among, quoted, storable
+from ._lance_tables import FACTS, NAMED, Database, Kept, Table, among, quoted, storable
 from .saved import check_name
 
 PART = 1 << 24
@@ -26,71 +26,20 @@ HASHES = "hashes"
 AT_A_TIME = 500
 """Hashes in one condition in SQL."""
 
-MODEL, THUMBNAILS, SAVED, FACTS = "model", "thumbnails", "saved", "facts"
+MODEL, THUMBNAILS, SAVED = "model", "thumbnails", "saved"
 REMADE = (MODEL, THUMBNAILS, FACTS)
 """Those that an index makes by itself: what people saved is theirs."""
 
 _MODEL = pa.schema([("name", pa.string()), ("part", pa.int32()), ("bytes", pa.large_binary())])
 _THUMBNAILS = pa.schema([("hash", pa.string()), ("size", pa.int32()), ("webp", pa.binary())])
-_NAMED = pa.schema([("name", pa.string()), ("content", pa.binary())])
-
-
-class _Kept:
-    """A table that may not be there yet, seen at its newest version."""
-
-    def __init__(self, target: str, name: str, schema: pa.Schema) -> None:
-        self._database, self._name, self._schema = Database(target), name, schema
-        self._table: Table | None = None
-
-    def newest(self) -> Table | None:
-        """The table, with what others have written; none where nothing was kept."""
-        if self._table is None:
-            if self._name not in self._database.names():
-                return None
-            self._table = self._database.open(self._name)
-        with self._database.translated_errors():
-            self._table.checkout_latest()
-        return self._table
-
-    def put(self, rows: pa.Table, keys: Sequence[str]) -> Table:
-        """Add rows, in place of those with the same ``keys``, in one step."""
-        table = self.newest()
-        if table is None:
-            table = self._table = self._database.create(self._name, self._schema)
-        with self._database.translated_errors():
-            merge = table.merge_insert([*keys]).when_matched_update_all().when_not_matched_insert_all()
-            merge.execute(rows.cast(self._schema))
-        return table
-
-    def rows(self, columns: Sequence[str], where: str | None = None) -> list[dict[str, Any]]:
-        """Some columns of the rows that satisfy a condition in SQL."""
-        table = self.newest()
-        return [] if table is None else self._database.read(table, columns, where).to_pylist()
-
-    def remove(self, where: str) -> None:
-        """Forget the rows that satisfy a condition in SQL."""
-        table = self.newest()
-        if table is not None:
-            with self._database.translated_errors():
-                table.delete(where)
-
-    def tidy(self, table: Table) -> None:
-        """Join small pieces once there are many, and index the hashes of many rows."""
-        with self._database.translated_errors():
-            if table.stats()["fragment_stats"]["num_fragments"] <= MOST_PIECES:
-                return
-            if table.count_rows() >= INDEXED_ROWS and not table.list_indices():
-                from lancedb.index import BTree
-
-                table.create_index("hash", config=BTree(), name=HASHES)
-            table.optimize()
 
 
 class LanceThumbnails:
     """Previews by content hash, in the database of an index."""
 
     def __init__(self, target: str) -> None:
-        self._kept = _Kept(target, THUMBNAILS, _THUMBNAILS)
+        self._database = Database(target)
+        self._kept = Kept(self._database, THUMBNAILS, _THUMBNAILS)
 
     def add(self, rows: Sequence[tuple[str, int, bytes]]) -> None:
         """Keep ``(hash, size, WebP)``, all of them or none; one that is there already is replaced."""
@@ -98,7 +47,7 @@ class LanceThumbnails:
         if different:
             columns = {"hash": [name for name, _ in different], "size": [size for _, size in different]}
             table = pa.table({**columns, "webp": list(different.values())})
-            self._kept.tidy(self._kept.put(table, ["hash", "size"]))
+            _tidy(self._database, self._kept.put(table, ["hash", "size"]))
 
     def get(self, hash: str, size: int) -> bytes | None:
         """The preview of one size, if it is there."""
@@ -126,7 +75,7 @@ class LanceSaved:
     """Small named files that people save beside an index."""
 
     def __init__(self, target: str) -> None:
-        self._kept = _Kept(target, SAVED, _NAMED)
+        self._kept = Kept(Database(target), SAVED, NAMED)
 
     def names(self) -> list[str]:
         """In order; none where nothing was saved."""
@@ -148,14 +97,26 @@ class LanceSaved:
         return there
 
 
+def _tidy(database: Database, table: Table) -> None:
+    """Join small pieces of the previews once there are many, and index the hashes of many rows."""
+    with database.translated_errors():
+        if table.stats()["fragment_stats"]["num_fragments"] <= MOST_PIECES:
+            return
+        if table.count_rows() >= INDEXED_ROWS and not table.list_indices():
+            from lancedb.index import BTree
+
+            table.create_index("hash", config=BTree(), name=HASHES)
+        table.optimize()
+
+
 def write_facts(target: str, name: str, value: Mapping[str, Any]) -> None:
     """Keep a JSON object under a name, in place of the one that was there."""
-    _Kept(target, FACTS, _NAMED).put(pa.table({"name": [name], "content": [as_json(dict(value))]}), ["name"])
+    Kept(Database(target), FACTS, NAMED).put(pa.table({"name": [name], "content": [as_json(dict(value))]}), ["name"])
 
 
 def read_facts(target: str, name: str) -> dict[str, Any]:
     """What :func:`write_facts` kept; empty where nothing was."""
-    rows = _Kept(target, FACTS, _NAMED).rows(["content"], f"name = {quoted(name)}")
+    rows = Kept(Database(target), FACTS, NAMED).rows(["content"], f"name = {quoted(name)}")
     with understood(Path(Database(target).shown) / name):
         return dict(json.loads(rows[0]["content"])) if rows else {}
 

@@ -327,6 +327,11 @@ class State:
                 counts[name] = counts.get(name, 0) + count
         return dict(sorted(counts.items()))
 
+    def unmeasured(self) -> list[tuple[Part, int]]:
+        """Parts whose vector index was not measured as it is, with the number of their first row."""
+        parts = zip(self.parts, self.starts.tolist(), strict=False)
+        return [(part, first) for part, first in parts if part.entry.get("built") and part.entry.get("stale")]
+
     def by_part(self, numbers: np.ndarray) -> list[tuple[Part, np.ndarray, np.ndarray]]:
         """Parts with the places in ``numbers`` that are theirs, and the rows these are in them."""
         if len(numbers) and not (numbers.min() >= 0 and numbers.max() < self.starts[-1]):
@@ -339,6 +344,16 @@ class State:
         if any(own_field(condition.column) is None for condition in where):
             where = resolved(where, self.extras)
         return [part.chosen(where) for part in self.parts]
+
+
+def loaded(database: Database, record: Mapping[str, Any], known: Sequence[Part] = ()) -> State:
+    """A version with its tables, those that are open already as they are."""
+    parts = []
+    for modality, entry in sorted(record["tables"].items()):
+        if entry["rows"]:
+            same = [part for part in known if (part.modality, part.entry) == (modality, entry)]
+            parts.append(same[0] if same else Part(database, modality, entry, int(record["width"])))
+    return State(record, tuple(parts))
 
 
 def _by_effort(effort: int, search: Mapping[str, int]) -> dict[str, int]:

@@ -27,6 +27,11 @@ REMOTE = ("s3://", "s3a://", "gs://", "az://", "abfss://", "oss://")
 SUFFIX = ".lance"
 """Of a table's folder."""
 
+FACTS = "facts"
+"""The table of small things that are known of an index, by name."""
+NAMED = pa.schema([("name", pa.string()), ("content", pa.binary())])
+"""Of a table of such things."""
+
 _SECRET = re.compile(r"//[^/@\s]*@")
 
 
@@ -59,6 +64,10 @@ class Database:
             yield
         except (RuntimeError, ValueError, OSError) as error:  # the classes that its errors arrive in
             raise StorageError(f"{self.shown} cannot be used: {_words(error)}") from error
+        except Exception as error:
+            if type(error).__name__ != "RustPanic":  # as where two make the same table at the same moment
+                raise
+            raise StorageError(f"{self.shown} cannot be used: LanceDB gave up; do this again") from error
 
     def names(self) -> set[str]:
         """Of the tables that are there; none where nothing is."""
@@ -102,6 +111,46 @@ class Database:
             if self._connected is None:
                 self._connected = library().connect(self.uri)
             return self._connected
+
+
+class Kept:
+    """A table that may not be there yet, seen at its newest version."""
+
+    def __init__(self, database: Database, name: str, schema: pa.Schema) -> None:
+        self._database, self._name, self._schema = database, name, schema
+        self._table: Table | None = None
+
+    def newest(self) -> Table | None:
+        """The table, with what others have written; none where nothing was kept."""
+        if self._table is None:
+            if self._name not in self._database.names():
+                return None
+            self._table = self._database.open(self._name)
+        with self._database.translated_errors():
+            self._table.checkout_latest()
+        return self._table
+
+    def put(self, rows: pa.Table, keys: Sequence[str]) -> Table:
+        """Add rows, in place of those with the same ``keys``, in one step."""
+        table = self.newest()
+        if table is None:
+            table = self._table = self._database.create(self._name, self._schema)
+        with self._database.translated_errors():
+            merge = table.merge_insert([*keys]).when_matched_update_all().when_not_matched_insert_all()
+            merge.execute(rows.cast(self._schema))
+        return table
+
+    def rows(self, columns: Sequence[str], where: str | None = None) -> list[dict[str, Any]]:
+        """Some columns of the rows that satisfy a condition in SQL."""
+        table = self.newest()
+        return [] if table is None else self._database.read(table, columns, where).to_pylist()
+
+    def remove(self, where: str) -> None:
+        """Forget the rows that satisfy a condition in SQL."""
+        table = self.newest()
+        if table is not None:
+            with self._database.translated_errors():
+                table.delete(where)
 
 
 def _words(error: Exception) -> str:

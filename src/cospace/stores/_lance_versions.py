@@ -9,23 +9,28 @@ that out by reading it again, and are refused.
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from ..files import as_sealed, parse_sealed
+from ..files import as_json, as_sealed, parse_sealed
+from ..reading import MALFORMED
 from ..types import StorageError
-from ._lance_tables import Database, Table
+from ._lance_tables import FACTS, NAMED, Database, Kept, Table, quoted
 from ._units import check_format
 
 FORMAT = 1
 """As that of a folder: see ``_versions.py``."""
 TABLE = "versions"
+DRAFT = "draft"
+"""The name under which an unfinished update is kept among the facts, and of its token in a record of its writer."""
 KEPT = 32
 """With more records than this, all but the last two are removed."""
 
@@ -118,3 +123,31 @@ class Records:
 
     def _first(self, rows: Mapping[int, list[str]], number: int) -> Record:
         return parse_sealed(rows[number][0].encode(), Path(f"{self._database.shown}/{TABLE}"))
+
+
+class Drafts:
+    """What an unfinished update of an index has come to, which only its writer reads: versions of the tables."""
+
+    def __init__(self, database: Database) -> None:
+        self._facts = Kept(database, FACTS, NAMED)
+
+    def of(self, record: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Of the update that began at a record, its name as ``update``, ``tables``, and its token as ``draft``."""
+        rows = self._facts.rows(["content"], f"name = {quoted(DRAFT)}")
+        with suppress(*MALFORMED):
+            draft = json.loads(rows[0]["content"])
+            if draft["base"] == record["token"]:
+                return dict(draft)
+        return None
+
+    def keep(self, record: Record, update: str) -> Record:
+        """The record as its writer has it from now on, once its tables are kept as those of an update."""
+        token = uuid.uuid4().hex
+        draft = {"update": update, "base": record["token"], "tables": record["tables"], DRAFT: token}
+        self._facts.put(pa.table({"name": [DRAFT], "content": [as_json(draft)]}), ["name"])
+        return {**record, DRAFT: token}
+
+    def drop(self) -> None:
+        """Forget it."""
+        if self._facts.rows(["name"], f"name = {quoted(DRAFT)}"):
+            self._facts.remove(f"name = {quoted(DRAFT)}")

@@ -11,7 +11,7 @@ from ..types import UserError
 from . import Condition
 from ._server import Connection, fetched, library
 from ._tables import ALIVE, KINDS, Seen, admitted, clauses, graph_of
-from .ann import EXACT, Ann, Options
+from .ann import EXACT, Ann, Measured, Options
 
 GRAPH_ROWS = 20_000
 """From so many items of a modality on they get a vector index: reading fewer takes the server some 20 ms."""
@@ -33,6 +33,9 @@ EFFORTS = (50, 100, 200, 400, 800, MOST_EFFORT)
 """The same, tried after a build."""
 SHARES = (32, 16, 8, 4, 2, 1)
 """One list of so many is read: tried after a build."""
+
+GROWN = 1.5
+"""A vector index is measured anew when there are so many times the items of the last measurement."""
 
 ANN_KINDS: dict[str, Options] = {
     EXACT: {},
@@ -164,3 +167,10 @@ def drop_graph(connection: Connection, modality: str) -> None:
     from psycopg import sql
 
     connection.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(sql.Identifier(graph_of(modality))))
+
+
+def still_true(known: Measured | None, seen: Seen, modality: str, ann: Ann) -> bool:
+    """Whether a measurement is of the vector index that is asked for, and of nearly as many items."""
+    if known is None or known.ann != str(ann) or seen.counts[modality] >= GROWN * known.rows:
+        return False
+    return not known.used or modality in seen.graphs

@@ -5,11 +5,13 @@ segment. By graph, where there is one and that is cheaper: it proposes rows, and
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 
 from ._segment import Segment
+from ._versions import State
 
 TILE_QUERIES, TILE_ROWS = 256, 16_384
 """Scores held at a time: 16 MiB."""
@@ -137,6 +139,25 @@ def search(
             scores_QF[few_Q] = -np.inf
             scores_QF[few_Q, :wanted], numbers_QF[few_Q, :wanted] = rest.ranked()
     best.offer(scores_QF, numbers_QF)
+
+
+def nearest(
+    state: State, chosen: Sequence[np.ndarray | None], queries_QE: np.ndarray, k: int, effort: int | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and numbers ``(Q, k)`` of some queries."""
+    parts = [
+        part
+        for part in zip(state.segments, chosen, state.starts.tolist(), strict=False)
+        if part[1] is None or len(part[1])
+    ]
+    if len(parts) == 1 == len(queries_QE) and parts[0][1] is None and len(parts[0][0]) >= k:
+        found = alone(parts[0][0], queries_QE, k, effort)
+        if found is not None:
+            return found[0], found[1] + parts[0][2]
+    best = Best(len(queries_QE), k)
+    for segment, chosen_N, start in parts:
+        search(segment, chosen_N, queries_QE, start, best, effort)
+    return best.ranked()
 
 
 def alone(segment: Segment, query_1E: np.ndarray, k: int, effort: int | None) -> tuple[np.ndarray, np.ndarray] | None:

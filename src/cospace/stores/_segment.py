@@ -281,3 +281,26 @@ def _save_parts(shape: tuple[int, ...], dtype: np.dtype[Any], parts: Iterable[np
 def _write_table(table: pa.Table, path: Path) -> None:
     with path.open("wb") as file:
         pq.write_table(table, file)
+
+
+def recent(segments: Sequence[Segment]) -> list[Segment]:
+    """The last segments, as far back as each is no larger than twice all newer ones.
+
+    So a row is rewritten a logarithmic number of times, however small the steps in which an index grows.
+    """
+    count, rows = 0, 0
+    for segment in reversed(segments):
+        if count and segment.alive > 2 * rows:
+            break
+        count, rows = count + 1, rows + segment.alive
+    return list(segments[len(segments) - count :])
+
+
+def to_merge(segments: Sequence[Segment]) -> list[Segment]:
+    """Those of one modality that a finished index holds as one: the ones without a graph, and graphs grown old."""
+    rows = sum(segment.alive for segment in segments if segment.graph is None)
+    return [
+        segment
+        for segment in segments
+        if segment.graph is None or 3 * segment.alive < 2 * len(segment) or segment.alive <= 2 * rows
+    ]

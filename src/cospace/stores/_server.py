@@ -29,6 +29,9 @@ PATIENCE = 10
 IDLE = 8
 """Connections kept open for the next search."""
 
+MAKING = "cospace index"
+"""The right to make an index, or to bring it up to date, beside the one to write."""
+
 HOLDER = """
 SELECT application_name, pid FROM pg_locks JOIN pg_stat_activity USING (pid)
 WHERE locktype = 'advisory' AND granted
@@ -151,9 +154,9 @@ class Server:
                 connection.close()
         return result
 
-    def lock(self) -> Connection:
+    def lock(self, right: str = "cospace") -> Connection:
         """A connection that holds the right to write the schema; refuses by naming who has it, and never waits."""
-        connection, key = self.connect(), ["cospace", self.address.schema]
+        connection, key = self.connect(), [right, self.address.schema]
         with self.translated_errors():
             if connection.execute("SELECT pg_try_advisory_lock(hashtext(%s), hashtext(%s))", key).fetchone()[0]:
                 return connection
@@ -163,9 +166,9 @@ class Server:
         raise UserError(f"{self.address.shown} is being written by {name}; wait for it to end, or stop it")
 
     @contextmanager
-    def locked(self) -> Iterator[Connection]:
+    def locked(self, right: str = "cospace") -> Iterator[Connection]:
         """The same for as long as the block lasts."""
-        connection = self.lock()
+        connection = self.lock(right)
         try:
             yield connection
         finally:

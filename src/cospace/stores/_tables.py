@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -49,6 +50,13 @@ ALTER TABLE items ALTER COLUMN embedding SET STORAGE {storage};
 ALIVE = "born <= %s AND (died IS NULL OR died > %s)"
 """Of a version, given twice: a row is never changed, it is born with one version and dies with another."""
 
+UNBORN = 1 << 62
+"""The version with which what belongs to an unfinished update is born, or dies; readers open smaller ones."""
+GROWING = "growing"
+"""The fact that an index was made and its first update not finished: it has one until then."""
+DRAFT = "draft"
+"""The fact that names the unfinished update, with the counts of items that it has come to."""
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:
@@ -62,6 +70,7 @@ class Seen:
     graphs: frozenset[str]
     ann: str
     measured: dict[str, Measured]
+    growing: bool
 
     @property
     def alive(self) -> list[int]:
@@ -116,7 +125,8 @@ def look(server: Server, connection: Connection) -> Seen:
     _, fingerprint, width, precision, version, counts = row
     kept = facts_in(connection, server, ANN)
     measured = {name: Measured.from_plain(found) for name, found in kept.get("measured", {}).items() if name in counts}
-    return Seen(fingerprint, width, precision, version, counts, graphs, kept.get("ann", ""), measured)
+    growing = bool(facts_in(connection, server, GROWING))
+    return Seen(fingerprint, width, precision, version, counts, graphs, kept.get("ann", ""), measured, growing)
 
 
 FACTS = "CREATE TABLE IF NOT EXISTS facts (name text PRIMARY KEY, value jsonb NOT NULL)"
@@ -139,6 +149,12 @@ def keep_fact(connection: Connection, name: str, value: Mapping[str, Any]) -> No
     connection.execute(FACTS)
     insert = "INSERT INTO facts VALUES (%s, %s) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
     connection.execute(insert, [name, Jsonb(dict(value))])
+
+
+def forget_fact(connection: Connection, name: str) -> None:
+    """Keep nothing under a name; there is a table of facts, as in every index that has any."""
+    connection.execute(FACTS)
+    connection.execute("DELETE FROM facts WHERE name = %s", [name])
 
 
 def graph_of(modality: str) -> str:
@@ -233,3 +249,51 @@ def stage(connection: Connection, rows: Sequence[list[Any]], units_NE: np.ndarra
         for place, (row, unit_E) in enumerate(zip(rows, units_NE, strict=True)):
             copy.write_row([place, *row, wrap(unit_E)])
     connection.execute("ANALYZE staged")
+
+
+def buried(connection: Connection, which: str, values: Sequence[Any], version: int) -> Counter[str]:
+    """Let living rows die with a version, and those that nobody has seen yet go; how many of each modality."""
+    alive = f"{which} AND died IS NULL RETURNING modality"
+    gone = connection.execute(f"DELETE FROM items WHERE born = {UNBORN} AND {alive}", values).fetchall()
+    dead = connection.execute(f"UPDATE items SET died = %s WHERE {alive}", [version, *values]).fetchall()
+    return Counter(name for (name,) in [*gone, *dead])
+
+
+def keep_counts(connection: Connection, counts: Mapping[str, int], update: str | None) -> None:
+    """The next version has these counts; or an update of this name has come to them."""
+    from psycopg.types.json import Jsonb
+
+    if update is not None:
+        keep_fact(connection, DRAFT, {"update": update, "counts": counts})
+    else:
+        connection.execute("UPDATE meta SET version = version + 1, counts = %s", [Jsonb(counts)])
+
+
+def bring_back(connection: Connection, then: Seen) -> None:
+    """Make what lived at a version the next one."""
+    connection.execute("DELETE FROM items WHERE born > %s", [then.version])
+    connection.execute("UPDATE items SET died = NULL WHERE died > %s", [then.version])
+    keep_counts(connection, then.counts, None)
+
+
+def publish_draft(server: Server, connection: Connection) -> None:
+    """Make what an unfinished update has changed the next version; nothing where there is none."""
+    from psycopg.types.json import Jsonb
+
+    draft = facts_in(connection, server, DRAFT)
+    if draft:
+        with server.writing(connection):
+            (version,) = connection.execute("UPDATE meta SET version = version + 1 RETURNING version").fetchone()
+            connection.execute("UPDATE items SET born = %s WHERE born = %s", [version, UNBORN])
+            connection.execute("UPDATE items SET died = %s WHERE died = %s", [version, UNBORN])
+            connection.execute("UPDATE meta SET counts = %s", [Jsonb(draft["counts"])])
+            forget_fact(connection, DRAFT)
+
+
+def drop_draft(server: Server, connection: Connection) -> None:
+    """Take back what an unfinished update has changed."""
+    if facts_in(connection, server, DRAFT):
+        with server.writing(connection):
+            connection.execute("DELETE FROM items WHERE born = %s", [UNBORN])
+            connection.execute("UPDATE items SET died = NULL WHERE died = %s", [UNBORN])
+            forget_fact(connection, DRAFT)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..files import check, read_sealed, write_sealed
-from ..reading import understood
+from ..reading import MALFORMED, understood
 from ..types import StorageError, UserError
 from . import Condition
 from ._columns import own_field, resolved
@@ -29,6 +30,8 @@ READ = (3, FORMAT)
 NEWEST = "newest.json"
 """The file beside the versions' folder that has the number of the last one, or, after a crash, of the one before."""
 
+DRAFT = "draft.json"
+"""The file beside it that has what an unfinished update has come to: a version that only its writer reads."""
 
 Used = TypeVar("Used")
 
@@ -91,6 +94,32 @@ def write_version(folder: Path, version: Mapping[str, Any]) -> None:
     """Make a version the newest, and say so in a file of its own: one that is lost would not be missed otherwise."""
     write_sealed(version_path(folder, int(version["version"])), version)
     write_sealed(folder / NEWEST, {"version": version["version"]})
+
+
+def write_draft(folder: Path, version: Mapping[str, Any], update: str) -> None:
+    """Keep a version that is to become visible later, with the name of its update."""
+    base = versions(folder)[-1]
+    write_sealed(folder / DRAFT, {"update": update, "base": base, "content": dict(version)})
+
+
+def read_draft(folder: Path) -> tuple[str, dict[str, Any]] | None:
+    """The name of an unfinished update, and the version that it has come to.
+
+    None where there is none, where it has become visible since, and where it is damaged: it is work that can be done
+    again.
+    """
+    with suppress(StorageError, OSError, *MALFORMED):
+        draft = read_sealed(folder / DRAFT)
+        if draft["base"] == versions(folder)[-1] and draft["content"]["format"] in READ:
+            return str(draft["update"]), dict(draft["content"])
+    return None
+
+
+def load_draft(folder: Path, version: Mapping[str, Any], known: Sequence[Segment]) -> State | None:
+    """What an unfinished update has come to, with every byte of its own compared; none where that is damaged."""
+    with suppress(StorageError, OSError, *MALFORMED):
+        return State(version, tuple(_open(folder, entry, True, known) for entry in version["segments"]))
+    return None
 
 
 def versions(folder: Path) -> list[int]:

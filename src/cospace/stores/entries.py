@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -23,7 +24,7 @@ from ..filenames import escaped, without_surrogates
 from ..modalities import is_text, names, text_modality
 from ..reading import lines, read_text
 from ..types import Lazy, Problem, Progress, UserError, silent
-from . import SEVERAL, Item
+from . import SEVERAL, Condition, Index, Item
 from ._columns import own_field
 
 AS_ITEMS = ReadOptions(pairs=False)
@@ -216,6 +217,19 @@ def _merged(values: Sequence[str], rows: Sequence[int]) -> str:
 def _column(name: str) -> str:
     """A person's column by a name that is none of ours."""
     return f"@{name}" if name in OURS or own_field(name) else name
+
+
+def row_keys(item: Item) -> set[tuple[str, str]]:
+    """The rows that an item occurs in, each with the input it belongs to."""
+    rows = item.extras.get(ROWS) or item.extras.get(ROW, "")
+    return {(item.extras.get(SOURCE, ""), row) for row in rows.split(SEVERAL) if row}
+
+
+def of_rows(store: Index, keys: AbstractSet[tuple[str, str]]) -> list[int]:
+    """Numbers, ascending, of the items that occur in rows of these names; those of other inputs are among them."""
+    asked = tuple(sorted({row for _, row in keys}))
+    columns = [name for name in (ROW, ROWS) if asked and name in store.columns()]
+    return sorted({number for name in columns for number in store.select([Condition(name, "=", asked)]).tolist()})
 
 
 def own_columns(extras: Mapping[str, T]) -> dict[str, T]:

@@ -4,6 +4,7 @@ An index is a database of Lance tables: one of items for each modality, and a sm
 (:mod:`._lance_versions`), whose newest record says which version of each table the index is. A change writes the
 tables first and then one record, so a reader, which keeps the versions that it opened until :meth:`LanceIndex.refresh`,
 sees all of it or none, and a killed writer leaves at worst rows that no record lists; the next writer takes them back.
+An update that is to become visible at once keeps its versions of the tables as a *draft*, and ends with a record.
 In a folder one writer at a time holds a lock from its first change until :meth:`LanceIndex.close`. Object storage has
 no locks: of two writers there one is refused as soon as it meets a version that it has not written.
 
@@ -32,9 +33,9 @@ from . import Condition, Found, Item, Progress, _lance_ann, silent
 from ._described import Described
 from ._lance_blobs import REMADE
 from ._lance_change import Change, addresses
-from ._lance_part import STORED, Part, State, rows_of, schema
+from ._lance_part import STORED, Part, State, loaded, rows_of, schema
 from ._lance_tables import SUFFIX, Database, library
-from ._lance_versions import FORMAT, TABLE, Record, Records
+from ._lance_versions import DRAFT, FORMAT, TABLE, Drafts, Record, Records
 from ._scan import TILE_QUERIES, Best
 from ._units import check_fingerprint, check_items, replaced, sample, units
 from .ann import QUERIES, Ann, Measured, measure
@@ -43,6 +44,8 @@ ANN_KINDS = _lance_ann.KINDS
 """What :meth:`LanceIndex.choose_ann` may choose, with options."""
 ITEMS = "items_"
 """What the names of the tables of items begin with."""
+MAKING = f"{LOCK}-index"
+"""The lock of whoever makes an index in a folder, or brings it up to date, beside that of its writer."""
 KEPT = timedelta(days=1)
 """How long :meth:`LanceIndex.finish` leaves what only older versions need."""
 
@@ -53,7 +56,9 @@ class LanceIndex(Described):
     def __init__(self, database: Database, records: Records, state: State) -> None:
         self._database, self._records, self._state = database, records, state
         self._lock = None if database.folder is None else Lock(database.folder)
+        self._drafts = Drafts(database)
         self._writing = False
+        self._update: str | None = None
         self._checkpoint: Record | None = None
         self._ann: Ann | None = None
         self.queries = QUERIES
@@ -67,6 +72,7 @@ class LanceIndex(Described):
         database = Database(target)
         records = Records(database)
         made = {"format": FORMAT, "version": 1, "fingerprint": fingerprint, "width": width, "precision": precision}
+        made["growing"] = True
         index = cls(database, records, State({}, ()))
         if index._lock is not None:
             index._lock.acquire()
@@ -86,7 +92,7 @@ class LanceIndex(Described):
         records = Records(database)
         record = records.there()
         check_fingerprint(database.shown, str(record["fingerprint"]), fingerprint)
-        return cls(database, records, _loaded(database, record))
+        return cls(database, records, loaded(database, record))
 
     @property
     def _facts(self) -> Mapping[str, Any]:
@@ -107,7 +113,7 @@ class LanceIndex(Described):
 
     def close(self) -> None:
         """Let another process write; this object can still search the version it has."""
-        self._checkpoint, self._writing = None, False
+        self._checkpoint, self._writing, self._update = None, False, None
         if self._lock is not None:
             self._lock.release()
 
@@ -116,7 +122,7 @@ class LanceIndex(Described):
         record = self._records.there()
         if record["version"] == self._state.number and record["token"] == self._state.record["token"]:
             return False
-        self._state = _loaded(self._database, record, self._state.parts)
+        self._state = loaded(self._database, record, self._state.parts)
         return True
 
     def check_unchanged(self) -> None:
@@ -128,16 +134,33 @@ class LanceIndex(Described):
         if not same or any(now[name] != then[name] for name in ("fingerprint", "width", "precision")):
             raise StorageError(replaced(self._database.shown))
 
-    def checkpoint(self) -> None:
+    def checkpoint(self, update: str | None = None) -> None:
         """Remember the version that is there; the tables keep it until :meth:`finish`, and a day longer."""
-        self._begin()
-        self._checkpoint = dict(self._state.record)
+        self._begin(update)
+        self._checkpoint, self._update = dict(self._state.record), update
+
+    @property
+    def growing(self) -> bool:
+        """From :meth:`create` until the first :meth:`publish`."""
+        return bool(self._state.record.get("growing", False))
+
+    def publish(self) -> None:
+        """Make the versions of the tables that the update has come to the next record."""
+        if self._update is not None or self.growing:
+            self._begin()
+            self._update = None
+            if self.growing or self._drafts.of(self._state.record) is not None:
+                self._commit(self._tables, growing=False)
 
     def revert(self) -> None:
-        """Make the versions of the tables that the checkpoint lists the index again."""
+        """Make the versions of the tables that the checkpoint lists the index again; an update is dropped."""
         assert self._checkpoint is not None, "nothing to go back to"
         self._begin()
-        self._commit(self._checkpoint["tables"])
+        if self._update is None:
+            self._commit(self._checkpoint["tables"])
+        else:
+            self._drafts.drop()
+            self._state = loaded(self._database, self._records.there(), self._state.parts)
 
     def choose_ann(self, written: str) -> None:
         """Choose the vector index that :meth:`finish` builds, such as ``ivf_hnsw_sq:m=32``; the index remembers it."""
@@ -180,7 +203,7 @@ class LanceIndex(Described):
         tables = {modality: change.entry for modality, change in changes.items()}
         if tables != before or ann != self._remembered():
             self._commit(tables, ann=str(ann))
-        measured = {part.modality: self._measure(part, first) for part, first in self._unmeasured()}
+        measured = {part.modality: self._measure(part, first) for part, first in self._state.unmeasured()}
         if measured:
             renewed = {name: {"measured": found.plain(), "stale": False} for name, found in measured.items()}
             self._commit({name: {**entry, **renewed.get(name, {})} for name, entry in self._tables.items()})
@@ -259,20 +282,35 @@ class LanceIndex(Described):
         """What the open version says of each modality's table."""
         return dict(self._state.record["tables"])
 
-    def _begin(self) -> None:
-        """Become the writer, and catch up with the newest version; later on nobody else may have written one."""
+    def _begin(self, update: str | None = None) -> None:
+        """Become the writer, and catch up with the newest version; later on nobody else may have written one.
+
+        What an unfinished update has come to is gone on with, or becomes visible where this is not that update.
+        """
         if self._lock is not None and not self._lock.held:
             self._lock.acquire()
-        before = self._state.record["token"]
-        self.refresh()
-        if self._writing and self._state.record["token"] != before:
-            raise self._records.refused(dict(self._state.record))
+        record = self._records.there()
+        draft = self._drafts.of(record)
+        wanted = record if draft is None else {**record, "tables": draft["tables"], DRAFT: draft[DRAFT]}
+        before = self._state.record
+        if self._writing and any(wanted.get(name) != before.get(name) for name in ("token", DRAFT)):
+            raise self._records.refused(record)
+        if wanted != before:
+            self._state = loaded(self._database, wanted, self._state.parts)
         self._writing = True
+        if draft is not None and draft["update"] != (update or self._update):
+            self._commit(draft["tables"])
 
-    def _commit(self, tables: Mapping[str, Any], **settings: str) -> None:
-        """Make these versions of the tables the index: when this returns, they are."""
+    def _commit(self, tables: Mapping[str, Any], **settings: Any) -> None:
+        """Make these versions of the tables the index, or what its update has come to, when this returns."""
+        if self._update is not None:
+            record = {**self._state.record, "tables": dict(tables)}
+            self._state = loaded(self._database, self._drafts.keep(record, self._update), self._state.parts)
+            return
         record = {**self._state.record, **settings, "version": self._state.number + 1, "tables": dict(tables)}
-        self._state = _loaded(self._database, self._records.append(record), self._state.parts)
+        record.pop(DRAFT, None)
+        self._state = loaded(self._database, self._records.append(record), self._state.parts)
+        self._drafts.drop()
 
     def _commit_changes(self, changes: Mapping[str, Change]) -> None:
         self._commit({**self._tables, **{modality: change.entry for modality, change in changes.items()}})
@@ -296,11 +334,6 @@ class LanceIndex(Described):
 
     def _remembered(self) -> Ann:
         return Ann.parse(self._state.record["ann"], ANN_KINDS)
-
-    def _unmeasured(self) -> list[tuple[Part, int]]:
-        """Parts whose vector index was not measured as it is, with the number of their first row."""
-        parts = zip(self._state.parts, self._state.starts.tolist(), strict=False)
-        return [(part, first) for part, first in parts if part.entry.get("built") and part.entry.get("stale")]
 
     def _measure(self, part: Part, first: int) -> Measured:
         """Search with a sample of the vectors, exactly and approximately."""
@@ -332,7 +365,7 @@ def check_settings(width: int, precision: str) -> None:
 
 def is_blank(folder: Path) -> bool:
     """True of a folder that holds nothing but what an index in LanceDB may leave, and people keep beside one."""
-    ours = {LOCK, "feedback.jsonl", "shelf.jsonl"}
+    ours = {LOCK, MAKING, "feedback.jsonl", "shelf.jsonl"}
     return folder.is_dir() and all(path.suffix == SUFFIX or path.name in ours for path in folder.iterdir())
 
 
@@ -354,7 +387,8 @@ def remove(target: str) -> None:
     database.drop([TABLE])
     database.drop([name for name in names if name.startswith(ITEMS) or name in REMADE])
     if database.folder is not None:
-        (database.folder / LOCK).unlink(missing_ok=True)
+        for name in (LOCK, MAKING):
+            (database.folder / name).unlink(missing_ok=True)
         with suppress(OSError):  # something else lies there
             database.folder.rmdir()
 
@@ -362,13 +396,3 @@ def remove(target: str) -> None:
 def shown(target: str) -> str:
     """An address as people may see it."""
     return Database(target).shown
-
-
-def _loaded(database: Database, record: Record, known: Sequence[Part] = ()) -> State:
-    """A version with its tables, those that are open already as they are."""
-    parts = []
-    for modality, entry in sorted(record["tables"].items()):
-        if entry["rows"]:
-            same = [part for part in known if (part.modality, part.entry) == (modality, entry)]
-            parts.append(same[0] if same else Part(database, modality, entry, int(record["width"])))
-    return State(record, tuple(parts))

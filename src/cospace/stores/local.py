@@ -3,7 +3,8 @@
 Data is append-only. An ``add`` writes a segment for each modality, a ``delete`` the numbers of the dead rows, and then
 a *version*, a small file that lists the segments with sizes and hashes; the newest version is the index. A crash leaves
 at worst files that no version lists. A reader keeps the version it opened until :meth:`LocalIndex.refresh`; one writer
-at a time holds the lock from its first change until :meth:`LocalIndex.close`.
+at a time holds the lock from its first change until :meth:`LocalIndex.close`. An update that is to become visible at
+once writes a *draft* in place of versions: a file that only writers read.
 
 Search is exact until :meth:`LocalIndex.finish` has linked a large segment by a graph; what is added afterwards is
 searched exactly beside it.
@@ -26,10 +27,23 @@ from . import Condition, Found, Item, Progress, _graph, silent
 from ._columns import table_of
 from ._described import Described
 from ._recall import with_effort
-from ._scan import TILE_QUERIES, Best, alone, search
-from ._segment import Content, Part, Precision, Segment, encoded
+from ._scan import TILE_QUERIES, nearest
+from ._segment import Content, Part, Precision, Segment, encoded, recent, to_merge
 from ._units import check_fingerprint, check_items, sample, units
-from ._versions import FORMAT, NEWEST, State, check_unchanged, load, version_path, versions, write_version
+from ._versions import (
+    DRAFT,
+    FORMAT,
+    NEWEST,
+    State,
+    check_unchanged,
+    load,
+    load_draft,
+    read_draft,
+    version_path,
+    versions,
+    write_draft,
+    write_version,
+)
 
 MOST_SEGMENTS = 32
 """With more segments of a modality than this, the next change first merges small ones."""
@@ -43,6 +57,7 @@ class LocalIndex(Described):
         self._lock = Lock(folder)
         self._state = state
         self._checkpoint: State | None = None
+        self._update: str | None = None
         self.effort: int | None = None
         """Rows that graphs keep in sight at least: more find more of the nearest, and take longer. ``None``: what was
         measured to be enough when each was made."""
@@ -54,6 +69,7 @@ class LocalIndex(Described):
         if versions(folder) or (folder.exists() and not _is_blank(folder)):
             raise UserError(f"{folder} exists and is not empty; name a new folder, or open the index that is there")
         version = {"format": FORMAT, "version": 1, "fingerprint": fingerprint, "width": width, "precision": precision}
+        version["growing"] = True
         with Lock(folder):
             (folder / "segments").mkdir(exist_ok=True)
             (folder / "versions").mkdir(exist_ok=True)
@@ -94,11 +110,20 @@ class LocalIndex(Described):
         return self._state.alive
 
     def close(self) -> None:
-        """Let another process write; this object can still search the version it has."""
+        """Let another process write; this object can still search the version it has.
+
+        What was removed is gone from the disk then, its words too, unless an update is left unfinished.
+        """
         self._checkpoint = None
-        if self._lock.held:
-            self._sweep(1)  # what was removed is gone from the disk, too
-        self._lock.release()
+        try:
+            if self._lock.held:
+                if self._update is None and not all(segment.without_words for segment in self._state.segments):
+                    self._begin()
+                    self._clear_words()
+                self._sweep(1)
+        finally:
+            self._update = None
+            self._lock.release()
 
     def refresh(self) -> bool:
         """Move to the newest version; true if there is a newer one, and numbers then mean other items."""
@@ -114,15 +139,33 @@ class LocalIndex(Described):
         """
         check_unchanged(self._folder, self._state)
 
-    def checkpoint(self) -> None:
-        """Keep the version that is there, and its files, for :meth:`revert`."""
-        self._begin()
-        self._checkpoint = self._state
+    def checkpoint(self, update: str | None = None) -> None:
+        """Keep the version that is there, and its files, for :meth:`revert`; what follows may be an ``update``."""
+        self._begin(update)
+        self._checkpoint, self._update = self._state, update
+
+    @property
+    def growing(self) -> bool:
+        """From :meth:`create` until the first :meth:`publish`."""
+        return bool(self._state.version.get("growing", False))
+
+    def publish(self) -> None:
+        """Make what the update has come to the next version."""
+        if self._update is not None or self.growing:
+            self._begin()
+            self._update = None
+            if self.growing or read_draft(self._folder) is not None:
+                self._state = State({**self._state.version, "growing": False}, self._state.segments)
+                self._commit(self._state.segments)
 
     def revert(self) -> None:
-        """Make the segments of the checkpoint the index again."""
+        """Make the segments of the checkpoint the index again; an update is dropped."""
         assert self._checkpoint is not None, "nothing to go back to"
-        self._commit(self._checkpoint.segments)
+        if self._update is None:
+            self._commit(self._checkpoint.segments)
+        else:
+            (self._folder / DRAFT).unlink(missing_ok=True)
+            self._state = load(self._folder, thorough=False, known=self._checkpoint.segments)
 
     def add(self, items: Sequence[Item], vectors_NE: np.ndarray) -> None:
         """Store items by id; an id that is already there is replaced, in the same step."""
@@ -159,12 +202,16 @@ class LocalIndex(Described):
         """
         self._begin()
         for modality in self._modalities():
-            group = _to_merge([segment for segment in self._state.segments if segment.modality == modality])
+            group = to_merge([segment for segment in self._state.segments if segment.modality == modality])
             if len(group) > 1 or (group and group[0].alive < len(group[0])):
                 self._merge(group)
         for segment in self._state.segments:
             if segment.graph is None and len(segment) >= _graph.GRAPH_ROWS and _graph.AVAILABLE:
                 self._replace(segment, with_effort(segment.with_graph(self._store, progress)))
+        self._clear_words()
+
+    def _clear_words(self) -> None:
+        """Write the items of segments with dead rows anew, without what these were called and said."""
         for segment in self._state.segments:
             if not segment.without_words:
                 self._replace(segment, segment.wordless(self._store, self._state.number + 1))
@@ -190,9 +237,9 @@ class LocalIndex(Described):
         chosen = state.chosen(where)
         k = min(k, state.alive)
         if len(queries_QE) <= TILE_QUERIES:
-            return Found(*_search(state, chosen, queries_QE, k, self.effort)[::-1])
+            return Found(*nearest(state, chosen, queries_QE, k, self.effort)[::-1])
         found = [
-            _search(state, chosen, queries_QE[start : start + TILE_QUERIES], k, self.effort)
+            nearest(state, chosen, queries_QE[start : start + TILE_QUERIES], k, self.effort)
             for start in range(0, len(queries_QE), TILE_QUERIES)
         ]
         return Found(np.concatenate([row[1] for row in found]), np.concatenate([row[0] for row in found]))
@@ -246,18 +293,37 @@ class LocalIndex(Described):
     def _store(self) -> Path:
         return self._folder / "segments"
 
-    def _begin(self) -> None:
+    def _begin(self, update: str | None = None) -> None:
         """Become the writer: take the lock, catch up with the newest version, clear what crashes left."""
         if not self._lock.held:
             self._lock.acquire()
-        self.refresh()  # what another wrote, or a change of our own that reached the disk and then failed
+        self._catch_up(update or self._update)
         self._sweep()
         for modality in self._modalities():
             loose = [segment for segment in self._state.segments if segment.graph is None]
             mine = [segment for segment in loose if segment.modality == modality]
-            small = _recent(mine)
+            small = recent(mine)
             if len(mine) > MOST_SEGMENTS and len(small) > 1:
                 self._merge(small)
+
+    def _catch_up(self, update: str | None) -> None:
+        """Move to what another wrote, or a change of our own that reached the disk and then failed.
+
+        What an unfinished update has come to is gone on with, or becomes visible where this is not that update.
+        """
+        draft = read_draft(self._folder)
+        if draft is None:
+            self.refresh()
+            return
+        if draft[1]["version"] != self._state.number:
+            left = load_draft(self._folder, draft[1], self._state.segments)
+            if left is None:
+                (self._folder / DRAFT).unlink()
+                self.refresh()
+                return
+            self._state = left
+        if draft[0] != update:
+            self._commit(self._state.segments)
 
     def _modalities(self) -> list[str]:
         return sorted({segment.modality for segment in self._state.segments})
@@ -287,7 +353,11 @@ class LocalIndex(Described):
         number = self._state.number + 1
         version = {**self._state.version, "version": number, "segments": [segment.entry for segment in alive]}
         version["format"] = FORMAT
-        write_version(self._folder, version)
+        if self._update is None:
+            write_version(self._folder, version)
+            (self._folder / DRAFT).unlink(missing_ok=True)
+        else:
+            write_draft(self._folder, version, self._update)
         self._state = State(version, alive)
 
     def _sweep(self, kept: int = 2) -> None:
@@ -297,6 +367,7 @@ class LocalIndex(Described):
             version_path(self._folder, number).unlink()
         recent = [read_sealed(version_path(self._folder, number)) for number in numbers[-kept:]]
         recent += [] if self._checkpoint is None else [dict(self._checkpoint.version)]
+        recent += [] if (draft := read_draft(self._folder)) is None else [draft[1]]
         files = [file for version in recent for segment in version["segments"] for file in segment["files"].values()]
         listed = {file["name"] for file in files}
         for path in self._store.iterdir():
@@ -315,45 +386,3 @@ def check_settings(width: int, precision: str) -> None:
 def _is_blank(folder: Path) -> bool:
     """True of an empty folder, and of one where :meth:`LocalIndex.create` was killed."""
     return folder.is_dir() and {path.name for path in folder.iterdir()} <= {LOCK, NEWEST, "segments", "versions"}
-
-
-def _search(
-    state: State, chosen: Sequence[np.ndarray | None], queries_QE: np.ndarray, k: int, effort: int | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Scores and numbers ``(Q, k)`` of some queries."""
-    parts = [
-        part
-        for part in zip(state.segments, chosen, state.starts.tolist(), strict=False)
-        if part[1] is None or len(part[1])
-    ]
-    if len(parts) == 1 == len(queries_QE) and parts[0][1] is None and len(parts[0][0]) >= k:
-        found = alone(parts[0][0], queries_QE, k, effort)
-        if found is not None:
-            return found[0], found[1] + parts[0][2]
-    best = Best(len(queries_QE), k)
-    for segment, chosen_N, start in parts:
-        search(segment, chosen_N, queries_QE, start, best, effort)
-    return best.ranked()
-
-
-def _recent(segments: Sequence[Segment]) -> list[Segment]:
-    """The last segments, as far back as each is no larger than twice all newer ones.
-
-    So a row is rewritten a logarithmic number of times, however small the steps in which an index grows.
-    """
-    count, rows = 0, 0
-    for segment in reversed(segments):
-        if count and segment.alive > 2 * rows:
-            break
-        count, rows = count + 1, rows + segment.alive
-    return list(segments[len(segments) - count :])
-
-
-def _to_merge(segments: Sequence[Segment]) -> list[Segment]:
-    """Those of one modality that a finished index holds as one: the ones without a graph, and graphs grown old."""
-    rows = sum(segment.alive for segment in segments if segment.graph is None)
-    return [
-        segment
-        for segment in segments
-        if segment.graph is None or 3 * segment.alive < 2 * len(segment) or segment.alive <= 2 * rows
-    ]

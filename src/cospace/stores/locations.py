@@ -18,6 +18,7 @@ from ..types import StorageError, UserError
 from . import Index, Progress, _lance_blobs, lance, postgres, saved, silent
 from ._lance_tables import PREFIX, REMOTE, SUFFIX
 from ._lance_versions import TABLE
+from ._server import MAKING, Server
 from ._versions import check_newest
 from .ann import Ann
 from .lexicon import Lexicon
@@ -71,6 +72,9 @@ class IndexLocation(Protocol):
 
     def lexicon(self, store: Index, progress: Progress = silent) -> Lexicon:
         """The words of the version that ``store`` is open at, kept beside the index, or on this machine."""
+
+    def forget_lexicon(self, store: Index) -> None:
+        """Remove the words that are kept, since some of them are nobody's any more; they are made anew when needed."""
 
     def calibration(self) -> dict[str, Any]:
         """What :meth:`calibrate` has kept; empty where nothing was."""
@@ -155,6 +159,9 @@ class FolderLocation:
     def lexicon(self, store: Index, progress: Progress = silent) -> Lexicon:
         return _kept(self.path / "lexicon.npz", store, progress)
 
+    def forget_lexicon(self, store: Index) -> None:
+        (self.path / "lexicon.npz").unlink(missing_ok=True)
+
     def calibration(self) -> dict[str, Any]:
         path = self.path / CALIBRATION
         return read_object(path) if path.is_file() else {}
@@ -203,13 +210,16 @@ class ServerLocation:
         return _model_on_this_machine(fingerprint, partial(postgres.read_model, self.url))
 
     def reserved(self) -> AbstractContextManager[None]:
-        return nullcontext()  # whoever creates the schema second is refused
+        return Server(self.url).locked(MAKING)
 
     def thumbnails(self) -> Thumbnails:
         return postgres.PostgresThumbnails(self.url)
 
     def lexicon(self, store: Index, progress: Progress = silent) -> Lexicon:
         return _kept(_cached_lexicon(self.name, store), store, progress)
+
+    def forget_lexicon(self, store: Index) -> None:
+        _cached_lexicon(self.name, store).unlink(missing_ok=True)
 
     def calibration(self) -> dict[str, Any]:
         return postgres.read_facts(self.url, CALIBRATION)
@@ -260,13 +270,18 @@ class LanceLocation:
         return _model_on_this_machine(store.fingerprint, partial(_lance_blobs.read_model, self.target))
 
     def reserved(self) -> AbstractContextManager[None]:
-        return nullcontext()  # whoever writes its folder takes that lock, or is refused by the records
+        if self.path is None:
+            return nullcontext()  # object storage has no locks: who is second is refused by the records
+        return _reserved(self.path, self.there, lance.MAKING)
 
     def thumbnails(self) -> Thumbnails:
         return _lance_blobs.LanceThumbnails(self.target)
 
     def lexicon(self, store: Index, progress: Progress = silent) -> Lexicon:
         return _kept(_cached_lexicon(self.name, store), store, progress)
+
+    def forget_lexicon(self, store: Index) -> None:
+        _cached_lexicon(self.name, store).unlink(missing_ok=True)
 
     def calibration(self) -> dict[str, Any]:
         return _lance_blobs.read_facts(self.target, CALIBRATION)
@@ -279,16 +294,16 @@ class LanceLocation:
 
 
 @contextmanager
-def _reserved(folder: Path, there: Callable[[], bool]) -> Iterator[None]:
-    """The lock of a folder, which is gone again where no index came to be."""
-    before = (folder / files.LOCK).exists()
-    with files.Lock(folder):
+def _reserved(folder: Path, there: Callable[[], bool], name: str = files.LOCK) -> Iterator[None]:
+    """A lock in a folder, which is gone again where no index came to be."""
+    before = (folder / name).exists()
+    with files.Lock(folder, name):
         try:
             yield
         finally:
             if not before and not there():
                 with suppress(OSError):  # something else lies there, or the folder is gone
-                    (folder / files.LOCK).unlink()
+                    (folder / name).unlink()
                     folder.rmdir()
 
 

@@ -3,16 +3,19 @@
 An index is a schema, named after the ``#`` of its address. A row is never changed: it is born with one version and
 dies with another, so a reader keeps the version that it opened until :meth:`PostgresIndex.refresh`. Dead rows are
 removed by :meth:`PostgresIndex.finish`; a reader of an older version then no longer finds them. The one writer holds an
-advisory lock from its first change until :meth:`PostgresIndex.close`. ``docs/postgres.md`` says how to go on when one
-machine is outgrown.
+advisory lock from its first change until :meth:`PostgresIndex.close`. What an update that is to become visible at once
+has changed is born, or dies, with a version that no reader opens, until all of it gets the next one.
+``docs/postgres.md`` says how to go on when one machine is outgrown.
 
 Search is exact until ``finish`` has linked the items of a modality by a graph; from then on the server keeps it up.
 """
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -20,31 +23,41 @@ import numpy as np
 
 from ..types import StorageError, UserError
 from . import Condition, Found, Item, Progress, _links, of_modality, silent
-from ._blobs import PostgresThumbnails, read_facts, read_model, write_facts, write_model
+from ._blobs import PostgresThumbnails, exists, read_facts, read_model, remove, write_facts, write_model
 from ._columns import OWN, own_field, resolved
 from ._described import Described
-from ._links import ANN_KINDS, Search, by_effort, drop_graph, make_graph, tried
+from ._links import ANN_KINDS, Search, by_effort, drop_graph, make_graph, still_true, tried
 from ._server import Address, Connection, Server, fetched
 from ._tables import (
     ALIVE,
     ANN,
     COPIED,
+    DRAFT,
     FORMAT,
+    GROWING,
     KINDS,
+    UNBORN,
     WIDEST,
     Seen,
+    bring_back,
+    buried,
     changed,
     clauses,
+    drop_draft,
+    facts_in,
+    forget_fact,
     joined,
+    keep_counts,
     keep_fact,
     look,
     make_items,
     make_shared,
     meta_of,
+    publish_draft,
     row_of,
     stage,
     storable,
-)
+)  # fmt: skip
 from ._units import check_fingerprint, check_items, replaced, sample, units
 from .ann import EXACT, Ann, Measured, measure
 
@@ -53,8 +66,6 @@ __all__ = [
     "write_facts", "write_model",
 ]  # fmt: skip
 
-GROWN = 1.5
-"""A vector index is measured anew when there are so many times the items of the last measurement."""
 QUERIES = 50
 """Each is answered exactly too, which makes the server read every vector."""
 
@@ -66,6 +77,7 @@ class PostgresIndex(Described):
         self._server, self._seen = server, seen
         self._writer: Connection | None = None
         self._checkpoint: Seen | None = None
+        self._update: str | None = None
         self._columns: tuple[int, dict[str, int]] | None = None
         self._ann: Ann | None = None
         self.queries = QUERIES
@@ -89,6 +101,7 @@ class PostgresIndex(Described):
             make_items(server, connection, width, precision)
             row = [FORMAT, fingerprint, width, precision]
             connection.execute("INSERT INTO meta VALUES (true, %s, %s, %s, %s, 1, '{}')", row)
+            keep_fact(connection, GROWING, {"process": os.getpid()})
         return cls(server, server.read(partial(look, server)))
 
     @classmethod
@@ -123,6 +136,7 @@ class PostgresIndex(Described):
 
     def close(self) -> None:
         """Let another process write; this object can still search, with new connections."""
+        self._update = None
         if self._writer is not None:
             self._server.release(self._writer)
             self._writer = None
@@ -140,21 +154,38 @@ class PostgresIndex(Described):
         if now.version < then.version or (now.fingerprint, now.width) != (then.fingerprint, then.width):
             raise StorageError(replaced(self._server.address.shown))
 
-    def checkpoint(self) -> None:
+    def checkpoint(self, update: str | None = None) -> None:
         """Remember the version that is there; its rows stay until :meth:`finish`."""
-        self._begin()
+        connection = self._begin(update)
+        self._update = update
+        self._look_again(connection)
         self._checkpoint = self._seen
 
-    def revert(self) -> None:
-        """Bring the rows of the checkpoint back to life, and remove those that were born since."""
-        from psycopg.types.json import Jsonb
+    @property
+    def growing(self) -> bool:
+        """From :meth:`create` until the first :meth:`publish`."""
+        return self._seen.growing
 
+    def publish(self) -> None:
+        """Give what the update has changed the next version."""
+        if self._update is not None or self.growing:
+            connection = self._begin()
+            self._update = None
+            publish_draft(self._server, connection)
+            with self._server.writing(connection):
+                forget_fact(connection, GROWING)
+            self._look_again(connection)
+
+    def revert(self) -> None:
+        """Bring the rows of the checkpoint back to life, and remove those born since; an update is dropped."""
         assert self._checkpoint is not None, "nothing to go back to"
         then, connection = self._checkpoint, self._begin()
-        with self._server.writing(connection):
-            connection.execute("DELETE FROM items WHERE born > %s", [then.version])
-            connection.execute("UPDATE items SET died = NULL WHERE died > %s", [then.version])
-            connection.execute("UPDATE meta SET version = version + 1, counts = %s", [Jsonb(then.counts)])
+        if self._update is not None:
+            self._update = None
+            drop_draft(self._server, connection)
+        else:
+            with self._server.writing(connection):
+                bring_back(connection, then)
         self._look_again(connection)
 
     def add(self, items: Sequence[Item], vectors_NE: np.ndarray) -> None:
@@ -167,17 +198,12 @@ class PostgresIndex(Described):
         connection = self._begin()
         with self._server.writing(connection):
             stage(connection, rows, units_NE, KINDS[self.precision])
-            version = self._seen.version + 1
-            dead = connection.execute(
-                "UPDATE items SET died = %s FROM staged WHERE items.id = staged.id AND died IS NULL "
-                "RETURNING items.modality",
-                [version],
-            ).fetchall()
+            dead = buried(connection, "id IN (SELECT id FROM staged)", [], self._next)
             names = ", ".join(COPIED)
             connection.execute(
-                f"INSERT INTO items ({names}, born) SELECT {names}, %s FROM staged ORDER BY place", [version]
+                f"INSERT INTO items ({names}, born) SELECT {names}, %s FROM staged ORDER BY place", [self._next]
             )
-            self._commit(connection, Counter(item.modality for item in items), Counter(name for (name,) in dead))
+            self._commit(connection, Counter(item.modality for item in items), dead)
         self._look_again(connection)
 
     def delete(self, ids: Iterable[str]) -> int:
@@ -185,14 +211,11 @@ class PostgresIndex(Described):
         names = sorted({name for name in ids if storable(name)})
         connection = self._begin()
         with self._server.writing(connection):
-            dead = connection.execute(
-                "UPDATE items SET died = %s WHERE died IS NULL AND id = ANY(%s) RETURNING modality",
-                [self._seen.version + 1, names],
-            ).fetchall()
+            dead = buried(connection, "id = ANY(%s)", [names], self._next)
             if dead:
-                self._commit(connection, {}, Counter(name for (name,) in dead))
+                self._commit(connection, {}, dead)
         self._look_again(connection)
-        return len(dead)
+        return dead.total()
 
     def finish(self, progress: Progress = silent) -> None:
         """Remove dead rows, and link the items of each modality that has many by a graph."""
@@ -207,7 +230,7 @@ class PostgresIndex(Described):
                 with self._server.writing(connection):
                     drop_graph(connection, modality)
                 measured.pop(modality, None)
-            elif not _still_true(known, self._seen, modality, ann):
+            elif not still_true(known, self._seen, modality, ann):
                 progress(f"linking {modality}s", 0, count)
                 measured[modality] = self._linked(connection, modality, ann)
                 progress(f"linking {modality}s", count, count)
@@ -330,50 +353,37 @@ class PostgresIndex(Described):
         plain = any(own_field(condition.column) is None for condition in where)
         return resolved(where, self.columns() if plain else {})
 
-    def _begin(self) -> Connection:
-        """Become the writer: take the lock, catch up with the newest version."""
+    def _begin(self, update: str | None = None) -> Connection:
+        """Become the writer: take the lock, catch up with the newest version.
+
+        What an unfinished update has changed becomes visible, unless this is that update.
+        """
         if self._writer is None or self._writer.closed:
             self._writer = self._server.lock()
+        with self._server.translated_errors():
+            draft = facts_in(self._writer, self._server, DRAFT)
+            if draft and draft["update"] != (update or self._update):
+                publish_draft(self._server, self._writer)
         self._look_again(self._writer)
         return self._writer
 
     def _look_again(self, connection: Connection) -> None:
         with self._server.translated_errors():
-            self._seen = look(self._server, connection)
+            seen = look(self._server, connection)
+            if self._update is not None:
+                draft = facts_in(connection, self._server, DRAFT)
+                seen = replace(seen, version=UNBORN, counts=draft.get("counts", seen.counts))
+                self._columns = None
+            self._seen = seen
+
+    @property
+    def _next(self) -> int:
+        """The version with which what changes now is born, or dies."""
+        return self._seen.version + 1 if self._update is None else UNBORN
 
     def _commit(self, connection: Connection, more: Mapping[str, int], less: Mapping[str, int]) -> None:
-        """The next version, with the counts after a change."""
-        from psycopg.types.json import Jsonb
-
-        counts = changed(self._seen.counts, more, less)
-        connection.execute("UPDATE meta SET version = version + 1, counts = %s", [Jsonb(counts)])
-
-
-def _still_true(known: Measured | None, seen: Seen, modality: str, ann: Ann) -> bool:
-    """Whether a measurement is of the vector index that is asked for, and of nearly as many items."""
-    if known is None or known.ann != str(ann) or seen.counts[modality] >= GROWN * known.rows:
-        return False
-    return not known.used or modality in seen.graphs
-
-
-def exists(url: str) -> bool:
-    """True where the schema of an address holds an index."""
-    server = Server(url)
-    try:
-        return server.read(partial(meta_of, server=server)) is not None
-    finally:
-        server.close()
-
-
-def remove(url: str) -> None:
-    """Drop the tables of an index; the schema, which may be somebody's, stays."""
-    from psycopg import sql
-
-    server = Server(url)
-    with server.locked() as connection, server.writing(connection):
-        for table in ("meta", "items", "model", "thumbnails", "facts"):
-            name = sql.Identifier(server.address.schema, table)
-            connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(name))
+        """The next version, or what its update has come to, with the counts after a change."""
+        keep_counts(connection, changed(self._seen.counts, more, less), self._update)
 
 
 def shown(url: str) -> str:
