@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -39,8 +40,8 @@ THROUGH = "Count items as matching if they share an item of this modality, e.g. 
 
 
 @dataclass(frozen=True, slots=True)
-class TrainingPairs:
-    """What is measured on, and what of the pairs is learned from."""
+class Training:
+    """What is measured on, what of the pairs is learned from, and for how long."""
 
     val: Annotated[
         list[str] | None,
@@ -49,17 +50,24 @@ class TrainingPairs:
     clean: Annotated[
         bool, Parameter(negative="", help="Leave out the rows that cospace check would leave out, and say which.")
     ] = False
+    minutes: Annotated[
+        float | None,
+        Parameter(
+            negative="",
+            help="Minutes that all of it may take, evaluation and report included: the steps are chosen to fit.",
+        ),
+    ] = None
 
 
-ALL_PAIRS = TrainingPairs()
-"""A part is held out, and everything else is learned from."""
+ALL_PAIRS = Training()
+"""A part is held out, everything else is learned from, and the data decide for how long."""
 
 
 @verb("PAIRS... --out RUN [PATH=VALUE ...] [OPTIONS]")
 def train(
     *pairs: Annotated[str, Parameter(help=f"{PAIRS} Settings are path=value, e.g. objective=sigmoid.")],
     out: Annotated[Path | None, Parameter(help="Folder of the run.")] = None,
-    using: Annotated[TrainingPairs, Parameter(name="*")] = ALL_PAIRS,
+    using: Annotated[Training, Parameter(name="*")] = ALL_PAIRS,
     origin: OriginOptions = FROM_SCRATCH,
     reading: ReadingOptions = AS_FOUND,
     report: Annotated[bool, Parameter(help="Write report.html into the run.")] = True,
@@ -71,7 +79,8 @@ def train(
 ) -> None:
     """Train a space on pairs. Run the same command again to resume an interrupted run.
 
-    Settings are given as path=value, e.g. objective=sigmoid training.steps=500; --help-settings lists them. --from
+    Settings are given as path=value, e.g. objective=sigmoid training.steps=500; --help-settings lists them. --minutes 5
+    times some steps and trains as many as fit into five minutes, all included, in place of training.steps. --from
     fine-tunes an earlier run or a published model (a folder, hf:OWNER/NAME); missing encoders start from scratch.
     --from image=timm:NAME --from text=hf:OWNER/NAME joins two published towers, as --recipe towers does by default.
     locked=NAME or locked=all freezes what it brings, e.g. --from minilm locked=text, or to train a decoder --from RUN
@@ -80,6 +89,7 @@ def train(
 
     Example: cospace train pairs.csv --val val.csv --out run
     """
+    began = time.monotonic()
     inputs, overrides = _without_settings(pairs)
     trust = origin.trust or ()
     if help_settings:
@@ -90,11 +100,11 @@ def train(
         raise UserError("name the folder of the run with --out, e.g. cospace train pairs.csv --out run")
     with trusting(trust):
         _refuse_settings_without_value(inputs, origin.settings)
-    from ..commands.train import TrainArguments
+    from ..commands.train import TrainArguments, lasting
 
-    changes = [*origin.towers, *overrides]
+    changes = [*origin.towers, *lasting(using.minutes), *overrides]
     how = TrainArguments(given_pairs(inputs), out, origin.settings, using.val, changes, reading.options(), using.clean)
-    _train(replace(how, **origin.start(), command=command()), report, json)
+    _train(replace(how, **origin.start(), command=command(), began=began), report, json)
 
 
 def _without_settings(given: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -205,6 +215,9 @@ def demo(
     json: Json = False,
 ) -> None:
     """Train on built-in data (scenes or glyphs), evaluate, write a report and an index. No download, no flags.
+
+    It takes less than five minutes on two cores: as many steps are trained as fit. training.minutes=15, or steps as in
+    training.steps=300, give it other ones.
 
     In a terminal it ends with an offer to show the web page of what it made.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from ..runs.settings import RunConfig, resolve
 from ..runs.source import open_source
 from ..runs.towers import JoinedTowers, open_towers
 from ..runtime import device
+from ..training.loop import MOST_MINUTES
 from ..types import Metrics, Progress, UserError, silent
 from .check import CheckArguments, check_pairs
 from .estimate import advise_from_nothing, compare, estimate_towers
@@ -60,6 +62,24 @@ class TrainArguments:
     """Modules that a recipe's file or the source may name as parts; those in ``overrides`` the person has named."""
     command: str = ""
     listener: Listener = field(default_factory=Listener)
+    began: float = field(default_factory=time.monotonic)
+    """When the command began, by ``time.monotonic``: from there the minutes of a budget count."""
+    most_steps: int | None = None
+    """Steps beyond which a budget is not used up."""
+    afterwards: Sequence[Pairs] = ()
+    """Pairs that are evaluated after the run is finished, within the same budget."""
+
+
+def lasting(minutes: float | None) -> tuple[str, ...]:
+    """The setting that gives a run so many minutes, where some were given. Raises :class:`UserError` for nonsense."""
+    if minutes is None:
+        return ()
+    if not 0 < minutes <= MOST_MINUTES:
+        raise UserError(
+            f"--minutes is the time that training may take, above 0 and at most {MOST_MINUTES:,} (a week), e.g. "
+            f"--minutes 5; {minutes:g} was given"
+        )
+    return (f"training.minutes={float(minutes)!r}",)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,6 +34,9 @@ LEARNED_FROM = 200_000
 
 ENCODERS = "models.encoders"
 """Where encoders are registered."""
+
+LENGTHS = ("steps", "minutes")
+"""Settings of a training that say how long it is; one of them does."""
 
 
 class _DataConfig(Config):
@@ -135,6 +139,34 @@ class RunConfig(Config):
                 raise UserError(f"the encoder {self.encoders[name]['name']!r} is for {made_for}, not for {name}")
         return parts
 
+    def with_steps(self, steps: int) -> RunConfig:
+        """The same, fitted configuration with a number of steps, as if a person had given it."""
+        return self.model_copy(update={"training": _with_steps(self.training, steps)})
+
+    def smaller(self, asked: RunConfig) -> RunConfig | None:
+        """The same, fitted configuration with items read at a size that costs less; nothing where none can be.
+
+        Sizes stay that a person ``asked`` for, and those that other encoders than the usual ones read.
+        """
+        data = {}
+        for name, encoder in self.encoders.items():
+            one = modality(name)
+            found, given = one.smaller(self.data.of(name)), asked.data.of(name)
+            left_open = all(getattr(given, setting) is None for setting in one.decided)
+            if found is not None and left_open and encoder["name"] == one.default_encoder:
+                data[name] = found
+        return self.model_copy(update={"data": self.data.model_copy(update=data)}) if data else None
+
+    def phases(self) -> list[tuple[float, float]]:
+        """The parts of a training whose steps are alike: the shares of its steps, 0 to 1, where each begins and ends.
+
+        Images are small at first, and a decoder learns image-text matching in the end.
+        """
+        between = [share for name in self.encoders for share in modality(name).phases(self.data.of(name))]
+        between += [1 - self.decoder.itm_fraction] if "itm" in self.decoder_tasks else []
+        ends = [0.0, *sorted({share for share in between if 0 < share < 1}), 1.0]
+        return list(pairwise(ends))
+
     @property
     def decoder_tasks(self) -> list[str]:
         """What the decoder of a fitted configuration learns; with captions, image-text matching (ITM) as well."""
@@ -179,7 +211,7 @@ class RunConfig(Config):
             raise UserError("training.steps=0 trains nothing; it is for heads=closed_form, e.g. --recipe towers")
         if not fits or training.steps is not None or generates or self.lora_rank:
             return training
-        return training.model_copy(update={"steps": 0})
+        return training.model_copy(update={"steps": 0, "minutes": None})
 
     def _encoders_for(self, modalities: Sequence[str]) -> dict[str, dict[str, Any]]:
         """The recipe's encoders of these modalities; one that it does not name gets the modality's own default."""
@@ -189,15 +221,22 @@ class RunConfig(Config):
 
 
 def _fitted_training(training: TrainingConfig, facts: Facts, generates: bool) -> TrainingConfig:
-    """Batch size, steps and warm-up."""
+    """Batch size, steps and warm-up; where minutes were given, steps and warm-up are left open."""
     wanted = max(2.0, min(facts.rows / 10, facts.distinct * 10))
     largest = 7 if generates else 8
     batch_size = min(training.batch_size or int(2 ** np.clip(round(math.log2(wanted)), 6, largest)), facts.rows)
+    training = training.model_copy(update={"batch_size": batch_size})
+    if training.minutes is not None:
+        return training
     steps = usual_steps(facts.n_items, batch_size, generates) if training.steps is None else training.steps
+    return _with_steps(training, steps)
+
+
+def _with_steps(training: TrainingConfig, steps: int) -> TrainingConfig:
     warmup = training.optim.warmup_steps
     warmup = min(100, max(1, steps // 20)) if warmup is None else warmup
     optim = training.optim.model_copy(update={"warmup_steps": warmup})
-    return training.model_copy(update={"batch_size": batch_size, "steps": steps, "optim": optim})
+    return training.model_copy(update={"steps": steps, "minutes": None, "optim": optim})
 
 
 def usual_steps(items: int, batch_size: int, generates: bool) -> int:
@@ -275,7 +314,24 @@ def resolve(recipe: str = "small", overrides: Iterable[str] = ()) -> RunConfig:
         ):
             data["encoders"].setdefault(one.name, one.default_encoder)
     with trusting(named_modules(overrides)):
-        return validate(RunConfig, override(data, overrides), where=recipe)
+        return validate(RunConfig, _of_one_length(data, overrides), where=recipe)
+
+
+def _of_one_length(data: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """A recipe with overrides applied, of which steps or minutes say how long a run is; a person's word is the last."""
+    without = {key: value for key, value in data["training"].items() if key not in LENGTHS}
+    changed, given = override(data, overrides), override({**data, "training": without}, overrides)
+    training = changed["training"]
+    by_hand = [name for name in LENGTHS if isinstance(training, dict) and given["training"].get(name) is not None]
+    both = by_hand if by_hand else [name for name in LENGTHS if isinstance(training, dict) and training.get(name)]
+    if len(both) > 1:
+        raise UserError(
+            f"training.steps={training['steps']} and training.minutes={training['minutes']} (--minutes) both say how "
+            "long to train; give one of them"
+        )
+    if by_hand:
+        changed["training"] = {key: value for key, value in training.items() if key in by_hand or key not in LENGTHS}
+    return changed
 
 
 def named_modules(overrides: Iterable[str]) -> tuple[str, ...]:
