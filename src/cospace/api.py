@@ -16,7 +16,7 @@ from .commands.classify import classify as name_classes
 from .commands.collection import Collection
 from .commands.evaluate import evaluate
 from .commands.index import build_index
-from .commands.train import TrainArguments, lasting, train_on_ranks
+from .commands.train import TrainArguments, train_on_ranks
 from .data.pairs import Pairs, Spec, open_pairs
 from .data.sources import AS_FOUND, ReadOptions
 from .evaluation.classes import Classes
@@ -97,19 +97,18 @@ def train(
     recipe: str = "small",
     overrides: Iterable[str] = (),
     source: str | Path | None = None,
-    minutes: float | None = None,
     trust: Iterable[str] = (),
 ) -> Model:
     """Train a space on ``pairs`` (or several sets of them) into the folder ``out``.
 
-    ``overrides`` are ``dotted.path=value`` texts. ``source`` is what to start from: the folder of a run or of a
-    published model, or ``hf:NAME``. ``minutes`` are what the call may take: the steps that fit are chosen before the
-    first one, in place of ``training.steps``. Pairs that have to be read in a certain way are opened before:
+    ``overrides`` are ``dotted.path=value`` texts; with ``training.minutes=5`` as many steps are trained as fit into
+    five minutes. ``source`` is what to start from: the folder of a run or of a
+    published model, or ``hf:NAME``. Pairs that have to be read in a certain way are opened before:
     ``train(open_pairs("t.csv", options=ReadOptions(exclude=("raw",))), "run")``. The same call again goes on where a
     killed one stopped. Processes that `torchrun` started train together, and all get the model. Modules that
     ``overrides`` name are imported; those that ``recipe`` or ``source`` names only where ``trust`` has them.
     """
-    begin, changes = None if source is None else str(source), (*lasting(minutes), *overrides)
+    begin, changes = None if source is None else str(source), tuple(overrides)
     modules = (trust,) if isinstance(trust, str) else tuple(trust)
     train_on_ranks(TrainArguments(pairs, Path(out), recipe, val, changes, source=begin, trust=modules))
     return Model.load(out, (*modules, *named_modules(changes)))

@@ -341,8 +341,10 @@ def test_from_python(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     asked: list[TrainArguments] = []
     monkeypatch.setattr(api, "train_on_ranks", asked.append)
     monkeypatch.setattr(api.Model, "load", lambda *given: None)
-    api.train(shapes, tmp_path / "run", minutes=5, overrides=["training.seed=1"])
-    assert asked[0].overrides == ("training.minutes=5.0", "training.seed=1")
+    before = real_time.monotonic()
+    api.train(shapes, tmp_path / "run", overrides=["training.minutes=5"])
+    assert resolve("small", asked[0].overrides).training.minutes == 5
+    assert before <= asked[0].began <= real_time.monotonic()
     assert lasting(None) == ()
 
 

@@ -54,7 +54,7 @@ class Training:
         float | None,
         Parameter(
             negative="",
-            help="Minutes that all of it may take, evaluation and report included: the steps are chosen to fit.",
+            help="Minutes that all of it may take, evaluation and report included: as many steps as fit are trained.",
         ),
     ] = None
 
@@ -79,8 +79,7 @@ def train(
 ) -> None:
     """Train a space on pairs. Run the same command again to resume an interrupted run.
 
-    Settings are given as path=value, e.g. objective=sigmoid training.steps=500; --help-settings lists them. --minutes 5
-    times some steps and trains as many as fit into five minutes, all included, in place of training.steps. --from
+    Settings are given as path=value, e.g. objective=sigmoid training.steps=500; --help-settings lists them. --from
     fine-tunes an earlier run or a published model (a folder, hf:OWNER/NAME); missing encoders start from scratch.
     --from image=timm:NAME --from text=hf:OWNER/NAME joins two published towers, as --recipe towers does by default.
     locked=NAME or locked=all freezes what it brings, e.g. --from minilm locked=text, or to train a decoder --from RUN
