@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from ..types import Lazy
+from ..types import Fault, Lazy
 
 Shard = TypeVar("Shard")
 Made = TypeVar("Made")
@@ -51,5 +51,5 @@ def on_cluster(working: Cluster) -> Iterator[None]:
 
 
 def is_sent(item: Any) -> bool:
-    """Whether an item is only named, so that another machine can read it: a file, or a member of a shard."""
-    return isinstance(item, Path | Lazy)
+    """Whether an item is small: only named, so that another machine can read it, absent, or known to be of no use."""
+    return item is None or isinstance(item, Path | Lazy | Fault)
