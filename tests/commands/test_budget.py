@@ -127,10 +127,9 @@ def test_the_steps_fill_the_minutes_and_give_the_run_of_the_same_steps_by_hand(
     run = Trained(shapes, tmp_path / "run", time, *TINY, f"training.minutes={minutes}")
     assert 0.9 * minutes <= run.minutes <= 1.1 * minutes
     assert run.steps == run.losses[-1][0]
-    epochs = run.steps * 16 / 61  # of 64 pairs three are held out
-    assert run.chosen.startswith(
-        f"{minutes:g} minutes: {run.steps} steps of 16 pairs at 32 px, about {epochs:.1f}"[:55]
-    )
+    epochs = run.steps * 16 / Run.load(run.out).facts["data"]["rows"]
+    about = f"{epochs:.0f}" if epochs >= 10 else f"{epochs:.1f}"
+    assert run.chosen == f"{minutes:g} minutes: {run.steps} steps of 16 pairs at 32 px, about {about} epochs"
     assert not (run.out / BUDGET).exists()
     assert not (run.out / "cache").exists()
     facts = Run.load(run.out).facts["budget"]

@@ -98,7 +98,7 @@ def test_the_time_left_knows_that_later_steps_take_longer() -> None:
     assert plan().left(0, 0, 0.0) == pytest.approx(230)
     assert plan().left(0, 50, 55.0) == pytest.approx(175), "as planned: 50 steps and one evaluation of two"
     assert plan().left(0, 50, 110.0) == pytest.approx(350), "all goes half as fast"
-    assert plan().left(50, 75, 80.0) == pytest.approx(97.5), "a run that was killed after step 50 and goes on"
+    assert plan().left(50, 75, 77.5) == pytest.approx(97.5), "a run that was killed after step 50 and goes on"
     assert plan().left(0, 100, 210.0) == pytest.approx(20), "the evaluation of the finished run is still to come"
 
 

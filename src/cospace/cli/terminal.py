@@ -76,8 +76,10 @@ class Progress:
             return
         if what not in self._tasks:
             self._tasks[what] = self._bars.add_task(what, total=total, note="", seconds_left=None)
-        fields = {"note": note, "seconds_left": seconds_left}
-        self._bars.update(self._tasks[what], completed=done, total=total, visible=done < total, **fields)
+        shown = done < total
+        self._bars.update(
+            self._tasks[what], completed=done, total=total, visible=shown, note=note, seconds_left=seconds_left
+        )
 
     def counter(self, what: str) -> Callable[[int, int], None]:
         """The same for work of one kind."""

@@ -110,7 +110,8 @@ class Budget:
     def fixed(self, config: RunConfig) -> RunConfig:
         """A fitted configuration with what was chosen, as if a person had given it."""
         assert self.plan is not None
-        return (self._smaller(config) if self.resumed and self.smaller else config).with_steps(self.plan.steps)
+        shrunk = self._smaller(config) if self.resumed and self.smaller else None
+        return (shrunk or config).with_steps(self.plan.steps)
 
     def _recorded(self) -> Plan | None:
         """What an earlier start of the same command has chosen. Raises :class:`UserError` where another one did."""

@@ -87,8 +87,8 @@ def run_demo(data: str, out: Path | None, command: str, listener: Listener, over
     build_index(run, shown, out / "index", progress=listener.progress)
     asks = run.generator is not None and FIELDS[0] in shown.items
     question = str(shown.items[FIELDS[0]][0]) if asks else None
-    minutes = (time.monotonic() - began) / 60
-    return Demo(out, run.metrics(), more, minutes, str(shown.items[text_modality()][0]), _example(shown, out), question)
+    took = (time.monotonic() - began) / 60
+    return Demo(out, run.metrics(), more, took, str(shown.items[text_modality()][0]), _example(shown, out), question)
 
 
 def _says_how_long(overrides: Sequence[str]) -> bool:

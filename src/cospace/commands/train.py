@@ -155,7 +155,9 @@ class _Session:
         )
         self.read, self.held_out = data.read, data.train is not data.read
         self.streamed: StreamBatches | None = None
-        self._stream = lambda: streamed_batches(data, self.config, initial, self.out, self.cache / "windows", ranks)
+        self._stream: Callable[[], StreamBatches | None] = lambda: streamed_batches(
+            data, self.config, initial, self.out, self.cache / "windows", ranks
+        )
         self.log = MetricsLog(self.out / "metrics.jsonl")
         self.tensorboard = tensorboard(self.out / "tensorboard") if config.tensorboard and ranks.first else None
         self._collapsed = 0
@@ -303,7 +305,7 @@ class _Session:
 
     def _left(self, step: int) -> dict[str, float]:
         """``minutes_left`` to the end of the command, where a budget knows what is still to come."""
-        plan, (start, since) = self.budget and self.budget.plan, self._since
+        plan, (start, since) = None if self.budget is None else self.budget.plan, self._since
         return {} if plan is None else {"minutes_left": plan.left(start, step, time.monotonic() - since) / 60}
 
     def _warn(self, row: dict[str, Any]) -> None:

@@ -75,7 +75,7 @@ class Outcome:
 
     @property
     def waited_long(self) -> bool:
-        """Whether so much of the time was spent waiting for data that it is worth saying."""
+        """Whether so much of the time was spent waiting for data that people should know."""
         return (self.wait_share or 0.0) > WAITS and self.waited > WAITED
 
     def plain(self) -> dict[str, Any]:
