@@ -319,9 +319,6 @@ class _Session:
     def _evaluate(self, space: Space) -> Evaluation:
         return self.evaluation.on_the_way(space, self.config.training.batch_size)
 
-    def _evaluate_finished(self) -> tuple[EmbeddedPairs, GenerationResults]:
-        return self.evaluation.finished()
-
     def _interpolate(self) -> Metrics:
         """Interpolate with the pretrained weights (WiSE-FT), where that was asked for."""
         share, source = self.config.wise_ft_alpha, self.request.source
@@ -340,7 +337,7 @@ class _Session:
         """Evaluate and save the model, and everything that says where it came from."""
         with current().interruptible():
             swept = self._interpolate()
-            embedded, generated = self._evaluate_finished()
+            embedded, generated = self.evaluation.finished()
         metrics = measure(embedded) | generated.metrics
         metrics |= outcome.metrics() | swept | self.items.leaks
         metrics |= {} if self.forgetting is None else self.forgetting.compared(self.space)
