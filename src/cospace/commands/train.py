@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -29,10 +28,11 @@ from ..evaluators.relevance import Trial, calibrate_search, reliability_of, tria
 from ..evaluators.reranking import rerank
 from ..evaluators.retrieval_baseline import retrieval_baselines
 from ..evaluators.selection import items_per_modality, score_by_group, validation_loss
+from ..evaluators.widths import calibrate_widths
 from ..matches import ModalityPair, modality_pairs
 from ..modalities import text_modality
 from ..models.space import Space, learns
-from ..objectives import FEWEST
+from ..objectives import trained_widths
 from ..ranks import Ranks
 from ..runs.datasets import training_batches
 from ..runs.heads import as_facts, describe_fit, fit_heads
@@ -44,6 +44,7 @@ from ..runs.pretrained import config_from_source, is_whole
 from ..runs.run import Run
 from ..runs.settings import RunConfig, facts_of, named_modules, resolve
 from ..runs.source import open_source
+from ..runs.teacher import Teacher
 from ..runs.tensorboard import tensorboard
 from ..runs.towers import JoinedTowers
 from ..runs.trained_on import write_trained_on
@@ -68,9 +69,11 @@ from .training_request import (
     joined_ranks,
     open_data,
     quiet,
+    say_what_is_hardly_used,
     say_what_learns,
     say_what_towers_give,
     source_of,
+    taught,
 )
 
 __all__ = ["Listener", "TrainArguments", "Trained", "train", "train_on_ranks"]
@@ -126,22 +129,30 @@ def _train(request: TrainArguments, ranks: Ranks) -> Trained | None:
         data = open_stream(request, open_config) or open_data(request, open_config)
         open_config, source = from_nothing_where_better(request, open_config, data, source_of(request, open_config))
         config = config_from_source(open_config.fitted(data.train), source, request.overrides, data.train)
+        teacher, config = taught(request, config, data)
         say_what_learns(request, config, source)
         check_source(config, data, source)
         identity = ""
         if ranks.first:
             check_stream(out, data)
-            identity = check_identity(out, config, (data.train, data.val), source, request.listener.say)
+            known = None if teacher is None else teacher.fingerprint
+            identity = check_identity(out, config, (data.train, data.val), source, request.listener.say, known)
         say_what_towers_give(request, data, source)
-        return _Session(request, config, data, source, ranks).go(identity)
+        return _Session(request, config, data, (source, teacher), ranks).go(identity)
 
 
 class _Session:
     """One run from prepared items to the finished folder."""
 
     def __init__(
-        self, request: TrainArguments, config: RunConfig, data: TrainingData, source: Run | None, ranks: Ranks
+        self,
+        request: TrainArguments,
+        config: RunConfig,
+        data: TrainingData,
+        models: tuple[Run | None, Teacher | None],
+        ranks: Ranks,
     ) -> None:
+        source, self.teacher = models
         self.request, self.config, self.listener, self.ranks = request, config, request.listener, ranks
         self.out = request.out
         self.source = None if source is None else {"run": str(source.path), "fingerprint": source.space.fingerprint}
@@ -153,6 +164,8 @@ class _Session:
         )
         self.config = self._with_evaluations(config)
         self.read, self.held_out = data.read, data.train is not data.read
+        if self.teacher is not None:
+            self.items.train = self.teacher.teach(self.items.train, self.space, self.listener.progress)
         self.streamed = streamed_batches(data, self.config, initial, self.out, self.cache / "windows", ranks)
         self.log = MetricsLog(self.out / "metrics.jsonl")
         self.tensorboard = tensorboard(self.out / "tensorboard") if config.tensorboard and ranks.first else None
@@ -192,7 +205,8 @@ class _Session:
 
     def go(self, identity: str) -> Trained | None:
         """All of it; what is removed last says that the run is finished."""
-        self._say_what_is_hardly_used(self.paired)
+        say_what_is_hardly_used(self.listener, self.items.train.pairs, self.paired, self.config)
+        self._say_what_is_not_used()
         if self.config.heads == "closed_form":
             self._fit_heads()
         with current().finishing():
@@ -250,18 +264,9 @@ class _Session:
         counts = {pair: int(((keys[pair[0]] >= 0) & (keys[pair[1]] >= 0)).sum()) for pair in pairs}
         return {pair: count for pair, count in counts.items() if count}
 
-    def _say_what_is_hardly_used(self, paired: Mapping[ModalityPair, int]) -> None:
-        """Rows too rare for a batch to contrast them, and validation items that no encoder reads."""
-        total = len(self.items.train.pairs)
-        batch_size = self.config.training.batch_size or total
-        for (first, second), rows in paired.items():
-            if rows * batch_size < FEWEST * total:
-                self.listener.say(
-                    f"only {rows:,} of {total:,} rows pair {first} with {second}, less than {FEWEST} a batch: little "
-                    "is learned from them. Raise training.batch_size, or name their table several times"
-                )
-        unread = without_encoder(self.items.open_val.pairs, self.space.modalities)
-        if unread:
+    def _say_what_is_not_used(self) -> None:
+        """Validation items that no encoder reads."""
+        if unread := without_encoder(self.items.open_val.pairs, self.space.modalities):
             self.listener.say(f"{len(unread):,} validation items are not used: {unread[0].reason}")
 
     def _row(self, row: dict[str, Any]) -> None:
@@ -298,6 +303,8 @@ class _Session:
         if embedded.both():
             self.trials = trials(space, embedded)
             space.calibration, space.relevance = calibrate(embedded), calibrate_search(self.trials)
+        if self.config.training.steps:
+            generated.metrics |= calibrate_widths(space, embedded, trained_widths(self.objective))
         generated.metrics |= retrieval_baselines(self.generator, space, embedded, generated)
         generated.metrics |= rerank(self.generator, space, embedded)
         return embedded, generated
@@ -380,6 +387,7 @@ class _Session:
             "machine": describe(device()),
             "command": self.request.command,
             "from": self.source,
+            **({} if self.teacher is None else {"teacher": self.teacher.plain()}),
             "finished": time.strftime("%Y-%m-%d %H:%M:%S"),
             "data": {"name": train.name, "fingerprint": train.fingerprint, **facts_of(train).plain()},
             "validation": {"name": val.name, "fingerprint": val.fingerprint, "rows": len(val)},

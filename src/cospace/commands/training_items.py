@@ -14,6 +14,7 @@ from ..data.leakage import describe_leaks
 from ..data.on_demand import OnDemandRows
 from ..data.pairs import Pairs
 from ..data.prepared import PreparedPairs, different_items, in_memory, prepare_on_demand, prepare_pairs, settled
+from ..data.weights import weighted
 from ..evaluators.selection import thinned
 from ..modalities import modality
 from ..models.space import Space, learns
@@ -35,7 +36,9 @@ class RunItems:
         self._most: float = settings.max_bad_fraction
         frozen = not all(map(learns, space.encoders.values()))
         self.on_demand = bool(settings.on_demand) and not frozen and data.stream is None
-        self.train, self.open_val = self._prepared(data.train, "train"), self._prepared(data.val, "val")
+        self.train, self.open_val = (
+            self._prepared(weighted(pairs), name) for pairs, name in ((data.train, "train"), (data.val, "val"))
+        )
         self.leaks, self.signatures = dict(data.leaks), dict[str, np.ndarray]()
         if not self.on_demand and data.stream is None:
             self._compare(self.train)

@@ -40,17 +40,23 @@ def unfinished(out: Path, clear: bool = True) -> bool:
 
 
 def check_identity(
-    out: Path, config: RunConfig, data: tuple[Pairs, Pairs], source: Run | None, say: Callable[[str], None]
+    out: Path,
+    config: RunConfig,
+    data: tuple[Pairs, Pairs],
+    source: Run | None,
+    say: Callable[[str], None],
+    teacher: str | None = None,
 ) -> str:
     """Write what decides the run, or check that a run with checkpoints here was decided by the same.
 
-    Returns a hash of it, which every checkpoint carries. Where the file is damaged it is written anew: the checkpoints
-    know by themselves whose they are.
+    ``teacher`` is the fingerprint of the space that it learns from. Returns a hash of it, which every checkpoint
+    carries. Where the file is damaged it is written anew: the checkpoints know by themselves whose they are.
     """
     identity = json.loads(json.dumps({
         "config": config.model_dump(mode="json"),
         "data": [pairs.fingerprint for pairs in data],
         "from": None if source is None else source.space.fingerprint,
+        **({} if teacher is None else {"teacher": teacher}),
     }))  # fmt: skip
     path = out / FILE
     if path.exists() and any((out / "checkpoints").glob("step-*")):

@@ -19,6 +19,7 @@ from ..data.pairs import Pairs
 from ..data.prepared import some_items
 from ..modalities import FIELDS, all_modalities, is_text, modality, text_modality
 from ..models.generation.decoder import Config as DecoderConfig
+from ..objectives import fitted_to, is_made_of
 from ..reading import read_object
 from ..training.loop import TrainingConfig
 from ..trust import MODULE, trusting
@@ -83,6 +84,9 @@ class RunConfig(Config):
     """Dimensions of the embedding space."""
     towers: dict[str, str] = Field(default_factory=dict)
     """Published towers by modality, each from a source of its own: what ``--from image=SOURCE`` sets."""
+    teacher: str | None = None
+    """A run or a published model whose similarities the run learns to agree with, by ``objective=distillation``: what
+    ``--teacher`` sets."""
     tta: bool = False
     """Test-time augmentation of the towers: features of an image are the mean over four views of it."""
     heads: Literal["linear", "closed_form"] = "linear"
@@ -171,6 +175,10 @@ class RunConfig(Config):
                 "training": training,
             }
         )
+
+    def with_fitted_objective(self) -> RunConfig:
+        """With what the objective's settings leave to the width of the embeddings filled in."""
+        return self.model_copy(update={"objective": fitted_to(self.objective, self.embed_dim)})
 
     def _until_fitted(self, generates: bool) -> TrainingConfig:
         """Heads that were fitted in closed form are not trained further where nobody asks for steps."""
@@ -275,7 +283,36 @@ def resolve(recipe: str = "small", overrides: Iterable[str] = ()) -> RunConfig:
         ):
             data["encoders"].setdefault(one.name, one.default_encoder)
     with trusting(named_modules(overrides)):
+        overrides = _with_what_it_is_made_of(_with_distillation(overrides, data), data)
         return validate(RunConfig, override(data, overrides), where=recipe)
+
+
+NAMES_OBJECTIVE = ("objective", "objective.name")
+"""Paths of settings that say which objective it is."""
+
+
+def _with_distillation(overrides: Sequence[str], data: Mapping[str, Any]) -> list[str]:
+    """A teacher is learned from by ``objective=distillation`` beside the objective that is named, or the recipe's."""
+    named = [place for place, text in enumerate(overrides) if text.partition("=")[0] in NAMES_OBJECTIVE]
+    known = [overrides[place] for place in named] or [json.dumps(data.get("objective"))]
+    if not any(text.startswith("teacher=") for text in overrides) or any("distillation" in text for text in known):
+        return list(overrides)
+    at = named[-1] + 1 if named else 0
+    return [*overrides[:at], "objective=distillation", *overrides[at:]]
+
+
+def _with_what_it_is_made_of(overrides: Iterable[str], data: dict[str, Any]) -> list[str]:
+    """``objective=matryoshka``, which is made of another objective, as one that is made of what there was before."""
+    made: list[str] = []
+    for text in overrides:
+        path, _, name = text.partition("=")
+        if path in NAMES_OBJECTIVE and is_made_of(name):
+            before = override(data, made).get("objective", "softmax")
+            before = {"name": before} if isinstance(before, str) else before
+            of = before["of"] if before["name"] == name and "of" in before else before
+            text = f"objective={json.dumps({'name': name, 'of': of})}"
+        made.append(text)
+    return made
 
 
 def named_modules(overrides: Iterable[str]) -> tuple[str, ...]:
@@ -287,7 +324,9 @@ def named_modules(overrides: Iterable[str]) -> tuple[str, ...]:
         for key in reversed(path.split(".")):
             node = {key: node}
         encoders = node.get("encoders")
-        parts = [node.get("objective"), *(encoders.values() if isinstance(encoders, Mapping) else ())]
+        objective = node.get("objective")
+        inner = objective.get("of") if isinstance(objective, Mapping) else None
+        parts = [objective, inner, *(encoders.values() if isinstance(encoders, Mapping) else ())]
         names_ = [part.get("name") if isinstance(part, Mapping) else part for part in parts]
         found += [name for name in names_ if isinstance(name, str) and "." in name and MODULE.fullmatch(name)]
     return tuple(found)
