@@ -8,10 +8,8 @@ machines must share is the file system.
 
 from __future__ import annotations
 
-import logging
 import math
 import secrets
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -22,12 +20,10 @@ from ..runs.run import NamedRun
 from ..stores.entries import Input
 from ..types import Progress, UserError, silent
 from .embed import POLL, Embedded, embed_to_file
+from .ray_cluster import connected
 
 PROCESSORS = 4
 """Of each worker where there is no GPU: decoding and small towers gain little from more."""
-
-ANSWER = 10.0
-"""Seconds that a cluster may take to answer."""
 
 RETRIES = 100
 """Times that a worker which dies is started again; an item that ends processes is isolated after its first time."""
@@ -51,7 +47,7 @@ def embed_on_ray(
     run, out = replace(run, path=run.path.absolute()), out.absolute()
     spec = Path(source.spec)
     source = replace(source, spec=str(spec.absolute()) if spec.exists() else str(source.spec))
-    with _cluster(address) as ray, _marked(out.parent) as mark:
+    with connected(address) as ray, _marked(out.parent) as mark:
         resources = ray.cluster_resources()
         gpus, processors = int(resources.get("GPU", 0)), int(resources.get("CPU", 1))
         count = workers or gpus or math.ceil(processors / PROCESSORS)
@@ -114,35 +110,6 @@ class _Reached:
 
     def read(self) -> tuple[int, int]:
         return self._done, self._total
-
-
-@contextmanager
-def _cluster(address: str) -> Iterator[Any]:
-    """Ray, connected; one that was started for this command is ended after it."""
-    try:
-        import ray
-    except ImportError as error:
-        raise UserError("--ray needs Ray: pip install 'cospace[ray]'") from error
-    try:
-        _answers(address)
-        own: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
-    except (OSError, RuntimeError, ValueError) as error:
-        reason = str(error).split("\n", 1)[0]
-        raise UserError(
-            f"there is no Ray cluster at {address} ({reason}); start one with `ray start --head`, or say --ray local"
-        ) from error
-    try:
-        yield ray
-    finally:
-        ray.shutdown()
-
-
-def _answers(address: str) -> None:
-    """Raise ``OSError`` where nobody listens at ``HOST:PORT``, which Ray would go on asking for minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if host and port.isdigit():
-        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER).close()
 
 
 @contextmanager

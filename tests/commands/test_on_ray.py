@@ -1,24 +1,36 @@
-"""Embedding on a Ray cluster of this machine: the file of one process to the byte, whatever happens to the workers."""
+"""Embedding and checking on a Ray cluster of this machine: one process's results to the byte, whoever is killed."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import tarfile
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import ImageOps
 
 from conftest import Cospace, write_shapes
 from cospace.commands import embed_on_ray as on_ray
+from cospace.commands import ray_cluster
+from cospace.commands.check import CheckArguments, check_pairs
 from cospace.commands.embed import embed_to_file
 from cospace.commands.embed_on_ray import embed_on_ray
+from cospace.commands.ray_cluster import RayCluster
+from cospace.data import contents, examining, near_duplicates
+from cospace.data.cluster import on_cluster
+from cospace.data.examining import look_at
+from cospace.data.pairs import open_pairs
 from cospace.runs.run import NamedRun, Run
 from cospace.stores.entries import Input
 from cospace.types import UserError
+from photographs import photograph
 
 ray = pytest.importorskip("ray", reason="embedding on a cluster is tested with ray, which is not installed")
 
@@ -132,3 +144,110 @@ def test_a_mistake_is_one_sentence(connected: str, trained: Path, table: Path, t
 def test_a_worker_that_does_not_see_the_folder_is_named(trained: Path, table: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="does not see"):
         on_ray._work(NamedRun(trained), Input(table), str(tmp_path / "v.parquet"), str(tmp_path / "gone"), None)
+
+
+@pytest.fixture
+def photographs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of thirty photographs with copies, mirrored and cut ones, and some more in a shard."""
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    for number in range(30):
+        photograph(96, 80, seed=number % 24).save(folder / f"{number:02d}.png", optimize=number > 25)
+    ImageOps.mirror(photograph(96, 80, seed=5)).save(folder / "mirrored.png")
+    (folder / "cut.png").write_bytes((folder / "07.png").read_bytes()[:-40])
+    (folder / "empty.png").touch()
+    monkeypatch.setattr(examining, "TOGETHER", 4)
+    monkeypatch.setattr(contents, "_CHUNK", 5)
+    monkeypatch.setattr(near_duplicates, "FEW", 10)
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+def checked(source: str, cache: Path, monkeypatch: pytest.MonkeyPatch, ray: str | None = None) -> dict[str, bytes]:
+    """What a check that remembers nothing writes and finds."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    found = check_pairs(CheckArguments(source, ray=ray))
+    found.write(cache / "clean")
+    written = {path.name: path.read_bytes() for path in sorted((cache / "clean").rglob("*")) if path.is_file()}
+    return written | {"json": json.dumps(found.to_json()).encode(), "text": found.to_text().encode()}
+
+
+def shard_of(folder: Path, out: Path) -> Path:
+    with tarfile.open(out, "w") as archive:
+        for path in sorted(folder.iterdir()):
+            archive.add(path, path.name)
+    return out
+
+
+@pytest.mark.parametrize("kind", ["folder", "shard"])
+def test_a_cluster_finds_what_one_process_finds(
+    kind: str, connected: str, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = "photographs" if kind == "folder" else str(shard_of(photographs, tmp_path / "shard.tar"))
+    by_one = checked(source, tmp_path / "one", monkeypatch)
+    assert b"mirrored.png" in by_one["findings.csv"] or kind == "shard"
+    worked = list[int]()
+    taken = RayCluster.map
+
+    def counted(self: RayCluster, *given: Any, **more: Any) -> Iterator[Any]:
+        for made in taken(self, *given, **more):
+            worked.append(1)
+            yield made
+
+    monkeypatch.setattr(RayCluster, "map", counted)
+    assert checked(source, tmp_path / "many", monkeypatch, connected) == by_one
+    assert len(worked) > 32 / 5 + 32 / 4, "files are read, examined and compared by the cluster"
+
+
+def cluster_of(connected: str) -> RayCluster:
+    ray.is_initialized() or ray.init(address=connected)
+    return RayCluster(ray)
+
+
+def test_a_killed_worker_costs_the_shard_that_it_was_at(connected: str, tmp_path: Path) -> None:
+    once, log = tmp_path / "once", tmp_path / "log"
+
+    def work(shard: int) -> int:
+        with log.open("a") as file:
+            file.write(f"{shard}\n")
+        if shard == 3 and not once.exists():
+            once.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return 10 * shard
+
+    assert list(cluster_of(connected).map(work, range(6))) == [0, 10, 20, 30, 40, 50]
+    assert sorted(log.read_text().split()) == ["0", "1", "2", "3", "3", "4", "5"]
+
+
+def test_a_file_that_ends_every_worker_costs_itself_alone(
+    connected: str, photographs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = look_at(open_pairs(photographs), "image")
+    really = examining.examined
+
+    def dying(name: str, files: list[Path]) -> Any:
+        if any(file.name == "05.png" for file in files):
+            os._exit(11)
+        return really(name, files)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(examining, "examined", dying)
+    monkeypatch.setattr(ray_cluster, "RETRIES", 1)
+    with on_cluster(cluster_of(connected)):
+        seen = look_at(open_pairs(photographs), "image")
+    assert {fault.kind for fault in seen.faults.values()} == {"crash", "truncated"}
+    assert len(seen.faults) == len(plain.faults) + 1
+    (crashed,) = (item for item, fault in seen.faults.items() if fault.kind == "crash")
+    for key, values in plain.measures.items():
+        both = np.delete(seen.measures[key], crashed), np.delete(values, crashed)
+        np.testing.assert_array_equal(*both, err_msg=key)
+
+
+def test_a_check_by_workers_that_do_not_see_the_input_is_refused(connected: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="does not see .*gone"):
+        list(RayCluster(cluster_of(connected)._ray, [tmp_path / "gone"]).map(len, [[1]]))
+    with pytest.raises(UserError, match="cannot go on"):
+        list(cluster_of(connected).map(os._exit, [1]))
+
+
+def test_check_says_where_no_cluster_is(cospace: Cospace, table: Path) -> None:
+    assert "ray start --head" in cospace("check", table, "--ray", "127.0.0.1:1").refusal()
