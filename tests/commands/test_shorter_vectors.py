@@ -32,7 +32,7 @@ WIDE, SHORT = 32, 8
 def matryoshka(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run whose vectors of 32 numbers may be cut to 16 and 8. Read only."""
     out = tmp_path_factory.mktemp("matryoshka") / "run"
-    overrides = (*TINY, f"embed_dim={WIDE}", "objective=matryoshka", "training.steps=60", "training.evaluations=1")
+    overrides = (*TINY, f"embed_dim={WIDE}", "objective=matryoshka", "training.steps=30", "training.evaluations=1")
     train(TrainArguments(shapes, out, overrides=overrides))
     return out
 
