@@ -27,7 +27,7 @@ from cospace.data import contents, examining, near_duplicates
 from cospace.data.cluster import on_cluster
 from cospace.data.examining import look_at
 from cospace.data.pairs import open_pairs
-from cospace.runs.run import Run
+from cospace.runs.run import NamedRun, Run
 from cospace.stores.entries import Input
 from cospace.types import UserError
 from photographs import photograph
@@ -81,7 +81,12 @@ def test_the_file_is_that_of_one_process(connected: str, trained: Path, table: P
     alone = embed_to_file(Run.load(trained), Input(table), tmp_path / "alone.parquet")
     seen: list[tuple[int, int]] = []
     shared = embed_on_ray(
-        trained, Input(table), tmp_path / "shared.parquet", connected, 2, progress=lambda _, *far: seen.append(far)
+        NamedRun(trained),
+        Input(table),
+        tmp_path / "shared.parquet",
+        connected,
+        2,
+        progress=lambda _, *far: seen.append(far),
     )
     assert (tmp_path / "shared.parquet").read_bytes() == (tmp_path / "alone.parquet").read_bytes()
     problems = [tmp_path / f"{name}.parquet.problems.jsonl" for name in ("alone", "shared")]
@@ -109,7 +114,7 @@ def test_a_killed_worker_is_started_again(connected: str, trained: Path, table: 
 
     watcher = threading.Thread(target=kill)
     watcher.start()
-    embed_on_ray(trained, Input(table), out, connected, 2)
+    embed_on_ray(NamedRun(trained), Input(table), out, connected, 2)
     watcher.join()
     assert killed, "no worker was met while it held a part"
     embed_to_file(Run.load(trained), Input(table), tmp_path / "alone.parquet")
@@ -129,16 +134,16 @@ def _holders(lease: Path) -> Iterator[int]:
 
 def test_a_mistake_is_one_sentence(connected: str, trained: Path, table: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="name a file that ends in"):
-        embed_on_ray(trained, Input(table), tmp_path / "v.csv", connected, 1)
+        embed_on_ray(NamedRun(trained), Input(table), tmp_path / "v.csv", connected, 1)
     with pytest.raises(UserError, match="at least 1"):
-        embed_on_ray(trained, Input(table), tmp_path / "v.parquet", connected, 0)
+        embed_on_ray(NamedRun(trained), Input(table), tmp_path / "v.parquet", connected, 0)
     with pytest.raises(UserError, match="does not exist"):
-        embed_on_ray(trained, Input("nowhere.csv"), tmp_path / "v.parquet", connected, 1)
+        embed_on_ray(NamedRun(trained), Input("nowhere.csv"), tmp_path / "v.parquet", connected, 1)
 
 
 def test_a_worker_that_does_not_see_the_folder_is_named(trained: Path, table: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="does not see"):
-        on_ray._work(str(trained), Input(table), str(tmp_path / "v.parquet"), str(tmp_path / "gone"), (), None)
+        on_ray._work(NamedRun(trained), Input(table), str(tmp_path / "v.parquet"), str(tmp_path / "gone"), None)
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from ._app import (
     FROM_SCRATCH,
     PAIRS,
     RUN,
+    Dimensions,
     Json,
     OriginOptions,
     ReadingOptions,
@@ -101,7 +102,7 @@ def train(
         _refuse_settings_without_value(inputs, origin.settings)
     from ..commands.train import TrainArguments, lasting
 
-    changes = [*origin.towers, *lasting(using.minutes), *overrides]
+    changes = [*origin.changes, *lasting(using.minutes), *overrides]
     how = TrainArguments(given_pairs(inputs), out, origin.settings, using.val, changes, reading.options(), using.clean)
     _train(replace(how, **origin.start(), command=command(), began=began), report, json)
 
@@ -174,6 +175,7 @@ def evaluate(
     ] = None,
     templates: Annotated[Path | None, Parameter(help="Prompt templates with {} for the name, one per line.")] = None,
     through: Annotated[str | None, Parameter(help=THROUGH)] = None,
+    dimensions: Dimensions = None,
     report: Annotated[Path | None, Parameter(help="Write a self-contained HTML report.")] = None,
     reading: ReadingOptions = AS_FOUND,
     trust: Trust = None,
@@ -185,6 +187,7 @@ def evaluate(
     """
     from ..commands.evaluate import evaluate_and_report, read_templates
     from ..evaluation.classes import read_classes
+    from ..models.truncation import describe_untrained
     from ..runs.run import Run
     from .terminal import Progress, metrics_table
 
@@ -194,9 +197,9 @@ def evaluate(
         opened = reading.open(given_pairs(pairs))
         progress.say(*opened.summary())
         opened = opened if through is None else opened.matched_through(through)
-        loaded = Run.load(run, trust or ())
+        loaded = Run.load(run, trust or ()).truncated(dimensions)
         measured = evaluate_and_report(loaded, opened, names, prompts, report, command(), progress.long_work)
-        progress.say(*measured.notes)
+        progress.say(*describe_untrained(loaded.space), *measured.notes)
         if measured.problems:
             progress.say(set_aside(measured.problems).removeprefix("; "))
     show({**measured.metrics, **measured.counts.to_json()}, metrics_table(measured.metrics), json)

@@ -14,13 +14,12 @@ from .. import files
 from ..modalities import is_text
 from ..ranks import Ranks
 from ..runs.identity import BUDGET, check_identity, digest_of, recorded_steps
-from ..runs.run import Run
 from ..runs.settings import RunConfig, facts_of, usual_steps
 from ..training.budget import AIM, FEWEST, Costs, Plan, most_steps, too_few
 from ..types import StorageError, UserError
 from .pilot import Pilot
 from .training_evaluation import GENERATED_LAST, Rehearsal
-from .training_request import TrainArguments, TrainingData
+from .training_request import Models, TrainArguments, TrainingData
 
 PILOT_SHARE, PILOT_SECONDS = 0.04, 15.0
 """Part of the budget, and seconds at most, for the steps that are timed."""
@@ -46,13 +45,13 @@ def open_budget(
     request: TrainArguments,
     asked_fitted: tuple[RunConfig, RunConfig],
     data: TrainingData,
-    source: Run | None,
+    models: Models,
     ranks: Ranks,
 ) -> Budget | None:
     """The budget of a run that has minutes, not steps; its configurations are the one asked for and the fitted one."""
     asked, fitted = asked_fitted
     if fitted.training.minutes is not None:
-        return Budget(request, asked, data, source, ranks)
+        return Budget(request, asked, data, models, ranks)
     if asked.training.minutes is not None:
         request.listener.say("heads in closed form take no steps, so minutes change nothing (--minutes)")
     return None
@@ -62,12 +61,12 @@ class Budget:
     """The minutes of one run, and what they became: ``plan``, once it is fixed."""
 
     def __init__(
-        self, request: TrainArguments, asked: RunConfig, data: TrainingData, source: Run | None, ranks: Ranks
+        self, request: TrainArguments, asked: RunConfig, data: TrainingData, models: Models, ranks: Ranks
     ) -> None:
         """``asked`` is the configuration before it was fitted, which says what a person left open."""
         assert asked.training.minutes is not None
         self.minutes, self.request, self.asked = asked.training.minutes, request, asked
-        self.data, self.source, self.ranks, self.out = data, source, ranks, request.out
+        self.data, self.models, self.ranks, self.out = data, models, ranks, request.out
         self.plan: Plan | None = None
         self.resumed = self.smaller = False
         self.item_seconds = 0.0
@@ -88,7 +87,7 @@ class Budget:
 
         In the latter case steps are timed, and images are made smaller where the time is short.
         """
-        self._digest = digest_of(config, (self.data.train, self.data.val), self.source)
+        self._digest = digest_of(config, (self.data.train, self.data.val), self.models.fingerprints)
         recorded = self._recorded() if self.ranks.first else None
         plan = self.ranks.from_first(None if recorded is None else recorded.plain())
         if plan is None:
@@ -105,7 +104,7 @@ class Budget:
         if not self.ranks.first:
             return ""
         data = self.data.train, self.data.val
-        return check_identity(self.out, config, data, self.source, self.request.listener.say)
+        return check_identity(self.out, config, data, self.models.fingerprints, self.request.listener.say)
 
     def fixed(self, config: RunConfig) -> RunConfig:
         """A fitted configuration with what was chosen, as if a person had given it."""
@@ -154,11 +153,11 @@ class Budget:
 
     def _pilot(self, config: RunConfig) -> Pilot:
         own = f"rank-{self.ranks.rank}" if self.ranks.rank else ""
-        return Pilot(config, self.data.train, self.source, self.ranks, self.out / "cache" / own / "pilot")
+        return Pilot(config, self.data.train, self.models, self.ranks, self.out / "cache" / own / "pilot")
 
     def _smaller(self, config: RunConfig) -> RunConfig | None:
         """With items read at a smaller size, where a person left that open, no tower and no decoder has decided it."""
-        if self.source is not None or config.decoder_tasks:
+        if self.models.source is not None or config.decoder_tasks:
             return None
         return config.smaller(self.asked)
 

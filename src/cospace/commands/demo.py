@@ -11,8 +11,8 @@ from .. import files
 from ..config import unknown
 from ..data.pairs import Pairs, built_in
 from ..modalities import FIELDS, is_text, modality, text_modality
+from ..runs.overrides import LENGTHS, named_modules
 from ..runs.run import Run
-from ..runs.settings import LENGTHS, named_modules
 from ..stopping import current
 from ..types import Metrics, UserError
 from .evaluate import evaluate, report_run

@@ -18,17 +18,19 @@ import numpy as np
 from ..config import part
 from ..data.pairs import Pairs
 from ..data.prepared import prepare_pairs
+from ..data.weights import weighted
 from ..evaluators.measures import watch
 from ..matches import modality_pairs
 from ..ranks import Ranks
 from ..runs.datasets import training_batches
 from ..runs.initialization import initialize
-from ..runs.run import Run
 from ..runs.settings import RunConfig
 from ..runtime import device
 from ..training.budget import Costs, Phase, mean
 from ..training.checkpoint import CheckpointFolder
 from ..training.loop import HEALTH_EVERY, Learner, Observers, Trainer
+from ..types import silent
+from .training_request import Models
 
 BATCHES = 2
 """Batches whose pairs are prepared for the pilot."""
@@ -55,17 +57,21 @@ class Pilot:
     All ranks take part in everything.
     """
 
-    def __init__(self, config: RunConfig, pairs: Pairs, source: Run | None, ranks: Ranks, folder: Path) -> None:
+    def __init__(self, config: RunConfig, pairs: Pairs, models: Models, ranks: Ranks, folder: Path) -> None:
         self.config, self.ranks, self.folder = config, ranks, folder
         self.batch_size = config.training.batch_size or len(pairs)
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # of a pilot that was killed
         # Towers that learn would be changed, and the run's own start from what was published.
-        initial = initialize(config, pairs, copy.deepcopy(source))
+        initial = initialize(config, pairs, copy.deepcopy(models.source))
         chosen = np.linspace(0, len(pairs) - 1, min(len(pairs), BATCHES * self.batch_size)).astype(int)
         laps = Laps()
-        prepared = prepare_pairs(pairs.select(chosen), initial.space.processors, spill=folder / "pairs")
+        some = weighted(pairs).select(chosen)
+        prepared, preparing = prepare_pairs(some, initial.space.processors, spill=folder / "pairs"), laps.lap()
+        if models.teacher is not None:  # whose vectors of all items have been computed by then
+            prepared = models.teacher.teach(prepared, initial.space, silent)
+            laps.lap()
         batches = training_batches(prepared, initial.space, config, initial.tokenizer)
-        self.item_seconds = laps.lap() / len(chosen)
+        self.item_seconds = (preparing + laps.lap()) / len(chosen)
         """What an item takes that is prepared, and encoded where its encoder is frozen, while the training runs."""
         keys = prepared.pairs.keys
         there = modality_pairs([name for name in initial.space.modalities if name in keys])

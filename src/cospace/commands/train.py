@@ -25,9 +25,9 @@ from ..evaluators.forgetting import OWN, REFERENCE, ForgettingBaseline
 from ..evaluators.generation import GenerationResults
 from ..evaluators.measures import diagnosis, intervals, measure, watch
 from ..evaluators.relevance import reliability_of
-from ..evaluators.selection import items_per_modality
 from ..modalities import Batcher, text_modality
 from ..models.space import Space, learns
+from ..objectives import trained_widths
 from ..ranks import Ranks
 from ..runs.datasets import training_batches
 from ..runs.heads import as_facts, describe_fit, fit_heads
@@ -35,9 +35,10 @@ from ..runs.held_out import held_out_content
 from ..runs.identity import BUDGET, FILE, check_identity, unfinished
 from ..runs.initialization import initialize, stretch
 from ..runs.metrics_log import MetricsLog
+from ..runs.overrides import named_modules
 from ..runs.pretrained import config_from_source, is_whole
 from ..runs.run import Run
-from ..runs.settings import RunConfig, facts_of, named_modules, resolve
+from ..runs.settings import RunConfig, facts_of, resolve
 from ..runs.source import open_source
 from ..runs.streaming import StreamBatches
 from ..runs.tensorboard import tensorboard
@@ -48,7 +49,7 @@ from ..runtime import describe, device
 from ..stopping import current
 from ..training.adapters import merge_adapters
 from ..training.checkpoint import CheckpointFolder
-from ..training.loop import FEWEST_EVALUATIONS, Learner, Observers, Trainer, affordable_evaluations, learned_numbers
+from ..training.loop import Learner, Observers, Trainer, learned_numbers
 from ..training.selection import Evaluation, Outcome
 from ..trust import trusting
 from ..types import Metrics, UserError
@@ -59,6 +60,7 @@ from .training_evaluation import RunEvaluation
 from .training_items import RunItems
 from .training_request import (
     Listener,
+    Models,
     TrainArguments,
     TrainingData,
     check_source,
@@ -70,6 +72,7 @@ from .training_request import (
     say_what_learns,
     say_what_towers_give,
     source_of,
+    taught,
 )
 
 __all__ = ["Listener", "TrainArguments", "Trained", "lasting", "train", "train_on_ranks"]
@@ -120,16 +123,20 @@ def _train(request: TrainArguments, ranks: Ranks) -> Trained | None:
         data = open_stream(request, open_config) or open_data(request, open_config)
         open_config, source = from_nothing_where_better(request, open_config, data, source_of(request, open_config))
         config = config_from_source(open_config.fitted(data.train), source, request.overrides, data.train)
+        teacher, config = taught(request, config, data)
+        models = Models(source, teacher)
         say_what_learns(request, config, source)
         check_source(config, data, source)
-        budget = open_budget(request, (open_config, config), data, source, ranks)
+        budget = open_budget(request, (open_config, config), data, models, ranks)
         config, identity = config if budget is None else budget.begin(config), ""
         if ranks.first:
             check_stream(out, data)
             if config.training.minutes is None:
-                identity = check_identity(out, config, (data.train, data.val), source, request.listener.say)
+                identity = check_identity(
+                    out, config, (data.train, data.val), models.fingerprints, request.listener.say
+                )
         say_what_towers_give(request, data, source)
-        return _Session(request, config, data, source, ranks, budget).go(identity)
+        return _Session(request, config, data, models, ranks, budget).go(identity)
 
 
 class _Session:
@@ -140,10 +147,11 @@ class _Session:
         request: TrainArguments,
         config: RunConfig,
         data: TrainingData,
-        source: Run | None,
+        models: Models,
         ranks: Ranks,
         budget: Budget | None = None,
     ) -> None:
+        source, self.teacher = models
         self.request, self.config, self.listener, self.ranks = request, config, request.listener, ranks
         self.out, self.fitted, self.budget = request.out, config, budget
         self.source = None if source is None else {"run": str(source.path), "fingerprint": source.space.fingerprint}
@@ -154,6 +162,8 @@ class _Session:
             replace(data, train=first_pairs(data, config)), self.space, config.data, self.listener, self.cache
         )
         self.read, self.held_out = data.read, data.train is not data.read
+        if self.teacher is not None:
+            self.items.train = self.teacher.teach(self.items.train, self.space, self.listener.progress)
         self.streamed: StreamBatches | None = None
         self._stream: Callable[[], StreamBatches | None] = lambda: streamed_batches(
             data, self.config, initial, self.out, self.cache / "windows", ranks
@@ -177,22 +187,11 @@ class _Session:
         self.setup = Setup.of(self.config.model_dump(), data_facts, pretrained=self.source is not None)
         if self.budget is not None and self.budget.plan is not None:
             self.evaluation.generated = self.budget.plan.generated
+        self.evaluation.widths = trained_widths(self.objective) if self.config.training.steps else ()
         training = self.config.training
         if training.steps is not None and training.evaluations is None:
-            changed = training.model_copy(update={"evaluations": self._evaluations()(training.steps)})
+            changed = training.model_copy(update={"evaluations": self.evaluation.how_often(training)(training.steps)})
             self.config = self.config.model_copy(update={"training": changed})
-
-    def _evaluations(self) -> Callable[[int], int]:
-        """How often so many steps are evaluated; left open, by what it costs, and writing texts costs much."""
-        training, items = self.config.training, items_per_modality(self.items.evaluated)
-
-        def chosen(steps: int) -> int:
-            if training.evaluations is not None:
-                return training.evaluations
-            seen = steps * (training.batch_size or 0)
-            return FEWEST_EVALUATIONS if self.generator else affordable_evaluations(items, seen)
-
-        return chosen
 
     def _forgetting_baseline(self, reference: Pairs | None) -> ForgettingBaseline:
         sets = {OWN: self.items.val} if len(self.items.open_val.items) > 1 else {}
@@ -278,7 +277,9 @@ class _Session:
                 rehearsal = self.evaluation.rehearsed(self.config.training.batch_size, self.budget.item_seconds)
             extra = compared + (rehearsal.evaluation if self._evaluates_start else 0.0)
             rehearsal = replace(rehearsal, last=rehearsal.last + extra)
-        self.config = self.budget.choose(self.config, rehearsal, self._evaluations(), self.items.prepared_before)
+        self.config = self.budget.choose(
+            self.config, rehearsal, self.evaluation.how_often(self.config.training), self.items.prepared_before
+        )
         self.fitted = self.budget.fixed(self.fitted)
         self._complete()
         return self.budget.identity(self.fitted)
@@ -388,6 +389,7 @@ class _Session:
             "machine": describe(device()),
             "command": self.request.command,
             "from": self.source,
+            **({} if self.teacher is None else {"teacher": self.teacher.plain()}),
             "finished": time.strftime("%Y-%m-%d %H:%M:%S"),
             "data": {"name": train.name, "fingerprint": train.fingerprint, **facts_of(train).plain()},
             "validation": {"name": val.name, "fingerprint": val.fingerprint, "rows": len(val)},

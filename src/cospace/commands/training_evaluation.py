@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +16,11 @@ from ..evaluators.measures import calibrate, intervals, measure
 from ..evaluators.relevance import Trial, calibrate_search, reliability_of, trials
 from ..evaluators.reranking import QUERIES, rerank
 from ..evaluators.retrieval_baseline import retrieval_baselines
-from ..evaluators.selection import score_by_group, validation_loss
+from ..evaluators.selection import items_per_modality, score_by_group, validation_loss
+from ..evaluators.widths import calibrate_widths
 from ..models.generation.generator import TextGenerator
 from ..models.space import Space, learns
+from ..training.loop import FEWEST_EVALUATIONS, TrainingConfig, affordable_evaluations
 from ..training.selection import Evaluation
 from ..training.step import ALIGNMENT
 from ..types import Progress, silent
@@ -54,6 +57,20 @@ class RunEvaluation:
         self.items, self.listener = items, listener
         self.generated = GENERATED_LAST
         self.trials: list[Trial] = []
+        self.widths: Sequence[int] = ()
+        """Those that the vectors of the finished run are measured at, beside their own."""
+
+    def how_often(self, training: TrainingConfig) -> Callable[[int], int]:
+        """How often so many steps are evaluated; left open, by what it costs, and writing texts costs much."""
+        items = items_per_modality(self.items.evaluated)
+
+        def chosen(steps: int) -> int:
+            if training.evaluations is not None:
+                return training.evaluations
+            seen = steps * (training.batch_size or 0)
+            return FEWEST_EVALUATIONS if self.generator else affordable_evaluations(items, seen)
+
+        return chosen
 
     def on_the_way(self, space: Space, batch_size: int | None, rehearsed: bool = False) -> Evaluation:
         """Loss, retrieval and health on some of the validation items, and the score that decides what is kept."""
@@ -73,6 +90,7 @@ class RunEvaluation:
         if embedded.both():
             self.trials = trials(space, embedded)
             space.calibration, space.relevance = calibrate(embedded), calibrate_search(self.trials)
+        generated.metrics |= calibrate_widths(space, embedded, self.widths)
         generated.metrics |= retrieval_baselines(self.generator, space, embedded, generated)
         generated.metrics |= rerank(self.generator, space, embedded, min(QUERIES, self.generated))
         return embedded, generated

@@ -23,6 +23,7 @@ from ..data.prepared import (
     settled,
     without_encoder,
 )
+from ..data.weights import weighted
 from ..evaluators.selection import thinned
 from ..matches import ModalityPair, modality_pairs
 from ..modalities import modality
@@ -47,7 +48,9 @@ class RunItems:
         frozen = not all(map(learns, space.encoders.values()))
         self.streamed = data.stream is not None
         self.on_demand = bool(settings.on_demand) and not frozen and not self.streamed
-        self.train, self.open_val = self._prepared(data.train, "train"), self._prepared(data.val, "val")
+        self.train, self.open_val = (
+            self._prepared(weighted(pairs), name) for pairs, name in ((data.train, "train"), (data.val, "val"))
+        )
         self.leaks, self.signatures = dict(data.leaks), dict[str, np.ndarray]()
         if self.prepared_before:
             self._compare(self.train)

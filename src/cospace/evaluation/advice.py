@@ -80,7 +80,7 @@ class Setup:
         rates = ("lr", "muon_lr") if optim["name"] == "muon" else ("lr",)
         plurals = [one.plural for one in all_modalities() if not one.is_text]
         return cls(
-            objective=str(config["objective"]["name"]),
+            objective=_contrasted_by(config["objective"]),
             batch_size=int(training["batch_size"] or data["rows"]),
             rows=int(data["rows"]),
             files={plural: int(data[plural]) for plural in plurals if plural in data},
@@ -284,3 +284,8 @@ def _figures(evaluation: Mapping[str, Any]) -> str:
     recalls = [value for name, value in evaluation.items() if name.endswith("/R@1") and name.count("/") == 1]
     recall = f"mean R@1 {100 * sum(recalls) / len(recalls):.1f} %, " if recalls else ""
     return f"{recall}score {evaluation['score']:.3f}"
+
+
+def _contrasted_by(objective: Mapping[str, Any]) -> str:
+    """The name of an objective or, where it is made of another one, of that."""
+    return _contrasted_by(objective["of"]) if "of" in objective else str(objective["name"])

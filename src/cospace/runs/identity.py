@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from .. import files
 from ..data.pairs import Pairs
 from ..types import StorageError, UserError
-from .run import Run
 from .settings import RunConfig
 
 FILE = "identity.json"
@@ -43,14 +42,18 @@ def unfinished(out: Path, clear: bool = True) -> bool:
 
 
 def check_identity(
-    out: Path, config: RunConfig, data: tuple[Pairs, Pairs], source: Run | None, say: Callable[[str], None]
+    out: Path,
+    config: RunConfig,
+    data: tuple[Pairs, Pairs],
+    models: Mapping[str, str | None],
+    say: Callable[[str], None],
 ) -> str:
     """Write what decides the run, or check that a run with checkpoints here was decided by the same.
 
-    Returns a hash of it, which every checkpoint carries. Where the file is damaged it is written anew: the checkpoints
-    know by themselves whose they are.
+    ``models`` are the fingerprints of the spaces that it starts and learns from. Returns a hash of it, which every
+    checkpoint carries. Where the file is damaged it is written anew: the checkpoints know by themselves whose they are.
     """
-    identity = _identity(config, data, source)
+    identity = _identity(config, data, models)
     path = out / FILE
     if path.exists() and any((out / "checkpoints").glob("step-*")):
         try:
@@ -67,9 +70,9 @@ def check_identity(
     return _hash(identity)
 
 
-def digest_of(config: RunConfig, data: tuple[Pairs, Pairs], source: Run | None) -> str:
+def digest_of(config: RunConfig, data: tuple[Pairs, Pairs], models: Mapping[str, str | None]) -> str:
     """A hash of all that decides a run, or of what was asked for before that was complete."""
-    return _hash(_identity(config, data, source))
+    return _hash(_identity(config, data, models))
 
 
 def recorded_steps(out: Path) -> int | None:
@@ -81,11 +84,11 @@ def recorded_steps(out: Path) -> int | None:
     return steps
 
 
-def _identity(config: RunConfig, data: tuple[Pairs, Pairs], source: Run | None) -> dict[str, Any]:
+def _identity(config: RunConfig, data: tuple[Pairs, Pairs], models: Mapping[str, str | None]) -> dict[str, Any]:
     identity: dict[str, Any] = json.loads(json.dumps({
         "config": config.model_dump(mode="json"),
         "data": [pairs.fingerprint for pairs in data],
-        "from": None if source is None else source.space.fingerprint,
+        **models,
     }))  # fmt: skip
     return identity
 

@@ -14,16 +14,18 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, create_model, field_validator
 
-from ..config import Config, PartConfig, given_value, names, override, part, plain, unknown, validate
+from ..config import Config, PartConfig, names, part, plain, unknown, validate
 from ..data.on_demand import SECONDS, preparation_seconds
 from ..data.pairs import Pairs
 from ..data.prepared import some_items
 from ..modalities import FIELDS, all_modalities, is_text, modality, text_modality
 from ..models.generation.decoder import Config as DecoderConfig
+from ..objectives import fitted_to
 from ..reading import read_object
 from ..training.loop import TrainingConfig
-from ..trust import MODULE, trusting
+from ..trust import trusting
 from ..types import UserError
+from .overrides import named_modules, overridden
 
 SAMPLES_SEEN, GROWTH, MIN_EPOCHS, MIN_EPOCHS_GENERATION = 400, 0.608, 12.0, 7.0
 """A run sees ``SAMPLES_SEEN * items ** GROWTH`` pairs, and at least every item ``MIN_EPOCHS`` times; with a decoder,
@@ -34,9 +36,6 @@ LEARNED_FROM = 200_000
 
 ENCODERS = "models.encoders"
 """Where encoders are registered."""
-
-LENGTHS = ("steps", "minutes")
-"""Settings of a training that say how long it is; one of them does."""
 
 
 class _DataConfig(Config):
@@ -87,6 +86,9 @@ class RunConfig(Config):
     """Dimensions of the embedding space."""
     towers: dict[str, str] = Field(default_factory=dict)
     """Published towers by modality, each from a source of its own: what ``--from image=SOURCE`` sets."""
+    teacher: str | None = None
+    """A run or a published model whose similarities the run learns to agree with, by ``objective=distillation``: what
+    ``--teacher`` sets."""
     tta: bool = False
     """Test-time augmentation of the towers: features of an image are the mean over four views of it."""
     heads: Literal["linear", "closed_form"] = "linear"
@@ -204,6 +206,10 @@ class RunConfig(Config):
             }
         )
 
+    def with_fitted_objective(self) -> RunConfig:
+        """With what the objective's settings leave to the width of the embeddings filled in."""
+        return self.model_copy(update={"objective": fitted_to(self.objective, self.embed_dim)})
+
     def _until_fitted(self, generates: bool) -> TrainingConfig:
         """Heads that were fitted in closed form are not trained further where nobody asks for steps."""
         training, fits = self.training, self.heads == "closed_form"
@@ -314,39 +320,7 @@ def resolve(recipe: str = "small", overrides: Iterable[str] = ()) -> RunConfig:
         ):
             data["encoders"].setdefault(one.name, one.default_encoder)
     with trusting(named_modules(overrides)):
-        return validate(RunConfig, _of_one_length(data, overrides), where=recipe)
-
-
-def _of_one_length(data: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """A recipe with overrides applied, of which steps or minutes say how long a run is; a person's word is the last."""
-    without = {key: value for key, value in data["training"].items() if key not in LENGTHS}
-    changed, given = override(data, overrides), override({**data, "training": without}, overrides)
-    training = changed["training"]
-    by_hand = [name for name in LENGTHS if isinstance(training, dict) and given["training"].get(name) is not None]
-    both = by_hand if by_hand else [name for name in LENGTHS if isinstance(training, dict) and training.get(name)]
-    if len(both) > 1:
-        raise UserError(
-            f"training.steps={training['steps']} and training.minutes={training['minutes']} (--minutes) both say how "
-            "long to train; give one of them"
-        )
-    if by_hand:
-        changed["training"] = {key: value for key, value in training.items() if key in by_hand or key not in LENGTHS}
-    return changed
-
-
-def named_modules(overrides: Iterable[str]) -> tuple[str, ...]:
-    """The modules that a person's own settings name as encoders or as the objective; naming them is consent."""
-    found = []
-    for assignment in overrides:
-        path, _, text = assignment.partition("=")
-        node: Any = given_value(text)
-        for key in reversed(path.split(".")):
-            node = {key: node}
-        encoders = node.get("encoders")
-        parts = [node.get("objective"), *(encoders.values() if isinstance(encoders, Mapping) else ())]
-        names_ = [part.get("name") if isinstance(part, Mapping) else part for part in parts]
-        found += [name for name in names_ if isinstance(name, str) and "." in name and MODULE.fullmatch(name)]
-    return tuple(found)
+        return validate(RunConfig, overridden(data, overrides), where=recipe)
 
 
 def recipe_data(recipe: str) -> dict[str, Any]:

@@ -358,7 +358,11 @@ def learned_numbers(objective: nn.Module) -> dict[str, float]:
 
     Where there are several pairs of modalities, ``logit_scale/audio_text`` for each.
     """
-    numbers = {tuple(name.split(".")): p.item() for name, p in objective.named_parameters() if p.numel() == 1}
+    numbers = {
+        tuple(part for part in name.split(".") if part != "of"): p.item()
+        for name, p in objective.named_parameters()
+        if p.numel() == 1
+    }
     several = len({part for _, *parts in numbers for part in parts}) > 1
     found = {}
     for (kind, *of), value in numbers.items():
