@@ -20,7 +20,7 @@ from cospace.data.pairs import build
 from cospace.data.prepared import on_demand_rows, prepare_on_demand
 from cospace.data.sampler import BatchSampler
 from cospace.data.sources import Rows
-from cospace.matches import Matches, modality_pairs
+from cospace.matches import Matches, RowVectors, modality_pairs
 from cospace.modalities.audio.processor import AudioBatch, AudioProcessor
 from cospace.modalities.image.augmentation import Augment
 from cospace.modalities.image.batching import ImageBatcher
@@ -67,8 +67,11 @@ def towers(images: str) -> Exact:
     return made.double()
 
 
-def batch_of_three(micro_batch_size: int) -> Batch:
-    """Images and texts that rows share without being groups, and sounds of some of the rows."""
+def batch_of_three(micro_batch_size: int, judged: bool = False) -> Batch:
+    """Images and texts that rows share without being groups, and sounds of some of the rows.
+
+    Of ``judged`` rows some count more than others, and a teacher knows the images and the texts.
+    """
     batch = batch_of(rows=ROWS, micro_batch_size=micro_batch_size)
     row_B = np.arange(ROWS)
     bins = AudioProcessor().mel_bins
@@ -85,7 +88,12 @@ def batch_of_three(micro_batch_size: int) -> Batch:
         "image": batch.parts["image"].item_B.numpy(),
         "text": batch.parts["text"].item_B.numpy(),
     }
-    return replace(batch, parts={"audio": heard, **batch.parts}, matches=Matches.of(codes).batch(row_B))
+    matches = Matches.of(codes)
+    if judged:
+        dice = np.random.default_rng(3)
+        taught = {name: RowVectors(dice.standard_normal((12, 5)), codes[name]) for name in ("image", "text")}
+        matches = replace(matches, weight_N=np.where(row_B == 4, 0.0, 1 + dice.random(ROWS)), teacher=taught)
+    return replace(batch, parts={"audio": heard, **batch.parts}, matches=matches.batch(row_B))
 
 
 def of_rank(batch: Batch, share: Share) -> Batch:
@@ -110,6 +118,7 @@ def step(
     least: int | None = 0,
     sharded: bool = False,
     tile: Sequence[int] | None = None,
+    judged: bool = False,
 ) -> dict[str, Tensor]:
     """Losses, gradients and running statistics of one step, and how many numbers of the towers this rank holds.
 
@@ -117,7 +126,7 @@ def step(
 
     With ``least`` None it is the plain step of one process; otherwise the ranks share at least so many micro-batches.
     """
-    tower, batch = towers(images), batch_of_three(micro_batch_size)
+    tower, batch = towers(images), batch_of_three(micro_batch_size, judged)
     written, batch = decoder_and_targets(batch)
     batch = batch if decoder else replace(batch, targets={}, captions=())
     config: Any = lookup("objectives", objective)()

@@ -229,9 +229,11 @@ def objective(name: str, pairs: Sequence[tuple[str, str]] = (("image", "text"),)
 
 
 def sharp(name: str) -> nn.Module:
-    """The objective at its highest scale, where it has one."""
+    """The objective at its highest scale, where it has one, on whole embeddings."""
     config = lookup("objectives", name)
-    settings = {"init_logit_scale": 100.0} if "init_logit_scale" in config.model_fields else {}
+    high = {"init_logit_scale": 100.0}
+    known = {**high, "of": {"name": "softmax", **high}, "widths": (8,)}
+    settings: dict[str, Any] = {key: value for key, value in known.items() if key in config.model_fields}
     return cast(nn.Module, cast(Any, config(**settings)).build())
 
 

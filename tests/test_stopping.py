@@ -22,6 +22,7 @@ from cospace.commands import embed as embedding
 from cospace.commands import index as indexing
 from cospace.commands.search import SearchableIndex
 from cospace.commands.train import _Session
+from cospace.commands.training_evaluation import RunEvaluation
 from cospace.commands.training_items import RunItems
 from cospace.data import examining, known_files
 from cospace.modalities import modality
@@ -104,7 +105,7 @@ MOMENTS: dict[str, tuple[Any, str, int, str]] = {
     "while a batch's row is logged": (MetricsLog, "write", 3, "after step 3"),
     "in an evaluation": (_Session, "_evaluate", 2, "after step 4"),
     "in the last evaluation on the way": (_Session, "_evaluate", 4, "after step 8"),
-    "in the evaluation of the finished run": (_Session, "_evaluate_finished", 1, "after step 8"),
+    "in the evaluation of the finished run": (RunEvaluation, "finished", 1, "after step 8"),
     "while the data is read": (RunItems, "_prepared", 1, "before anything was changed, so nothing is lost"),
 }
 """Where a signal comes: in which call of what; and what is done then."""

@@ -22,7 +22,8 @@ from cospace.modalities.image.processing import ImageProcessor
 from cospace.modalities.text.tokenizer import Tokenizer
 from cospace.models.encoders import linear, transformer
 from cospace.models.space import Space
-from cospace.runs.settings import named_modules, resolve
+from cospace.runs.overrides import named_modules
+from cospace.runs.settings import resolve
 from cospace.trust import trusting
 from cospace.types import UserError
 

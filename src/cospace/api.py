@@ -23,8 +23,8 @@ from .evaluation.classes import Classes
 from .evaluators.generation import ANSWERS, CAPTIONS
 from .models.generation.decoding import Generation
 from .models.generation.generator import Answer
+from .runs.overrides import named_modules
 from .runs.run import Run
-from .runs.settings import named_modules
 from .stores.entries import AS_ITEMS, Input
 from .types import Metrics
 
@@ -101,7 +101,8 @@ def train(
 ) -> Model:
     """Train a space on ``pairs`` (or several sets of them) into the folder ``out``.
 
-    ``overrides`` are ``dotted.path=value`` texts. ``source`` is what to start from: the folder of a run or of a
+    ``overrides`` are ``dotted.path=value`` texts; with ``training.minutes=5`` as many steps are trained as fit into
+    five minutes. ``source`` is what to start from: the folder of a run or of a
     published model, or ``hf:NAME``. Pairs that have to be read in a certain way are opened before:
     ``train(open_pairs("t.csv", options=ReadOptions(exclude=("raw",))), "run")``. The same call again goes on where a
     killed one stopped. Processes that `torchrun` started train together, and all get the model. Modules that
@@ -136,9 +137,9 @@ def index(
     ``out`` is a folder, ``lance:FOLDER``, ``s3://BUCKET/PATH`` or ``postgresql://USER@HOST/DATABASE``. Where it is an
     index already, only what is new or changed in ``source`` is embedded, and what ``source`` no longer holds is
     removed, unless ``keep_missing``; items of other sources stay. ``precision`` of the stored vectors (float32,
-    bfloat16 or int8; outside a folder float32 or float16) is chosen when an index is made.
-    Items that cannot be read are left out; more than ``max_bad_fraction`` of them is a :class:`UserError`. ``options``
-    says how ``source`` is read.
+    bfloat16 or int8; outside a folder float32 or float16) is chosen when an index is made. Of ``model.truncated(64)``
+    an index stores vectors of 64 numbers, and every query against it then has as many. Items that cannot be read are
+    left out; more than ``max_bad_fraction`` of them is a :class:`UserError`. ``options`` says how ``source`` is read.
     """
     given = source if isinstance(source, Pairs) else Input(source, replace(options, pairs=False))
     settings = {"precision": precision, "keep_missing": keep_missing, "max_bad_fraction": max_bad_fraction}

@@ -196,6 +196,19 @@ def test_two_hosts_that_share_no_disk_and_one_of_which_loses_its_rank(
 
 
 @pytest.mark.slow
+def test_the_first_rank_chooses_the_steps_that_fit_into_minutes(shapes: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with torchrun(shapes, out, "training.steps=null", "training.minutes=0.2") as launcher:
+        _, said = launcher.communicate(timeout=PATIENCE)
+        assert launcher.returncode == 0, said
+    assert said.count("0.2 minutes: ") == 1, "one rank says it"
+    steps = json.loads((out / "config.json").read_text())["training"]["steps"]
+    assert len(rows(out)) == steps
+    train_run(TrainArguments(shapes, tmp_path / "alone", overrides=(*SETTINGS, f"training.steps={steps}")))
+    assert same(out, tmp_path / "alone")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("ranks", [3, 4])
 def test_other_numbers_of_ranks(shapes: Path, tmp_path: Path, alone: Path, ranks: int) -> None:
     out = tmp_path / "run"

@@ -17,6 +17,7 @@ from cospace.evaluation.advice import (
     deed,
     describe_kept,
     read_small,
+    still_rising,
     too_few_files,
 )  # fmt: skip
 from cospace.evaluation.geometry import diagnose, geometry, verdicts
@@ -64,6 +65,27 @@ def test_other_runs_get_no_such_advice(
 ) -> None:
     rows = [*ROWS[:-1], ROWS[-1] | last]
     assert too_few_files(metrics, rows, replace(PHOTOGRAPHS, **changes), "") is None
+
+
+def evaluated(step: int, captions: float, recall: float) -> dict[str, Any]:
+    recalls = {"val/text_to_image/R@1": recall - 0.01, "val/image_to_text/R@1": recall + 0.01}
+    return {"step": step, "loss": 1.0, "val/loss": 1.0, "val/caption/accuracy": captions, **recalls}
+
+
+def test_a_run_that_ends_while_it_rises_fast_says_so() -> None:
+    setup = replace(PHOTOGRAPHS, steps=300)
+    rows = [evaluated(240, 0.6, 0.97), {"step": 241, "loss": 1.0}, evaluated(300, 0.772, 0.99)]
+    assert still_rising(rows, setup) == (
+        "the share of true captions still rose fast at the end, from 60.0 to 77.2 % in the last 60 of 300 steps; more "
+        "steps give more: cospace train ... training.steps=600"
+    )
+    rows[-1] = evaluated(300, 0.61, 0.99)
+    assert still_rising(rows, setup) is None, "as usual"
+    assert "mean R@1 still rose fast" in str(still_rising([evaluated(240, 0.6, 0.5), evaluated(300, 0.6, 0.56)], setup))
+    assert still_rising([evaluated(240, 0.9, 0.9), evaluated(300, 0.985, 0.985)], setup) is None, "nothing is left"
+    assert still_rising([evaluated(180, 0.6, 0.9), evaluated(240, 0.8, 0.9)], setup) is None, "it was stopped early"
+    assert still_rising([evaluated(300, 0.8, 0.9)], setup) is None
+    assert still_rising(rows, None) is None
 
 
 def test_nor_does_a_model_whose_training_is_not_known() -> None:

@@ -87,9 +87,11 @@ def test_saved_classes_bring_directions(tmp_path: Path) -> None:
     listed = read_classes(tmp_path)
     assert [one.name for one in listed] == ["cats", "dogs"]
     torch.testing.assert_close(vectors_of(embed, listed)[0], torch.from_numpy(direction))
-    listed[0].check("f1", "this run")
+    listed[0].check("f1", 8, "this run")
     with pytest.raises(UserError, match="taught with another model"):
-        listed[0].check("f2", "this run")
+        listed[0].check("f2", 8, "this run")
+    with pytest.raises(UserError, match="vectors of 8 numbers, and this run has vectors of 4"):
+        listed[0].check("f1", 4, "this run")
     (tmp_path / "a.json").write_text((tmp_path / "a.json").read_text().replace('"threshold": 0.5', '"threshold": 0.4'))
     with pytest.raises(UserError, match="damaged"):
         read_classes(tmp_path)

@@ -113,7 +113,8 @@ NUMBERS = r"""[...document.querySelectorAll('td, .big, .range, dd')].filter((one
     .filter((one) => /^[\d.,]+( ?%)?$/.test(one.textContent.trim())).filter((one) => {
         const range = document.createRange();
         range.selectNodeContents(one);
-        return new Set([...range.getClientRects()].map(({bottom}) => Math.round(bottom / 6))).size > 1;
+        const parts = [...range.getClientRects()];  // a smaller % on the same line overlaps its number in height
+        return parts.some(({top}) => top >= Math.min(...parts.map(({bottom}) => bottom)));
     }).map((one) => one.textContent)"""
 
 

@@ -11,7 +11,7 @@ import torch
 from cospace.data.pairs import build
 from cospace.data.sources import Rows
 from cospace.evaluators.embedded import embed_pairs, prepare_for
-from cospace.evaluators.reranking import _Reranker
+from cospace.evaluators.reranking import QUERIES, _Reranker
 from cospace.modalities.image.processing import ImageProcessor
 from cospace.modalities.text.tokenizer import Tokenizer
 from cospace.models.encoders import bag, linear
@@ -28,7 +28,7 @@ def test_texts_are_found_by_their_vectors_where_rows_were_set_aside() -> None:
     pairs = build("made", Rows(list("abcd"), {"image": images, "text": captions}))
     embedded = embed_pairs(space, prepare_for(space, pairs, max_bad_fraction=0.5))
     assert list(embedded.pairs.ids) == ["b", "c", "d"]
-    reranker = _Reranker(cast(Any, SimpleNamespace(modality="image")), space, embedded)
+    reranker = _Reranker(cast(Any, SimpleNamespace(modality="image")), space, embedded, QUERIES)
     assert sorted(reranker.all_texts) == sorted(set(captions))
     again = torch.from_numpy(space.embed(text=reranker.all_texts))
     torch.testing.assert_close(again, embedded.vectors["text"], rtol=1e-4, atol=1e-5)

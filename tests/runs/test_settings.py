@@ -268,3 +268,57 @@ def test_tensorboard_gets_every_number_of_a_row(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", stand_in)
     tensorboard(tmp_path)({"step": 3, "loss": 0.5, "val/text_to_image/R@1": 0.25})
     assert written == [("loss", 0.5, 3), ("val/text_to_image/R@1", 0.25, 3), ("flushed", 0.0, 0)]
+
+
+# ------------------------------------------------------------------------------------------------ how long
+
+
+@pytest.mark.parametrize("questions", [False, True])
+def test_steps_that_are_filled_in_later_give_what_the_same_steps_by_hand_give(questions: bool) -> None:
+    pairs = made(questions=questions)
+    timed = resolve("small", ["training.minutes=5"]).fitted(pairs)
+    assert (timed.training.steps, timed.training.minutes) == (None, 5.0)
+    assert timed.with_steps(77) == resolve("small", ["training.steps=77"]).fitted(pairs)
+
+
+def test_steps_and_minutes_by_hand_contradict_each_other() -> None:
+    with pytest.raises(UserError, match=r"training.steps=5 and training.minutes=2 \(--minutes\) both say how long"):
+        resolve("small", ["training.steps=5", "training.minutes=2"])
+    for one in ("training.steps=null", "training.minutes=null"):
+        assert resolve("small", [one]).training == TrainingConfig()
+
+
+def test_the_last_word_is_a_persons(tmp_path: Path) -> None:
+    """Over a run whose settings are taken as a recipe: its steps go, and other minutes too."""
+    recipe = tmp_path / "config.json"
+    for own, by_hand, steps, minutes in (
+        ({"steps": 9}, "training.minutes=2", None, 2.0),
+        ({"minutes": 3}, "training.steps=7", 7, None),
+        ({"steps": 9}, "training.seed=1", 9, None),
+        ({"minutes": 3}, "training.seed=1", None, 3.0),
+    ):
+        data = resolve().model_dump(mode="json")
+        recipe.write_text(json.dumps({**data, "training": {**data["training"], **own}}))
+        training = resolve(str(recipe), [by_hand]).training
+        assert (training.steps, training.minutes) == (steps, minutes)
+    recipe.write_text(json.dumps({**data, "training": {"steps": 9, "minutes": 3}}))
+    with pytest.raises(UserError, match="both say how long"):
+        resolve(str(recipe))
+
+
+def test_phases_are_those_of_images_and_of_the_decoder() -> None:
+    assert resolve("small").fitted(made()).phases() == [(0.0, 0.6), (0.6, 1.0)]
+    assert resolve("clip").fitted(made()).phases() == [(0.0, 1.0)]
+    decoding = resolve("small", ["tasks=caption", "decoder.itm_fraction=0.25"]).fitted(made())
+    assert decoding.phases() == [(0.0, 0.75), (0.75, 1.0)]
+
+
+def test_images_become_smaller_where_their_size_was_left_open() -> None:
+    asked = resolve("small")
+    smaller = asked.fitted(made(side=64)).smaller(asked)
+    assert smaller is not None
+    assert smaller.data.image.size == 48
+    assert smaller == resolve("small", ["data.image.size=48"]).fitted(made(side=64))
+    for settings in (["data.image.size=64"], ["encoders.image=vit"]):
+        given = resolve("small", settings)
+        assert given.fitted(made(side=64)).smaller(given) is None

@@ -25,7 +25,7 @@ class MemoryIndex:
         self._thumbnails = thumbnails or {}
         self.version, self.fingerprint, self.width = 3, "0123456789abcdef", vectors_NE.shape[1]
         self.space = SimpleNamespace(
-            modalities=("image", "text"), width=self.width, calibration=None, relevance=Relevance()
+            modalities=("image", "text"), width=self.width, truncated_from=None, calibration=None, relevance=Relevance()
         )
         self.relevance = self.space.relevance
         self.model_folder: Path | None = None

@@ -60,11 +60,15 @@ def equal(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
 
 @pytest.mark.parametrize("objective", names("objectives"))
 @pytest.mark.parametrize("tiled", [False, True])
+@pytest.mark.parametrize("judged", [False, True])
 def test_two_ranks_have_the_gradients_of_one_for_every_objective(
-    two: RankProcesses, objective: str, tiled: bool
+    two: RankProcesses, objective: str, tiled: bool, judged: bool
 ) -> None:
-    """Images, texts and sounds, rows that lack one, items that match several; the learned scale and bias too."""
-    given = {"objective": objective, "tiled": tiled}
+    """Images, texts and sounds, rows that lack one, items that match several; the learned scale and bias too.
+
+    Judged rows have weights and a teacher.
+    """
+    given = {"objective": objective, "tiled": tiled, "judged": judged}
     expected = rank_tasks.step(ALONE, **given, least=None)
     assert sum(name.startswith("objective.") for name in expected) == len([*rank_tasks.learned(objective)])
     for found in two("step", **given):

@@ -45,6 +45,14 @@ Trust = Annotated[
 ]
 """Modules that are no part of cospace, and that a person lets run: see ``cospace.trust``."""
 
+Dimensions = Annotated[
+    int | None,
+    Parameter(
+        help="Cut vectors to so many numbers (Matryoshka), e.g. 64; an index keeps its own, and cuts queries too."
+    ),
+]
+"""How long vectors are."""
+
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON object on stdout.")]
 
 
@@ -55,7 +63,8 @@ class Reading:
     columns: Annotated[
         str | None,
         Parameter(
-            help="Columns of a table by modality, e.g. image=file,text=title; text=a,text=b for several captions a row."
+            help="Columns of a table by modality, e.g. image=file,text=title; text=a,text=b for several captions a "
+            "row; weight=score for how much a row counts in training."
         ),
     ] = None
     separator: Annotated[str | None, Parameter(help="Separator of a text table.")] = None
@@ -156,6 +165,12 @@ class Origin:
             help="A run or a published model to start from; or image=SOURCE, text=SOURCE: towers to join.",
         ),
     ] = None
+    teacher: Annotated[
+        str | None,
+        Parameter(
+            name="--teacher", help="A run or a published model whose similarities are learned from: distillation."
+        ),
+    ] = None
     reference: Annotated[
         str | None, Parameter(name="--reference", help="Pairs on which forgetting of the pretrained model is measured.")
     ] = None
@@ -172,6 +187,11 @@ class Origin:
                     raise UserError(unknown(name, known, f"--from {text}: there is no modality"))
                 named.append(f"towers.{text}")
         return named
+
+    @property
+    def changes(self) -> list[str]:
+        """Settings that name towers and a teacher."""
+        return [*self.towers, *([] if self.teacher is None else [f"teacher={json.dumps(self.teacher)}"])]
 
     @property
     def source(self) -> str | None:

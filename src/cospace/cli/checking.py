@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class FindingOptions:
-    """What becomes of what is found."""
+    """What becomes of what is found, and who finds it."""
 
     leave_out: Annotated[
         str | None,
@@ -34,6 +34,9 @@ class FindingOptions:
             help="Who says which pairs look wrong: auto (fitted on the spot, unasked up to 5,000 files), none, a run, "
             "or a published model."
         ),
+    ] = None
+    ray: Annotated[
+        str | None, Parameter(help="A Ray cluster does the work: auto, HOST:PORT, or local, which starts one.")
     ] = None
 
 
@@ -83,7 +86,7 @@ def _checked(pairs: tuple[str, ...], val: list[str] | None, reading: Reading, fi
     from ..commands.check import CheckArguments, check_pairs
     from .terminal import Progress
 
-    ways = kinds(findings.leave_out), kinds(findings.keep), findings.fine or (), findings.judge
+    ways = kinds(findings.leave_out), kinds(findings.keep), findings.fine or (), findings.judge, findings.ray
     with Progress() as progress:
         asked = CheckArguments(given_pairs(pairs), val or None, reading.options(), *ways)
         return check_pairs(asked, progress.long_work, processes=True)

@@ -12,12 +12,28 @@ from cyclopts import Parameter
 
 from ..modalities import all_modalities, text_modality
 from ..types import UserError
-from ._app import AS_FOUND, INDEX, PLACE, RUN, Json, Reading, ReadingOptions, Trust, kinds, set_aside, show, verb, write
+from ._app import (
+    AS_FOUND,
+    INDEX,
+    PLACE,
+    RUN,
+    Dimensions,
+    Json,
+    Reading,
+    ReadingOptions,
+    Trust,
+    kinds,
+    set_aside,
+    show,
+    verb,
+    write,
+)
 
 if TYPE_CHECKING:
     from ..commands.embed import Embedded
     from ..commands.index import Indexed
     from ..commands.search import Result, SearchableIndex
+    from ..runs.run import NamedRun
     from ..stores import Index
     from ..stores.entries import Input
     from ..types import Progress as Work
@@ -45,16 +61,15 @@ NO_FILE = FileQuery()
 """A query by text."""
 
 
-def _embedded(run: Path, given: Input, out: Path, on: RayOptions, trusted: Sequence[str], progress: Work) -> Embedded:
+def _embedded(run: NamedRun, given: Input, out: Path, on: RayOptions, progress: Work) -> Embedded:
     """By this process, or by a cluster."""
-    from ..commands.embed import embed_to_file
-    from ..runs.run import Run
-
     if on.ray is None:
-        return embed_to_file(Run.load(run, trusted), given, out, progress)
+        from ..commands.embed import embed_to_file
+
+        return embed_to_file(run.open(), given, out, progress)
     from ..commands.embed_on_ray import embed_on_ray
 
-    return embed_on_ray(run, given, out, on.ray, on.workers, trusted, progress)
+    return embed_on_ray(run, given, out, on.ray, on.workers, progress)
 
 
 @Parameter(name="*")
@@ -82,6 +97,7 @@ def embed(
     *,
     out: Annotated[Path, Parameter(help="A .parquet or .npz file.")],
     on: RayOptions = ALONE,
+    dimensions: Dimensions = None,
     reading: ReadingOptions = AS_FOUND,
     trust: Trust = None,
     json: Json = False,
@@ -93,15 +109,16 @@ def embed(
 
     Example: cospace embed run photos/ --out vectors.parquet
     """
+    from ..runs.run import NamedRun
     from ..runtime import rank
     from ..stores.entries import Input
     from .terminal import Progress
 
     if on.workers is not None and on.ray is None:
         raise UserError("--workers are those of a Ray cluster; name one with --ray, or leave them out")
-    given = Input(source, reading.options(pairs=False))
+    given, named = Input(source, reading.options(pairs=False)), NamedRun(run, tuple(trust or ()), dimensions)
     with Progress() as progress:
-        made = _embedded(run, given, out, on, trust or (), progress.long_work)
+        made = _embedded(named, given, out, on, progress.long_work)
     if rank() == 0:
         said = f"{made.embedded:,} items embedded into {out}{set_aside(made.problems)}"
         show(
@@ -119,6 +136,7 @@ class IndexOptions:
         Literal["float32", "bfloat16", "int8", "float16"] | None,
         Parameter(help="How vectors are stored (float16: in LanceDB or on a server), chosen when an index is made."),
     ] = None
+    dimensions: Dimensions = None
     ann: Annotated[
         str | None,
         Parameter(help="The vector index of a large index in LanceDB or PostgreSQL, e.g. ivf_flat or hnsw:m=32; may be "
@@ -185,7 +203,7 @@ def _build(run: Path, source: str, out: str, options: IndexOptions, reading: Rea
 
     with Progress() as progress:
         made = build_index(
-            Run.load(run, trust or ()),
+            Run.load(run, trust or ()).truncated(options.dimensions),
             Input(source, reading.options(pairs=False), kinds(options.leave_out)),
             location_of(out, options.ann),
             precision=options.precision,

@@ -14,8 +14,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
+from rich.text import Text
 
 from ..filenames import without_surrogates
 
@@ -34,12 +35,24 @@ QUIET_SECONDS = 20.0
 """Where stderr is a file, a line this often takes the place of the moving bar."""
 
 
+class TimeLeft(TimeRemainingColumn):
+    """The time left as the work itself knows it, else reckoned from how fast it went so far."""
+
+    def render(self, task: Task) -> Text:
+        """As hours, minutes and seconds."""
+        seconds = task.fields.get("seconds_left")
+        if seconds is None:
+            return super().render(task)
+        minutes, left = divmod(round(seconds), 60)
+        return Text(f"{minutes // 60}:{minutes % 60:02d}:{left:02d}", style="progress.remaining")
+
+
 class Progress:
     """Bars with time left on stderr; lines now and then where stderr is not a terminal."""
 
     def __init__(self) -> None:
         self.console = Console(stderr=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeLeft())
         self._bars = Bars(*columns, TextColumn("{task.fields[note]}"), console=self.console, transient=True)
         self._tasks: dict[str, TaskID] = {}
         self._spoke = time.monotonic()
@@ -53,16 +66,20 @@ class Progress:
         if self.console.is_terminal:
             self._bars.stop()
 
-    def long_work(self, what: str, done: int, total: int, note: str = "") -> None:
-        """Show how far some work is."""
+    def long_work(self, what: str, done: int, total: int, note: str = "", seconds_left: float | None = None) -> None:
+        """Show how far some work is, and the time left where that is known."""
         if not self.console.is_terminal:
             if time.monotonic() - self._spoke >= QUIET_SECONDS:
                 self._spoke = time.monotonic()
-                self.say(f"{what} {done:,} of {total:,} {note}".rstrip())
+                left = "" if seconds_left is None else f"  {seconds_left / 60:.1f} min left"
+                self.say(f"{what} {done:,} of {total:,} {note}{left}".rstrip())
             return
         if what not in self._tasks:
-            self._tasks[what] = self._bars.add_task(what, total=total, note="")
-        self._bars.update(self._tasks[what], completed=done, total=total, note=note, visible=done < total)
+            self._tasks[what] = self._bars.add_task(what, total=total, note="", seconds_left=None)
+        shown = done < total
+        self._bars.update(
+            self._tasks[what], completed=done, total=total, visible=shown, note=note, seconds_left=seconds_left
+        )
 
     def counter(self, what: str) -> Callable[[int, int], None]:
         """The same for work of one kind."""
@@ -97,7 +114,8 @@ class TrainingView(Progress):
             both = f"{loss}{_validation_loss(found, alone=not loss)}"
             self.say(f"step {row['step']:,} of {steps:,}{both}{self._recall}  {row['minutes']:.1f} min")
         speed = f"  {row['samples_per_second']:,.0f} pairs/s" if "samples_per_second" in row else ""
-        self.long_work("training", row["step"], steps, f"{loss}{self._recall}{speed}".lstrip())
+        left = 60 * row["minutes_left"] if "minutes_left" in row else None
+        self.long_work("training", row["step"], steps, f"{loss}{self._recall}{speed}".lstrip(), left)
 
     def summary(self, metrics: Mapping[str, float], out: Path, advice: Sequence[str] = ()) -> str:
         """What a person reads at the end of ``cospace train``."""

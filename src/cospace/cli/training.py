@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from ._app import (
     FROM_SCRATCH,
     PAIRS,
     RUN,
+    Dimensions,
     Json,
     OriginOptions,
     ReadingOptions,
@@ -39,8 +41,8 @@ THROUGH = "Count items as matching if they share an item of this modality, e.g. 
 
 
 @dataclass(frozen=True, slots=True)
-class TrainingPairs:
-    """What is measured on, and what of the pairs is learned from."""
+class Training:
+    """What is measured on, what of the pairs is learned from, and for how long."""
 
     val: Annotated[
         list[str] | None,
@@ -49,17 +51,24 @@ class TrainingPairs:
     clean: Annotated[
         bool, Parameter(negative="", help="Leave out the rows that cospace check would leave out, and say which.")
     ] = False
+    minutes: Annotated[
+        float | None,
+        Parameter(
+            negative="",
+            help="Minutes that all of it may take, evaluation and report included: as many steps as fit are trained.",
+        ),
+    ] = None
 
 
-ALL_PAIRS = TrainingPairs()
-"""A part is held out, and everything else is learned from."""
+ALL_PAIRS = Training()
+"""A part is held out, everything else is learned from, and the data decide for how long."""
 
 
 @verb("PAIRS... --out RUN [PATH=VALUE ...] [OPTIONS]")
 def train(
     *pairs: Annotated[str, Parameter(help=f"{PAIRS} Settings are path=value, e.g. objective=sigmoid.")],
     out: Annotated[Path | None, Parameter(help="Folder of the run.")] = None,
-    using: Annotated[TrainingPairs, Parameter(name="*")] = ALL_PAIRS,
+    using: Annotated[Training, Parameter(name="*")] = ALL_PAIRS,
     origin: OriginOptions = FROM_SCRATCH,
     reading: ReadingOptions = AS_FOUND,
     report: Annotated[bool, Parameter(help="Write report.html into the run.")] = True,
@@ -80,6 +89,7 @@ def train(
 
     Example: cospace train pairs.csv --val val.csv --out run
     """
+    began = time.monotonic()
     inputs, overrides = _without_settings(pairs)
     trust = origin.trust or ()
     if help_settings:
@@ -90,11 +100,11 @@ def train(
         raise UserError("name the folder of the run with --out, e.g. cospace train pairs.csv --out run")
     with trusting(trust):
         _refuse_settings_without_value(inputs, origin.settings)
-    from ..commands.train import TrainArguments
+    from ..commands.train import TrainArguments, lasting
 
-    changes = [*origin.towers, *overrides]
+    changes = [*origin.changes, *lasting(using.minutes), *overrides]
     how = TrainArguments(given_pairs(inputs), out, origin.settings, using.val, changes, reading.options(), using.clean)
-    _train(replace(how, **origin.start(), command=command()), report, json)
+    _train(replace(how, **origin.start(), command=command(), began=began), report, json)
 
 
 def _without_settings(given: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -165,6 +175,7 @@ def evaluate(
     ] = None,
     templates: Annotated[Path | None, Parameter(help="Prompt templates with {} for the name, one per line.")] = None,
     through: Annotated[str | None, Parameter(help=THROUGH)] = None,
+    dimensions: Dimensions = None,
     report: Annotated[Path | None, Parameter(help="Write a self-contained HTML report.")] = None,
     reading: ReadingOptions = AS_FOUND,
     trust: Trust = None,
@@ -176,6 +187,7 @@ def evaluate(
     """
     from ..commands.evaluate import evaluate_and_report, read_templates
     from ..evaluation.classes import read_classes
+    from ..models.truncation import describe_untrained
     from ..runs.run import Run
     from .terminal import Progress, metrics_table
 
@@ -185,9 +197,9 @@ def evaluate(
         opened = reading.open(given_pairs(pairs))
         progress.say(*opened.summary())
         opened = opened if through is None else opened.matched_through(through)
-        loaded = Run.load(run, trust or ())
+        loaded = Run.load(run, trust or ()).truncated(dimensions)
         measured = evaluate_and_report(loaded, opened, names, prompts, report, command(), progress.long_work)
-        progress.say(*measured.notes)
+        progress.say(*describe_untrained(loaded.space), *measured.notes)
         if measured.problems:
             progress.say(set_aside(measured.problems).removeprefix("; "))
     show({**measured.metrics, **measured.counts.to_json()}, metrics_table(measured.metrics), json)
@@ -205,6 +217,9 @@ def demo(
     json: Json = False,
 ) -> None:
     """Train on built-in data (scenes or glyphs), evaluate, write a report and an index. No download, no flags.
+
+    It takes less than five minutes on two cores: as many steps are trained as fit. training.minutes=15, or steps as in
+    training.steps=300, give it other ones.
 
     In a terminal it ends with an offer to show the web page of what it made.
 

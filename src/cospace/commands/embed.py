@@ -34,6 +34,7 @@ from ..data.prepared import without_encoder
 from ..modalities import modality as modality_of
 from ..modalities._isolation import prepare_isolated
 from ..models.space import Space
+from ..models.truncation import describe_untrained
 from ..reading import opened, read_object, understood
 from ..runs.run import Run
 from ..runtime import cores
@@ -101,12 +102,12 @@ def embed_to_file(
     if out.suffix == ".npz":
         _fits_npz(by_modality)
     listed = [*found.problems, *without_encoder(found, run.space.modalities)]
-    parts = list(_parts(by_modality, str(run.space.fingerprint)))
+    parts = list(_parts(by_modality, run.space.identity))
     problems = Job(run.space, parts, listed, out, progress).run()
     failed = problems[len(listed) :]
     counts = count_entries(found, by_modality, listed, failed)
     embedded = sum(len(entry.items) for group in by_modality.values() for entry in group) - len(failed)
-    return Embedded(found.summary(counts), counts, problems, embedded)
+    return Embedded([*found.summary(counts), *describe_untrained(run.space)], counts, problems, embedded)
 
 
 NPZ_MOST = 1 << 30

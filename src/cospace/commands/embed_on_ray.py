@@ -8,58 +8,53 @@ machines must share is the file system.
 
 from __future__ import annotations
 
-import logging
 import math
 import secrets
-import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..runs.run import Run
+from ..runs.run import NamedRun
 from ..stores.entries import Input
 from ..types import Progress, UserError, silent
 from .embed import POLL, Embedded, embed_to_file
+from .ray_cluster import connected
 
 PROCESSORS = 4
 """Of each worker where there is no GPU: decoding and small towers gain little from more."""
-
-ANSWER = 10.0
-"""Seconds that a cluster may take to answer."""
 
 RETRIES = 100
 """Times that a worker which dies is started again; an item that ends processes is isolated after its first time."""
 
 
 def embed_on_ray(
-    run: Path,
+    run: NamedRun,
     source: Input,
     out: Path,
     address: str = "local",
     workers: int | None = None,
-    trusted: Sequence[str] = (),
     progress: Progress = silent,
 ) -> Embedded:
-    """:func:`~cospace.commands.embed.embed_to_file` by a cluster's workers; ``run`` and ``out`` lie where all see them.
+    """:func:`~cospace.commands.embed.embed_to_file` by a cluster's workers; the run and ``out`` lie where all see them.
 
     ``address`` is Ray's: ``auto`` for the cluster of this machine, ``HOST:PORT``, or ``local`` for one that is started
     here and ended afterwards. Raises :class:`UserError` where there is no cluster, or a worker does not see the files.
     """
     if workers is not None and workers < 1:
         raise UserError(f"{workers} workers cannot do anything; leave --workers out, or give at least 1")
-    run, out = run.absolute(), out.absolute()
+    run, out = replace(run, path=run.path.absolute()), out.absolute()
     spec = Path(source.spec)
     source = replace(source, spec=str(spec.absolute()) if spec.exists() else str(source.spec))
-    with _cluster(address) as ray, _marked(out.parent) as mark:
+    with connected(address) as ray, _marked(out.parent) as mark:
         resources = ray.cluster_resources()
         gpus, processors = int(resources.get("GPU", 0)), int(resources.get("CPU", 1))
         count = workers or gpus or math.ceil(processors / PROCESSORS)
         options = {"num_cpus": max(1, processors // count), "num_gpus": min(1.0, gpus / count) if gpus else 0}
         reached = ray.remote(_Reached).options(num_cpus=0).remote()
         worker = ray.remote(_work).options(**options, max_retries=RETRIES, scheduling_strategy="SPREAD")
-        started = [worker.remote(str(run), source, str(out), str(mark), tuple(trusted), reached) for _ in range(count)]
+        started = [worker.remote(run, source, str(out), str(mark), reached) for _ in range(count)]
         return _finished(ray, started, reached, progress)
 
 
@@ -86,9 +81,9 @@ def _finished(ray: Any, started: list[Any], reached: Any, progress: Progress) ->
     return made
 
 
-def _work(run: str, source: Input, out: str, mark: str, trusted: Sequence[str], reached: Any) -> Embedded:
+def _work(run: NamedRun, source: Input, out: str, mark: str, reached: Any) -> Embedded:
     """One copy of the job, in a process that Ray has started."""
-    for path in (run, mark):
+    for path in (str(run.path), mark):
         if not Path(path).exists():
             raise UserError(
                 f"a worker of the Ray cluster does not see {Path(path).parent}; name a run and an --out on a file "
@@ -101,7 +96,7 @@ def _work(run: str, source: Input, out: str, mark: str, trusted: Sequence[str], 
             last[0] = done
             reached.write.remote(done, total)
 
-    return embed_to_file(Run.load(Path(run), trusted), source, out, reported)
+    return embed_to_file(run.open(), source, out, reported)
 
 
 class _Reached:
@@ -115,35 +110,6 @@ class _Reached:
 
     def read(self) -> tuple[int, int]:
         return self._done, self._total
-
-
-@contextmanager
-def _cluster(address: str) -> Iterator[Any]:
-    """Ray, connected; one that was started for this command is ended after it."""
-    try:
-        import ray
-    except ImportError as error:
-        raise UserError("--ray needs Ray: pip install 'cospace[ray]'") from error
-    try:
-        _answers(address)
-        own: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
-    except (OSError, RuntimeError, ValueError) as error:
-        reason = str(error).split("\n", 1)[0]
-        raise UserError(
-            f"there is no Ray cluster at {address} ({reason}); start one with `ray start --head`, or say --ray local"
-        ) from error
-    try:
-        yield ray
-    finally:
-        ray.shutdown()
-
-
-def _answers(address: str) -> None:
-    """Raise ``OSError`` where nobody listens at ``HOST:PORT``, which Ray would go on asking for minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if host and port.isdigit():
-        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER).close()
 
 
 @contextmanager

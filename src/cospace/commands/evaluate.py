@@ -15,7 +15,7 @@ from ..evaluation.classes import Classes
 from ..evaluators.embedded import embed_pairs, prepare_for
 from ..evaluators.generation import generate_predictions
 from ..evaluators.measures import classification_metrics, classify, measure
-from ..evaluators.reranking import rerank
+from ..evaluators.reranking import QUERIES, rerank
 from ..evaluators.retrieval_baseline import retrieval_baselines
 from ..modalities import FIELDS
 from ..reading import lines, read_text
@@ -33,14 +33,15 @@ def evaluate(
     classes: Classes | None = None,
     templates: Sequence[str] | None = None,
     progress: Progress = silent,
+    most: int | None = None,
 ) -> Measured:
-    """Every different item embedded once, and all that there is to measure of it."""
+    """Every different item embedded once, and all that there is to measure of it; ``most`` items are captioned."""
     _check(run, pairs, classes is not None)
     prepared = prepare_for(run.space, pairs, progress=progress)
-    generated = generate_predictions(run.generator, run.space, prepared, progress=progress)
+    generated = generate_predictions(run.generator, run.space, prepared, most, progress=progress)
     embedded = embed_pairs(run.space, prepared, progress)
     generated.metrics |= retrieval_baselines(run.generator, run.space, embedded, generated)
-    generated.metrics |= rerank(run.generator, run.space, embedded)
+    generated.metrics |= rerank(run.generator, run.space, embedded, min(QUERIES, most or QUERIES))
     metrics = measure(embedded) | generated.metrics | _leaks(run, prepared)
     classified = []
     if classes is not None:

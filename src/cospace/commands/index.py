@@ -22,7 +22,8 @@ from ..data.counting import Counts
 from ..data.pairs import Pairs
 from ..data.prepared import without_encoder
 from ..modalities import Preview, Processor, is_text, modality
-from ..models.space import chunks
+from ..models.space import Space, chunks
+from ..models.truncation import describe_untrained
 from ..prefetch import prefetch
 from ..runs.run import Run
 from ..stopping import current
@@ -77,22 +78,22 @@ def build_index(
     """Bring the index ``out`` up to date with ``source``; it is made where there is none.
 
     ``out`` is a folder, an address, or a place from :func:`~cospace.stores.locations.location_of`. Items of ``source``
-    that it no longer holds are removed, unless ``keep_missing``; those of other inputs stay.
-    ``precision`` (float32, bfloat16 or int8 in a folder; float32 or float16 elsewhere) is chosen when an index is made.
-    The same call again goes on where a killed one stopped; one that is refused leaves everything as it was. Raises
-    :class:`UserError` where another process writes the index, where another run made it, and where more than
-    ``max_bad_fraction`` of the rows cannot be used.
+    that it no longer holds are removed, unless ``keep_missing``; those of other inputs stay. ``precision`` (float32,
+    bfloat16 or int8 in a folder; float32 or float16 elsewhere) and the length of the vectors, that of a run which may
+    be truncated, are chosen when it is made. The same call again goes on where a killed one stopped; one that is
+    refused leaves all as it was. Raises :class:`UserError` where another process writes the index, where another run
+    made it, and where more than ``max_bad_fraction`` of the rows cannot be used.
     """
     location, fingerprint = out if isinstance(out, IndexLocation) else location_of(out), str(run.space.fingerprint)
     with ExitStack() as opened:
         opened.enter_context(location.reserved())
-        held = _held(location, fingerprint, precision, name_of(source)) if location.there() else None
+        held = _held(location, run.space, precision, name_of(source)) if location.there() else None
         if held is not None:
             opened.callback(held.close)
+            run = run.truncated(held.width)
         pairs = read_input(source, progress).stop_above(max_bad_fraction)
         found = _searchable(pairs, run.space.modalities)
-        store = held
-        if store is None:
+        if (store := held) is None:
             store = location.create(run.folder, fingerprint, run.space.width, precision or "float32")
             opened.callback(store.close)
         work = _Work(run, store, location.thumbnails(), name_of(source), progress)
@@ -102,8 +103,8 @@ def build_index(
     index = SearchableIndex(location, location.open(fingerprint), run.space, run.generator)
     listed = [*pairs.problems, *without_encoder(pairs, run.space.modalities)]
     counts = count_entries(pairs, found, listed, work.problems)
-    how = (counts, [*pairs.summary(counts), *work.said, *recall_sentences(index.store)])
-    return Indexed(index, work.added, work.changed, work.removed, work.unchanged, [*listed, *work.problems], *how)
+    said = [*work.said, *(describe_untrained(run.space) if held is None else ())]
+    return work.done(index, listed, counts, [*pairs.summary(counts), *said, *recall_sentences(index.store)])
 
 
 def add_items(run: Run, pairs: Pairs, location: IndexLocation, progress: Progress = silent) -> None:
@@ -129,16 +130,21 @@ def _searchable(pairs: Pairs, modalities: Sequence[str]) -> dict[str, list[Entry
     return {name: [replace(e, copies=()) for e in group] if is_text(name) else group for name, group in found.items()}
 
 
-def _held(location: IndexLocation, fingerprint: str, precision: str | None, source: str) -> Index:
+def _held(location: IndexLocation, space: Space, precision: str | None, source: str) -> Index:
     """The index that is there, with the right to write it: whoever is second is refused before any work.
 
     A new index may be searched while it is made; what changes one that was made becomes visible at once.
     """
-    store = location.open(fingerprint)
+    store = location.open(str(space.fingerprint))
     made = getattr(store, "precision", "float32")
     if precision not in (None, made):
         raise UserError(
             f"{location.name} stores {made}, not {precision}: that is chosen when an index is made; leave it out"
+        )
+    if space.truncated_from is not None and space.width != store.width:
+        raise UserError(
+            f"{location.name} stores vectors of {store.width} numbers, not {space.width}: that is chosen when an index "
+            "is made; leave it out"
         )
     store.checkpoint(None if store.growing else source)
     return store
@@ -215,6 +221,13 @@ class _Work:
         with self.stopping.interruptible():
             self.store.finish(self.progress)
         location.lexicon(self.store, self.progress)
+
+    def done(
+        self, index: SearchableIndex, listed: Sequence[Problem], counts: Counts, summary: Sequence[str]
+    ) -> Indexed:
+        """What this run has done to an index, and what it could not use."""
+        changes = self.added, self.changed, self.removed, self.unchanged
+        return Indexed(index, *changes, [*listed, *self.problems], counts, summary)
 
     def put(self, pairs: Pairs, found: Mapping[str, Sequence[Entry]]) -> None:
         """Store all entries at once, under the very ids that they have, whichever input held these before."""

@@ -17,7 +17,8 @@ from pydantic.fields import FieldInfo
 
 from ..config import Config, lookup, override, part, plain, unknown
 from ..modalities import all_modalities
-from ..runs.settings import ENCODERS, RunConfig, all_recipes, named_modules, recipe_data, resolve
+from ..runs.overrides import named_modules
+from ..runs.settings import ENCODERS, RunConfig, all_recipes, recipe_data, resolve
 from ..trust import trusting
 from ..types import UserError
 

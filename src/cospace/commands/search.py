@@ -145,12 +145,16 @@ class Ranked:
 
 
 class SearchableIndex:
-    """Vectors, what they stand for, previews, and the model that made them; it needs no run to be searched."""
+    """Vectors, what they stand for, previews, and the model that made them; it needs no run to be searched.
+
+    Queries have as many numbers as the vectors that are stored.
+    """
 
     def __init__(
         self, location: IndexLocation, store: Index, space: Space, generator: TextGenerator | None = None
     ) -> None:
-        self.location, self.store, self.space, self.generator = location, store, space, generator
+        self.location, self.store, self.generator = location, store, generator
+        self.space = space if space.width == store.width else space.truncated(store.width)
 
     @classmethod
     def open(cls, target: str | Path, trust: Iterable[str] = ()) -> Self:

@@ -93,7 +93,9 @@ def saved_class(index: SearchableIndex, name: str, there: bool = True) -> SavedC
         if there:
             raise UserError(unknown(name, shelf.names(), f"{index.name} has no saved class"))
         return None
-    return parse_saved(content, Path(f"{index.name}/classes/{name}.json")).check(index.space.fingerprint, index.name)
+    return parse_saved(content, Path(f"{index.name}/classes/{name}.json")).check(
+        index.space.fingerprint, index.space.width, index.name
+    )
 
 
 def saved_classes(index: SearchableIndex) -> list[SavedClass]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,21 @@ from ..data import near_duplicates
 from ..data.leakage import describe_leaks
 from ..data.on_demand import OnDemandRows
 from ..data.pairs import Pairs
-from ..data.prepared import PreparedPairs, different_items, in_memory, prepare_on_demand, prepare_pairs, settled
+from ..data.prepared import (
+    PreparedPairs,
+    different_items,
+    in_memory,
+    prepare_on_demand,
+    prepare_pairs,
+    settled,
+    without_encoder,
+)
+from ..data.weights import weighted
 from ..evaluators.selection import thinned
+from ..matches import ModalityPair, modality_pairs
 from ..modalities import modality
 from ..models.space import Space, learns
+from ..objectives import FEWEST
 from .training_request import Listener, TrainingData
 
 VALIDATED = 1000
@@ -34,11 +46,19 @@ class RunItems:
         self._space, self._listener, self._spill = space, listener, spill
         self._most: float = settings.max_bad_fraction
         frozen = not all(map(learns, space.encoders.values()))
-        self.on_demand = bool(settings.on_demand) and not frozen and data.stream is None
-        self.train, self.open_val = self._prepared(data.train, "train"), self._prepared(data.val, "val")
+        self.streamed = data.stream is not None
+        self.on_demand = bool(settings.on_demand) and not frozen and not self.streamed
+        self.train, self.open_val = (
+            self._prepared(weighted(pairs), name) for pairs, name in ((data.train, "train"), (data.val, "val"))
+        )
         self.leaks, self.signatures = dict(data.leaks), dict[str, np.ndarray]()
-        if not self.on_demand and data.stream is None:
+        if self.prepared_before:
             self._compare(self.train)
+
+    @property
+    def prepared_before(self) -> bool:
+        """Whether all items that are learned from are prepared before the first step."""
+        return not self.on_demand and not self.streamed
 
     def _prepared(self, pairs: Pairs, name: str) -> PreparedPairs:
         progress, processors = self._listener.progress, self._space.processors
@@ -73,6 +93,26 @@ class RunItems:
         made.pairs.stop_above(self._most)
         return made
 
+    def paired(self) -> dict[ModalityPair, int]:
+        """How many training rows pair two modalities of the space, where some do."""
+        keys = self.train.pairs.keys
+        pairs = modality_pairs([name for name in self._space.modalities if name in keys])
+        counts = {pair: int(((keys[pair[0]] >= 0) & (keys[pair[1]] >= 0)).sum()) for pair in pairs}
+        return {pair: count for pair, count in counts.items() if count}
+
+    def say_what_is_hardly_used(self, paired: Mapping[ModalityPair, int], batch_size: int | None) -> None:
+        """Rows too rare for a batch to contrast them, and validation items that no encoder reads."""
+        total = len(self.train.pairs)
+        for (first, second), rows in paired.items():
+            if rows * (batch_size or total) < FEWEST * total:
+                self._listener.say(
+                    f"only {rows:,} of {total:,} rows pair {first} with {second}, less than {FEWEST} a batch: little "
+                    "is learned from them. Raise training.batch_size, or name their table several times"
+                )
+        unread = without_encoder(self.open_val.pairs, self._space.modalities)
+        if unread:
+            self._listener.say(f"{len(unread):,} validation items are not used: {unread[0].reason}")
+
     def _compare(self, train: PreparedPairs) -> None:
         """What validation shares with training but for its bytes, said once."""
         self.signatures = near_duplicates.signatures(train)
@@ -80,6 +120,12 @@ class RunItems:
         for sentence in describe_leaks(found):
             self._listener.say(f"{self.val.pairs.name}: {sentence}")
         self.leaks |= found
+
+    def set_aside(self) -> dict[str, int]:
+        """How many rows and items were of no use, by the kind of problem."""
+        train, val = self.train.pairs, self.val.pairs
+        problems = (*train.problems, *val.problems, *without_encoder(val, self._space.modalities))
+        return dict(Counter(problem.kind for problem in problems))
 
     def settle_training(self, rows: OnDemandRows | None) -> None:
         """After the last step: set rows aside that turned out to be of no use, and compare what is in memory."""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..data.leakage import contents_of, describe_leaks, leaked
 from ..data.pairs import Pairs, Spec, open_pairs
-from ..data.sources import AS_FOUND, ReadOptions
+from ..data.sources import AS_FOUND, WEIGHT, ReadOptions
 from ..data.splits import hold_out
 from ..data.stream.pair_stream import PairStream
 from ..ranks import ALONE, Ranks, joined, launched
@@ -21,8 +22,10 @@ from ..runs.pretrained import START_FROM, is_whole
 from ..runs.run import Run
 from ..runs.settings import RunConfig, resolve
 from ..runs.source import open_source
+from ..runs.teacher import Teacher
 from ..runs.towers import JoinedTowers, open_towers
 from ..runtime import device
+from ..training.loop import MOST_MINUTES
 from ..types import Metrics, Progress, UserError, silent
 from .check import CheckArguments, check_pairs
 from .estimate import advise_from_nothing, compare, estimate_towers
@@ -60,6 +63,24 @@ class TrainArguments:
     """Modules that a recipe's file or the source may name as parts; those in ``overrides`` the person has named."""
     command: str = ""
     listener: Listener = field(default_factory=Listener)
+    began: float = field(default_factory=time.monotonic)
+    """When the command began, by ``time.monotonic``: from there the minutes of a budget count."""
+    most_steps: int | None = None
+    """Steps beyond which a budget is not used up."""
+    afterwards: Sequence[Pairs] = ()
+    """Pairs that are evaluated after the run is finished, within the same budget."""
+
+
+def lasting(minutes: float | None) -> tuple[str, ...]:
+    """The setting that gives a run so many minutes, where some were given. Raises :class:`UserError` for nonsense."""
+    if minutes is None:
+        return ()
+    if not 0 < minutes <= MOST_MINUTES:
+        raise UserError(
+            f"--minutes is the time that training may take, above 0 and at most {MOST_MINUTES:,} (a week), e.g. "
+            f"--minutes 5; {minutes:g} was given"
+        )
+    return (f"training.minutes={float(minutes)!r}",)
 
 
 @contextmanager
@@ -137,6 +158,34 @@ def from_nothing_where_better(
     return resolve("small", request.overrides), None
 
 
+class Models(NamedTuple):
+    """What a run starts from, and what it learns from beside its pairs."""
+
+    source: Run | None
+    teacher: Teacher | None = None
+
+    @property
+    def fingerprints(self) -> dict[str, str | None]:
+        """Those of their spaces, for a run's identity."""
+        start = None if self.source is None else self.source.space.fingerprint
+        return {"from": start, **({} if self.teacher is None else {"teacher": self.teacher.fingerprint})}
+
+
+def taught(request: TrainArguments, config: RunConfig, data: TrainingData) -> tuple[Teacher | None, RunConfig]:
+    """The teacher, if there is one, and the configuration with all that the objective's settings left open."""
+    teacher, config = Teacher.of(config), config.with_fitted_objective()
+    if teacher is None:
+        return None, config
+    if data.stream is not None:
+        raise UserError(
+            "a teacher embeds every item once, before the first step, and these pairs are streamed; add "
+            "data.stream=false, or leave out --teacher"
+        )
+    config = teacher.configured(config)
+    request.listener.say(f"teacher: {teacher.source} ({', '.join(teacher.run.space.modalities)})")
+    return teacher, config
+
+
 def say_what_towers_give(request: TrainArguments, data: TrainingData, source: Run | None) -> None:
     """An estimate in seconds, where nobody chose how to learn, by no setting either; not where a run goes on."""
     chosen = source is not None or bool(request.overrides)
@@ -152,6 +201,10 @@ def check_source(config: RunConfig, data: TrainingData, source: Run | None) -> N
     for name in (name for name, given in asked.items() if given):
         if source is None or not is_whole(config, source):
             raise UserError(f"{name} compares with a whole pretrained model; {START_FROM}")
+    if data.stream is not None and WEIGHT in data.train.extras:
+        raise UserError(
+            "weights are relative to their mean over all rows, and these are streamed; add data.stream=false"
+        )
     if config.lora_rank and source is None:
         raise UserError(f"lora_rank adapts pretrained weights; {START_FROM}")
 

@@ -42,6 +42,7 @@ _ADVICE = {
     "not a text": "write these captions as texts",
     "invalid utf-8": "save the file as UTF-8",
     "invalid json": "write one JSON object on each line",
+    "wrong weight": "write a number of 0 or more there, or name another column: --columns weight=COLUMN",
     "unbalanced quote": "close these quotes; inside a quoted field, double each quote that is text",
     "wrong number of fields": "put quotes around fields that hold the separator",
     "missing caption": "add captions beside these files, or move the files away",

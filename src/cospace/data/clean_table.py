@@ -14,6 +14,7 @@ from ..files import atomic_write
 from ..modalities import is_text, modality
 from ..types import UserError
 from .pairs import Pairs
+from .sources import WEIGHT
 
 
 def write_clean_table(pairs: Pairs, folder: Path) -> Path:
@@ -48,6 +49,8 @@ def _table(pairs: Pairs, folder: Path) -> list[tuple[str, ...]]:
     for name, items in pairs.items.items():
         columns[name] = [item or "" for item in items] if is_text(name) else _paths(pairs, name, folder)
     for name, values in pairs.extras.items():
+        if name == WEIGHT:  # it stands there under the name that the person gave it
+            continue
         columns[f"{name}_" if name in pairs.items else name] = list(values)
     return [tuple(columns), *zip(*columns.values(), strict=True)]
 

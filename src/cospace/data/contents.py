@@ -19,6 +19,7 @@ from ..columns import SHORT, column_of
 from ..modalities import is_text, modality, names
 from ..reading import NotAFile, opened
 from ..types import Fault, Lazy, Progress, UserError, silent
+from .cluster import cluster, is_sent
 from .known_files import KnownFiles, now
 
 _READERS = 4
@@ -46,6 +47,10 @@ _LONGEST_NAME = 1000
 """Characters of a path that a message shows."""
 
 
+_Chunk = Sequence[tuple[Any, Any]]
+"""Items to read, each with what is equal for the same one."""
+
+
 def contents(
     column: str, items: Sequence[Any], progress: Progress = silent, known: KnownFiles | None = None
 ) -> Sequence[str | Fault]:
@@ -65,7 +70,7 @@ def contents(
 def _of_files(column: str, items: Sequence[Any], progress: Progress, known: KnownFiles | None) -> Iterator[str | Fault]:
     by_item: dict[Any, str | Fault] = {}
     pending, done = iter(items), 0
-    with ThreadPoolExecutor(_READERS) as pool:
+    with _Readers() as readers:
         while block := list(islice(pending, _BLOCK)):
             keys = [_key(item, items, done + place) for place, item in enumerate(block)]
             distinct = {key: item for key, item in zip(keys, block, strict=True) if key not in by_item}
@@ -74,7 +79,7 @@ def _of_files(column: str, items: Sequence[Any], progress: Progress, known: Know
             by_item |= {} if known is None else _remembered(distinct, known)
             missing = [(key, item) for key, item in distinct.items() if key not in by_item]
             chunks = [missing[i : i + _CHUNK] for i in range(0, len(missing), _CHUNK)]
-            for chunk, (since, found) in zip(chunks, pool.map(_read_all, chunks), strict=True):
+            for chunk, (since, found) in zip(chunks, readers.read(chunks), strict=True):
                 by_item |= {key: content for (key, _), content in zip(chunk, found, strict=True)}
                 if known is not None:
                     known.keep_digests(_by_path(chunk, found), since)
@@ -83,6 +88,25 @@ def _of_files(column: str, items: Sequence[Any], progress: Progress, known: Know
             done += len(block)
             if len(by_item) > _REMEMBERED:
                 by_item.clear()
+
+
+class _Readers:
+    """Threads of this process; of files, the workers of a cluster where there is one."""
+
+    def __init__(self) -> None:
+        self._pool, self._cluster = ThreadPoolExecutor(_READERS), cluster()
+
+    def __enter__(self) -> _Readers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown()
+
+    def read(self, chunks: Sequence[_Chunk]) -> Iterator[tuple[float, list[str | Fault]]]:
+        """For each chunk in order, its contents, and when reading them began."""
+        if self._cluster is None or not all(is_sent(item) for chunk in chunks for _, item in chunk):
+            return self._pool.map(_read_all, chunks)
+        return self._cluster.map(_read_all, chunks)
 
 
 def _key(item: Any, items: Sequence[Any], row: int) -> Any:
@@ -155,7 +179,7 @@ def _text(text: Any, what: str) -> str | Fault:
     return text
 
 
-def _read_all(chunk: Sequence[tuple[Any, Any]]) -> tuple[float, list[str | Fault]]:
+def _read_all(chunk: _Chunk) -> tuple[float, list[str | Fault]]:
     """Contents of some items, and when reading them began."""
     since = now()
     return since, [_content(item) for _, item in chunk]

@@ -1,4 +1,4 @@
-"""Look at every different item of a data set once, on all cores, and remember what was seen."""
+"""Look at every different item of a data set once, on all cores or a cluster, and remember what was seen."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,11 @@ import numpy as np
 from ..modalities import Examined, is_text, modality
 from ..stopping import Stopping, current
 from ..types import BadItem, Progress, attempted, silent
+from .cluster import Cluster, cluster, is_sent
 from .keys import items_of
 from .known_files import KnownFiles
 from .pairs import Pairs
-from .worker_processes import by_processes
+from .worker_processes import CRASHED, by_processes, examined
 
 TOGETHER = 64
 """Items that are looked at before what was seen is kept: as many are looked at again after an interrupt."""
@@ -150,15 +152,34 @@ class _Table:
 def _examined(
     name: str, items: np.ndarray, raw: Callable[[int], Any], processes: bool
 ) -> Iterator[tuple[int, Examined | BadItem]]:
-    """What is seen of items, in order: of many files by processes, otherwise by threads."""
+    """What is seen of items, in order: of many files by a cluster or by processes, otherwise by threads."""
+    workers = None if is_text(name) else cluster()
     pays = processes and len(items) >= MANY and not is_text(name) and (os.cpu_count() or 1) > 1
-    if not (pays and all(isinstance(raw(item), Path) for item in items.tolist())):
+    examine: Callable[[str, Iterator[Sequence[Any]]], Iterator[list[Examined | BadItem]]]
+    if workers is not None and all(is_sent(raw(item)) for item in items.tolist()):
+        examine = partial(_on, workers)
+    elif pays and all(isinstance(raw(item), Path) for item in items.tolist()):
+        examine = by_processes
+    else:
         yield from _by_threads(name, items, raw)
         return
     chunks = [items[start : start + TOGETHER].tolist() for start in range(0, len(items), TOGETHER)]
-    found = by_processes(name, ([raw(item) for item in chunk] for chunk in chunks))
+    found = examine(name, ([raw(item) for item in chunk] for chunk in chunks))
     for chunk, seen in zip(chunks, found, strict=True):
         yield from zip(chunk, seen, strict=True)
+
+
+def _on(workers: Cluster, name: str, chunks: Iterator[Sequence[Any]]) -> Iterator[list[Examined | BadItem]]:
+    """By a cluster. Of a chunk whose worker dies every time, each item is examined by itself."""
+    examine = partial(examined, name)
+
+    def nothing(_: Sequence[Any]) -> list[Examined | BadItem]:
+        return [CRASHED]
+
+    def apart(chunk: Sequence[Any]) -> list[Examined | BadItem]:
+        return [seen for found in workers.map(examine, [[item] for item in chunk], nothing) for seen in found]
+
+    return workers.map(examine, chunks, lost=apart)
 
 
 def _by_threads(name: str, items: np.ndarray, raw: Callable[[int], Any]) -> Iterator[tuple[int, Examined | BadItem]]:

@@ -8,11 +8,13 @@ outlines: short vectors that are nearly parallel in copies (``Modality.outlines`
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
 from ..modalities import modality
 from ..types import Metrics
+from .cluster import cluster
 from .prepared import PreparedPairs
 
 PREFIX = "near_duplicates/"
@@ -80,29 +82,43 @@ def close_pairs(signatures_NVS: np.ndarray, name: str) -> np.ndarray:
     joined_UG = _joined(signatures_NVS[alone_U], name) if len(alone_U) > FEW else np.zeros((len(alone_U), 1), np.int64)
     order = np.argsort(joined_UG.ravel(), kind="stable")
     ends = np.cumsum(np.bincount(joined_UG.ravel()))
-    for group, members in enumerate(np.split(order // joined_UG.shape[1], ends[:-1])):
-        found += _pairs_within(signatures_NVS, alone_U, np.unique(members), (joined_UG, group), name)
+    groups = [np.unique(some) for some in np.split(order // joined_UG.shape[1], ends[:-1])]
+    shards = (
+        _Group(name, number, signatures_NVS[alone_U[members]], joined_UG[members])
+        for number, members in enumerate(groups)
+    )
+    workers = cluster()
+    made = map(_pairs_within, shards) if workers is None else workers.map(_pairs_within, shards)
+    found += [alone_U[members[pairs_P2]] for members, pairs_P2 in zip(groups, made, strict=True)]
     pairs_P2 = np.unique(np.sort(np.concatenate(found), axis=1), axis=0)
     return pairs_P2.reshape(-1, 2)
 
 
-def _pairs_within(
-    signatures_NVS: np.ndarray, alone_U: np.ndarray, members: np.ndarray, group: tuple[np.ndarray, int], name: str
-) -> Iterator[np.ndarray]:
-    """Copies among the members of a group, without those that an earlier group has found."""
-    joined_UG, number = group
-    group_MVS = signatures_NVS[alone_U[members]]
-    for start, left_LWD in _blocks(group_MVS, name):
-        for place, right_RWD in _blocks(group_MVS[start:], name):
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Items that share a group, and so are compared: all that this takes."""
+
+    name: str
+    number: int
+    signatures_MVS: np.ndarray
+    joined_MG: np.ndarray
+    """Every group that each of them has joined."""
+
+
+def _pairs_within(group: _Group) -> np.ndarray:
+    """Copies ``(P, 2)`` among the members of a group, by their places, without those that an earlier group finds."""
+    found, joined_MG = [np.zeros((0, 2), np.int64)], group.joined_MG
+    for start, left_LWD in _blocks(group.signatures_MVS, group.name):
+        for place, right_RWD in _blocks(group.signatures_MVS[start:], group.name):
             pairs_P2 = start + _parallel(left_LWD[:, 0], right_RWD) + (0, place)
             pairs_P2 = pairs_P2[pairs_P2[:, 0] < pairs_P2[:, 1]]
-            if joined_UG.shape[1] > 1:
-                left, right = (joined_UG[members[side]] for side in pairs_P2.T)
+            if joined_MG.shape[1] > 1:
+                left, right = (joined_MG[side] for side in pairs_P2.T)
                 shared = (left[:, :, None] == right[:, None]).any(axis=2)
                 first_P = np.where(shared, left, np.iinfo(np.int64).max).min(axis=1)
-                pairs_P2 = pairs_P2[first_P == number]
-            pairs_P2 = pairs_P2[modality(name).copies(group_MVS, group_MVS, pairs_P2)]
-            yield alone_U[members[pairs_P2]]
+                pairs_P2 = pairs_P2[first_P == group.number]
+            found.append(pairs_P2[modality(group.name).copies(group.signatures_MVS, group.signatures_MVS, pairs_P2)])
+    return np.concatenate(found)
 
 
 def _first_of_equals(signatures_NVS: np.ndarray) -> np.ndarray:

@@ -28,9 +28,9 @@ from .counting import Counts, describe_left_alone
 from .keys import distinct_rows, encode
 from .known_files import KnownFiles
 from .manifest import Manifest
-from .sources import AS_FOUND, Form, ReadOptions, Rows, Source
+from .sources import AS_FOUND, WEIGHT, Form, ReadOptions, Rows, Source
 from .unread import meant
-from .wanting import absent_items, blanked, faults_of
+from .wanting import absent_items, blanked, describe_weights, faults_of
 
 FOLDER = "data.sources"
 """Where sources are registered."""
@@ -114,7 +114,8 @@ class Pairs:
         """How the input was read and what became of it, in lines for people; ``counts`` where items were counted."""
         counts = counts or self.counts()
         read = [f"{self.name}: {self.understood}"] if self.understood else []
-        return [*read, f"{self.name}: {counts.sentence()}", *describe_left_alone(self.left_alone)]
+        weights = [f"{self.name}: {said}" for said in describe_weights(self.extras.get(WEIGHT, ()))]
+        return [*read, f"{self.name}: {counts.sentence()}", *weights, *describe_left_alone(self.left_alone)]
 
     def matched_through(self, shared: str) -> Pairs:
         """These pairs, where items that no row pairs match if they share an item of the modality ``shared``."""
@@ -328,7 +329,9 @@ def _compared(
     items = {column: items[column] for column in ordered}
     keys = {column: encode(_present(tokens[column], items[column])) for column in items}
     codes = {column: _codes(column, keys, tokens, items) for column in items if column not in FIELDS}
-    fingerprint = digest_of_texts(part for m in sorted(tokens) for part in chain((m,), ids, tokens[m]))
+    weights = {WEIGHT: extras[WEIGHT]} if WEIGHT in extras else {}
+    hashed = {**tokens, **weights}
+    fingerprint = digest_of_texts(part for m in sorted(hashed) for part in chain((m,), ids, hashed[m]))
     return Pairs(name, ids, items, Matches.of(codes), keys, tokens, extras, problems, fingerprint)
 
 

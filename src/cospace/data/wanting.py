@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from ..columns import column_of, holds_only
 from ..modalities import FIELDS, is_text, text_modality
 from ..types import Fault
 from .contents import is_absent
-from .sources import Rows
+from .sources import WEIGHT, Rows
 
 
 def absent_items(rows: Rows) -> dict[str, np.ndarray]:
@@ -55,7 +56,28 @@ def faults_of(
     faults: dict[int, Fault] = {}
     for _, _, row, fault in sorted(places, key=lambda place: place[:2]):
         faults.setdefault(row, fault)
+    for row, text in enumerate(rows.extras.get(WEIGHT, ())):
+        if weight_of(text) is None:
+            faults.setdefault(row, Fault("wrong weight", f"the weight {text[:40]!r} is no number of 0 or more"))
     return faults
+
+
+def weight_of(text: str) -> float | None:
+    """The number that a column of weights holds; nothing where that is none, not finite, or below 0."""
+    try:
+        weight = float(text)
+    except ValueError:
+        return None
+    return weight if 0 <= weight < math.inf else None
+
+
+def describe_weights(texts: Sequence[str]) -> list[str]:
+    """What a column of weights holds, in a sentence for people; none where there is no column."""
+    weight_N = array_of((weight for text in texts if (weight := weight_of(text)) is not None), np.float64)
+    if not len(weight_N):
+        return []
+    nothing = int(np.count_nonzero(weight_N == 0))
+    return [f"weights from {weight_N.min():g} to {weight_N.max():g}" + (f", {nothing:,} of them 0" if nothing else "")]
 
 
 def blanked(values: Sequence[Any], absent_N: np.ndarray, blank: Any) -> Sequence[Any]:

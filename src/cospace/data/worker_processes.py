@@ -14,10 +14,13 @@ from pathlib import Path
 
 from ..modalities import Examined, modality
 from ..stopping import ignore, unheard
-from ..types import BadItem, attempted
+from ..types import BadItem, Lazy, attempted
 
 AHEAD = 4
 """Chunks that wait for each process, so that none waits for us."""
+
+CRASHED = BadItem("crash", "the decoder crashed")
+"""What an item is that ends whatever process decodes it."""
 
 
 class _Workers:
@@ -64,7 +67,7 @@ def by_processes(name: str, chunks: Iterator[Sequence[Path]]) -> Iterator[list[E
         workers.close()
 
 
-def examined(name: str, files: Sequence[Path]) -> list[Examined | BadItem]:
+def examined(name: str, files: Sequence[Path | Lazy]) -> list[Examined | BadItem]:
     """What a process does."""
     return [attempted(modality(name).examine, file) for file in files]
 
@@ -84,7 +87,7 @@ def _one_by_one(name: str, chunk: Sequence[Path]) -> list[Examined | BadItem]:
             try:
                 found += workers.submit([file]).result()
             except BrokenProcessPool:
-                found.append(BadItem("crash", "the decoder crashed"))
+                found.append(CRASHED)
     finally:
         workers.close()
     return found

@@ -29,6 +29,13 @@ OVERFITTED = 1.5
 SHRUNK = 3.0
 """How many times smaller images are read than they are where detail is lost."""
 
+SHARES = {"val/caption/accuracy": "the share of true captions", "val/vqa/accuracy": "the share of right answers"}
+"""What an evaluation of a decoder logs, in words."""
+
+FAST, REMAINING = 0.05, 0.02
+"""What a share has to gain from the last evaluation but one to the last, and to lack then, for more steps to be worth
+their time."""
+
 RECENT = 10
 """Steps over which the training loss is averaged."""
 
@@ -73,7 +80,7 @@ class Setup:
         rates = ("lr", "muon_lr") if optim["name"] == "muon" else ("lr",)
         plurals = [one.plural for one in all_modalities() if not one.is_text]
         return cls(
-            objective=str(config["objective"]["name"]),
+            objective=_contrasted_by(config["objective"]),
             batch_size=int(training["batch_size"] or data["rows"]),
             rows=int(data["rows"]),
             files={plural: int(data[plural]) for plural in plurals if plural in data},
@@ -204,6 +211,42 @@ def too_few_files(metrics: Metrics, rows: Sequence[Mapping[str, float]], setup: 
     )
 
 
+def still_rising(rows: Sequence[Mapping[str, float]], setup: Setup | None) -> str | None:
+    """That the run ended while what it is evaluated by rose fast; nothing where it did not, or was stopped early.
+
+    ``rows`` are those of its log.
+    """
+    evaluated = [row for row in rows if _shares(row)]
+    if setup is None or len(evaluated) < 2 or evaluated[-1]["step"] < setup.steps:
+        return None
+    before, last = ({**_shares(row), "step": row["step"]} for row in evaluated[-2:])
+    gains = {name: last[name] - before[name] for name in last if name in before and name != "step"}
+    rising = {name: gain for name, gain in gains.items() if gain >= FAST and 1 - last[name] >= REMAINING}
+    if not rising:
+        return None
+    what = max(rising, key=rising.__getitem__)
+    return (
+        f"{what} still rose fast at the end, from {100 * before[what]:.1f} to {100 * last[what]:.1f} % in the last "
+        f"{last['step'] - before['step']:,.0f} of {setup.steps:,} steps; more steps give more: "
+        f"cospace train ... training.steps={2 * setup.steps}"
+    )
+
+
+def _shares(row: Mapping[str, float]) -> dict[str, float]:
+    """Shares that an evaluation measured, by their names for people."""
+    found = {words: row[name] for name, words in SHARES.items() if name in row}
+    recalls = _recalls(row)
+    return found | ({"mean R@1": sum(recalls) / len(recalls)} if recalls else {})
+
+
+def _recalls(row: Mapping[str, float]) -> list[float]:
+    return [
+        value
+        for name, value in row.items()
+        if name.startswith("val/") and name.endswith("/R@1") and name.count("/") == 2
+    ]
+
+
 def read_small(setup: Setup | None, pixels: Mapping[str, float], start: str) -> str | None:
     """That files lost their detail as they were read; ``pixels`` are medians of their own longer sides, by plural.
 
@@ -241,3 +284,8 @@ def _figures(evaluation: Mapping[str, Any]) -> str:
     recalls = [value for name, value in evaluation.items() if name.endswith("/R@1") and name.count("/") == 1]
     recall = f"mean R@1 {100 * sum(recalls) / len(recalls):.1f} %, " if recalls else ""
     return f"{recall}score {evaluation['score']:.3f}"
+
+
+def _contrasted_by(objective: Mapping[str, Any]) -> str:
+    """The name of an objective or, where it is made of another one, of that."""
+    return _contrasted_by(objective["of"]) if "of" in objective else str(objective["name"])

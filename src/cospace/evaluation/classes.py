@@ -42,10 +42,10 @@ class ClassEntry:
     prompts: tuple[str, ...] = ()
     direction: SavedClass | None = None
 
-    def check(self, fingerprint: str | None, where: str) -> None:
+    def check(self, fingerprint: str | None, width: int, where: str) -> None:
         """Raise :class:`UserError` for a direction that another model than the one of ``where`` was taught."""
         if self.direction is not None:
-            self.direction.check(fingerprint, where)
+            self.direction.check(fingerprint, width, where)
 
     @property
     def shown(self) -> str:

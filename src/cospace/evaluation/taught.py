@@ -45,11 +45,16 @@ class SavedClass:
         """Bool ``(N,)``: which unit vectors belong to the class."""
         return np.asarray(item_NE @ self.direction_E >= self.threshold)
 
-    def check(self, fingerprint: str | None, where: str) -> SavedClass:
-        """The class itself, or a :class:`UserError` where another model made its direction."""
+    def check(self, fingerprint: str | None, width: int, where: str) -> SavedClass:
+        """The class itself, or a :class:`UserError` where another model made its direction, or of another width."""
         if fingerprint is not None and fingerprint != self.fingerprint:
             raise UserError(
                 f"the class {self.name!r} was taught with another model than {where} has; teach it again there"
+            )
+        if len(self.direction_E) != width:
+            raise UserError(
+                f"the class {self.name!r} was taught on vectors of {len(self.direction_E)} numbers, and {where} has "
+                f"vectors of {width}; teach it again there"
             )
         return self
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from ..evaluation.vectors import unit
 from ..evaluation.zero_shot import BARE, ENSEMBLE
 from ..modalities import text_modality
 from ..models.space import Space
+from ..models.truncation import prefix
 from ..types import UserError
 
 
@@ -29,6 +30,10 @@ class HeldOut:
     text_ME: np.ndarray
     text_N: np.ndarray
     statistics_NS: np.ndarray | None = None
+
+    def truncated(self, width: int) -> HeldOut:
+        """The same for a space whose vectors are cut to ``width`` numbers."""
+        return replace(self, item_NE=prefix(self.item_NE, width), text_ME=prefix(self.text_ME, width))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +80,7 @@ class Classifier:
             return torch.from_numpy(space.embed(progress=None, **{text: texts}))
 
         class_CE = vectors_of(embed_text, classes, chosen).numpy()
-        known = held_out or {}
+        known = {name: one.truncated(space.width) for name, one in (held_out or {}).items()}
         scales = {name: _scaled(space, class_CE, known.get(name), rest) for name in space.modalities}
         return cls(classes, class_CE, chosen, rest, scales)
 
@@ -130,7 +135,7 @@ def _check_space(space: Space, classes: Sequence[ClassEntry], rest: str | None) 
     if rest is not None and any(one.shown.casefold() == rest.casefold() for one in classes):
         raise UserError(f"{rest!r} is the name of a class; call the rest by another name")
     for one in classes:
-        one.check(space.fingerprint, "this run")
+        one.check(space.fingerprint, space.width, "this run")
 
 
 def _rest(known: HeldOut, classes: int) -> RestModel:

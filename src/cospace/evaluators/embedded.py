@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -39,6 +39,14 @@ class EmbeddedPairs:
     def pairs(self) -> Pairs:
         """The pairs that were embedded."""
         return self.prepared.pairs
+
+    def truncated(self, width: int) -> EmbeddedPairs:
+        """The same with the first ``width`` numbers of every vector, at unit length."""
+        encoded = {name: (rows * self.norms[name])[:, :width] for name, rows in self.vectors.items()}
+        vectors = {name: normalize(rows, dim=-1) for name, rows in encoded.items()}
+        return replace(
+            self, vectors=vectors, norms={name: rows.norm(dim=-1, keepdim=True) for name, rows in encoded.items()}
+        )
 
     def components(self, name: str) -> np.ndarray:
         """The connected component of every item, which an interval draws together."""

@@ -75,12 +75,16 @@ def generate_predictions(
     most: int | None = None,
     greedy: bool = False,
     progress: Progress = silent,
+    rehearsed: bool = False,
 ) -> GenerationResults:
-    """Caption and answer whatever the decoder was trained for, at most ``most`` items and as many questions."""
+    """Caption and answer whatever the decoder was trained for, at most ``most`` items and as many questions.
+
+    ``rehearsed``: to see what it costs, texts end where the longest true one does, as those of a trained decoder do.
+    """
     results = GenerationResults()
     if generator is None or generator.modality not in prepared.items:
         return results
-    session = _Session(generator, space, prepared, greedy, progress)
+    session = _Session(generator, space, prepared, greedy, rehearsed, progress)
     item_of_row = prepared.item_of_row[generator.modality]
     captioned, asked = (_rows_with(prepared, generator.modality, column) for column in (text_modality(), QUESTION))
     if "caption" in generator.tasks and len(captioned):
@@ -107,15 +111,16 @@ class _Session:
     space: Space
     prepared: PreparedPairs
     greedy: bool
+    rehearsed: bool
     progress: Progress
 
     def captions(self, items: np.ndarray) -> tuple[dict[int, Prediction], Metrics]:
         """Captions of items, given by their numbers."""
         name, pairs = self.generator.modality, self.prepared.pairs
         described = (self.prepared.items[name][item] for item in items)
-        how, report = self._how(CAPTIONS), self._named("writing captions")
-        found = self.generator.captions(self.space, described, how, report, len(items))
         references, first = true_captions(pairs, self.prepared.item_of_row[name], items)
+        how, report = self._how(CAPTIONS, references), self._named("writing captions")
+        found = self.generator.captions(self.space, described, how, report, len(items))
         best = {row: texts[0] for row, texts in zip(first, found, strict=True)}
         correct, metrics = judged(pairs, name, {row: answer.text for row, answer in best.items()}, references)
         scores = cider_d([words(best[row].text) for row in first], [[*map(words, truths)] for truths in references])
@@ -134,7 +139,7 @@ class _Session:
         item_B = self.prepared.item_of_row[name][rows]
         items = {int(item): self.prepared.items[name][item] for item in np.unique(item_B)}
         asked = ((items[int(item)], question) for item, question in zip(item_B, questions, strict=True))
-        how, report = self._how(ANSWERS), self._named("answering questions")
+        how, report = self._how(ANSWERS, truths), self._named("answering questions")
         found = self.generator.answers(self.space, asked, how, report, len(rows))
         correct = np.array([answer_accuracy(best[0].text, truth) for best, truth in zip(found, truths, strict=True)])
         predictions = {
@@ -156,7 +161,10 @@ class _Session:
         metrics["vqa/question_only"] = float(np.mean(blind))
         return metrics
 
-    def _how(self, how: Generation) -> Generation:
+    def _how(self, how: Generation, truths: Sequence[Sequence[str]]) -> Generation:
+        if self.rehearsed:
+            longest = max(len(self.generator.tokenizer.prepare(text)) for texts in truths for text in texts)
+            how = changed(how, max_length=max(1, min(how.max_length, longest - 1)))  # the first token is given
         return changed(how, beams=1) if self.greedy else how
 
     def _named(self, what: str) -> Callable[[int, int], None]:

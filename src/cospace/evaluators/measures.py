@@ -123,7 +123,7 @@ def classify(
     chosen = templates or (BARE if bare else ENSEMBLE)
     listed = read_classes(classes)
     for one in listed:
-        one.check(space.fingerprint, "this run")
+        one.check(space.fingerprint, space.width, "this run")
     names, class_CE = [one.name for one in listed], vectors_of(embed_text, listed, chosen)
     found = []
     for name in (name for name in embedded.vectors if not is_text(name)):

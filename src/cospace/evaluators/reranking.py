@@ -25,19 +25,19 @@ QUERIES = 500
 """Queries each way that the figures of an evaluation are about."""
 
 
-def rerank(generator: TextGenerator | None, space: Space, embedded: EmbeddedPairs) -> Metrics:
-    """R@1 both ways after re-ranking, before it among the same queries, and how many those are."""
+def rerank(generator: TextGenerator | None, space: Space, embedded: EmbeddedPairs, queries: int = QUERIES) -> Metrics:
+    """R@1 both ways after re-ranking, before it among the same queries, and how many those are, ``queries`` at most."""
     if generator is None or "itm" not in generator.tasks:
         return {}
     text, described = text_modality(), generator.modality
     if not {text, described} <= embedded.vectors.keys():
         return {}
-    reranker = _Reranker(generator, space, embedded)
+    reranker = _Reranker(generator, space, embedded, queries)
     found: Metrics = {}
     for asked, wanted, (after, before) in ((text, described, reranker.items()), (described, text, reranker.texts())):
         name = f"rerank/{asked}_to_{wanted}"
         found |= {f"{name}/R@1": after, f"{name}/R@1_before": before}
-        found[f"{name}/n"] = float(min(QUERIES, len(embedded.vectors[asked])))
+        found[f"{name}/n"] = float(min(queries, len(embedded.vectors[asked])))
     return found
 
 
@@ -49,8 +49,8 @@ def evidence(space: Space, odds: np.ndarray, cosine: np.ndarray) -> np.ndarray:
 class _Reranker:
     """Some pairs' items and texts, compared by the space first and by the decoder after."""
 
-    def __init__(self, generator: TextGenerator, space: Space, embedded: EmbeddedPairs) -> None:
-        self.generator, self.space, self.embedded = generator, space, embedded
+    def __init__(self, generator: TextGenerator, space: Space, embedded: EmbeddedPairs, queries: int) -> None:
+        self.generator, self.space, self.embedded, self.queries = generator, space, embedded, queries
         self.item_NE, self.text_NE = (embedded.vectors[name] for name in (generator.modality, text_modality()))
         texts = embedded.pairs.items[text_modality()]
         self.all_texts = [texts[row] for row in embedded.first_row[text_modality()].tolist()]
@@ -58,13 +58,13 @@ class _Reranker:
 
     def items(self) -> tuple[float, float]:
         """Share of texts whose first item is right, after and before."""
-        asked, found_QK, cosine_QK = _nearest(self.text_NE, self.item_NE)
+        asked, found_QK, cosine_QK = _nearest(self.text_NE, self.item_NE, self.queries)
         odds_QK = self._odds(found_QK, asked[:, None].repeat(found_QK.shape[1], 1), cosine_QK)
         return _first(_right(self.relation.T, asked, found_QK), odds_QK)
 
     def texts(self) -> tuple[float, float]:
         """Share of items whose first text is right, after and before."""
-        asked, found_QK, cosine_QK = _nearest(self.item_NE, self.text_NE)
+        asked, found_QK, cosine_QK = _nearest(self.item_NE, self.text_NE, self.queries)
         odds_QK = self._odds(asked[:, None].repeat(found_QK.shape[1], 1), found_QK, cosine_QK)
         return _first(_right(self.relation, asked, found_QK), odds_QK)
 
@@ -80,9 +80,9 @@ class _Reranker:
         return evidence(self.space, odds_QK, cosine_QK)
 
 
-def _nearest(query_NE: Tensor, found_NE: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _nearest(query_NE: Tensor, found_NE: Tensor, queries: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Some of the queries, and the places of what is nearest to each with their cosines, best first."""
-    asked = some(np.arange(len(query_NE)), QUERIES)
+    asked = some(np.arange(len(query_NE)), queries)
     cosine_QN = query_NE[asked] @ found_NE.T
     cosine_QK, found_QK = cosine_QN.topk(min(CANDIDATES, len(found_NE)))
     return asked, found_QK.numpy(), cosine_QK.numpy()

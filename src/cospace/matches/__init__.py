@@ -12,8 +12,8 @@ None of them holds a matrix: memory grows with items and pairs. Shapes: ``N`` le
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import combinations
 from typing import TYPE_CHECKING
@@ -50,7 +50,16 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-__all__ = ["BatchMatches", "Matches", "ModalityPair", "Relation", "Together", "connected", "modality_pairs"]
+__all__ = [
+    "BatchMatches",
+    "Matches",
+    "ModalityPair",
+    "Relation",
+    "RowVectors",
+    "Together",
+    "connected",
+    "modality_pairs",
+]
 
 ModalityPair = tuple[str, str]
 """Two modalities in alphabetical order."""
@@ -65,17 +74,21 @@ def modality_pairs(names: Sequence[str] | Mapping[str, object]) -> list[Modality
 class Together:
     """The ``K`` rows of a batch that have two modalities: their places among the rows of each, and what matches.
 
-    Places are those in the modality's own embeddings; nothing where the rows are all that it has.
+    Places are those in the modality's own embeddings; nothing where the rows are all that it has. ``weight_K`` is how
+    much each row counts, 1 on average over the data set; nothing where all count alike.
     """
 
     left_K: Tensor | None
     right_K: Tensor | None
     relation: Relation
+    weight_K: Tensor | None = None
 
     def to(self, where: torch.device | str) -> Together:
         """The same on another device."""
-        left_K, right_K = (None if rows is None else rows.to(where) for rows in (self.left_K, self.right_K))
-        return Together(left_K, right_K, self.relation.to(where))
+        left_K, right_K, weight_K = (
+            None if rows is None else rows.to(where) for rows in (self.left_K, self.right_K, self.weight_K)
+        )
+        return Together(left_K, right_K, self.relation.to(where), weight_K)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +96,12 @@ class BatchMatches:
     """What of a batch matches, for an objective. Every row matches itself wherever it has two modalities.
 
     ``rows`` gives the rows of the batch that have a modality, nothing where all have it; its embeddings are of these.
+    ``teacher`` holds, by modality, vectors ``(B_m, D)`` of the same rows in the space of a teacher, where there is one.
     """
 
     rows: Mapping[str, Tensor | None]
     pairs: Mapping[ModalityPair, Together]
+    teacher: Mapping[str, Tensor] = field(default_factory=dict)
 
     @classmethod
     def of_groups(cls, groups_B: np.ndarray | Tensor, modalities: Sequence[str] = ("image", "text")) -> BatchMatches:
@@ -102,7 +117,30 @@ class BatchMatches:
     def to(self, where: torch.device | str) -> BatchMatches:
         """The same on another device."""
         rows = {name: None if places is None else places.to(where) for name, places in self.rows.items()}
-        return BatchMatches(rows, {pair: together.to(where) for pair, together in self.pairs.items()})
+        teacher = {name: vectors_BD.to(where) for name, vectors_BD in self.teacher.items()}
+        return BatchMatches(rows, {pair: together.to(where) for pair, together in self.pairs.items()}, teacher)
+
+    def only(self, pairs: Collection[ModalityPair]) -> BatchMatches:
+        """The same of some pairs of modalities."""
+        return replace(self, pairs={pair: together for pair, together in self.pairs.items() if pair in pairs})
+
+
+@dataclass(frozen=True, slots=True)
+class RowVectors:
+    """Vectors ``(N, D)``, and which of them each row of a data set has ``(rows,)``, -1 for none."""
+
+    vectors_ND: np.ndarray
+    of_row: np.ndarray
+
+    def select(self, rows: np.ndarray) -> RowVectors:
+        """Of some rows."""
+        return RowVectors(self.vectors_ND, take(self.of_row, rows))
+
+    def at(self, rows: np.ndarray) -> Tensor:
+        """The vectors of some rows, each of which has one."""
+        places = self.of_row[rows]
+        assert (places >= 0).all(), "a row without a vector"
+        return as_tensors([self.vectors_ND[places]])[0]
 
 
 @dataclass(frozen=True)
@@ -112,11 +150,15 @@ class Matches:
     ``codes`` holds per modality and row the item's code, -1 where the row lacks it; ``pairs`` per two modalities the
     codes that match ``(P, 2)``, sorted; ``component_of_code`` per modality and code the number of its connected
     component. A selection of rows keeps the last two whole, so what matched still matches and keeps its numbers.
+    ``weight_N`` is how much each row counts, where they do not count alike, and ``teacher`` are vectors of the rows'
+    items in another space; a batch hands both to its objective.
     """
 
     codes: Mapping[str, np.ndarray]
     pairs: Mapping[ModalityPair, np.ndarray]
     component_of_code: Mapping[str, np.ndarray]
+    weight_N: np.ndarray | None = None
+    teacher: Mapping[str, RowVectors] = field(default_factory=dict)
 
     @classmethod
     def of(cls, codes: Mapping[str, np.ndarray]) -> Matches:
@@ -144,7 +186,9 @@ class Matches:
     def select(self, rows: np.ndarray) -> Matches:
         """Some rows in the given order; what matched still matches."""
         codes = {name: take(column, rows) for name, column in self.codes.items()}
-        return Matches(codes, self.pairs, self.component_of_code)
+        teacher = {name: vectors.select(rows) for name, vectors in self.teacher.items()}
+        weight_N = None if self.weight_N is None else take(self.weight_N, rows)
+        return replace(self, codes=codes, weight_N=weight_N, teacher=teacher)
 
     def through(self, shared: str) -> Matches:
         """The same, where items of two modalities that no row pairs match if they share an item of a third one.
@@ -155,7 +199,7 @@ class Matches:
         for pair in [pair for pair, pairs_P2 in self.pairs.items() if not len(pairs_P2) and shared not in pair]:
             sides = (self._codes_of(shared, name) for name in pair)
             found[pair] = composed(*sides)
-        return Matches(self.codes, found, self.component_of_code)
+        return replace(self, pairs=found)
 
     def _codes_of(self, left: str, right: str) -> np.ndarray:
         """The codes of two modalities that match ``(P, 2)``, sorted by the left ones."""
@@ -190,9 +234,11 @@ class Matches:
             both_B = has[left] & has[right]
             places = (_places_in(both_B, has[left]), _places_in(both_B, has[right]))
             relation = self._relation((left, right), codes[left][both_B], codes[right][both_B])
-            together[left, right] = Together(*places, relation)
+            weight_K = None if self.weight_N is None else as_tensors([self.weight_N[rows][both_B]])[0]
+            together[left, right] = Together(*places, relation, weight_K)
         everything = np.ones(len(rows), bool)
-        return BatchMatches({name: _places_in(mask, everything) for name, mask in has.items()}, together)
+        teacher = {name: vectors.at(rows[has[name]]) for name, vectors in self.teacher.items()}
+        return BatchMatches({name: _places_in(mask, everything) for name, mask in has.items()}, together, teacher)
 
     def between(self, left: str, right: str, left_rows: np.ndarray, right_rows: np.ndarray) -> Relation:
         """What matches between items of two modalities, each named by a row that shows it."""

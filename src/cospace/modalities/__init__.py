@@ -162,6 +162,14 @@ class Modality(ABC):
         """Settings with every open value chosen from the data: different items, all texts, whether a decoder learns."""
         return settings
 
+    def smaller(self, settings: Any) -> Any:
+        """Fitted settings with which the default encoder's steps cost less, and show less; nothing where none do."""
+        return None
+
+    def phases(self, settings: Any) -> Sequence[float]:
+        """Shares of the steps, 0 to 1, after which fitted settings make a step cost more or less than before."""
+        return ()
+
     @abstractmethod
     def processor_class(self) -> Any:
         """The class that :meth:`build_processor` builds, for ``from_state``."""

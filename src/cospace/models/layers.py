@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from ..types import UserError
+from .packing import Runs
 
 
 class Norm(nn.LayerNorm):
@@ -165,7 +166,10 @@ class SelfAttention(torch.autograd.Function):
 
 
 class Attention(nn.Module):
-    """All tokens of an item attend to all of its tokens where ``mask_BT`` is true: see :func:`attend`."""
+    """All tokens of an item attend to all of its tokens where ``mask_BT`` is true: see :func:`attend`.
+
+    Packed texts (:mod:`.packing`) are one row of tokens with their runs in place of a mask.
+    """
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -174,11 +178,18 @@ class Attention(nn.Module):
         self.out = nn.Linear(width, width, bias=False)
         self.scale = nn.Parameter(torch.full((heads, 1, 1), math.sqrt(width / heads)))
 
-    def forward(self, tokens_BTD: Tensor, mask_BT: Tensor | None = None) -> Tensor:
-        visible = None if mask_BT is None else mask_BT[:, None, None, :]
-        attended_BTD = SelfAttention.apply(self.qkv(tokens_BTD), self.scale, visible)  # type: ignore[no-untyped-call]
+    def forward(self, tokens_BTD: Tensor, mask_BT: Tensor | Runs | None = None) -> Tensor:
+        qkv_BTD = self.qkv(tokens_BTD)
+        if isinstance(mask_BT, Runs):
+            attended_BTD = mask_BT.each(qkv_BTD, self._attended)
+        else:
+            attended_BTD = self._attended(qkv_BTD, None if mask_BT is None else mask_BT[:, None, None, :])
         mixed_BTD: Tensor = self.out(attended_BTD)
         return mixed_BTD
+
+    def _attended(self, qkv_BTD: Tensor, visible: Tensor | None = None) -> Tensor:
+        attended_BTD: Tensor = SelfAttention.apply(qkv_BTD, self.scale, visible)  # type: ignore[no-untyped-call]
+        return attended_BTD
 
 
 class MLP(nn.Module):
@@ -207,7 +218,7 @@ class Block(nn.Module):
         nn.init.zeros_(self.attention.out.weight)
         nn.init.zeros_(self.mlp.down.weight)
 
-    def forward(self, tokens_BTD: Tensor, mask_BT: Tensor | None = None) -> Tensor:
+    def forward(self, tokens_BTD: Tensor, mask_BT: Tensor | Runs | None = None) -> Tensor:
         tokens_BTD = tokens_BTD + self.attention(self.attention_norm(tokens_BTD), mask_BT)
         mixed_BTD: Tensor = tokens_BTD + self.mlp(self.mlp_norm(tokens_BTD))
         return mixed_BTD

@@ -24,6 +24,7 @@ from .calibration import Calibration, Relevance
 from .formats import check_format, without_fetching
 from .heads import HeadConfig, projection
 from .precision import LowPrecisionCopy, compute_copy
+from .truncation import AtWidth, truncated
 
 FORMAT = 2
 """Version of the saved folder; a reader refuses what it does not know."""
@@ -47,6 +48,7 @@ class Space(nn.Module):
     """Maps raw items of any of its modalities to vectors of one width ``E``; pairs land close to each other.
 
     Parts arrive built: ``encoders`` and ``processors`` by modality. ``configs`` are kept to save the space with.
+    ``widths`` are those of shorter vectors that it was trained for (Matryoshka), with what is known of cosines there.
     ``precision`` is the number format that items are embedded in; of a published model it is float32, since people
     compare its vectors with those of its own library.
     """
@@ -67,6 +69,8 @@ class Space(nn.Module):
         self.configs, self.processors = dict(configs), dict(processors)
         self.calibration: Calibration | None = None
         self.relevance = Relevance()
+        self.widths: dict[int, AtWidth] = {}
+        self.truncated_from: int | None = None
         self.precision: Precision = "auto"
         self.fingerprint: str | None = None
         self.low_precision: LowPrecisionCopy | None = None
@@ -92,6 +96,20 @@ class Space(nn.Module):
     def device(self) -> torch.device:
         """Where its weights are."""
         return next((weight.device for weight in _weights(self)), torch.device("cpu"))
+
+    def truncated(self, dimensions: int) -> Space:
+        """The same space with vectors of their first ``dimensions`` numbers, at unit length again; weights are shared.
+
+        It has probabilities where it was trained for this width. Raises :class:`UserError` for more numbers than there
+        are, and for fewer than :data:`~cospace.models.truncation.FEWEST`.
+        """
+        return truncated(self, dimensions)
+
+    @property
+    def identity(self) -> str:
+        """What its vectors depend on: the fingerprint and, where they are cut, how many numbers they have."""
+        cut = self.truncated_from not in (None, self.width)
+        return f"{self.fingerprint}/{self.width}" if cut else str(self.fingerprint)
 
     def encode(self, modality: str, inputs: Any) -> Tensor:
         """Batch of prepared inputs to float32 ``(B, E)``, not normalised; differentiable."""
@@ -138,7 +156,11 @@ class Space(nn.Module):
         self, modality: str, prepared: Iterator[Tensor], progress: Progress | None = None, total: int = 0
     ) -> Iterator[np.ndarray]:
         """The same vectors as the objective sees them, not normalised."""
-        return self._through(lambda tower, inputs: tower.encode(modality, inputs), modality, prepared, progress, total)
+
+        def encoded(tower: Space, inputs: Any) -> Tensor:
+            return tower.encode(modality, inputs)[:, : self.width]
+
+        return self._through(encoded, modality, prepared, progress, total)
 
     def pooled_prepared(
         self, modality: str, prepared: Iterator[Tensor], progress: Progress | None = None, total: int = 0
@@ -220,12 +242,14 @@ class Space(nn.Module):
         and embedded anew whenever the space is loaded, so a changed preparation is noticed like a changed network.
         Files ``beside``, in folders of their own, are sealed along but are no part of the fingerprint.
         """
+        assert self.truncated_from is None, "a truncated space has the weights of a whole one"
         settings: dict[str, Any] = {
             "format": FORMAT,
             "width": self.width,
             "encoders": {name: plain(config) for name, config in self.configs.items()},
             **({"heads": {name: head.model_dump() for name, head in self.heads.items()}} if self.heads else {}),
             **({"precision": self.precision} if self.precision != "auto" else {}),
+            **({"widths": {str(width): known.plain() for width, known in self.widths.items()}} if self.widths else {}),
             "calibration": None if self.calibration is None else [self.calibration.slope, self.calibration.offset],
             "relevance": self.relevance.plain(),
         }
@@ -281,6 +305,9 @@ class Space(nn.Module):
                 space.calibration = Calibration(*map(float, settings["calibration"]))
             space.relevance = Relevance.from_plain(settings.get("relevance", {}))
             space.precision = precision(settings.get("precision", "auto"))
+            space.widths = {
+                int(width): AtWidth.from_plain(known) for width, known in settings.get("widths", {}).items()
+            }
         return space
 
     def _processor(self, modality: str) -> Processor:

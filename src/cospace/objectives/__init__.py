@@ -6,23 +6,30 @@ that has the modality) and ``matches`` (:class:`cospace.matches.BatchMatches`: w
 of them match) and returns a scalar, the sum over the pairs of modalities that the batch has. An objective never sees
 the model, the rank or the configuration; it normalises where its paper does, and owns a learned scale and bias for
 every pair of modalities in float32.
+
+An objective made of another one names that one's settings ``of``; ``objective=matryoshka`` then is about the recipe's
+own. Where a setting depends on the width of the embeddings, ``Config.fitted(width)`` fills it in, or refuses it. What
+is trained for shorter vectors says for which by ``widths``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from ..config import PartConfig, lookup, names, part, plain
 from ..matches import BatchMatches, ModalityPair, Relation
 from ._division import divided
 
 __all__ = [
-    "FEWEST", "PAIRS", "Aligned", "aligned", "average", "cosine", "divided", "per_pair_parameter", "small_loss_rows",
-    "total",
+    "FEWEST", "PAIRS", "Aligned", "OfAnother", "aligned", "average", "cosine", "divided", "fitted_to", "is_made_of",
+    "per_pair_parameter", "small_loss_rows", "total", "trained_widths", "weighted_mean",
 ]  # fmt: skip
 
 PAIRS: Sequence[ModalityPair] = (("image", "text"),)
@@ -31,16 +38,65 @@ PAIRS: Sequence[ModalityPair] = (("image", "text"),)
 FEWEST = 2
 """Rows that a pair of modalities needs in a batch; with fewer nothing can be contrasted, and the pair is left out."""
 
+REGISTRY = "objectives"
+"""Where objectives are registered."""
+
+
+class BuildsObjective(Protocol):
+    """The ``Config`` of an objective."""
+
+    def build(self, pairs: Sequence[ModalityPair]) -> nn.Module:
+        """The module for some pairs of modalities."""
+
+
+class OfAnother(PartConfig):
+    """Base of the settings of an objective that is made of another one."""
+
+    of: dict[str, Any] = Field(default_factory=lambda: {"name": "softmax"}, validate_default=True)
+    """The objective that it is made of, by name, with its settings; left open, the recipe's."""
+
+    @field_validator("of", mode="before")
+    @classmethod
+    def _complete(cls, given: Any) -> dict[str, Any]:
+        return plain(part(REGISTRY, given))
+
+    def build_inner(self, pairs: Sequence[ModalityPair]) -> nn.Module:
+        """The module of that objective."""
+        inner: BuildsObjective = part(REGISTRY, self.of)  # type: ignore[assignment]
+        return inner.build(pairs)
+
+
+def is_made_of(name: str) -> bool:
+    """Whether an objective of our own is made of another one."""
+    return name in names(REGISTRY) and "of" in lookup(REGISTRY, name).model_fields
+
+
+def fitted_to(settings: Mapping[str, Any], width: int) -> dict[str, Any]:
+    """An objective's settings for embeddings of ``width`` numbers. Raises :class:`UserError` where they do not fit."""
+    config: Any = part(REGISTRY, settings)
+    return plain(config.fitted(width) if hasattr(config, "fitted") else config)
+
+
+def trained_widths(objective: nn.Module) -> list[int]:
+    """The lengths of shorter vectors that an objective trains for, ascending."""
+    return sorted({width for module in objective.modules() for width in getattr(module, "widths", ())})
+
 
 @dataclass(frozen=True, slots=True)
 class Aligned:
-    """Two modalities of a batch: the ``K`` rows that have both, in float32 or better, and what matches among them."""
+    """Two modalities of a batch: the ``K`` rows that have both, in float32 or better, and what matches among them.
+
+    ``weight_K`` is how much each counts, nothing where all count alike. ``teacher`` are the vectors of both sides,
+    ``(K, D)`` each, in the space of a teacher that has both.
+    """
 
     left: str
     right: str
     left_KE: Tensor
     right_KE: Tensor
     relation: Relation
+    weight_K: Tensor | None = None
+    teacher: tuple[Tensor, Tensor] | None = None
 
     @property
     def name(self) -> str:
@@ -57,7 +113,18 @@ def aligned(embeddings: Mapping[str, Tensor], matches: BatchMatches) -> Iterator
             left_KE, right_KE = _some(full[left], together.left_K), _some(full[right], together.right_K)
             assert len(left_KE) == len(right_KE), f"{len(left_KE)} rows of {left}, {len(right_KE)} of {right}"
             if len(left_KE) >= FEWEST:
-                yield Aligned(left, right, left_KE, right_KE, together.relation)
+                weight_K = None if together.weight_K is None else together.weight_K.to(left_KE.dtype)
+                yield Aligned(
+                    left, right, left_KE, right_KE, together.relation, weight_K, _teacher(matches, left, right)
+                )
+
+
+def _teacher(matches: BatchMatches, left: str, right: str) -> tuple[Tensor, Tensor] | None:
+    """The teacher's vectors of the rows that have two modalities."""
+    if not {left, right} <= matches.teacher.keys():
+        return None
+    together = matches.pairs[left, right]
+    return _some(matches.teacher[left], together.left_K), _some(matches.teacher[right], together.right_K)
 
 
 def _some(rows_BE: Tensor, places_K: Tensor | None) -> Tensor:
@@ -77,6 +144,11 @@ def per_pair_parameter(value: float, pairs: Sequence[ModalityPair]) -> nn.Parame
 def cosine(left_BE: Tensor, right_BE: Tensor) -> Tensor:
     """Cosine of every left row with every right row, ``(B, B)``."""
     return normalize(left_BE, dim=-1) @ normalize(right_BE, dim=-1).T
+
+
+def weighted_mean(rows_B: Tensor, weight_B: Tensor | None) -> Tensor:
+    """Mean over rows, each times its weight; these are 1 on average over a data set, not over a batch."""
+    return rows_B.mean() if weight_B is None else (rows_B * weight_B).mean()
 
 
 def average(losses: list[Tensor]) -> Tensor:

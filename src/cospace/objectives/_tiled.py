@@ -84,12 +84,14 @@ class Tile:
 class Tiles:
     """The logits of a batch's two sides, ``(B, E)`` each, and the way back from their gradient to the embeddings'."""
 
-    def __init__(self, left_BE: Tensor, right_BE: Tensor, relation: Relation, scale: float) -> None:
+    def __init__(
+        self, left_BE: Tensor, right_BE: Tensor, relation: Relation, scale: float, weight_B: Tensor | None = None
+    ) -> None:
         self.order, self.scale, self.division = Order(relation), scale, current()
         self.height, self.width = tile_shape(left_BE)
         left_B, right_B = (matches_B.to(left_BE.dtype) for matches_B in relation.counts())
-        self.left = Side(left_BE, self.order.left_B, left_B, self.height)
-        self.right = Side(right_BE, self.order.right_B, right_B, self.width)
+        self.left = Side(left_BE, self.order.left_B, left_B, self.height, weight_B)
+        self.right = Side(right_BE, self.order.right_B, right_B, self.width, weight_B)
         self.buffer = left_BE.new_empty(self.height * self.width)
         self.blocks = list(cuts(0, len(left_BE), self.height))
         self.columns = [(columns, self.order.near(columns)) for columns in cuts(0, len(left_BE), self.width)]
@@ -143,12 +145,17 @@ class Tiles:
 class Side:
     """One side's rows in an order of its own: unit vectors on the way out, gradients on the way back.
 
-    ``matches_B`` are as the rows came, and in the order from then on.
+    ``matches_B`` and ``weight_B``, how much each row counts, are as the rows came, and in the order from then on.
     """
 
-    def __init__(self, rows_BE: Tensor, order_B: Tensor, matches_B: Tensor, most: int) -> None:
+    def __init__(
+        self, rows_BE: Tensor, order_B: Tensor, matches_B: Tensor, most: int, weight_B: Tensor | None = None
+    ) -> None:
         self.rows_BE, self.order_B, self.most = rows_BE, order_B, most
         self.matches_B = matches_B[order_B]
+        self.weight_B = None if weight_B is None else weight_B[order_B]
+        self.divisor_B = self.matches_B if self.weight_B is None else self.matches_B / self.weight_B
+        """What divides the sum over a row's matches into its mean times its weight; infinite for a weight of 0."""
         self.log_matches_B = self.matches_B.log()
         self.length_B = torch.linalg.vector_norm(rows_BE, dim=1).clamp(min=EPSILON)[order_B]
         self._gradient_BE: Tensor | None = None

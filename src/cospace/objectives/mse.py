@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..config import PartConfig
 from ..matches import BatchMatches, ModalityPair
-from . import PAIRS, aligned, total
+from . import PAIRS, aligned, total, weighted_mean
 
 
 class Config(PartConfig):
@@ -26,5 +26,8 @@ class MSE(nn.Module):
     """Mean over the batch of the squared Euclidean distance of paired rows, not normalised."""
 
     def forward(self, embeddings: Mapping[str, Tensor], matches: BatchMatches) -> Tensor:
-        pairs = aligned(embeddings, matches)
-        return total([(pair.left_KE - pair.right_KE).square().sum(-1).mean() for pair in pairs], embeddings)
+        losses = [
+            weighted_mean((pair.left_KE - pair.right_KE).square().sum(-1), pair.weight_K)
+            for pair in aligned(embeddings, matches)
+        ]
+        return total(losses, embeddings)

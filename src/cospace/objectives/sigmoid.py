@@ -50,27 +50,49 @@ class Sigmoid(nn.Module):
         for pair in aligned(embeddings, matches):
             scale = self.log_scale[pair.name].clamp(0.0, self.max_log_scale).exp()
             ask = dense if is_small(pair.left_KE) else tiled
-            losses.append(ask(pair.relation, pair.left_KE, pair.right_KE, scale, self.bias[pair.name]))
+            losses.append(ask(pair.relation, pair.left_KE, pair.right_KE, scale, self.bias[pair.name], pair.weight_K))
         return total(losses, embeddings)
 
 
-def dense(relation: Relation, left_BE: Tensor, right_BE: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
+def dense(
+    relation: Relation,
+    left_BE: Tensor,
+    right_BE: Tensor,
+    scale: Tensor,
+    bias: Tensor,
+    weight_B: Tensor | None = None,
+) -> Tensor:
     """Mean over rows of the summed loss of a row's questions."""
     logits_BB = scale * cosine(left_BE, right_BE) + bias
-    sign_BB = relation.dense().to(logits_BB.dtype) * 2 - 1
-    return -logsigmoid(sign_BB * logits_BB).sum(1).mean()
+    match_BB = relation.dense()
+    loss_BB = -logsigmoid((match_BB.to(logits_BB.dtype) * 2 - 1) * logits_BB)
+    if weight_B is not None:
+        loss_BB = loss_BB * importance(match_BB, weight_B[:, None], weight_B)
+    return loss_BB.sum(1).mean()
 
 
-def tiled(relation: Relation, left_BE: Tensor, right_BE: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
+def importance(match_KC: Tensor, rows_K1: Tensor, columns_C: Tensor) -> Tensor:
+    """How much each question counts: a match the mean weight of its two rows, what is none 1."""
+    return torch.where(match_KC, (rows_K1 + columns_C) / 2, 1.0)
+
+
+def tiled(
+    relation: Relation,
+    left_BE: Tensor,
+    right_BE: Tensor,
+    scale: Tensor,
+    bias: Tensor,
+    weight_B: Tensor | None = None,
+) -> Tensor:
     """:func:`dense` in memory that grows with ``B * E`` alone."""
-    return with_gradients(partial(loss_and_gradients, relation), left_BE, right_BE, scale, bias)
+    return with_gradients(partial(loss_and_gradients, relation, weight_B), left_BE, right_BE, scale, bias)
 
 
 def loss_and_gradients(
-    relation: Relation, left_BE: Tensor, right_BE: Tensor, scale: Tensor, bias: Tensor
+    relation: Relation, weight_B: Tensor | None, left_BE: Tensor, right_BE: Tensor, scale: Tensor, bias: Tensor
 ) -> tuple[Tensor, Gradients]:
     """The loss of :func:`dense` and its gradients for both sides, the scale and the bias."""
-    tiles = Tiles(left_BE, right_BE, relation, scale.item())
+    tiles = Tiles(left_BE, right_BE, relation, scale.item(), weight_B)
 
     def of(rows: Sequence[slice]) -> Gradients:
         loss_B, slope_B = torch.zeros_like(tiles.left.matches_B), torch.zeros_like(tiles.left.matches_B)
@@ -78,9 +100,15 @@ def loss_and_gradients(
             logits_RC = tile.logits_RC.add_(bias)
             sign_KC = 1 - 2 * tile.match_KC.to(logits_RC.dtype)
             logits_RC[tile.near].mul_(sign_KC)
-            loss_B[tile.rows] += softplus(logits_RC, threshold=EXACT).sum(1)
+            loss_RC = softplus(logits_RC, threshold=EXACT)
             slope_RC = logits_RC.sigmoid_()
             slope_RC[tile.near].mul_(sign_KC)
+            if tiles.left.weight_B is not None and tiles.right.weight_B is not None:
+                rows_K1, columns_C = tiles.left.weight_B[tile.rows][tile.near, None], tiles.right.weight_B[tile.columns]
+                important_KC = importance(tile.match_KC, rows_K1, columns_C)
+                loss_RC[tile.near].mul_(important_KC)
+                slope_RC[tile.near].mul_(important_KC)
+            loss_B[tile.rows] += loss_RC.sum(1)
             slope_B[tile.rows] += slope_RC.sum(1)
             tiles.add_gradient(tile, slope_RC)
         return loss_B, slope_B, *tiles.take_gradients()

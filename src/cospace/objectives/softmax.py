@@ -24,7 +24,7 @@ from torch.nn.functional import logsigmoid, normalize
 
 from ..config import PartConfig
 from ..matches import BatchMatches, ModalityPair, Relation
-from . import PAIRS, Aligned, aligned, average, cosine, per_pair_parameter, small_loss_rows, total
+from . import PAIRS, Aligned, aligned, average, cosine, per_pair_parameter, small_loss_rows, total, weighted_mean
 from ._tiled import Gradients, Tile, Tiles, is_small, with_gradients
 
 
@@ -57,21 +57,21 @@ class Softmax(nn.Module):
         return total([self._loss(pair) for pair in aligned(embeddings, matches)], embeddings)
 
     def _loss(self, pair: Aligned) -> Tensor:
-        left_KE, right_KE, relation = pair.left_KE, pair.right_KE, pair.relation
+        left_KE, right_KE, relation, weight_K = pair.left_KE, pair.right_KE, pair.relation, pair.weight_K
         if self.loss_truncation and self.training:
             kept_K = small_loss_rows(left_KE, right_KE, self.loss_truncation)
             left_KE, right_KE, relation = left_KE[kept_K], right_KE[kept_K], relation.select(kept_K, kept_K)
+            weight_K = None if weight_K is None else weight_K[kept_K]
         scale = self.log_scale[pair.name].clamp(0.0, self.max_log_scale).exp()
         contrast = dense if is_small(left_KE) else tiled
-        loss = contrast(relation, left_KE, right_KE, scale)
-        return (
-            loss + self.label_smoothing * scale * smoothing_term(relation, left_KE, right_KE)
-            if self.label_smoothing
-            else loss
-        )
+        loss: Tensor = contrast(relation, left_KE, right_KE, scale, weight_K)
+        if not self.label_smoothing:
+            return loss
+        leads: Tensor = self.label_smoothing * scale * smoothing_term(relation, left_KE, right_KE, weight_K)
+        return loss + leads
 
 
-def smoothing_term(relation: Relation, left_BE: Tensor, right_BE: Tensor) -> Tensor:
+def smoothing_term(relation: Relation, left_BE: Tensor, right_BE: Tensor, weight_B: Tensor | None = None) -> Tensor:
     """How much more alike rows are to their own matches than to the mean of all rows; in both directions.
 
     In that mean a row counts one over its number of matches, so that a group of rows counts once. Cross-entropy
@@ -81,15 +81,17 @@ def smoothing_term(relation: Relation, left_BE: Tensor, right_BE: Tensor) -> Ten
     left_BE, right_BE = normalize(left_BE, dim=-1), normalize(right_BE, dim=-1)
     if relation.complete:
         group_B = relation.component_L[relation.left_N]
-        return average([_lead_of_own(group_B, left_BE, right_BE), _lead_of_own(group_B, right_BE, left_BE)])
-    return average([_lead_of_matches(relation, left_BE, right_BE), _lead_of_matches(relation.T, right_BE, left_BE)])
+        leads = [_lead_of_own(group_B, left_BE, right_BE), _lead_of_own(group_B, right_BE, left_BE)]
+    else:
+        leads = [_lead_of_matches(relation, left_BE, right_BE), _lead_of_matches(relation.T, right_BE, left_BE)]
+    return average([weighted_mean(lead_B, weight_B) for lead_B in leads])
 
 
 def _lead_of_own(group_B: Tensor, rows_BE: Tensor, others_BE: Tensor) -> Tensor:
-    """Where matches are groups: against the group's own mean and the mean of all groups."""
+    """Where matches are groups: against the group's own mean and the mean of all groups; of each row."""
     count_G1 = group_B.bincount()[:, None].to(others_BE.dtype)
     mean_GE = others_BE.new_zeros(len(count_G1), others_BE.shape[1]).index_add(0, group_B, others_BE) / count_G1
-    return (rows_BE * (mean_GE - mean_GE.mean(0))[group_B]).sum(1).mean()
+    return (rows_BE * (mean_GE - mean_GE.mean(0))[group_B]).sum(1)
 
 
 def _lead_of_matches(relation: Relation, rows_BE: Tensor, others_BE: Tensor) -> Tensor:
@@ -102,32 +104,36 @@ def _lead_of_matches(relation: Relation, rows_BE: Tensor, others_BE: Tensor) -> 
     own_BE = match_LE[relation.left_N] / matches_B[:, None]
     weight_B = 1 / matched_B
     mean_E = (weight_B / weight_B.sum()) @ others_BE
-    return (rows_BE * (own_BE - mean_E)).sum(1).mean()
+    return (rows_BE * (own_BE - mean_E)).sum(1)
 
 
-def dense(relation: Relation, left_BE: Tensor, right_BE: Tensor, scale: Tensor) -> Tensor:
-    """Mean of the two directions."""
+def dense(
+    relation: Relation, left_BE: Tensor, right_BE: Tensor, scale: Tensor, weight_B: Tensor | None = None
+) -> Tensor:
+    """Mean of the two directions, in both of which a row counts by its weight."""
     match_BB = relation.dense()
     logits_BB = scale * cosine(left_BE, right_BE)
-    return average([classify(logits_BB, match_BB), classify(logits_BB.T, match_BB.T)])
+    return average([classify(logits_BB, match_BB, weight_B), classify(logits_BB.T, match_BB.T, weight_B)])
 
 
-def classify(logits_BB: Tensor, match_BB: Tensor) -> Tensor:
+def classify(logits_BB: Tensor, match_BB: Tensor, weight_B: Tensor | None = None) -> Tensor:
     """Mean over rows of the mean over a row's matches of the loss of separating the match from what is none."""
     matches_B, matched_B = (match_BB.sum(dim).to(logits_BB.dtype) for dim in (1, 0))
     others_BB = (logits_BB - matched_B.log()).masked_fill(match_BB, float("-inf"))
     negative_B1 = others_BB.logsumexp(1, keepdim=True).clamp(min=torch.finfo(logits_BB.dtype).min)
     loss_BB = -logsigmoid(logits_BB - negative_B1)
-    return (loss_BB * match_BB / matches_B[:, None]).sum(1).mean()
+    return weighted_mean((loss_BB * match_BB / matches_B[:, None]).sum(1), weight_B)
 
 
-def tiled(relation: Relation, left_BE: Tensor, right_BE: Tensor, scale: Tensor) -> Tensor:
+def tiled(
+    relation: Relation, left_BE: Tensor, right_BE: Tensor, scale: Tensor, weight_B: Tensor | None = None
+) -> Tensor:
     """:func:`dense` in memory that grows with ``B * E`` alone."""
-    return with_gradients(partial(loss_and_gradients, relation), left_BE, right_BE, scale)
+    return with_gradients(partial(loss_and_gradients, relation, weight_B), left_BE, right_BE, scale)
 
 
 def loss_and_gradients(
-    relation: Relation, left_BE: Tensor, right_BE: Tensor, scale: Tensor
+    relation: Relation, weight_B: Tensor | None, left_BE: Tensor, right_BE: Tensor, scale: Tensor
 ) -> tuple[Tensor, Gradients]:
     """The loss of :func:`dense` and its gradients for both sides and the scale.
 
@@ -135,7 +141,7 @@ def loss_and_gradients(
     directions look alike: the negatives of row ``i`` add up to ``n_i = logsumexp t_ij``, and a match ``j`` has the
     loss ``softplus(n_i - t_ij - log c_j)``.
     """
-    tiles = Tiles(left_BE, right_BE, relation, scale.item())
+    tiles = Tiles(left_BE, right_BE, relation, scale.item(), weight_B)
     negatives = negative_logsumexps(tiles)
     loss_sum, residuals = positive_losses(tiles, negatives)
     left_B, right_B = (
@@ -181,7 +187,10 @@ def negative_logsumexps(tiles: Tiles) -> Both:
 
 
 def positive_losses(tiles: Tiles, negatives: Both) -> tuple[Tensor, Both]:
-    """Second pass, over tiles with matches: the summed loss, and residuals: 1 less the mean probability of matches."""
+    """Second pass, over tiles with matches: the summed loss, and residuals: 1 less the mean probability of matches.
+
+    Both are those of a row times its weight.
+    """
 
     def of(rows: Sequence[slice]) -> tuple[Tensor, ...]:
         found = tuple(torch.zeros_like(side.matches_B) for side in (tiles.left, tiles.right) * 2)
@@ -197,9 +206,9 @@ def positive_losses(tiles: Tiles, negatives: Both) -> tuple[Tensor, Both]:
         return found
 
     left_B, right_B, left_loss_B, right_loss_B = tiles.together(of)
-    left_B.div_(tiles.left.matches_B)
-    right_B.div_(tiles.right.matches_B)
-    loss_sum = (left_loss_B / tiles.left.matches_B).sum() + (right_loss_B / tiles.right.matches_B).sum()
+    left_B.div_(tiles.left.divisor_B)
+    right_B.div_(tiles.right.divisor_B)
+    loss_sum = (left_loss_B / tiles.left.divisor_B).sum() + (right_loss_B / tiles.right.divisor_B).sum()
     return loss_sum, (left_B, right_B)
 
 
@@ -209,8 +218,8 @@ def logit_gradient(tiles: Tiles, tile: Tile, negatives: Both, offsets: Both) -> 
     ``offsets`` turn a logit into the log of its part in its row's, and in its column's, residual.
     """
     left_KC, right_KC = margins(tiles, tile, negatives)
-    left_KC.neg_().sigmoid_().div_(tiles.left.matches_B[tile.rows][tile.near, None])
-    pull_KC = left_KC.add_(right_KC.neg_().sigmoid_().div_(tiles.right.matches_B[tile.columns])).neg_()
+    left_KC.neg_().sigmoid_().div_(tiles.left.divisor_B[tile.rows][tile.near, None])
+    pull_KC = left_KC.add_(right_KC.neg_().sigmoid_().div_(tiles.right.divisor_B[tile.columns])).neg_()
     left_B, right_B = offsets
     gradient_RC = (tile.logits_RC + left_B[tile.rows, None]).exp_()
     gradient_RC += tile.logits_RC.add_(right_B[tile.columns]).exp_()

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..config import PartConfig
 from ..matches import BatchMatches, ModalityPair
-from . import PAIRS, aligned, total
+from . import PAIRS, aligned, total, weighted_mean
 
 
 class Config(PartConfig):
@@ -40,7 +40,7 @@ class VICReg(nn.Module):
     def forward(self, embeddings: Mapping[str, Tensor], matches: BatchMatches) -> Tensor:
         losses, config = [], self.config
         for pair in aligned(embeddings, matches):
-            invariance = (pair.left_KE - pair.right_KE).square().mean()
+            invariance = weighted_mean((pair.left_KE - pair.right_KE).square().mean(-1), pair.weight_K)
             variance = spread(pair.left_KE) + spread(pair.right_KE)
             covariance = redundancy(pair.left_KE) + redundancy(pair.right_KE)
             losses.append(config.invariance * invariance + config.variance * variance + config.covariance * covariance)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..evaluation.advice import Deed, Known, Setup, deed, describe_kept, read_small, too_few_files
+from ..evaluation.advice import Deed, Known, Setup, deed, describe_kept, read_small, still_rising, too_few_files
 from ..evaluation.quality import Level
 from ..types import Metrics
 from .metrics_log import MetricsLog
@@ -22,12 +22,16 @@ def setup_of(run: Run) -> Setup | None:
 
 
 def advice(run: Run, metrics: Metrics, pixels: Mapping[str, float] | None = None) -> list[str]:
-    """Sentences on the run, measured at ``metrics``: too few data to start from nothing, images read too small.
+    """Sentences on the run, measured at ``metrics``: too few data or steps, images read too small.
 
     ``pixels`` are medians of the files' own longer sides by the plural of their modality, where they are known.
     """
     rows, setup, start = MetricsLog(run.path / "metrics.jsonl").rows(), setup_of(run), start_from_towers()
-    found = [too_few_files(metrics, rows, setup, start), read_small(setup, pixels or {}, start)]
+    found = [
+        too_few_files(metrics, rows, setup, start),
+        still_rising(rows, setup),
+        read_small(setup, pixels or {}, start),
+    ]
     return [sentence for sentence in found if sentence is not None]
 
 

@@ -66,10 +66,12 @@ def training_batches(
     *,
     window: WindowSampler | None = None,
     record: Path | None = None,
+    pooled: Mapping[str, Batcher] | None = None,
 ) -> TrainingBatches:
     """The batches of a fitted configuration; those of a ``window`` where the pairs are one of a stream.
 
-    Rows of no use that are found on the way are remembered in ``record``.
+    Rows of no use that are found on the way are remembered in ``record``. Items of frozen encoders are encoded here,
+    unless they are ``pooled`` already.
     """
     training, pairs = config.training, prepared.pairs
     sampler = window or BatchSampler(len(pairs), training.batch_size or len(pairs), training.seed)
@@ -90,7 +92,7 @@ def training_batches(
     if window is not None:
         for name, batcher in batchers.items():
             batcher.identity_N = identities(prepared, name)
-    batchers |= pooled_batchers(space, prepared, batchers, config)
+    batchers |= pooled_batchers(space, prepared, batchers, config) if pooled is None else pooled
     targets = _decoder_targets(prepared, batchers, config, tokenizer)
     most = config.data.max_bad_fraction if window is None else 1.0  # the windows of a stream are judged together
     on_demand = on_demand_rows(prepared, training.seed, most, record)

@@ -21,6 +21,7 @@ from ..data.prepared import PreparedPairs
 from ..modalities import modality as modality_of
 from ..models.space import Space
 from ..prefetch import prefetch
+from ..runtime import compute_dtype
 from ..types import BadItem, Progress, UserError, silent
 
 MOST = 4 << 30
@@ -55,6 +56,35 @@ def pooled_raws(
     Only what is not kept yet is decoded, and never more than a few at a time are in memory. What cannot be read after
     all, though its caller could, has the features of an example.
     """
+    named = f"{fingerprint}-{modality}"
+    return torch.from_numpy(_of_raws(space, modality, raws, contents, named, progress, Space.pooled_prepared))
+
+
+def embedded_raws(
+    space: Space, modality: str, raws: Sequence[Any], contents: Sequence[str], progress: Progress = silent
+) -> np.ndarray:
+    """Unit vectors of raw items in the space itself, float32 ``(N, E)``, kept in the same way.
+
+    They are kept by the number format that they were computed in as well.
+    """
+    form = str(compute_dtype(space.precision, space.device)).removeprefix("torch.")
+    named = f"{space.identity.replace('/', '-')}-{form}-embedded-{modality}"
+    return _of_raws(space, modality, raws, contents, named, progress, Space.embed_prepared)
+
+
+Make = Callable[[Space, str, Iterator[Tensor], Callable[[int, int], None], int], Iterator[np.ndarray]]
+"""What is computed of prepared items, window by window: a method of a space."""
+
+
+def _of_raws(
+    space: Space,
+    modality: str,
+    raws: Sequence[Any],
+    contents: Sequence[str],
+    named: str,
+    progress: Progress,
+    make: Make,
+) -> np.ndarray:
     keys = [digest([content.encode()]) for content in contents]
     processor = space.processors[modality]
 
@@ -63,9 +93,9 @@ def pooled_raws(
             for item in prefetch([raws[place] for place in missing], processor.prepare):
                 yield processor.prepare(modality_of(modality).example()) if isinstance(item, BadItem) else item
 
-        return _computed(space, modality, whole(), len(missing), progress)
+        return _computed(space, modality, whole(), len(missing), progress, make)
 
-    return torch.from_numpy(_kept(f"{fingerprint}-{modality}", keys, compute))
+    return _kept(named, keys, compute)
 
 
 def pooled_texts(space: Space, modality: str, texts: Sequence[str], fingerprint: str) -> Tensor:
@@ -93,11 +123,18 @@ def _kept(name: str, keys: Sequence[str], compute: Callable[[Sequence[int]], np.
     return np.stack([known[key] for key in keys])
 
 
-def _computed(space: Space, modality: str, items: Iterable[Tensor], count: int, progress: Progress) -> np.ndarray:
+def _computed(
+    space: Space,
+    modality: str,
+    items: Iterable[Tensor],
+    count: int,
+    progress: Progress,
+    make: Make = Space.pooled_prepared,
+) -> np.ndarray:
     def report(done: int, total: int) -> None:
         progress(f"encoding {modality}s", done, total)
 
-    return np.concatenate(list(space.pooled_prepared(modality, iter(items), report, count)))
+    return np.concatenate(list(make(space, modality, iter(items), report, count)))
 
 
 def _read(folder: Path) -> dict[str, np.ndarray]:

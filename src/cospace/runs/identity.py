@@ -5,17 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from .. import files
 from ..data.pairs import Pairs
 from ..types import StorageError, UserError
-from .run import Run
 from .settings import RunConfig
 
 FILE = "identity.json"
+
+BUDGET = "budget.json"
+"""What a budget of minutes has chosen for an unfinished run."""
 
 FREE = {"config.training.parallel", "config.training.rank_timeout_seconds", "config.data.shard_cache_gb"}
 """Settings that an unfinished run may go on with changed: how many processes share the work is no part of it, nor what
@@ -33,25 +35,25 @@ def unfinished(out: Path, clear: bool = True) -> bool:
     if not clear:
         return False
     files.settle(out / "checkpoints")
-    for left in (FILE, "pretrained.json"):
+    for left in (FILE, BUDGET, "pretrained.json"):
         (out / left).unlink(missing_ok=True)
     shutil.rmtree(out / "cache", ignore_errors=True)
     return False
 
 
 def check_identity(
-    out: Path, config: RunConfig, data: tuple[Pairs, Pairs], source: Run | None, say: Callable[[str], None]
+    out: Path,
+    config: RunConfig,
+    data: tuple[Pairs, Pairs],
+    models: Mapping[str, str | None],
+    say: Callable[[str], None],
 ) -> str:
     """Write what decides the run, or check that a run with checkpoints here was decided by the same.
 
-    Returns a hash of it, which every checkpoint carries. Where the file is damaged it is written anew: the checkpoints
-    know by themselves whose they are.
+    ``models`` are the fingerprints of the spaces that it starts and learns from. Returns a hash of it, which every
+    checkpoint carries. Where the file is damaged it is written anew: the checkpoints know by themselves whose they are.
     """
-    identity = json.loads(json.dumps({
-        "config": config.model_dump(mode="json"),
-        "data": [pairs.fingerprint for pairs in data],
-        "from": None if source is None else source.space.fingerprint,
-    }))  # fmt: skip
+    identity = _identity(config, data, models)
     path = out / FILE
     if path.exists() and any((out / "checkpoints").glob("step-*")):
         try:
@@ -66,6 +68,29 @@ def check_identity(
             return _hash(identity)
     files.write_sealed(path, identity)
     return _hash(identity)
+
+
+def digest_of(config: RunConfig, data: tuple[Pairs, Pairs], models: Mapping[str, str | None]) -> str:
+    """A hash of all that decides a run, or of what was asked for before that was complete."""
+    return _hash(_identity(config, data, models))
+
+
+def recorded_steps(out: Path) -> int | None:
+    """How many steps the unfinished run in a folder has, where that can be read."""
+    try:
+        steps: int | None = files.read_sealed(out / FILE)["config"]["training"]["steps"]
+    except (StorageError, KeyError, OSError):
+        return None
+    return steps
+
+
+def _identity(config: RunConfig, data: tuple[Pairs, Pairs], models: Mapping[str, str | None]) -> dict[str, Any]:
+    identity: dict[str, Any] = json.loads(json.dumps({
+        "config": config.model_dump(mode="json"),
+        "data": [pairs.fingerprint for pairs in data],
+        **models,
+    }))  # fmt: skip
+    return identity
 
 
 def _hash(identity: dict[str, Any]) -> str:

@@ -123,16 +123,20 @@ def _length(space: Space, overrides: Iterable[str]) -> int:
     return asked[-1]
 
 
-def _objective(objective: dict[str, Any], source: Run, overrides: Sequence[str]) -> dict[str, Any]:
+def _objective(
+    objective: dict[str, Any], source: Run, overrides: Sequence[str], path: str = "objective"
+) -> dict[str, Any]:
     """The loss goes on from the scale and bias that the model's logits have; SigLIP's goes on being a sigmoid."""
     known = source.logit_scale()
     if known is None:
         return objective
+    if "of" in objective:
+        return {**objective, "of": _objective(objective["of"], source, overrides, f"{path}.of")}
     chosen = [text.partition("=")[0] for text in overrides]
-    if source.facts.get("published", {}).get("family") == "SigLIP" and "objective" not in chosen:
+    if source.facts.get("published", {}).get("family") == "SigLIP" and path not in chosen:
         objective = plain(part("objectives", "sigmoid"))
     learned = {"init_logit_scale": known.scale, "init_logit_bias": known.bias}
-    update = {key: learned[key] for key in learned if key in objective and f"objective.{key}" not in chosen}
+    update = {key: learned[key] for key in learned if key in objective and f"{path}.{key}" not in chosen}
     if "max_logit_scale" in objective:
         update["max_logit_scale"] = max(objective["max_logit_scale"], known.scale)
     return {**objective, **update}

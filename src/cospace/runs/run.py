@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,6 +15,19 @@ from ..models.space import Space
 from ..reading import read_object, understood
 from ..types import Metrics, UserError
 from .metrics_log import MetricsLog
+
+
+@dataclass(frozen=True, slots=True)
+class NamedRun:
+    """A run as a person names it: its folder, modules that it may import, and the length of its vectors, if chosen."""
+
+    path: Path
+    trust: tuple[str, ...] = ()
+    dimensions: int | None = None
+
+    def open(self) -> Run:
+        """Read it."""
+        return Run.load(self.path, self.trust).truncated(self.dimensions)
 
 
 class Run:
@@ -41,6 +55,12 @@ class Run:
         inner = folder / "model" if (folder / "model").is_dir() else folder
         space = Space.load(inner, trust)
         return cls(space, folder, inner, _kept(folder, inner, "run.json"))
+
+    def truncated(self, dimensions: int | None) -> Self:
+        """The same run with vectors of their first ``dimensions`` numbers; see :meth:`cospace.Space.truncated`."""
+        if dimensions is None:
+            return self
+        return type(self)(self.space.truncated(dimensions), self.path, self.folder, self.facts, self.generator)
 
     def metrics(self) -> Metrics:
         """What the run measured on its validation pairs when it ended."""

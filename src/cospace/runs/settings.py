@@ -7,22 +7,25 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field, create_model, field_validator
 
-from ..config import Config, PartConfig, given_value, names, override, part, plain, unknown, validate
+from ..config import Config, PartConfig, names, part, plain, unknown, validate
 from ..data.on_demand import SECONDS, preparation_seconds
 from ..data.pairs import Pairs
 from ..data.prepared import some_items
 from ..modalities import FIELDS, all_modalities, is_text, modality, text_modality
 from ..models.generation.decoder import Config as DecoderConfig
+from ..objectives import fitted_to
 from ..reading import read_object
 from ..training.loop import TrainingConfig
-from ..trust import MODULE, trusting
+from ..trust import trusting
 from ..types import UserError
+from .overrides import named_modules, overridden
 
 SAMPLES_SEEN, GROWTH, MIN_EPOCHS, MIN_EPOCHS_GENERATION = 400, 0.608, 12.0, 7.0
 """A run sees ``SAMPLES_SEEN * items ** GROWTH`` pairs, and at least every item ``MIN_EPOCHS`` times; with a decoder,
@@ -83,6 +86,9 @@ class RunConfig(Config):
     """Dimensions of the embedding space."""
     towers: dict[str, str] = Field(default_factory=dict)
     """Published towers by modality, each from a source of its own: what ``--from image=SOURCE`` sets."""
+    teacher: str | None = None
+    """A run or a published model whose similarities the run learns to agree with, by ``objective=distillation``: what
+    ``--teacher`` sets."""
     tta: bool = False
     """Test-time augmentation of the towers: features of an image are the mean over four views of it."""
     heads: Literal["linear", "closed_form"] = "linear"
@@ -135,6 +141,34 @@ class RunConfig(Config):
                 raise UserError(f"the encoder {self.encoders[name]['name']!r} is for {made_for}, not for {name}")
         return parts
 
+    def with_steps(self, steps: int) -> RunConfig:
+        """The same, fitted configuration with a number of steps, as if a person had given it."""
+        return self.model_copy(update={"training": _with_steps(self.training, steps)})
+
+    def smaller(self, asked: RunConfig) -> RunConfig | None:
+        """The same, fitted configuration with items read at a size that costs less; nothing where none can be.
+
+        Sizes stay that a person ``asked`` for, and those that other encoders than the usual ones read.
+        """
+        data = {}
+        for name, encoder in self.encoders.items():
+            one = modality(name)
+            found, given = one.smaller(self.data.of(name)), asked.data.of(name)
+            left_open = all(getattr(given, setting) is None for setting in one.decided)
+            if found is not None and left_open and encoder["name"] == one.default_encoder:
+                data[name] = found
+        return self.model_copy(update={"data": self.data.model_copy(update=data)}) if data else None
+
+    def phases(self) -> list[tuple[float, float]]:
+        """The parts of a training whose steps are alike: the shares of its steps, 0 to 1, where each begins and ends.
+
+        Images are small at first, and a decoder learns image-text matching in the end.
+        """
+        between = [share for name in self.encoders for share in modality(name).phases(self.data.of(name))]
+        between += [1 - self.decoder.itm_fraction] if "itm" in self.decoder_tasks else []
+        ends = [0.0, *sorted({share for share in between if 0 < share < 1}), 1.0]
+        return list(pairwise(ends))
+
     @property
     def decoder_tasks(self) -> list[str]:
         """What the decoder of a fitted configuration learns; with captions, image-text matching (ITM) as well."""
@@ -172,6 +206,10 @@ class RunConfig(Config):
             }
         )
 
+    def with_fitted_objective(self) -> RunConfig:
+        """With what the objective's settings leave to the width of the embeddings filled in."""
+        return self.model_copy(update={"objective": fitted_to(self.objective, self.embed_dim)})
+
     def _until_fitted(self, generates: bool) -> TrainingConfig:
         """Heads that were fitted in closed form are not trained further where nobody asks for steps."""
         training, fits = self.training, self.heads == "closed_form"
@@ -179,7 +217,7 @@ class RunConfig(Config):
             raise UserError("training.steps=0 trains nothing; it is for heads=closed_form, e.g. --recipe towers")
         if not fits or training.steps is not None or generates or self.lora_rank:
             return training
-        return training.model_copy(update={"steps": 0})
+        return training.model_copy(update={"steps": 0, "minutes": None})
 
     def _encoders_for(self, modalities: Sequence[str]) -> dict[str, dict[str, Any]]:
         """The recipe's encoders of these modalities; one that it does not name gets the modality's own default."""
@@ -189,15 +227,22 @@ class RunConfig(Config):
 
 
 def _fitted_training(training: TrainingConfig, facts: Facts, generates: bool) -> TrainingConfig:
-    """Batch size, steps and warm-up."""
+    """Batch size, steps and warm-up; where minutes were given, steps and warm-up are left open."""
     wanted = max(2.0, min(facts.rows / 10, facts.distinct * 10))
     largest = 7 if generates else 8
     batch_size = min(training.batch_size or int(2 ** np.clip(round(math.log2(wanted)), 6, largest)), facts.rows)
+    training = training.model_copy(update={"batch_size": batch_size})
+    if training.minutes is not None:
+        return training
     steps = usual_steps(facts.n_items, batch_size, generates) if training.steps is None else training.steps
+    return _with_steps(training, steps)
+
+
+def _with_steps(training: TrainingConfig, steps: int) -> TrainingConfig:
     warmup = training.optim.warmup_steps
     warmup = min(100, max(1, steps // 20)) if warmup is None else warmup
     optim = training.optim.model_copy(update={"warmup_steps": warmup})
-    return training.model_copy(update={"batch_size": batch_size, "steps": steps, "optim": optim})
+    return training.model_copy(update={"steps": steps, "minutes": None, "optim": optim})
 
 
 def usual_steps(items: int, batch_size: int, generates: bool) -> int:
@@ -275,22 +320,7 @@ def resolve(recipe: str = "small", overrides: Iterable[str] = ()) -> RunConfig:
         ):
             data["encoders"].setdefault(one.name, one.default_encoder)
     with trusting(named_modules(overrides)):
-        return validate(RunConfig, override(data, overrides), where=recipe)
-
-
-def named_modules(overrides: Iterable[str]) -> tuple[str, ...]:
-    """The modules that a person's own settings name as encoders or as the objective; naming them is consent."""
-    found = []
-    for assignment in overrides:
-        path, _, text = assignment.partition("=")
-        node: Any = given_value(text)
-        for key in reversed(path.split(".")):
-            node = {key: node}
-        encoders = node.get("encoders")
-        parts = [node.get("objective"), *(encoders.values() if isinstance(encoders, Mapping) else ())]
-        names_ = [part.get("name") if isinstance(part, Mapping) else part for part in parts]
-        found += [name for name in names_ if isinstance(name, str) and "." in name and MODULE.fullmatch(name)]
-    return tuple(found)
+        return validate(RunConfig, overridden(data, overrides), where=recipe)
 
 
 def recipe_data(recipe: str) -> dict[str, Any]:

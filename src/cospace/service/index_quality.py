@@ -48,12 +48,13 @@ class Known:
     def of(cls, collection: SearchableIndex) -> Known:
         """Read from the model's folder in the index."""
         run, space = collection.model_folder / "run", collection.space
+        metrics, cut = _read(run / "metrics.json"), space.truncated_from not in (None, space.width)
         return cls(
-            metrics=_read(run / "metrics.json"),
-            bounds=_read(run / "intervals.json"),
+            metrics=_at_width(metrics, space.width) if cut else metrics,
+            bounds={} if cut else _read(run / "intervals.json"),
             facts=_read(run / "run.json"),
             config=_read(run / "config.json"),
-            reliability=_read(run / "reliability.json"),
+            reliability={} if cut else _read(run / "reliability.json"),
             modalities=list(space.modalities),
             width=space.width,
         )
@@ -103,6 +104,13 @@ def _direction(direction: Direction, level: Level) -> dict[str, Any]:
         "says": says,
         "word": allowed(word, level),
     }
+
+
+def _at_width(metrics: Metrics, width: int) -> Metrics:
+    """What vectors cut to ``width`` numbers find; nothing where the run was not trained for them."""
+    start = f"dimensions/{width}/"
+    found = {key.removeprefix(start): value for key, value in metrics.items() if key.startswith(start)}
+    return {key: value for key, value in metrics.items() if key.startswith("n_")} | found if found else {}
 
 
 def _one(name: str) -> str:

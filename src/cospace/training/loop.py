@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from pydantic import Field
@@ -32,11 +32,16 @@ from .selection import Evaluation, Keep, Outcome, Selection
 from .sharded import gather_weights, scatter_weights, sharded_copy
 from .step import NOTHING, forward_backward, room_for_graphs
 
+B = TypeVar("B", bound=Batches)
+
 FEWEST_EVALUATIONS, MOST_EVALUATIONS = 4, 10
 """How often a run is evaluated on the way where nothing is said, and where that costs little."""
 
 EVALUATION_SHARE = 0.05
 """Largest part of the work of the training that :data:`MOST_EVALUATIONS` may cost."""
+
+MOST_MINUTES = 7 * 24 * 60
+"""A week: longer budgets are mistakes for other units."""
 
 HEALTH_EVERY = 10
 """Steps between two measurements of the health of the batch's embeddings."""
@@ -47,6 +52,9 @@ class TrainingConfig(Config):
 
     steps: int | None = Field(default=None, ge=0)
     """Optimizer steps; from the data: so many that the pairs are seen often enough. 0 is for heads in closed form."""
+    minutes: float | None = Field(default=None, gt=0, le=MOST_MINUTES)
+    """Minutes that the whole command may take, evaluation and report included: the steps, and where time is short the
+    size of images, are chosen to fit into them before the first step (what `--minutes` sets)."""
     batch_size: int | None = Field(default=None, ge=2)
     """Pairs per optimizer step, all of them in-batch negatives of each other; from the data: 64 to 256."""
     micro_batch_size: int | None = Field(default=None, ge=1)
@@ -198,8 +206,7 @@ class Trainer:
 
     def _steps(self, batches: Batches, steps: int) -> None:
         """Every step that is left, until the last or until patience is at an end."""
-        if self.pieces is not None:
-            batches = batches.shared(Share(self.ranks.rank, self.ranks.size, self.pieces), self.ranks)
+        batches = self.own_part(batches)
         if self.unevaluated is not None and self._concluded(self.start, self.unevaluated, steps):
             return
         for batch in self.clock.waiting(batches.stream(self.start, steps, self.config.workers)):
@@ -209,6 +216,12 @@ class Trainer:
                 row |= self.observers.watch(embeddings, batch.matches)
             if self._concluded(done, row, steps):
                 return
+
+    def own_part(self, batches: B) -> B:
+        """What this rank makes of batches that ranks share."""
+        if self.pieces is None:
+            return batches
+        return batches.shared(Share(self.ranks.rank, self.ranks.size, self.pieces), self.ranks)  # type: ignore[return-value]
 
     def _concluded(self, done: int, row: dict[str, Any], steps: int) -> bool:
         """Evaluate, log and save after a step, as far as each is due; whether it was the last.
@@ -222,7 +235,7 @@ class Trainer:
         asked = found is None or self.ranks.any(self.stopping.asked)
         late = time.monotonic() - self.saved >= self.config.checkpoint_seconds
         if ends or asked or (self.ranks.any(self.ranks.first and late) if self.sharded else late):
-            self._save(done, row if found is None else None)
+            self.save(done, row if found is None else None)
             self.stopping.reached(f"after step {done}")
         if asked and (found is None or not ends):
             self.stopping.end()
@@ -274,7 +287,7 @@ class Trainer:
         self.stopping.reached(f"before its next step, with the checkpoint of step {facts['step']}")
         return int(facts["step"]), float(facts["minutes"]), float(facts.get("waited", 0.0))
 
-    def _save(self, done: int, unevaluated: dict[str, Any] | None) -> None:
+    def save(self, done: int, unevaluated: dict[str, Any] | None = None) -> None:
         """A checkpoint, which the first rank writes; the others meet it at the next step."""
         self._gather()
         facts = {"minutes": self.clock.minutes, "waited": self.clock.waited, "selection": self.selection.state()}
@@ -345,7 +358,11 @@ def learned_numbers(objective: nn.Module) -> dict[str, float]:
 
     Where there are several pairs of modalities, ``logit_scale/audio_text`` for each.
     """
-    numbers = {tuple(name.split(".")): p.item() for name, p in objective.named_parameters() if p.numel() == 1}
+    numbers = {
+        tuple(part for part in name.split(".") if part != "of"): p.item()
+        for name, p in objective.named_parameters()
+        if p.numel() == 1
+    }
     several = len({part for _, *parts in numbers for part in parts}) > 1
     found = {}
     for (kind, *of), value in numbers.items():

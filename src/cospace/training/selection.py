@@ -20,6 +20,9 @@ from ..types import Metrics
 ERRORS = 2.0
 """Standard errors by which an earlier evaluation must be better than the last one: 95 % of a normal distribution."""
 
+WAITS, WAITED = 0.05, 10.0
+"""Share of a training's time, and seconds of it, from which on it is said that it waited for data."""
+
 Keep = Literal["best", "last"]
 """Which weights a run ends with."""
 
@@ -69,6 +72,11 @@ class Outcome:
     """The share of the training's time, 0 to 1, that was spent waiting for data."""
     waited: float = 0.0
     """That time in seconds."""
+
+    @property
+    def waited_long(self) -> bool:
+        """Whether so much of the time was spent waiting for data that people should know."""
+        return (self.wait_share or 0.0) > WAITS and self.waited > WAITED
 
     def plain(self) -> dict[str, Any]:
         """As JSON data, for ``run.json``."""

@@ -21,6 +21,10 @@ Form = Literal["files", "table", "shards"]
 """What a folder may be read as, where it holds several of them."""
 
 
+WEIGHT_ROLE, WEIGHT = "weight", "@weight"
+"""What the column of weights is named by, in place of a modality, and the extra that holds them."""
+
+
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
     """How an input is read, the same for every command. What is not given is found out."""
@@ -42,7 +46,16 @@ class ReadOptions:
 
     def columns_of(self) -> dict[str, list[str]]:
         """The columns that were named, by modality, each as a list."""
-        return {role: [names] if isinstance(names, str) else list(names) for role, names in self.columns.items()}
+        named = {role: [names] if isinstance(names, str) else list(names) for role, names in self.columns.items()}
+        return {role: names for role, names in named.items() if role != WEIGHT_ROLE}
+
+    @property
+    def weight(self) -> str | None:
+        """The column that says how much each row counts, where one was named."""
+        named = self.columns.get(WEIGHT_ROLE)
+        if named is not None and not isinstance(named, str) and len(named) > 1:
+            raise UserError(f"weight can be one column only; several are given: {', '.join(named)}")
+        return named if named is None or isinstance(named, str) else named[0]
 
     def only(self, spec: str, *allowed: str) -> None:
         """Raise :class:`UserError` where an option was given that means nothing for this input."""

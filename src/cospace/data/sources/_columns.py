@@ -16,11 +16,11 @@ from ...columns import column_of, mapped, taken
 from ...config import unknown
 from ...modalities import FIELDS, Modality, is_text, modality, names, text_modality
 from ...types import Problem, UserError
-from . import AS_FOUND, ReadOptions, Rows, file_modalities
+from . import AS_FOUND, WEIGHT, WEIGHT_ROLE, ReadOptions, Rows, file_modalities
 from ._below import Below
 from ._identity import file_name, identify
 from ._paths import Locator, without_number
-from ._values import unwrap
+from ._values import as_text, unwrap
 
 _GLANCE = 200
 """Rows that are read to decide what a column holds."""
@@ -68,14 +68,17 @@ class Table:
             for role, column in roles.items()
         }
         used = set(roles.values()) | (self.columns.keys() - columns.keys())
+        weight = self.options.weight
+        used.discard(weight or "")
         extras = {c: mapped(as_text, values) for c, values in self.columns.items() if c and c not in used}
         asked = text_modality() in roles and set(FIELDS) <= roles.keys()
         partial = asked or len(roles.keys() - set(FIELDS)) > 2
         alone = not self.options.pairs and roles.keys() - {text_modality(), *FIELDS}
-        rows = Rows(self.places, items, extras, self.problems, least=2 if partial else 1 if alone else None)
+        weights = {} if weight is None else {WEIGHT: extras[weight]}
+        rows = Rows(self.places, items, extras | weights, self.problems, least=2 if partial else 1 if alone else None)
         rows.names = {role: mapped(_name_of, columns[column]) for role, column in roles.items() if not is_text(role)}
         filters = f"; filters: {', '.join(_some(list(map(str, extras))))}" if extras else ""
-        said = ", ".join(f"{role} = {column}" for role, column in roles.items())
+        said = ", ".join(f"{role} = {column}" for role, column in {**roles, **_role(weight)}.items())
         rows.understood = said + filters + self._found_otherwise()
         rows.watched = [*self.below.folders, *self.searched] if len(self.searched) < _MOST_SEARCHED else None
         _one_caption_each(rows)
@@ -116,9 +119,13 @@ class Table:
         if several is not None:
             raise UserError(f"{several} can be one column only; several are given: {', '.join(given[several])}")
         captions = given.get(text, []) if given else _numbered(self.columns)
+        weight = self.options.weight
+        if weight is not None and weight not in self.columns:
+            raise UserError(unknown(weight, self.columns, f"{self.name} has no column"))
         columns: Mapping[str, Sequence[Any]] = self.columns
         if len(captions) > 1:
             columns, given[text] = self._joined(captions)
+        columns = {name: values for name, values in columns.items() if name != weight or [name] in given.values()}
         first = {role: names[0] for role, names in given.items()}
         return choose(columns, first, self.name, self.options.pairs, self.below), columns
 
@@ -141,6 +148,10 @@ class Table:
         self.elsewhere += locator.elsewhere
         self.called += locator.called
         return found
+
+
+def _role(weight: str | None) -> dict[str, str]:
+    return {} if weight is None else {WEIGHT_ROLE: weight}
 
 
 def _file_value(value: Any) -> Any:
@@ -323,13 +334,6 @@ def _holding(columns: Mapping[str, Sequence[Any]], one: Modality) -> str | None:
     """The column most of whose values are items of a modality; of several the one that is called so."""
     holding = [name for name, values in columns.items() if _holds(values, one)]
     return holding[0] if len(holding) == 1 else _named(holding, one.columns)
-
-
-def as_text(value: Any) -> str:
-    """A value of another column, to be shown: texts as they are, nothing as nothing, the rest as JSON."""
-    if isinstance(value, str):
-        return value
-    return "" if value is None else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def names_file(value: Any, roles: Iterable[str]) -> bool:

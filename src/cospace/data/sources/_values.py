@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -44,3 +45,10 @@ def _from_base64(text: str) -> bytes | None:
         return base64.b64decode("".join(packed.split()), validate=True)
     except (binascii.Error, ValueError):
         return None
+
+
+def as_text(value: Any) -> str:
+    """A value of another column, to be shown: texts as they are, nothing as nothing, the rest as JSON."""
+    if isinstance(value, str):
+        return value
+    return "" if value is None else json.dumps(value, ensure_ascii=False, default=str)

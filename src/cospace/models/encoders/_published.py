@@ -15,6 +15,7 @@ from torch.nn.functional import gelu, relu, scaled_dot_product_attention
 
 from ...config import PartConfig
 from ..layers import checked_heads, heads_of, merged
+from ..packing import Runs
 
 Activation = Literal["gelu", "gelu_tanh", "quick_gelu", "relu"]
 """GELU (Hendrycks and Gimpel 2016), its tanh approximation, ``x sigmoid(1.702 x)`` as in the first CLIP, and ReLU."""
@@ -40,7 +41,10 @@ class TowerConfig(PartConfig):
 
 
 class Attention(nn.Module):
-    """Multi-head attention (Vaswani et al. 2017) with biases; ``visible`` broadcasts to ``(B, H, T, T)``."""
+    """Multi-head attention (Vaswani et al. 2017) with biases; ``visible`` broadcasts to ``(B, H, T, T)``.
+
+    Packed texts (:mod:`~cospace.models.packing`) are one row of tokens with their runs in its place.
+    """
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -48,10 +52,17 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
-    def forward(self, tokens_BTD: Tensor, visible: Tensor | None = None) -> Tensor:
-        query, key, value = (heads_of(part, self.heads) for part in self.qkv(tokens_BTD).chunk(3, dim=-1))
-        mixed_BTD: Tensor = self.out(merged(attend(query, key, value, visible)))
+    def forward(self, tokens_BTD: Tensor, visible: Tensor | Runs | None = None) -> Tensor:
+        qkv_BTD = self.qkv(tokens_BTD)
+        seen_BTD = (
+            visible.each(qkv_BTD, self._attended) if isinstance(visible, Runs) else self._attended(qkv_BTD, visible)
+        )
+        mixed_BTD: Tensor = self.out(seen_BTD)
         return mixed_BTD
+
+    def _attended(self, qkv_BTD: Tensor, visible: Tensor | None) -> Tensor:
+        query, key, value = (heads_of(part, self.heads) for part in qkv_BTD.chunk(3, dim=-1))
+        return merged(attend(query, key, value, visible))
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None = None) -> Tensor:
@@ -98,7 +109,7 @@ class Block(nn.Module):
         self.mlp_norm = nn.LayerNorm(config.width, eps=config.layer_norm_eps)
         self.mlp = MLP(config.width, config.mlp_dim, config.activation)
 
-    def forward(self, tokens_BTD: Tensor, visible: Tensor | None = None) -> Tensor:
+    def forward(self, tokens_BTD: Tensor, visible: Tensor | Runs | None = None) -> Tensor:
         if self.norm_first:
             tokens_BTD = tokens_BTD + self.attention(self.attention_norm(tokens_BTD), visible)
             tokens_BTD = tokens_BTD + self.mlp(self.mlp_norm(tokens_BTD))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ...modalities.text.tokenizer import TokenBatch
 from ...types import Features, TextSpec
 from ..layers import masked_mean
+from ..packing import through
 from ._published import TowerConfig, blocks, table
 
 
@@ -53,8 +54,6 @@ class Bert(nn.Module):
         place_T = torch.arange(texts.ids_BT.shape[1], device=texts.ids_BT.device)
         tokens_BTD: Tensor = (self.embed(texts.ids_BT) + self.positions(place_T)).to(self.norm_in.weight.dtype)
         tokens_BTD = self.norm_in(tokens_BTD)
-        visible = texts.mask_BT[:, None, None, :]
-        for block in self.blocks:
-            tokens_BTD = block(tokens_BTD, visible)
+        tokens_BTD = through(self.blocks, tokens_BTD, texts.mask_BT, texts.mask_BT[:, None, None, :])
         pooled_BD = masked_mean(tokens_BTD, texts.mask_BT) if self.pooling == "mean" else tokens_BTD[:, 0]
         return Features(self.head(pooled_BD), tokens_BTD, texts.mask_BT)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ...modalities.text.tokenizer import TokenBatch
 from ...types import Features, TextSpec
+from ..packing import before, through
 from ._published import TowerConfig, blocks, table
 
 
@@ -46,11 +47,9 @@ class ClipText(nn.Module):
     def forward(self, texts: TokenBatch) -> Features:
         length = texts.ids_BT.shape[1]
         place_T = torch.arange(length, device=texts.ids_BT.device)
-        visible_TT = place_T[:, None] >= place_T
         tokens_BTD: Tensor = (self.embed(texts.ids_BT) + self.positions(place_T)).to(self.norm.weight.dtype)
-        for block in self.blocks:
-            tokens_BTD = block(tokens_BTD, visible_TT)
-        tokens_BTD = self.norm(tokens_BTD)
+        visible_TT = before(length, texts.ids_BT.device)
+        tokens_BTD = self.norm(through(self.blocks, tokens_BTD, texts.mask_BT, visible_TT, causal=True))
         last_B = texts.mask_BT.sum(1) - 1
         pooled_BD = tokens_BTD[torch.arange(last_B.shape[0], device=last_B.device), last_B]
         return Features(pooled_BD, tokens_BTD, texts.mask_BT)

@@ -12,6 +12,7 @@ from ...config import PartConfig
 from ...modalities.text.tokenizer import TokenBatch
 from ...types import Features, TextSpec
 from ..layers import Block, Norm, masked_mean
+from ..packing import through
 
 
 class Config(PartConfig):
@@ -55,9 +56,7 @@ class Transformer(nn.Module):
         tokens_BTD = self.embed(texts.ids_BT) + self.positions(place_T)
         tokens_BTD = (tokens_BTD * texts.mask_BT[..., None]).to(self.neighbours.dtype)
         tokens_BTD = with_neighbours(tokens_BTD, self.neighbours)
-        for block in self.blocks:
-            tokens_BTD = block(tokens_BTD, texts.mask_BT)
-        tokens_BTD = self.norm(tokens_BTD)
+        tokens_BTD = self.norm(through(self.blocks, tokens_BTD, texts.mask_BT))
         return Features(masked_mean(tokens_BTD, texts.mask_BT), tokens_BTD, texts.mask_BT)
 
 
