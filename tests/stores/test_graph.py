@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from cospace.files import read_sealed, stamp, write_sealed
-from cospace.stores import Item, _graph, _mapping, _recall, _scan, local
+from cospace.stores import Item, _graph, _mapping, _recall, _scan
 from cospace.stores._graph import Graph, scale_of
 from cospace.stores._layout import order, sampled
 from cospace.stores._mapping import Rows
@@ -110,12 +110,12 @@ def test_the_shortest_way_for_one_query_finds_what_the_plain_one_finds(
     data[100:103] = data[0]  # equal scores come by number
     index.add(items(700), data)
     index.finish()
-    short, taken = local.alone, []
-    monkeypatch.setattr(local, "alone", lambda *given: taken.append(short(*given)) or taken[-1])
+    short, taken = _scan.alone, []
+    monkeypatch.setattr(_scan, "alone", lambda *given: taken.append(short(*given)) or taken[-1])
     queries = np.concatenate([latent(30, 2), data[:1]])
     found = [index.nearest(query[None], 5) for query in queries]
     assert [one is None for one in taken] == [False] * 30 + [True]
-    monkeypatch.setattr(local, "alone", lambda *given: None)
+    monkeypatch.setattr(_scan, "alone", lambda *given: None)
     for query, one in zip(queries, found, strict=True):
         plain = index.nearest(query[None], 5)
         np.testing.assert_array_equal(one.numbers_QK, plain.numbers_QK)
