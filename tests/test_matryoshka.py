@@ -42,14 +42,19 @@ def test_widths_are_recorded_and_one_temperature_is_learned() -> None:
     objective = matryoshka.Config().fitted(64).build()
     assert trained_widths(objective) == [8, 16, 32]
     assert list(learned_numbers(objective)) == ["logit_scale"]
-    inside = fitted_to({"name": "distillation", "of": {"name": "matryoshka", "of": "mse"}}, 16)
-    assert inside["of"]["widths"] == [2, 4, 8]
+    inside = fitted_to({"name": "distillation", "of": {"name": "matryoshka", "of": "mse"}}, 32)
+    assert inside["of"]["widths"] == [8, 16], "an eighth would be too short"
 
 
-@pytest.mark.parametrize("widths", [(0,), (64,), (8, 100)])
+@pytest.mark.parametrize("widths", [(0,), (7, 16), (64,), (8, 100)])
 def test_widths_that_vectors_cannot_have_are_refused(widths: tuple[int, ...]) -> None:
-    with pytest.raises(UserError, match="embed_dim=64 numbers, so shorter ones have 1 to 63"):
+    with pytest.raises(UserError, match="embed_dim=64 numbers, so shorter ones have 8 to 63"):
         matryoshka.Config(widths=widths).fitted(64)
+
+
+def test_vectors_that_are_too_short_to_be_cut_are_refused() -> None:
+    with pytest.raises(UserError, match="of 8 numbers or more, and these have embed_dim=15"):
+        matryoshka.Config().fitted(15)
 
 
 def resolved(*overrides: str) -> dict[str, Any]:

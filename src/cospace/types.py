@@ -29,6 +29,9 @@ R = TypeVar("R")
 Metrics = dict[str, float]
 """Flat names to numbers, e.g. ``{"text_to_image/R@1": 0.93}``; the keys are part of the command line's contract."""
 
+SHORTEST = 8
+"""Numbers of the shortest vectors that others are cut to: with fewer, thousands of items stand close together."""
+
 Progress = Callable[[str, int, int], None]
 """``progress(what, done, total)``, called by long work."""
 

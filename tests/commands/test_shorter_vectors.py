@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,11 +19,11 @@ from cospace.commands.index import build_index
 from cospace.commands.search import SearchableIndex
 from cospace.commands.train import TrainArguments, train
 from cospace.models.space import Space
-from cospace.models.truncation import FEWEST, prefix
+from cospace.models.truncation import prefix
 from cospace.runs.run import Run
 from cospace.service.app import create_app
 from cospace.service.index_quality import Known
-from cospace.types import UserError
+from cospace.types import SHORTEST, UserError
 from database import Database
 
 WIDE, SHORT = 32, 8
@@ -47,7 +48,7 @@ def index(matryoshka: Path, shapes: Path, tmp_path_factory: pytest.TempPathFacto
 
 def test_the_run_records_its_widths_and_what_each_finds(matryoshka: Path) -> None:
     run = Run.load(matryoshka)
-    assert run.config()["objective"]["widths"] == [4, 8, 16]
+    assert run.config()["objective"]["widths"] == [8, 16]
     assert run.config()["objective"]["of"]["label_smoothing"] == 0.1
     found = {key for key in run.metrics() if key.startswith("dimensions/")}
     assert {key.split("/")[1] for key in found} == {"8", "16"}, "fewer than 8 are never stored"
@@ -68,7 +69,7 @@ def test_a_truncated_space_gives_the_first_numbers_at_unit_length(matryoshka: Pa
     assert (space.width, space.embed(text=texts).tobytes()) == (WIDE, whole.tobytes()), "the space itself is as it was"
 
 
-@pytest.mark.parametrize("dimensions", [0, FEWEST - 1, WIDE + 1])
+@pytest.mark.parametrize("dimensions", [0, SHORTEST - 1, WIDE + 1])
 def test_lengths_that_vectors_cannot_have_are_refused(
     matryoshka: Path, shapes: Path, tmp_path: Path, cospace: Cospace, dimensions: int
 ) -> None:
@@ -153,11 +154,17 @@ def test_the_service_answers_from_it(index: Path) -> None:
         client.close()
 
 
-def test_what_the_service_says_of_the_quality_is_that_of_the_length(index: Path, matryoshka: Path) -> None:
-    known, metrics = Known.of(SearchableIndex.open(index)), Run.load(matryoshka).metrics()
-    assert (
-        known.metrics["text_to_image/MRR"] == metrics["dimensions/8/text_to_image/MRR"] != metrics["text_to_image/MRR"]
+def test_what_the_service_says_of_the_quality_is_that_of_the_length(
+    index: Path, matryoshka: Path, tmp_path: Path
+) -> None:
+    metrics = Run.load(matryoshka).metrics()
+    copied = shutil.copytree(index, tmp_path / "idx")
+    opened = SearchableIndex.open(copied)
+    (opened.model_folder / "run" / "metrics.json").write_text(
+        json.dumps(metrics | {"dimensions/8/text_to_image/MRR": 0.125})
     )
+    known = Known.of(opened)
+    assert known.metrics["text_to_image/MRR"] == 0.125 != metrics["text_to_image/MRR"]
     assert known.metrics["n_images"] == metrics["n_images"]
     assert known.quality().level != "unmeasured"
 

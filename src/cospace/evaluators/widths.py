@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from ..evaluation.retrieval import summary
 from ..models.space import Space
-from ..models.truncation import FEWEST, AtWidth
-from ..types import Metrics
+from ..models.truncation import AtWidth
+from ..types import SHORTEST, Metrics
 from .embedded import EmbeddedPairs
 from .measures import calibrate
 from .relevance import calibrate_search, trials
@@ -20,7 +20,7 @@ def calibrate_widths(space: Space, embedded: EmbeddedPairs, widths: Iterable[int
     probabilities, but the space knows that it was trained for it.
     """
     found: Metrics = {}
-    for width in (width for width in widths if FEWEST <= width < space.width):
+    for width in (width for width in widths if SHORTEST <= width < space.width):
         shorter = embedded.truncated(width)
         for direction, ranking in shorter.rankings().items():
             found |= {f"dimensions/{width}/{key}": value for key, value in summary(direction, ranking).items()}

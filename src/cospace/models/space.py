@@ -101,7 +101,7 @@ class Space(nn.Module):
         """The same space with vectors of their first ``dimensions`` numbers, at unit length again; weights are shared.
 
         It has probabilities where it was trained for this width. Raises :class:`UserError` for more numbers than there
-        are, and for fewer than :data:`~cospace.models.truncation.FEWEST`.
+        are, and for fewer than :data:`~cospace.types.SHORTEST`.
         """
         return truncated(self, dimensions)
 

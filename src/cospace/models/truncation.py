@@ -9,14 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..types import UserError
+from ..types import SHORTEST, UserError
 from .calibration import Calibration, Relevance
 
 if TYPE_CHECKING:
     from .space import Space
-
-FEWEST = 8
-"""Numbers of the shortest vectors: with fewer, thousands of items stand close together, trained for or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +38,7 @@ class AtWidth:
 
 def truncated(space: Space, dimensions: int) -> Space:
     """See :meth:`cospace.models.space.Space.truncated`."""
-    least = min(FEWEST, space.width)
+    least = min(SHORTEST, space.width)
     if not least <= dimensions <= space.width:
         raise UserError(
             f"this model's vectors have {space.width} numbers and can be cut to {least} or more; {dimensions} were "

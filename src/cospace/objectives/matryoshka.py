@@ -13,26 +13,32 @@ import torch
 from torch import Tensor, nn
 
 from ..matches import BatchMatches, ModalityPair
-from ..types import UserError
+from ..types import SHORTEST, UserError
 from . import PAIRS, OfAnother, fitted_to
 
 HALVINGS = 3
-"""Widths where none are chosen: a half, a quarter and an eighth of the embedding."""
+"""Widths where none are chosen: a half, a quarter and an eighth of the embedding, as far as they are long enough."""
 
 
 class Config(OfAnother):
     """The objective at each width, and the widths beside that of the whole embedding."""
 
     widths: tuple[int, ...] = ()
-    """Lengths of shorter vectors that are trained for; left open, a half, a quarter and an eighth of ``embed_dim``."""
+    """Lengths of shorter vectors that are trained for, 8 or more; left open, a half, a quarter and an eighth of
+    ``embed_dim``."""
 
     def fitted(self, width: int) -> Config:
         """With the widths of an embedding of ``width`` numbers. Raises :class:`UserError` for those it cannot have."""
         widths = tuple(sorted(set(self.widths or halved(width))))
-        if widths and not 0 < widths[0] <= widths[-1] < width:
+        if not widths:
             raise UserError(
-                f"objective.widths={list(widths)}: vectors have embed_dim={width} numbers, so shorter ones have 1 to "
-                f"{width - 1}"
+                f"objective=matryoshka trains for shorter vectors, of {SHORTEST} numbers or more, and these have "
+                f"embed_dim={width}; choose a larger one, or another objective"
+            )
+        if not SHORTEST <= widths[0] <= widths[-1] < width:
+            raise UserError(
+                f"objective.widths={list(widths)}: vectors have embed_dim={width} numbers, so shorter ones have "
+                f"{SHORTEST} to {width - 1}"
             )
         return Config(of=fitted_to(self.of, width), widths=widths)
 
@@ -57,5 +63,5 @@ class Matryoshka(nn.Module):
 
 
 def halved(width: int) -> tuple[int, ...]:
-    """What is left of a width after one, two and three halvings, in ascending order."""
-    return tuple(width >> times for times in range(HALVINGS, 0, -1) if width >> times)
+    """What is left of a width after one, two and three halvings, in ascending order, where that is enough."""
+    return tuple(width >> times for times in range(HALVINGS, 0, -1) if width >> times >= SHORTEST)
