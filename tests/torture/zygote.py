@@ -6,6 +6,7 @@ interpreter. Nothing was computed before it, so no thread and no lock of a libra
 
 from __future__ import annotations
 
+import faulthandler
 import importlib
 import json
 import os
@@ -21,6 +22,9 @@ from typing import Any
 
 IMPORTED = ("cli", "commands.train", "commands.embed", "commands.index", "runs.report", "runs.held_out", "stores.local")
 """What the commands import by and by."""
+
+LONGEST = 2400
+"""Seconds for a hundred histories: pytest ends other tests by force after seven minutes."""
 
 
 class Zygote:
@@ -129,7 +133,8 @@ def serve() -> None:
 
 
 def timed(zygote: Zygote, arguments: list[str], patches: Mapping[str, object] | None = None) -> float:
-    """Seconds that a command takes that is left alone."""
+    """Seconds that a command takes that is left alone, before its histories, which may take longer than other tests."""
+    faulthandler.dump_traceback_later(LONGEST, exit=True)
     began = time.monotonic()
     running = zygote.start(arguments, patches)
     _, said = running.communicate(300)
