@@ -317,3 +317,19 @@ def test_a_signal_when_all_is_done_changes_no_exit_code() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
     assert (done.returncode, done.stderr) == (2, "")
+
+
+def test_a_signal_while_the_interpreter_ends_leaves_the_exit_code() -> None:
+    program = (
+        "import atexit, os, signal, sys, time\nfrom cospace import stopping\n"
+        "class Slow:\n"
+        "    def __del__(self, write=os.write, sleep=time.sleep):\n"
+        "        write(1, b'x')\n"
+        "        sleep(1)\n"
+        "slow = Slow()\natexit.register(stopping.ignore_signals)\nstopping.exit_at_once(2)\nsys.exit(2)\n"
+    )
+    running = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
+    assert running.stdout is not None and running.stdout.read(1) == b"x"
+    running.send_signal(signal.SIGINT)
+    assert running.wait(30) == 2
+    running.stdout.close()

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import sys
 from contextlib import nullcontext
 
-from .stopping import Stopped, Stopping, exit_at_once, goes_on, typed
+from .stopping import Stopped, Stopping, exit_at_once, goes_on, ignore_signals, typed
 
 
 def main() -> None:
     """Entry point: run what was typed, and exit with its code."""
     arguments = sys.argv[1:]
+    if goes_on(arguments):
+        atexit.register(ignore_signals)  # what is registered first is called last
     try:
         with Stopping(typed(arguments)).listening() if goes_on(arguments) else nullcontext():
             from .cli import run

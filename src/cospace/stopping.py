@@ -54,6 +54,12 @@ def exit_at_once(code: int) -> None:
         signal.signal(number, lambda *_: os._exit(code))
 
 
+def ignore_signals() -> None:
+    """For the very end: Python gives up its handlers before its modules, and a signal would then replace the code."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
 class Stopped(SystemExit):
     """Raised where a signal ends the work; no ``Exception``, so that nobody takes it for the fault of an item."""
 
