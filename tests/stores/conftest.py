@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from pathlib import Path
 
 import pytest
 
-from cospace.stores import Index
+from cospace.stores import Index, lance, postgres
 from cospace.stores.lance import LanceIndex
 from cospace.stores.local import LocalIndex
 from cospace.stores.postgres import PostgresIndex
@@ -29,6 +30,9 @@ class LocalPlace:
 
     def open(self, fingerprint: str | None = None) -> Index:
         return LocalIndex.open(self.folder / self.name, fingerprint)
+
+    def remove(self) -> None:
+        shutil.rmtree(self.folder / self.name)
 
     @property
     def opened_by(self) -> str:
@@ -54,6 +58,9 @@ class PostgresPlace:
     def open(self, fingerprint: str | None = None) -> Index:
         return PostgresIndex.open(self.url, fingerprint)
 
+    def remove(self) -> None:
+        postgres.remove(self.url)
+
     @property
     def opened_by(self) -> str:
         return f"from cospace.stores.postgres import PostgresIndex as Store; at = {self.url!r}"
@@ -73,6 +80,9 @@ class LancePlace:
 
     def open(self, fingerprint: str | None = None) -> Index:
         return LanceIndex.open(self.target, fingerprint)
+
+    def remove(self) -> None:
+        lance.remove(self.target)
 
     @property
     def opened_by(self) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from cospace.stores import Index, Item, search
+from cospace.types import StorageError
 
 WIDTH = 8
 NAME = "/photos"
@@ -137,3 +138,23 @@ def test_an_update_that_changes_nothing_is_no_version(place: Any) -> None:
         assert store.delete(["7"]) == 0
         store.publish()
     assert not reader.refresh() and seen(reader) == {1: 1}
+
+
+def test_another_index_in_its_place_is_noticed(place: Any) -> None:
+    """Of the same model, and with more versions than the one that was opened has."""
+    with place.create(WIDTH) as store:
+        store.add([item(1, 1)], vector(1, 1)[None])
+        store.publish()
+    reader = place.open()
+    with place.open() as store:
+        store.add([item(2, 1)], vector(2, 1)[None])
+    reader.check_unchanged()
+    place.remove()
+    with pytest.raises(StorageError, match="gone since it was opened|is not an index"):
+        reader.check_unchanged()
+    with place.create(WIDTH) as store:
+        for n in range(6):
+            store.add([item(n, 2)], vector(n, 2)[None])
+        store.publish()
+    with pytest.raises(StorageError, match="replaced by another index"):
+        reader.check_unchanged()

@@ -54,6 +54,8 @@ UNBORN = 1 << 62
 """The version with which what belongs to an unfinished update is born, or dies; readers open smaller ones."""
 GROWING = "growing"
 """The fact that an index was made and its first update not finished: it has one until then."""
+MADE = "made"
+"""The fact that distinguishes an index from others at the same address."""
 DRAFT = "draft"
 """The fact that names the unfinished update, with the counts of items that it has come to."""
 
@@ -71,6 +73,8 @@ class Seen:
     ann: str
     measured: dict[str, Measured]
     growing: bool
+    made: str
+    """What this index alone has; nothing in one of before."""
 
     @property
     def alive(self) -> list[int]:
@@ -125,8 +129,8 @@ def look(server: Server, connection: Connection) -> Seen:
     _, fingerprint, width, precision, version, counts = row
     kept = facts_in(connection, server, ANN)
     measured = {name: Measured.from_plain(found) for name, found in kept.get("measured", {}).items() if name in counts}
-    growing = bool(facts_in(connection, server, GROWING))
-    return Seen(fingerprint, width, precision, version, counts, graphs, kept.get("ann", ""), measured, growing)
+    growing, made = bool(facts_in(connection, server, GROWING)), facts_in(connection, server, MADE).get("token", "")
+    return Seen(fingerprint, width, precision, version, counts, graphs, kept.get("ann", ""), measured, growing, made)
 
 
 FACTS = "CREATE TABLE IF NOT EXISTS facts (name text PRIMARY KEY, value jsonb NOT NULL)"

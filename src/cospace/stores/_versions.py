@@ -153,7 +153,7 @@ def check_unchanged(folder: Path, state: State) -> None:
         except FileNotFoundError:  # a writer's clean-up
             same, listed = versions(folder)[-1:] > [state.number], False
     else:
-        same = numbers[-1] > state.number
+        same = numbers[-1] > state.number and _newest(folder, _made) == _made(state.version)
     if not same:
         raise StorageError(replaced(folder))
     for segment in state.segments:
@@ -161,6 +161,11 @@ def check_unchanged(folder: Path, state: State) -> None:
             path = folder / "segments" / file["name"]
             if listed or path.exists():  # files of an earlier version are removed, and stay open here
                 check(path, file["stamp"], content=False)
+
+
+def _made(version: Mapping[str, Any]) -> str | None:
+    """What all versions of one index have, and no other index; nothing in one of before."""
+    return version.get("made")
 
 
 def _newest(folder: Path, use: Callable[[Mapping[str, Any]], Used]) -> Used:
@@ -177,6 +182,8 @@ def _newest(folder: Path, use: Callable[[Mapping[str, Any]], Used]) -> Used:
             with understood(path):
                 if version["format"] not in READ:
                     check_format(folder, version["format"], FORMAT)
+                if not isinstance(version["width"], int) or version["width"] < 1:
+                    raise ValueError(f"width {version['width']}")
                 return use(version)
         except (FileNotFoundError, UserError):
             if versions(folder)[-1:] == numbers[-1:]:

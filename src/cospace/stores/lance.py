@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
@@ -72,7 +73,7 @@ class LanceIndex(Described):
         database = Database(target)
         records = Records(database)
         made = {"format": FORMAT, "version": 1, "fingerprint": fingerprint, "width": width, "precision": precision}
-        made["growing"] = True
+        made |= {"growing": True, "made": uuid.uuid4().hex}
         index = cls(database, records, State({}, ()))
         if index._lock is not None:
             index._lock.acquire()
@@ -131,7 +132,7 @@ class LanceIndex(Described):
         if now is None:
             raise StorageError(f"{self._database.shown} is gone since it was opened; put it back, or open another")
         same = now["token"] == then["token"] or now["version"] > then["version"]
-        if not same or any(now[name] != then[name] for name in ("fingerprint", "width", "precision")):
+        if not same or any(now.get(name) != then.get(name) for name in ("made", "fingerprint", "width")):
             raise StorageError(replaced(self._database.shown))
 
     def checkpoint(self, update: str | None = None) -> None:

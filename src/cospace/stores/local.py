@@ -14,6 +14,7 @@ The number of an item is its row, counted through the segments of the open versi
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -69,7 +70,7 @@ class LocalIndex(Described):
         if versions(folder) or (folder.exists() and not _is_blank(folder)):
             raise UserError(f"{folder} exists and is not empty; name a new folder, or open the index that is there")
         version = {"format": FORMAT, "version": 1, "fingerprint": fingerprint, "width": width, "precision": precision}
-        version["growing"] = True
+        version |= {"growing": True, "made": uuid.uuid4().hex}
         with Lock(folder):
             (folder / "segments").mkdir(exist_ok=True)
             (folder / "versions").mkdir(exist_ok=True)

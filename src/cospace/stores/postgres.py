@@ -13,6 +13,7 @@ Search is exact until ``finish`` has linked the items of a modality by a graph; 
 from __future__ import annotations
 
 import os
+import uuid
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -36,6 +37,7 @@ from ._tables import (
     FORMAT,
     GROWING,
     KINDS,
+    MADE,
     UNBORN,
     WIDEST,
     Seen,
@@ -102,6 +104,7 @@ class PostgresIndex(Described):
             row = [FORMAT, fingerprint, width, precision]
             connection.execute("INSERT INTO meta VALUES (true, %s, %s, %s, %s, 1, '{}')", row)
             keep_fact(connection, GROWING, {"process": os.getpid()})
+            keep_fact(connection, MADE, {"token": uuid.uuid4().hex})
         return cls(server, server.read(partial(look, server)))
 
     @classmethod
@@ -151,7 +154,8 @@ class PostgresIndex(Described):
     def check_unchanged(self) -> None:
         """Refuse an index that is gone, or replaced by another or by an older copy, since it was opened."""
         now, then = self._server.read(partial(look, self._server)), self._seen
-        if now.version < then.version or (now.fingerprint, now.width) != (then.fingerprint, then.width):
+        same = [(seen.made, seen.fingerprint, seen.width) for seen in (now, then)]
+        if now.version < then.version or same[0] != same[1]:
             raise StorageError(replaced(self._server.address.shown))
 
     def checkpoint(self, update: str | None = None) -> None:
