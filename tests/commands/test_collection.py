@@ -18,7 +18,8 @@ from cospace.api import index as make_index
 from cospace.api import load, open_index
 from cospace.commands.collection import Collection
 from cospace.runs.run import Run
-from cospace.stores import Condition
+from cospace.stores import Condition, Item
+from cospace.stores.locations import location_of
 from cospace.types import UserError
 from database import Database
 
@@ -71,6 +72,16 @@ def test_items_are_added_replaced_and_removed(index: Collection, tmp_path: Path)
     assert len(index) <= before + 1, "captions go with what they were of"
     assert index.thumbnails.get(item.hash, 64) is None
     assert len(open_index(index.url or index.name)) == len(index)
+
+
+def test_an_item_of_an_unfinished_update_is_removed_with_the_others(index: Collection, place: str) -> None:
+    with location_of(place).open() as store:
+        store.checkpoint("photos")
+        store.add([Item("late", "image", "late.png", "", "0a" * 16)], np.ones((1, store.width), np.float32))
+    assert not index.refresh(), "an update that nobody has finished is not seen"
+    before = len(index)
+    assert index.delete(["late"]) == 1
+    assert len(index) == before
 
 
 def test_adding_the_same_again_changes_nothing(index: Collection) -> None:

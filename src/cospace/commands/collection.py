@@ -95,6 +95,7 @@ class Collection(SearchableIndex):
         names = [ids] if isinstance(ids, str) else list(dict.fromkeys(ids))
         store = self.location.open(self.space.fingerprint)
         try:
+            store.checkpoint()  # from here on the items of an unfinished update are there, too
             numbers = store.numbers(names)
             there = [name for name, number in zip(names, numbers.tolist(), strict=True) if number >= 0]
             gone = [*there, *_captions_of(store, there)]
