@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from cospace import files
+from cospace import files, locks
 from cospace.types import UserError
 from faults import every_fault
 
@@ -199,27 +199,56 @@ def test_a_writer_killed_at_any_moment_leaves_whole_files(tmp_path: Path) -> Non
 HOLDER = """
 import sys, time
 from pathlib import Path
-from cospace.files import Lock
+from cospace.locks import Lock
 with Lock(Path(sys.argv[1])):
     print("ready", flush=True)
     time.sleep(60)
 """
 
 
+FORKS = """
+import os, sys, time
+from pathlib import Path
+from cospace.locks import Lock
+lock = Lock(Path(sys.argv[1]))
+lock.acquire()
+child = os.fork()
+if child:
+    print(child, flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_worker_that_was_forked_does_not_keep_the_lock_of_a_process_that_was_killed(tmp_path: Path) -> None:
+    holder = subprocess.Popen([sys.executable, "-c", FORKS, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    child = int(holder.stdout.readline())
+    try:
+        assert not locks.Lock(tmp_path).attempt(), "the child has not given it up for its parent"
+        holder.kill()
+        holder.wait(20)
+        os.kill(child, 0)
+        lock = locks.Lock(tmp_path)
+        lock.acquire()
+        lock.release()
+    finally:
+        os.kill(child, signal.SIGKILL)
+
+
 def test_a_second_taker_of_a_lock_learns_who_has_it_and_a_killed_holder_frees_it(tmp_path: Path) -> None:
     child = start(HOLDER, tmp_path)
     began = time.monotonic()
     with pytest.raises(UserError, match=rf"process {child.pid} on "):
-        files.Lock(tmp_path).acquire()
+        locks.Lock(tmp_path).acquire()
     assert time.monotonic() - began < 1.0
     child.kill()
     child.wait()
-    with files.Lock(tmp_path) as lock:
+    with locks.Lock(tmp_path) as lock:
         assert lock.held
         with pytest.raises(UserError, match=str(os.getpid())):
-            files.Lock(tmp_path).acquire()
+            locks.Lock(tmp_path).acquire()
     assert not lock.held
-    files.Lock(tmp_path).acquire()
+    locks.Lock(tmp_path).acquire()
 
 
 def start(program: str, folder: Path) -> subprocess.Popen[bytes]:
@@ -231,12 +260,26 @@ def start(program: str, folder: Path) -> subprocess.Popen[bytes]:
 
 
 def test_a_lock_can_be_tried(tmp_path: Path) -> None:
-    first, second = files.Lock(tmp_path), files.Lock(tmp_path)
+    first, second = locks.Lock(tmp_path), locks.Lock(tmp_path)
     assert (first.attempt(), second.attempt()) == (True, False)
     assert (first.held, second.held) == (True, False)
     first.release()
     assert second.attempt()
     second.release()
     with pytest.raises(FileNotFoundError):
-        files.Lock(tmp_path / "nowhere").attempt()
+        locks.Lock(tmp_path / "nowhere").attempt()
     assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize(
+    ("other", "left"),
+    [(None, set()), ("run/kept", {"run", "run/kept"}), ("run/cache/kept", {"run", "run/cache", "run/cache/kept"})],
+)
+def test_folders_that_are_empty_go_with_what_was_in_them(tmp_path: Path, other: str | None, left: set[str]) -> None:
+    inner = tmp_path / "run" / "cache" / "rank-1"
+    inner.mkdir(parents=True)
+    (inner / "file").touch()
+    if other is not None:
+        (tmp_path / other).touch()
+    files.remove_up_to(inner, tmp_path / "run")
+    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")} == left

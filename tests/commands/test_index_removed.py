@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from conftest import Cospace, shape_picture
-from cospace import files
+from cospace import locks
 from cospace.commands import index
 from cospace.commands.collection import Collection
 from cospace.commands.embed import embed_to_file
@@ -140,7 +140,7 @@ def _let_go(out: Path) -> None:
     import gc
 
     gc.collect()
-    for lock in out.rglob(files.LOCK):
+    for lock in out.rglob(locks.LOCK):
         lock.unlink()
 
 

@@ -293,6 +293,6 @@ def test_two_processes_do_not_train_one_run(shapes: Path, stopped: Path) -> None
 
 
 HOLDER = (
-    "import sys; from pathlib import Path; from cospace.files import Lock\n"
+    "import sys; from pathlib import Path; from cospace.locks import Lock\n"
     "with Lock(Path(sys.argv[1])): print('held', flush=True); sys.stdin.readline()"
 )

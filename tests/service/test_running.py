@@ -154,6 +154,7 @@ def test_what_is_no_request_is_refused_and_the_next_one_is_answered(served: Serv
 
 @pytest.mark.slow
 def test_callers_who_say_nothing_or_speak_too_slowly_are_let_go(served: Served) -> None:
+    assert served.search("what a first search opens is open") == 200
     before = served.sockets()
     silent = [served.connect() for _ in range(20)]
     slow = [served.connect() for _ in range(20)]

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from conftest import TINY, write_shapes
+from cospace.files import MANIFEST
 from cospace.runs.metrics_log import MetricsLog
 from torture.figures import tried
 from torture.killer import Killer
@@ -28,8 +29,12 @@ def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
 
 
 def model(out: Path) -> dict[str, bytes]:
-    """The bytes of everything a model is: weights, settings, preparation, golden vectors."""
-    return {path.name: path.read_bytes() for path in (out / "model").iterdir() if path.is_file()}
+    """The bytes of everything a model is, and of what was measured of it: all but the list of hashes.
+
+    Among these is that of the run's facts, which hold the date.
+    """
+    files = [path for path in (out / "model").iterdir() if path.is_file() and path.name != MANIFEST]
+    return {path.name: path.read_bytes() for path in [*files, out / "metrics.json"]}
 
 
 def losses(out: Path) -> list[tuple[object, ...]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 from .. import files
 from ..modalities import is_text
@@ -95,7 +96,7 @@ class Budget:
         self.plan, self.resumed = Plan.of(plan), True
         self.smaller = self.plan.smaller
         self.request.listener.say(
-            f"keeps the {self.plan.steps:,} steps that were chosen for {self.minutes:g} minutes when this run began"
+            f"keeps the {self.plan.steps:,} steps that were chosen for {_minutes(self.minutes)} when this run began"
         )
         return self.fixed(config)
 
@@ -119,14 +120,16 @@ class Budget:
             f"{self.out} holds an unfinished run of other settings, data or minutes; choose another --out, or go on "
             "with the command that began it"
         )
+        if not path.exists():
+            if unfinished:
+                raise UserError(f"{self.out} holds an unfinished run without --minutes; {_by_hand(self.out)}")
+            return None
         try:
-            known = files.read_sealed(path) if path.exists() else {}
+            known = files.read_sealed(path)
         except StorageError as error:
             if not unfinished:
                 return None
-            steps = recorded_steps(self.out)
-            how = "remove the run" if steps is None else f"give training.steps={steps} in place of --minutes to go on"
-            raise UserError(f"{error}: it held what --minutes had chosen; {how}") from error
+            raise UserError(f"{error}: it held what --minutes had chosen; {_by_hand(self.out)}") from error
         if known.get("asked") == self._digest:
             return Plan.of(known["plan"])
         if unfinished:
@@ -147,6 +150,7 @@ class Budget:
         if not shrinks or smaller is None:
             return config
         self.smaller = True
+        del pilot  # its weights and the optimizer's would be held beside those of the next
         with self._pilot(smaller.with_steps(usual)) as pilot:
             self._costs, self.item_seconds = pilot.costs(limit, fewest=2), pilot.item_seconds
         return smaller
@@ -211,7 +215,7 @@ class Budget:
         at = "".join(f" at {size} px" for size in sizes if size)
         small = ", smaller than usual, since the time is short for so many" if plan.smaller else ""
         self.request.listener.say(
-            f"{self.minutes:g} minutes: {plan.steps:,} steps of {batch:,} pairs{at}{small}, about "
+            f"{_minutes(self.minutes)}: {plan.steps:,} steps of {batch:,} pairs{at}{small}, about "
             f"{epochs:{'.0f' if epochs >= 10 else '.1f'}} epochs"
         )
         if plan.seconds > LATE * self.seconds:
@@ -232,3 +236,13 @@ class Budget:
             "on the machine does that, or a processor that slows down; steps stay as they were chosen, so that a run "
             "can be repeated"
         )
+
+
+def _minutes(number: float) -> str:
+    return f"{number:g} minute{'' if number == 1 else 's'}"
+
+
+def _by_hand(out: Path) -> str:
+    """How to go on with an unfinished run whose choice of steps is not known."""
+    steps = recorded_steps(out)
+    return "remove the run" if steps is None else f"give training.steps={steps} in place of --minutes to go on"

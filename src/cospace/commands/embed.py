@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from .. import files
+from .. import files, locks
 from ..data.contents import digest
 from ..data.counting import Counts
 from ..data.pairs import Pairs
@@ -66,7 +66,7 @@ class Taken:
     """A part that is this process's to do; ``waiting`` are its items, being prepared, unless it must be isolated."""
 
     part: Part
-    lease: files.Lock
+    lease: locks.Lock
     waiting: Sequence[AsyncResult[Tensor | BadItem]] | None
 
 
@@ -150,7 +150,7 @@ class Job:
         self.left = list(parts)
         self.pools = [ThreadPool(cores())]
         self.stopping = current()
-        self.share = files.Lock(self.folder / "jobs" / self.key)
+        self.share = locks.Lock(self.folder / "jobs" / self.key)
 
     def run(self) -> list[Problem]:
         """Work until the file is there; what was set aside. A signal ends it after the part at hand."""
@@ -176,12 +176,12 @@ class Job:
         jobs = self.folder / "jobs"
         try:
             (jobs / self.key).mkdir(parents=True, exist_ok=True)
-            turn = files.Lock(jobs)
+            turn = locks.Lock(jobs)
             while not turn.attempt():  # a moment each
                 time.sleep(POLL / 10)
             try:
                 for other in (path for path in jobs.iterdir() if path.is_dir() and path.name != self.key):
-                    lock = files.Lock(other)
+                    lock = locks.Lock(other)
                     if not lock.attempt():
                         raise UserError(
                             f"{self.out} is being written by another job, of other items or by another model; wait "
@@ -237,7 +237,7 @@ class Job:
         for part in self.left:
             leased = self.folder / "leases" / part.key
             leased.mkdir(exist_ok=True)
-            lease = files.Lock(leased)
+            lease = locks.Lock(leased)
             if not lease.attempt():
                 continue
             if self._is_done(part):  # meanwhile
@@ -289,7 +289,7 @@ class Job:
 
     def _assemble(self) -> None:
         """Write the file from the parts, unless another process is doing that: then wait for it."""
-        lock = files.Lock(self.folder)
+        lock = locks.Lock(self.folder)
         while not lock.attempt():
             time.sleep(POLL)
         try:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from .. import __version__, files
+from .. import __version__, files, locks
 from ..config import validate
 from ..interop import old_runs, parity, sources
 from ..interop.old_runs import OldRun
@@ -68,7 +68,7 @@ def import_model(source: str, out: Path, command: str = "", precision: Precision
     compared = parity.compare(published)
     published.space.precision = precision
     facts = files.as_json({**_facts(command), "published": published.facts()})
-    with files.Lock(out):
+    with locks.Lock(out):
         files.atomic_write(out / "run.json", facts)
         published.space.save(out / "model", parity.golden(published.space), {"run/run.json": facts})
     prompts = prompts_in(published.folder)
@@ -85,7 +85,7 @@ def _convert(source: Path, out: Path) -> Imported:
         trial = Path(place) / "model"
         files.write_folder(trial, {**old.model, **beside})
         differences = Run.load(trial).space.golden_differences(old.golden)
-        with files.Lock(out):
+        with locks.Lock(out):
             for name, data in old.facts.items():
                 files.write_json(out / name, data)
             if old.log:

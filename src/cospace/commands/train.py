@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing, nullcontext
@@ -12,7 +11,7 @@ from typing import Any
 
 import torch
 
-from .. import __version__, files
+from .. import __version__, files, locks
 from ..config import part
 from ..data.batches import Batches, PooledBatcher, TrainingBatches
 from ..data.counting import Counts
@@ -119,7 +118,7 @@ def _train(request: TrainArguments, ranks: Ranks) -> Trained | None:
         raise UserError(
             f"{out} already holds a finished run; measure it with `cospace eval`, choose another --out, or remove it"
         )
-    with files.Lock(out) if ranks.first else nullcontext():
+    with locks.Lock(out) if ranks.first else nullcontext():
         data = open_stream(request, open_config) or open_data(request, open_config)
         open_config, source = from_nothing_where_better(request, open_config, data, source_of(request, open_config))
         config = config_from_source(open_config.fitted(data.train), source, request.overrides, data.train)
@@ -214,7 +213,7 @@ class _Session:
                 trained = self._train_steps(identity)
             else:
                 trained = self._finish(Outcome(0, None, None, None)) if self.ranks.first else None
-            shutil.rmtree(self.cache, ignore_errors=True)
+            files.remove_up_to(self.cache, self.out)  # where a rank shares no disk with the first, all of it
             if self.ranks.first:
                 for left in ("pretrained.json", BUDGET):
                     (self.out / left).unlink(missing_ok=True)

@@ -23,7 +23,8 @@ import numpy as np
 
 from ..arrays import ArrayWriter, blocks
 from ..columns import Column, column_of, read_column, write_column
-from ..files import MANIFEST, Lock, as_json, atomic_write, cache_folder, digest, verify, write_folder
+from ..files import MANIFEST, as_json, atomic_write, cache_folder, digest, verify, write_folder
+from ..locks import Lock
 from ..matches import Matches
 from ..reading import MALFORMED, read_object
 from ..types import LeftAlone, Problem, UserError

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..files import LOCK, Lock
+from ..locks import LOCK, Lock
 from ..types import StorageError, UserError
 from . import Condition, Found, Item, Progress, _lance_ann, silent
 from ._described import Described

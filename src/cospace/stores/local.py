@@ -22,7 +22,8 @@ from typing import Any, get_args
 import numpy as np
 import pyarrow as pa
 
-from ..files import LOCK, Lock, read_sealed
+from ..files import read_sealed
+from ..locks import LOCK, Lock
 from ..types import UserError
 from . import Condition, Found, Item, Progress, _graph, silent
 from ._columns import table_of

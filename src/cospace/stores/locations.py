@@ -12,7 +12,7 @@ from shlex import quote
 from typing import Any, Protocol, cast, runtime_checkable
 from zipfile import BadZipFile
 
-from .. import files
+from .. import files, locks
 from ..reading import read_bytes, read_object
 from ..types import StorageError, UserError
 from . import Index, Progress, _lance_blobs, lance, postgres, saved, silent
@@ -29,7 +29,7 @@ CALIBRATION = "relevance.json"
 """What was calibrated on the captions of an index, beside it."""
 
 CONTENT = {
-    files.LOCK,
+    locks.LOCK,
     "model",
     "vectors",
     "feedback.jsonl",
@@ -294,10 +294,10 @@ class LanceLocation:
 
 
 @contextmanager
-def _reserved(folder: Path, there: Callable[[], bool], name: str = files.LOCK) -> Iterator[None]:
+def _reserved(folder: Path, there: Callable[[], bool], name: str = locks.LOCK) -> Iterator[None]:
     """A lock in a folder, which is gone again where no index came to be."""
     before = (folder / name).exists()
-    with files.Lock(folder, name):
+    with locks.Lock(folder, name):
         try:
             yield
         finally:

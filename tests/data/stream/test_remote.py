@@ -10,7 +10,7 @@ from typing import Any
 import fsspec
 import pytest
 
-from cospace import files
+from cospace import locks
 from cospace.data.pairs import open_pairs
 from cospace.data.stream import Shard, remote
 from cospace.data.stream.locating import find_shards, is_remote
@@ -175,13 +175,13 @@ def test_a_lock_of_a_dead_reader_holds_nothing(bucket: str, tmp_path: Path) -> N
 
 
 def test_readers_share_a_lock_and_a_writer_has_it_alone(tmp_path: Path) -> None:
-    one, other = (files.SharedLock(tmp_path / "a.lock") for _ in range(2))
+    one, other = (locks.SharedLock(tmp_path / "a.lock") for _ in range(2))
     assert one.attempt(alone=False)
     assert other.attempt(alone=False)
     assert not other.attempt(alone=True)
     one.release()
     assert other.attempt(alone=True)
-    assert not files.SharedLock(tmp_path / "a.lock").attempt(alone=False)
+    assert not locks.SharedLock(tmp_path / "a.lock").attempt(alone=False)
 
 
 def test_a_missing_package_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

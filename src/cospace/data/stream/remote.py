@@ -19,7 +19,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from ... import files
+from ... import files, locks
 from ...prefetch import Background, Cancelled
 from ...types import UserError
 from ..contents import digest
@@ -175,7 +175,7 @@ class ShardCache:
 
     def __init__(self, size: int, folder: Path | None = None) -> None:
         self.size, self.folder = size, folder or files.cache_folder() / "shards"
-        self._copies: dict[Shard, Background[files.SharedLock]] = {}
+        self._copies: dict[Shard, Background[locks.SharedLock]] = {}
         self._lock, self._together = threading.Lock(), threading.Semaphore(TOGETHER)
 
     def ask(self, shards: Iterable[Shard]) -> None:
@@ -209,10 +209,10 @@ class ShardCache:
         name = digest([shard.address.encode(), str(shard.size).encode(), shard.version.encode()])
         return self.folder / f"{name}{Path(shard.address).suffix.lower()}"
 
-    def _copy(self, shard: Shard, check: Callable[[], None]) -> files.SharedLock:
+    def _copy(self, shard: Shard, check: Callable[[], None]) -> locks.SharedLock:
         """The shared lock of a copy that is whole."""
         path = self._path(shard)
-        lock = files.SharedLock(path.with_suffix(".lock"))
+        lock = locks.SharedLock(path.with_suffix(".lock"))
         try:
             deadline = time.monotonic() + WAIT
             while not (path.exists() and lock.attempt(alone=False) and path.exists()):
@@ -251,7 +251,7 @@ class ShardCache:
         for _, one, path in sorted(known):
             if held + size <= self.size:
                 return
-            lock = files.SharedLock(path.with_suffix(".lock"))
+            lock = locks.SharedLock(path.with_suffix(".lock"))
             if lock.attempt(alone=True):
                 path.unlink(missing_ok=True)
                 held -= one
