@@ -22,7 +22,7 @@ demo: $(VENV)/installed  ## install, train on built-in data, evaluate, write the
 test: $(VENV)/develop  ## install with the development tools and run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not slow" $(ARGS)
 
-torture: $(VENV)/develop  ## every fault of docs/reliability.md at many more moments, with its table (three quarters of an hour)
+torture: $(VENV)/develop  ## every fault of docs/reliability.md at many more moments, with its table (half an hour)
 	rm -rf .torture && mkdir .torture
 	- OMP_NUM_THREADS=1 TORTURE_FIGURES=$(CURDIR)/.torture/figures.jsonl $(BIN)/python -m pytest -n 2 --dist loadfile --junitxml=.torture/rows.xml tests/torture $$(cd tests && ../$(BIN)/python torture/rows.py) $(ARGS)
 	- OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m slow --ignore tests/torture --junitxml=.torture/slow.xml $(ARGS)
