@@ -158,3 +158,20 @@ def test_another_index_in_its_place_is_noticed(place: Any) -> None:
         store.publish()
     with pytest.raises(StorageError, match="replaced by another index"):
         reader.check_unchanged()
+
+
+def test_a_store_that_is_finished_before_its_update_is_published_still_shows_what_was_there(place: Any) -> None:
+    with place.create(WIDTH) as store:
+        store.add([item(n, 1) for n in range(3)], np.stack([vector(n, 1) for n in range(3)]))
+        store.publish()
+    with place.open() as store:
+        store.checkpoint(NAME)
+        store.delete(["1"])
+        store.add([item(2, 2)], vector(2, 2)[None])
+        store.finish()
+        with place.open() as reader:
+            assert seen(reader) == {0: 1, 1: 1, 2: 1}
+        store.publish()
+        assert seen(store) == {0: 1, 2: 2}
+    with place.open() as reader:
+        assert seen(reader) == {0: 1, 2: 2}

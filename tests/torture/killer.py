@@ -19,6 +19,9 @@ PATIENCE = 180.0
 GRACE = 20.0
 """Seconds in which a process that was asked to end has to."""
 
+ATTEMPTS = 20
+"""Times that a history is drawn until there is a signal in it."""
+
 FINISHED = "already holds a finished run"
 """What a training says that is given again where the one before was killed between its last word and its end."""
 
@@ -94,6 +97,17 @@ class Killer:
             between()
         self.finish(*arguments)
         return strikes
+
+    def until_struck(
+        self, strikes: int, *arguments: object, again: Callable[[], None], between: Callable[[], None] = lambda: None
+    ) -> int:
+        """The same from the beginning (``again``) until there was at least one strike."""
+        for _ in range(ATTEMPTS):
+            again()
+            struck = self.until_done(strikes, *arguments, between=between)
+            if struck:
+                return struck
+        raise AssertionError(f"seed {self.seed}: done {ATTEMPTS} times before it was signalled")
 
     def _end(self, process: subprocess.Popen[str] | Forked) -> tuple[str, str]:
         try:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
+import select
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -44,13 +45,14 @@ def test_row_27_any_history_of_kills_gives_the_same_bytes(
     longest = timed(zygote, ["embed", str(trained), str(pairs), "--out", str(whole)], patches)
     kills, altered, left = 0, [], 0
     for seed in range(HISTORIES // 2):
-        out.unlink(missing_ok=True)
         killer = Killer(60_000 + seed, SIGNALS, 1.1 * longest, 0.05, zygote, patches)
-        kills += killer.until_done(killer.dice.randint(1, 3), "embed", trained, pairs, "--out", out)
+        kills += killer.until_struck(
+            killer.dice.randint(1, 3), "embed", trained, pairs, "--out", out, again=lambda: out.unlink(missing_ok=True)
+        )
         altered += [] if out.read_bytes() == whole.read_bytes() else [(seed, killer.history)]
         left += sum(path != out for path in folder.iterdir())
     assert not altered, altered
-    assert kills > HISTORIES // 4
+    assert kills >= HISTORIES // 2, "every history has one"
     what = f"histories of SIGKILL, SIGTERM and SIGINT in embed to .{end} ({kills} signals)"
     tried(27, what, HISTORIES // 2, left_behind=left)
 
@@ -106,15 +108,17 @@ def test_row_13_any_history_of_kills_gives_the_index_left_alone(zygote: Zygote, 
     longest = timed(zygote, ["index", str(trained), str(folder), "--out", str(base)], patches)
     kills, bad, seen_between = 0, [], 0
     for seed in range(HISTORIES):
-        for place in (folder, out, whole):
-            shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(tmp_path / "pictures", folder)
-        if seed % 4:  # the others are made, and not brought up to date
-            for place in (out, whole):
-                shutil.copytree(base, place)
         killer = Killer(70_000 + seed, SIGNALS, 1.1 * longest, 0.05, zygote, patches)
         before = {path.name for path in folder.glob("*.png")}
         gone, after = changed(folder, killer.dice)
+
+        def again(places: Sequence[Path] = (out, whole), seed: int = seed) -> None:
+            for place in places:
+                shutil.rmtree(place, ignore_errors=True)
+                if seed % 4:  # the others are made, and not brought up to date
+                    shutil.copytree(base, place)
 
         def look(seed: int = seed, before: set[str] = before, after: set[str] = after) -> None:
             """Readers between two attempts see what was there before, or all that there is to be."""
@@ -125,7 +129,7 @@ def test_row_13_any_history_of_kills_gives_the_index_left_alone(zygote: Zygote, 
                 assert ids in (before, after), (seed, ids ^ before, ids ^ after)
 
         command = ("index", trained, folder, "--out")
-        kills += killer.until_done(killer.dice.randint(1, 3), *command, out, between=look)
+        kills += killer.until_struck(killer.dice.randint(1, 3), *command, out, again=again, between=look)
         killer.finish(*command, whole)
         made, alone = vectors(out), vectors(whole)
         same = made.keys() == alone.keys() and all(float(made[name] @ alone[name]) > 0.99999 for name in made)
@@ -134,7 +138,7 @@ def test_row_13_any_history_of_kills_gives_the_index_left_alone(zygote: Zygote, 
         if content(out) != content(whole) or not same or left:
             bad.append((seed, killer.history, left))
     assert not bad, bad
-    assert kills > HISTORIES // 2 and seen_between > HISTORIES // 4
+    assert kills >= HISTORIES and seen_between > HISTORIES // 2, "every history has a signal"
     tried(13, f"histories of SIGKILL, SIGTERM and SIGINT in index ({kills} signals)", HISTORIES)
     tried(13, "readers between two attempts of an update", seen_between)
 
@@ -142,3 +146,32 @@ def test_row_13_any_history_of_kills_gives_the_index_left_alone(zygote: Zygote, 
 def content_ids(out: Path) -> list[str]:
     store = SearchableIndex.open(out).store
     return [item.id for item in store.items(store.select().tolist())]
+
+
+def test_row_39_a_reader_beside_an_update_sees_one_version(zygote: Zygote, trained: Path, tmp_path: Path) -> None:
+    """In another process than the one that updates, as fast as it can."""
+    folder, out = tmp_path / "photos", tmp_path / "idx"
+    folder.mkdir()
+    for number in range(40):
+        add(folder, f"old{number:02d}", number)
+    command = ["index", str(trained), str(folder), "--out", str(out)]
+    timed(zygote, command)
+    dice, answers, newer = random.Random(39), 0, 0
+    for _ in range(HISTORIES // 5):
+        before = {path.name for path in folder.glob("*.png")}
+        if len(before) < 15:
+            for number in range(40):
+                add(folder, f"old{number:02d}", number)
+        after = changed(folder, dice)[1]
+        running = zygote.start(command, {"cospace.commands.index:PART": 4})
+        over = False
+        while not over:
+            over = bool(select.select([running.watched], [], [], 0)[0])
+            seen = {id_ for id_ in content_ids(out) if not id_.startswith("text/")}
+            assert seen in (before, after), (seen ^ before, seen ^ after)
+            answers, newer = answers + 1, newer + (seen == after != before)
+        said = running.communicate()[1]
+        assert running.returncode == 0, said
+        assert seen == after
+    assert newer < answers / 2 < answers, "most looked while the update was under way"
+    tried(39, "answers beside an update of another process", answers)

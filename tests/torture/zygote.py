@@ -66,11 +66,11 @@ class Forked:
 
     def __init__(self, zygote: Zygote, pid: int, said: list[str]) -> None:
         self._zygote, self._pid, self._said = zygote, pid, said
-        self._watched = os.pidfd_open(pid)
+        self.watched = os.pidfd_open(pid)
         self.returncode: int | None = None
 
     def send_signal(self, number: signal.Signals) -> None:
-        signal.pidfd_send_signal(self._watched, number)
+        signal.pidfd_send_signal(self.watched, number)
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
@@ -78,10 +78,10 @@ class Forked:
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
         """What it wrote, once it has ended."""
         if self.returncode is None:
-            if not select.select([self._watched], [], [], timeout)[0]:
+            if not select.select([self.watched], [], [], timeout)[0]:
                 raise subprocess.TimeoutExpired("cospace", timeout or 0.0)
             self.returncode = int(self._zygote.ask({"wait": self._pid})["code"])
-            os.close(self._watched)
+            os.close(self.watched)
         out, said = (Path(path).read_text("utf-8", "replace") for path in self._said)
         return out, said
 

@@ -225,7 +225,7 @@ class PostgresIndex(Described):
         """Remove dead rows, and link the items of each modality that has many by a graph."""
         connection = self._begin()
         with self._server.writing(connection):
-            connection.execute("DELETE FROM items WHERE died IS NOT NULL")
+            connection.execute(f"DELETE FROM items WHERE died < {UNBORN}")  # others are seen until their update is
             connection.execute("CREATE INDEX IF NOT EXISTS extras ON items USING gin (extras jsonb_path_ops)")
         ann, measured = self._ann or Ann.parse(self._seen.ann or str(_links.DEFAULT), ANN_KINDS), self.measured
         for modality, count in sorted(self._seen.counts.items()):
