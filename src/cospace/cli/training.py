@@ -162,18 +162,29 @@ def recipes(*, json: Json = False) -> None:
     show({"recipes": [recipe.to_json() for recipe in found]}, recipes_table(found), json)
 
 
-@verb("RUN PAIRS... [OPTIONS]", name="eval")
-def evaluate(
-    run: Annotated[Path, Parameter(help=RUN)],
-    /,
-    *pairs: Annotated[str, Parameter(help=PAIRS)],
+@dataclass(frozen=True, slots=True)
+class ZeroShot:
+    """What is classified into, and how it is put into words."""
+
     classes: Annotated[
         str | None,
         Parameter(
             help="Class names, as for classify: adds zero-shot accuracy. FOLDER = NAME where the data has another name."
         ),
-    ] = None,
-    templates: Annotated[Path | None, Parameter(help="Prompt templates with {} for the name, one per line.")] = None,
+    ] = None
+    templates: Annotated[Path | None, Parameter(help="Prompt templates with {} for the name, one per line.")] = None
+
+
+NO_CLASSES = ZeroShot()
+"""Retrieval alone."""
+
+
+@verb("RUN PAIRS... [OPTIONS]", name="eval")
+def evaluate(
+    run: Annotated[Path, Parameter(help=RUN)],
+    /,
+    *pairs: Annotated[str, Parameter(help=PAIRS)],
+    zero_shot: Annotated[ZeroShot, Parameter(name="*")] = NO_CLASSES,
     through: Annotated[str | None, Parameter(help=THROUGH)] = None,
     dimensions: Dimensions = None,
     report: Annotated[Path | None, Parameter(help="Write a self-contained HTML report.")] = None,
@@ -192,8 +203,8 @@ def evaluate(
     from .terminal import Progress, metrics_table
 
     with Progress() as progress:
-        names = None if classes is None else read_classes(classes)
-        prompts = None if templates is None else read_templates(templates)
+        names = None if zero_shot.classes is None else read_classes(zero_shot.classes)
+        prompts = None if zero_shot.templates is None else read_templates(zero_shot.templates)
         opened = reading.open(given_pairs(pairs))
         progress.say(*opened.summary())
         opened = opened if through is None else opened.matched_through(through)
@@ -218,7 +229,7 @@ def demo(
 ) -> None:
     """Train on built-in data (scenes or glyphs), evaluate, write a report and an index. No download, no flags.
 
-    It takes less than five minutes on two cores: as many steps are trained as fit. training.minutes=15, or steps as in
+    Training takes some five minutes on two cores: as many steps are trained as fit. training.minutes=15, or steps as in
     training.steps=300, give it other ones.
 
     In a terminal it ends with an offer to show the web page of what it made.

@@ -20,7 +20,7 @@ from ..training.budget import AIM, FEWEST, Costs, Plan, most_steps, too_few
 from ..types import StorageError, UserError
 from .pilot import Pilot
 from .training_evaluation import GENERATED_LAST, Rehearsal
-from .training_request import Models, TrainArguments, TrainingData
+from .training_request import Models, TrainArguments, TrainingData, cache_of
 
 PILOT_SHARE, PILOT_SECONDS = 0.04, 15.0
 """Part of the budget, and seconds at most, for the steps that are timed."""
@@ -116,10 +116,6 @@ class Budget:
     def _recorded(self) -> Plan | None:
         """What an earlier start of the same command has chosen. Raises :class:`UserError` where another one did."""
         path, unfinished = self.out / BUDGET, any((self.out / "checkpoints").glob("step-*"))
-        other = UserError(
-            f"{self.out} holds an unfinished run of other settings, data or minutes; choose another --out, or go on "
-            "with the command that began it"
-        )
         if not path.exists():
             if unfinished:
                 raise UserError(f"{self.out} holds an unfinished run without --minutes; {_by_hand(self.out)}")
@@ -133,7 +129,10 @@ class Budget:
         if known.get("asked") == self._digest:
             return Plan.of(known["plan"])
         if unfinished:
-            raise other
+            raise UserError(
+                f"{self.out} holds an unfinished run of other settings, data or minutes; choose another --out, or go "
+                "on with the command that began it"
+            )
         return None
 
     def _measured(self, config: RunConfig) -> RunConfig:
@@ -156,8 +155,7 @@ class Budget:
         return smaller
 
     def _pilot(self, config: RunConfig) -> Pilot:
-        own = f"rank-{self.ranks.rank}" if self.ranks.rank else ""
-        return Pilot(config, self.data.train, self.models, self.ranks, self.out / "cache" / own / "pilot")
+        return Pilot(config, self.data.train, self.models, self.ranks, cache_of(self.out, self.ranks) / "pilot")
 
     def _smaller(self, config: RunConfig) -> RunConfig | None:
         """With items read at a smaller size, where a person left that open, no tower and no decoder has decided it."""

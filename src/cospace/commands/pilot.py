@@ -20,7 +20,6 @@ from ..data.pairs import Pairs
 from ..data.prepared import prepare_pairs
 from ..data.weights import weighted
 from ..evaluators.measures import watch
-from ..matches import modality_pairs
 from ..ranks import Ranks
 from ..runs.datasets import training_batches
 from ..runs.initialization import initialize
@@ -30,7 +29,7 @@ from ..training.budget import Costs, Phase, mean
 from ..training.checkpoint import CheckpointFolder
 from ..training.loop import HEALTH_EVERY, Learner, Observers, Trainer
 from ..types import silent
-from .training_request import Models
+from .training_request import Models, paired_rows
 
 BATCHES = 2
 """Batches whose pairs are prepared for the pilot."""
@@ -73,9 +72,7 @@ class Pilot:
         batches = training_batches(prepared, initial.space, config, initial.tokenizer)
         self.item_seconds = (preparing + laps.lap()) / len(chosen)
         """What an item takes that is prepared, and encoded where its encoder is frozen, while the training runs."""
-        keys = prepared.pairs.keys
-        there = modality_pairs([name for name in initial.space.modalities if name in keys])
-        paired = [pair for pair in there if ((keys[pair[0]] >= 0) & (keys[pair[1]] >= 0)).any()]
+        paired = list(paired_rows(prepared.pairs, initial.space.modalities))
         objective = part("objectives", config.objective).build(paired).to(device())  # type: ignore[attr-defined]
         decoder = None if initial.generator is None else initial.generator.decoder
         learner = Learner(initial.space, decoder, initial.lr_scales)

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -62,6 +61,7 @@ from .training_request import (
     Models,
     TrainArguments,
     TrainingData,
+    cache_of,
     check_source,
     from_nothing_where_better,
     joined_ranks,
@@ -153,6 +153,7 @@ class _Session:
         source, self.teacher = models
         self.request, self.config, self.listener, self.ranks = request, config, request.listener, ranks
         self.out, self.fitted, self.budget = request.out, config, budget
+        self.cache = cache_of(self.out, ranks)
         self.source = None if source is None else {"run": str(source.path), "fingerprint": source.space.fingerprint}
         initial = initialize(config, data.train, source)
         self.space, self.generator, self.tokenizer = initial.space, initial.generator, initial.tokenizer
@@ -197,11 +198,6 @@ class _Session:
         if reference is not None:
             sets[REFERENCE] = self.items.prepared(reference, "reference")
         return ForgettingBaseline(self.out / "pretrained.json", sets)
-
-    @property
-    def cache(self) -> Path:
-        """Where prepared items go that are too many for the memory; every rank has its own."""
-        return self.out / "cache" / (f"rank-{self.ranks.rank}" if self.ranks.rank else "")
 
     def go(self, identity: str) -> Trained | None:
         """All of it; what is removed last says that the run is finished."""

@@ -25,11 +25,11 @@ from ..data.prepared import (
 )
 from ..data.weights import weighted
 from ..evaluators.selection import thinned
-from ..matches import ModalityPair, modality_pairs
+from ..matches import ModalityPair
 from ..modalities import modality
 from ..models.space import Space, learns
 from ..objectives import FEWEST
-from .training_request import Listener, TrainingData
+from .training_request import Listener, TrainingData, paired_rows
 
 VALIDATED = 1000
 """Most items of a modality that an evaluation during training uses, evenly spaced; a finished run uses all."""
@@ -95,10 +95,7 @@ class RunItems:
 
     def paired(self) -> dict[ModalityPair, int]:
         """How many training rows pair two modalities of the space, where some do."""
-        keys = self.train.pairs.keys
-        pairs = modality_pairs([name for name in self._space.modalities if name in keys])
-        counts = {pair: int(((keys[pair[0]] >= 0) & (keys[pair[1]] >= 0)).sum()) for pair in pairs}
-        return {pair: count for pair, count in counts.items() if count}
+        return paired_rows(self.train.pairs, self._space.modalities)
 
     def say_what_is_hardly_used(self, paired: Mapping[ModalityPair, int], batch_size: int | None) -> None:
         """Rows too rare for a batch to contrast them, and validation items that no encoder reads."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from ..data.pairs import Pairs, Spec, open_pairs
 from ..data.sources import AS_FOUND, WEIGHT, ReadOptions
 from ..data.splits import hold_out
 from ..data.stream.pair_stream import PairStream
+from ..matches import ModalityPair, modality_pairs
 from ..ranks import ALONE, Ranks, joined, launched
 from ..runs.advice import TOWERS
 from ..runs.datasets import can_train
@@ -169,6 +170,19 @@ class Models(NamedTuple):
         """Those of their spaces, for a run's identity."""
         start = None if self.source is None else self.source.space.fingerprint
         return {"from": start, **({} if self.teacher is None else {"teacher": self.teacher.fingerprint})}
+
+
+def paired_rows(pairs: Pairs, modalities: Iterable[str]) -> dict[ModalityPair, int]:
+    """How many rows pair two of these modalities, where some do."""
+    keys = pairs.keys
+    both = modality_pairs([name for name in modalities if name in keys])
+    counts = {pair: int(((keys[pair[0]] >= 0) & (keys[pair[1]] >= 0)).sum()) for pair in both}
+    return {pair: count for pair, count in counts.items() if count}
+
+
+def cache_of(out: Path, ranks: Ranks) -> Path:
+    """Where prepared items of a run go that are too many for the memory; every rank has its own folder."""
+    return out / "cache" / (f"rank-{ranks.rank}" if ranks.rank else "")
 
 
 def taught(request: TrainArguments, config: RunConfig, data: TrainingData) -> tuple[Teacher | None, RunConfig]:
